@@ -1,0 +1,164 @@
+"""The parameters of an experiment: read from params.yaml in DVC's dialect of YAML, checked before any work."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from kws import paths
+from kws.errors import UserError
+from kws.mel import mel_matrix
+
+PUBLISHED = ("mini_speech_commands", "speech_commands")
+
+
+class _Yaml12Loader(yaml.SafeLoader):
+    """PyYAML with the core schema of YAML 1.2, which DVC writes.
+
+    Plain PyYAML reads `no` as False and `1e-3` as text; yes, no, on and off are our words.
+    """
+
+
+_Yaml12Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+):
+    _Yaml12Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+
+
+def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node)
+    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))  # 010 is ten in YAML 1.2
+
+
+_Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+
+
+def _word(word: str) -> str:
+    if not re.fullmatch(r"[^\W_][\w' -]*", word):
+        raise ValueError(f"{word!r} is no word: letters, digits, spaces, hyphens and apostrophes are allowed")
+    return word
+
+
+class Params(BaseModel):
+    """All parameters; params.yaml explains each one. It has no defaults: they stand in params.yaml alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    dataset: str = Field(min_length=1)
+    dataset_url: str = Field(pattern=r"^((https?|file)://\S+)?$")
+    dataset_sha256: str = Field(pattern=r"^([0-9a-f]{64})?$")
+    words: tuple[Annotated[str, AfterValidator(_word)], ...] = Field(min_length=2, strict=False)
+    split: Literal["speaker", "random"]
+    seed: int = Field(ge=0, lt=2**32)
+    synthetic_speakers: int = Field(ge=20, le=2000)
+    max_unusable_share: float = Field(ge=0, le=1)
+
+    sample_rate: int = Field(ge=4000, le=48_000)
+    clip_seconds: float = Field(ge=0.1, le=10)
+    frame_length: int = Field(ge=16)
+    hop_length: int = Field(ge=1)
+    fft_length: int = Field(ge=16, le=65_536)
+    mel_bins: int = Field(ge=1, le=512)
+    mel_low_hz: float = Field(ge=0)
+    mel_high_hz: float = Field(gt=0)
+    log_offset: float = Field(gt=0)
+
+    model: Literal["cnn"]
+    epochs: int = Field(ge=1, le=1000)
+    batch_size: int = Field(ge=1, le=4096)
+    learning_rate: float = Field(gt=0, le=1)
+    patience: int = Field(ge=1, le=1000)
+
+    projection_clips: int = Field(ge=50, le=10_000)
+    umap_neighbors: int = Field(ge=2, le=200)
+    umap_min_dist: float = Field(ge=0, le=1)
+    tsne_perplexity: float = Field(ge=2, le=200)
+
+    @property
+    def clip_samples(self) -> int:
+        """Length of every clip, in samples at `sample_rate`."""
+        return round(self.clip_seconds * self.sample_rate)
+
+    @model_validator(mode="after")
+    def _source_is_possible(self) -> Self:
+        for word in self.words:
+            if self.words.count(word) > 1:
+                raise ValueError(f"words: {word!r} stands there twice; each word once")
+        if self.dataset_url and self.dataset not in PUBLISHED:
+            raise ValueError(
+                f"dataset_url: {self.dataset_url} is a mirror of {' or '.join(PUBLISHED)}, "
+                f"but dataset is {self.dataset}; leave it empty, or give the address as dataset"
+            )
+        if self.dataset_sha256 and not (self.dataset_url or "://" in self.dataset):
+            raise ValueError(
+                f"dataset_sha256: {self.dataset_sha256} belongs to a mirror or an address of your own, "
+                "and neither is given; leave it empty"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _front_end_is_possible(self) -> Self:
+        if self.frame_length > self.clip_samples:
+            raise ValueError(f"frame_length: {self.frame_length} is longer than a clip; at most {self.clip_samples}")
+        if self.hop_length > self.frame_length:
+            raise ValueError(f"hop_length: {self.hop_length} skips sound; at most frame_length, {self.frame_length}")
+        if self.fft_length < self.frame_length:
+            raise ValueError(
+                f"fft_length: {self.fft_length} cuts the frame; at least frame_length, {self.frame_length}"
+            )
+        if self.mel_high_hz > self.sample_rate / 2:
+            raise ValueError(
+                f"mel_high_hz: {self.mel_high_hz:g} is above half the sample rate; at most {self.sample_rate / 2:g} Hz"
+            )
+        if self.mel_low_hz >= self.mel_high_hz:
+            raise ValueError(f"mel_low_hz: {self.mel_low_hz:g} is not below mel_high_hz, {self.mel_high_hz:g} Hz")
+        weights = mel_matrix(self.sample_rate, self.fft_length, self.mel_bins, self.mel_low_hz, self.mel_high_hz)
+        empty = int((weights.sum(axis=0) == 0).sum())
+        if empty:
+            raise ValueError(
+                f"mel_bins: {self.mel_bins} leaves {empty} Mel filters with no FFT bin in them; "
+                f"take fewer, or a longer fft_length than {self.fft_length}"
+            )
+        return self
+
+
+def load_params(path: Path = paths.PARAMS) -> Params:
+    """The checked parameters of `path`.
+
+    Raises:
+        UserError: one line that names the key, its value and what is allowed.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml12Loader)  # noqa: S506 (a SafeLoader)
+    except FileNotFoundError:
+        raise UserError(f"{path} is not here: start from the project's root") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no keys")
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: " + "; ".join(_explain(problem) for problem in error.errors())) from None
+
+
+def _explain(problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: no such parameter; there are {', '.join(Params.model_fields)}"
+    if problem["type"] == "missing":
+        return f"{key}: is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    if not key:
+        return message
+    return f"{key}: {problem['input']!r} is refused: {message}"

@@ -1,0 +1,30 @@
+"""Every path of dvc.yaml, once. All are relative to the project's root, where DVC starts each stage."""
+
+import os
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+LOCAL_SOURCE = Path("data/local")  # watched by DVC: download links a local data set here, so that a change is noticed
+RAW = Path("data/raw")
+FEATURES = Path("data/features")
+EMBEDDINGS = Path("data/embeddings.npz")
+MODEL = Path("models/kws.keras")
+METRICS = Path("metrics")
+PLOTS = Path("plots")
+
+SOURCE = RAW / "source.json"
+CLIPS = RAW / "clips.txt"
+SPEC = FEATURES / "spec.json"
+MANIFEST = FEATURES / "manifest.csv"
+
+
+def project_root() -> Path:
+    """The checkout in which `dvc` was called, also from the working copy of a queued or --temp experiment."""
+    return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
+
+
+def scratch(name: str) -> Path:
+    """A folder for unfinished work that must survive a restart: outside DVC's outputs, ignored by git."""
+    folder = project_root() / ".scratch" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,21 @@
+"""How every stage script starts: `--help`, then its work, with the user's mistakes told in one line."""
+
+import argparse
+import errno
+import sys
+from collections.abc import Callable
+
+from kws.errors import UserError
+
+
+def run(main: Callable[[], None], description: str | None) -> None:
+    """Runs a stage; a problem of the user's making ends it with exit code 1 and one line on stderr."""
+    argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(f"error: the disk is full ({error.filename or 'while writing'}): make room, then run it again")

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+
+from kws.errors import UserError
+from kws.params import Params, load_params
+
+from conftest import ROOT
+
+
+def test_the_defaults_are_the_original_recipe():
+    params = load_params(ROOT / "params.yaml")
+    assert params.words == ("down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes")
+    assert (params.sample_rate, params.frame_length, params.hop_length, params.fft_length) == (16_000, 1024, 256, 1024)
+    assert (params.mel_bins, params.mel_low_hz, params.mel_high_hz, params.log_offset) == (80, 20, 7600, 1e-7)
+    assert (params.epochs, params.batch_size, params.learning_rate, params.patience) == (30, 64, 1e-3, 2)
+
+
+def test_every_parameter_is_explained_in_params_yaml():
+    lines = (ROOT / "params.yaml").read_text().splitlines()
+    explained = {line.split(":")[0] for line in lines if "#" in line and not line.startswith(("#", "-"))}
+    assert explained == set(Params.model_fields)
+
+
+def test_yaml_is_read_as_dvc_writes_it(tmp_path):
+    text = (ROOT / "params.yaml").read_text()
+    text = text.replace("log_offset: 1e-07", "log_offset: 1e-6").replace("seed: 1 ", "seed: 010 ")
+    (tmp_path / "params.yaml").write_text(text.replace("- down\n", "- y\n"))
+    params = load_params(tmp_path / "params.yaml")
+    assert params.log_offset == 1e-6
+    assert params.seed == 10
+    assert params.words[:4] == ("y", "go", "left", "no")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mel_bin": 64}, "mel_bin: no such parameter; there are dataset, "),
+        ({"mel_bins": "many"}, "mel_bins: 'many' is refused: Input should be a valid integer"),
+        ({"mel_bins": 64.5}, "mel_bins: 64.5 is refused"),
+        ({"mel_bins": True}, "mel_bins: True is refused"),
+        ({"mel_bins": 0}, "mel_bins: 0 is refused: Input should be greater than or equal to 1"),
+        ({"mel_bins": 300}, "mel_bins: 300 leaves "),
+        ({"mel_high_hz": 8001.0}, "mel_high_hz: 8001 is above half the sample rate; at most 8000 Hz"),
+        ({"mel_low_hz": 7600.0}, "mel_low_hz: 7600 is not below mel_high_hz, 7600 Hz"),
+        ({"fft_length": 512}, "fft_length: 512 cuts the frame; at least frame_length, 1024"),
+        ({"hop_length": 2048}, "hop_length: 2048 skips sound; at most frame_length, 1024"),
+        ({"frame_length": 20_000, "fft_length": 20_000}, "frame_length: 20000 is longer than a clip; at most 16000"),
+        ({"words": []}, "words: [] is refused: "),
+        ({"words": ["yes"]}, "words: ['yes'] is refused: "),
+        ({"words": ["yes", "no", "yes"]}, "words: 'yes' stands there twice; each word once"),
+        ({"words": ["yes", "../no"]}, "words.1: '../no' is refused: '../no' is no word"),
+        ({"words": ["yes", "_silence_"]}, "words.1: '_silence_' is refused"),
+        ({"words": ["yes", True]}, "words.1: True is refused"),
+        ({"model": "transformer"}, "model: 'transformer' is refused: Input should be 'cnn'"),
+        ({"split": "official"}, "split: 'official' is refused: Input should be 'speaker' or 'random'"),
+        ({"log_offset": 0.0}, "log_offset: 0.0 is refused"),
+        ({"log_offset": float("nan")}, "log_offset: nan is refused"),
+        ({"learning_rate": float("inf")}, "learning_rate: inf is refused"),
+        ({"dataset_url": "ftp://x/y.zip"}, "dataset_url: 'ftp://x/y.zip' is refused"),
+        ({"dataset_url": "https://x/y.zip"}, "dataset_url: https://x/y.zip is a mirror of mini_speech_commands or "),
+        ({"dataset_sha256": "0" * 64}, "dataset_sha256: 0000"),
+    ],
+)
+def test_a_bad_value_is_refused_in_one_line_that_says_what_is_allowed(write_params, changes, message):
+    with pytest.raises(UserError) as error:
+        load_params(write_params(**changes))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_all_problems_are_told_at_once(write_params):
+    with pytest.raises(UserError, match=r"mel_bins: .*; epochs: "):
+        load_params(write_params(mel_bins=-1, epochs=0))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "is not here: start from"), ("- 1\n", "holds no keys"), ("a: [", "is not YAML"), ("{}", "seed: is missing")],
+)
+def test_a_file_that_is_no_set_of_parameters_is_refused(tmp_path: Path, content, message):
+    path = tmp_path / "params.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        load_params(path)
