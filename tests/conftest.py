@@ -15,6 +15,14 @@ RECORDINGS = ROOT.parent / "shared" / "speech_commands"
 needs_recordings = pytest.mark.skipif(not RECORDINGS.exists(), reason=f"needs the real recordings in {RECORDINGS}")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _deterministic_tensorflow() -> None:
+    """TensorFlow takes its number of threads only before its first use, wherever in the suite that is."""
+    from kws import training
+
+    training.make_deterministic(seed=1)
+
+
 @pytest.fixture
 def defaults() -> dict[str, Any]:
     """The parameters of params.yaml, to be changed."""

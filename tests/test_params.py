@@ -76,7 +76,12 @@ def test_all_problems_are_told_at_once(write_params):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "is not here: start from"), ("- 1\n", "holds no keys"), ("a: [", "is not YAML"), ("{}", "seed: is missing")],
+    [
+        (None, "is not here: start from"),
+        ("- 1\n", "holds no keys"),
+        ("a: [", "is not YAML"),
+        ("{}", "seed: is missing"),
+    ],
 )
 def test_a_file_that_is_no_set_of_parameters_is_refused(tmp_path: Path, content, message):
     path = tmp_path / "params.yaml"

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
-LOCAL_SOURCE = Path("data/local")  # watched by DVC: download links a local data set here, so that a change is noticed
+LOCAL_SOURCE = Path("data/local")  # DVC watches it: download makes it a link to the user's own data set
 RAW = Path("data/raw")
 FEATURES = Path("data/features")
 EMBEDDINGS = Path("data/embeddings.npz")

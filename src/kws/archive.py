@@ -1,0 +1,226 @@
+"""Archives of recordings, read member by member and never unpacked to disk."""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Container, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from tqdm import tqdm
+
+from kws.corpus import list_clips
+from kws.errors import UserError
+from kws.files import written_whole
+
+MAX_MEMBER_BYTES = 64 * 2**20  # half an hour of 16 kHz speech: no clip of a word
+MAX_EXPANSION = 200  # an archive may grow to this many times its size ...
+FREE_EXPANSION_BYTES = 2**30  # ... and by this much, for small archives of digital silence
+_OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
+
+
+def list_members(path: Path) -> list[str]:
+    """The names of all files in an archive, in its order, after reading it to the end with all its checksums.
+
+    Raises:
+        UserError: as `read_members`, or a name stands there twice.
+    """
+    names = [name for name, _ in tqdm(read_members(path), desc="checking", unit=" files", disable=None)]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{path.name}: holds {twice} twice; each file may be there once")
+    return names
+
+
+def read_members(path: Path, wanted: Container[str] | None = None) -> Iterator[tuple[str, bytes | None]]:
+    """Yields name and data of each file in a zip or tar archive (plain, gzip, bzip2, xz), in the archive's order.
+
+    One file is in memory at a time; the data of one above MAX_MEMBER_BYTES is None. Names come without `./`. Sizes
+    that the archive declares are not trusted.
+
+    Args:
+        path: the archive; its content says what it is, not its name.
+        wanted: names to yield; None: all.
+
+    Raises:
+        UserError: it is cut off, damaged, encrypted, no archive, far larger inside than outside, or it holds what
+            no honest archive of recordings does: links, devices, names that lead out of a folder.
+    """
+    with path.open("rb") as file:
+        head = file.read(512)
+        file.seek(0)
+        _check_head(path, head)
+        try:
+            if head.startswith(b"PK"):
+                yield from _read_zip(path, file, wanted)
+            else:
+                opener = next((opener for magic, opener in _OPENERS.items() if head.startswith(magic)), None)
+                yield from _read_tar(path, opener(file) if opener else file, wanted)
+        except OSError as error:
+            if error.errno:  # the disk's fault, not the archive's
+                raise
+            raise _damaged(path, error) from None
+        except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+            raise _damaged(path, error) from None
+        except NotImplementedError as error:
+            raise UserError(f"{path.name}: cannot be read ({error}); pack it as tar or zip with deflate") from None
+
+
+def _check_head(path: Path, head: bytes) -> None:
+    if not head:
+        raise UserError(f"{path.name}: the file is empty")
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html")):
+        raise UserError(f"{path.name}: it is an HTML page, not an archive; open its address in a browser to see why")
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path.name}: no archive, or cut off or damaged ({error}); get or make it again")
+
+
+def _safe_name(path: Path, name: str) -> str:
+    parts = name.replace("\\", "/").split("/")
+    if not parts[0] or ".." in parts or any(ord(character) < ord(" ") for character in name):
+        raise UserError(f"{path.name}: refused, since its member {name!r} has a name that no clip has")
+    return str(PurePosixPath(name))
+
+
+def _special(path: Path, name: str) -> UserError:
+    return UserError(f"{path.name}: refused, since its member {name!r} is a link, a device or another special file")
+
+
+class _Budget:
+    """Stops an archive that is far larger inside than outside."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._left = MAX_EXPANSION * path.stat().st_size + FREE_EXPANSION_BYTES
+
+    def spend(self, count: int) -> None:
+        self._left -= count
+        if self._left < 0:
+            raise UserError(f"{self._path.name}: refused, since it unpacks to over {MAX_EXPANSION} times its size")
+
+
+def _read_zip(path: Path, file: BinaryIO, wanted: Container[str] | None) -> Iterator[tuple[str, bytes | None]]:
+    budget = _Budget(path)
+    with zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            name = _safe_name(path, info.filename)
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise _special(path, name)
+            if info.is_dir() or not (wanted is None or name in wanted):
+                continue
+            if info.flag_bits & 1:
+                raise UserError(f"{path.name}: its member {name!r} is encrypted; pack it without a password")
+            if info.file_size > MAX_MEMBER_BYTES:
+                yield name, None
+                continue
+            with archive.open(info) as stream:
+                data = stream.read(MAX_MEMBER_BYTES + 1)  # to the end, where zipfile compares the CRC
+            budget.spend(len(data))
+            if len(data) != info.file_size:
+                raise EOFError(f"{name} has {len(data):,} bytes, not {info.file_size:,}")
+            yield name, data
+
+
+def _read_tar(path: Path, file: BinaryIO, wanted: Container[str] | None) -> Iterator[tuple[str, bytes | None]]:
+    reader = _ForwardReader(file, _Budget(path))
+    # names that are no UTF-8 get a replacement character: they are written to UTF-8 files later
+    with tarfile.open(fileobj=reader, mode="r:", encoding="utf-8", errors="replace") as archive:  # type: ignore[call-overload]
+        while (info := archive.next()) is not None:
+            archive.members.clear()  # tarfile would keep them all
+            name = _safe_name(path, info.name)
+            if info.isdir():
+                continue
+            if not info.isreg() or info.issparse():
+                raise _special(path, name)
+            if not (wanted is None or name in wanted):
+                continue
+            if info.size > MAX_MEMBER_BYTES:
+                yield name, None
+                continue
+            data = reader.read(info.size)
+            if len(data) != info.size:
+                raise EOFError(f"{name} has {len(data):,} bytes, not {info.size:,}")
+            yield name, data
+        # tarfile takes a damaged header, and a missing one, for the end
+        if reader.last_block.strip(b"\0") or len(reader.last_block) != tarfile.BLOCKSIZE:
+            raise EOFError("the end mark is missing")
+        while reader.read(tarfile.RECORDSIZE):  # gzip compares its CRC at the very end
+            pass
+
+
+class _ForwardReader:
+    """What tarfile needs of a file: read, and seek forward by reading, within a budget of bytes."""
+
+    def __init__(self, file: BinaryIO, budget: _Budget) -> None:
+        self._file = file
+        self._budget = budget
+        self._position = 0
+        self.last_block = b""
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= MAX_MEMBER_BYTES:  # of a header: members are asked for within the limit
+            raise EOFError(f"a header of {size:,} bytes")
+        return self._take(size)
+
+    def _take(self, size: int) -> bytes:
+        self.last_block = self._file.read(size)
+        self._position += len(self.last_block)
+        self._budget.spend(len(self.last_block))
+        return self.last_block
+
+    def seek(self, position: int) -> None:
+        if position < self._position:
+            raise EOFError("a size below zero")
+        while self._position < position:
+            if not self._take(min(position - self._position, 2**20)):
+                raise EOFError("unexpected end of data")
+
+
+def pack_folder(folder: Path, target: Path) -> None:
+    """Writes the clips below `folder` into an uncompressed tar; same files, same bytes.
+
+    Raises:
+        UserError: there is no clip, one cannot be read or is no regular file, or a folder is a link.
+    """
+    names = sorted(clip.name for clip in list_clips(_files_below(folder)))
+    if not names:
+        raise UserError(f"{folder}: holds no clips; they belong in <word>/<file> or <word>/<speaker>/<file>")
+    with written_whole(target) as partial, tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as archive:
+        for name in tqdm(names, desc="packing", unit=" files", disable=None):
+            path = folder / name
+            if not path.is_file():
+                raise UserError(f"{path}: is no regular file, or a link to none")
+            try:
+                data = path.read_bytes()
+            except PermissionError:
+                raise UserError(f"{path}: cannot be read: permission denied") from None
+            info = tarfile.TarInfo(name)  # its defaults are time 0, user 0, mode 0644
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    def refuse(error: OSError) -> None:
+        raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
+
+    for here, folders, files in os.walk(folder, onerror=refuse):
+        for name in folders:
+            if (Path(here) / name).is_symlink():  # DVC does not look behind it: changes would go unnoticed
+                raise UserError(f"{Path(here) / name}: is a link to a folder; put the folder itself there")
+        yield from ((Path(here) / name).relative_to(folder).as_posix() for name in files)

@@ -1,0 +1,43 @@
+"""From the bytes of a recording to samples of one length, rate and channel."""
+
+import io
+
+import numpy as np
+import soundfile
+import soxr
+
+
+class UnusableClipError(Exception):
+    """A recording that no features can be computed from; its text is the reason."""
+
+
+def decode_clip(data: bytes, sample_rate: int) -> np.ndarray:
+    """The sound of an audio file (whatever libsndfile reads: WAV, FLAC, Ogg, Opus, MP3).
+
+    Channels are averaged; other rates are resampled by SoXR at its highest quality.
+
+    Returns:
+        float32 (samples,), at `sample_rate`, full scale = 1.
+
+    Raises:
+        UnusableClipError: no audio, none in it, or nothing but zeros.
+    """
+    if not data:
+        raise UnusableClipError("empty file")
+    try:
+        samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise UnusableClipError(f"not audio: {error.error_string.rstrip('.')}") from None
+    if not len(samples):
+        raise UnusableClipError("no samples")
+    if not np.isfinite(samples).all():
+        raise UnusableClipError("samples that are not numbers")
+    if not samples.any():
+        raise UnusableClipError("silent: every sample is zero")
+    mono = samples.mean(axis=1)
+    return mono if rate == sample_rate else soxr.resample(mono, rate, sample_rate, quality="VHQ")
+
+
+def fit(samples: np.ndarray, length: int) -> np.ndarray:
+    """The first `length` samples, followed by zeros where there are fewer."""
+    return np.pad(samples[:length], (0, max(0, length - len(samples))))

@@ -1,0 +1,122 @@
+"""Where a data set comes from: a publisher, an address, or a folder or archive of the user's."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from kws import paths
+from kws.archive import pack_folder
+from kws.errors import UserError
+from kws.fetch import fetch
+from kws.files import sha256_of
+
+SYNTHETIC = "synthetic"
+
+
+@dataclass(frozen=True)
+class Published:
+    """An archive as its publisher offers it."""
+
+    name: str
+    size: int  # bytes
+    sha256: str
+    licence: str = "CC BY 4.0, Pete Warden, Speech Commands, arXiv:1804.03209"
+
+    @property
+    def address(self) -> str:
+        """Where the publisher offers it."""
+        return f"https://storage.googleapis.com/download.tensorflow.org/data/{self.name}"
+
+
+PUBLISHED = {
+    "mini_speech_commands": Published(
+        "mini_speech_commands.zip", 182_082_353, "49650f2341b26d886b46b3f4fb8fed59e30300b17550f1ee4a768b3106cf93a0"
+    ),
+    "speech_commands": Published(
+        "speech_commands_v0.02.tar.gz",
+        2_428_923_189,
+        "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """An archive that is here now, and what is known of it."""
+
+    archive: Path
+    address: str
+    licence: str
+    checked: bool  # compared with a SHA-256 known before
+    sha256: str
+
+
+def own_path(dataset: str) -> Path | None:
+    """The user's folder or archive; None where `dataset` is synthetic, published, or an address.
+
+    Relative paths mean the project's root.
+
+    Raises:
+        UserError: nothing is there, or it cannot be a data set.
+    """
+    if dataset == SYNTHETIC or dataset in PUBLISHED or "://" in dataset:
+        return None
+    root = paths.project_root()
+    # links are not followed: one may point elsewhere tomorrow
+    path = Path(os.path.abspath(root / os.path.expanduser(dataset)))  # noqa: PTH100, PTH111 (theirs follow, or raise)
+    if not path.is_dir() and not path.is_file():
+        names = ", ".join([SYNTHETIC, *PUBLISHED])
+        raise UserError(
+            f"dataset: {dataset} is not there ({path}); it may be {names}, "
+            "a folder or an archive of your own, or an address (https:// or file://)"
+        )
+    real, raw = path.resolve(), root / paths.RAW
+    if raw.is_relative_to(real) or real.is_relative_to(raw):
+        raise UserError(f"dataset: {dataset} holds outputs of the project itself; give a folder of recordings alone")
+    return path
+
+
+def obtain(folder: Path, dataset: str, dataset_url: str, dataset_sha256: str) -> Source:
+    """Brings the archive of `dataset` into `folder`.
+
+    A publisher's checksum is for the publisher's address; what a mirror has may be packed differently.
+
+    Raises:
+        UserError: it cannot be had, or is not what was expected.
+    """
+    if own := own_path(dataset):
+        return _obtain_own(folder, dataset, own)
+    if published := PUBLISHED.get(dataset):
+        target = folder / published.name
+        if not dataset_url:
+            digest = fetch(published.address, target, size=published.size, sha256=published.sha256)
+            return Source(target, published.address, published.licence, True, digest)
+        digest = fetch(dataset_url, target, sha256=dataset_sha256)
+        return Source(target, dataset_url, published.licence, bool(dataset_sha256), digest)
+    if urlsplit(dataset).scheme not in ("http", "https", "file"):
+        raise UserError(f"dataset: {dataset} is no address that can be read; http://, https:// and file:// can")
+    target = folder / _file_name(dataset)
+    digest = fetch(dataset, target, sha256=dataset_sha256)
+    return Source(target, dataset, "not known", bool(dataset_sha256), digest)
+
+
+def synthetic(archive: Path) -> Source:
+    """What is known of an archive made by `kws.synthetic`."""
+    return Source(archive, "made here, by eSpeak NG", "none needed: computed voices", False, sha256_of(archive))
+
+
+def _obtain_own(folder: Path, dataset: str, own: Path) -> Source:
+    if own.is_dir():
+        target = folder / "own.tar"
+        pack_folder(own, target)
+    else:
+        target = folder / _file_name(own.as_uri())
+        fetch(own.as_uri(), target)
+    return Source(target, dataset, "not known", False, sha256_of(target))
+
+
+def _file_name(address: str) -> str:
+    name = PurePosixPath(unquote(urlsplit(address).path)).name
+    return re.sub(r"[^\w.-]+", "_", name).strip(".") or "archive"

@@ -1,0 +1,43 @@
+"""train: fit the network to the training clips, keep the weights of the epoch that did best on the validation clips.
+
+Reads data/features, writes models/kws.keras, metrics/train.json and plots/train. Progress goes to MLflow by epoch.
+A training that was killed goes on from its last epoch when the stage runs again.
+"""
+
+import shutil
+
+from kws import paths, plots, stage
+from kws.files import folder_written_whole, read_json, write_csv, write_json
+from kws.params import load_params
+from kws.tracking import tracked_run
+
+
+def main() -> None:
+    """Features in, a trained model out."""
+    params = load_params()
+    from kws import models, training  # TensorFlow: not before the parameters are known to be good
+
+    spec = read_json(paths.SPEC)
+    schedule = training.Schedule(params.epochs, params.batch_size, params.learning_rate, params.patience, params.seed)
+    training.make_deterministic(params.seed)
+    model = models.MODELS[params.model](spec["frames"], spec["mel_bins"], len(spec["words"]))
+    checkpoint = paths.scratch("training") / training.fingerprint(paths.FEATURES, params.model, schedule)
+
+    new = not training.interrupted_training(checkpoint)
+    with tracked_run(params, "train", new=new) as run:
+        model, history = training.train_model(
+            model, paths.FEATURES, spec, schedule=schedule, checkpoint=checkpoint, on_epoch=run.log_epoch
+        )
+        best = training.best_epoch(history)
+        models.save_model(model, paths.MODEL, spec)
+        figures = {"epochs": len(history), "best_epoch": best["epoch"], "parameters": model.count_params()}
+        write_json(paths.METRICS / "train.json", figures | {k: v for k, v in best.items() if k != "epoch"})
+        with folder_written_whole(paths.PLOTS / "train") as folder:
+            write_csv(folder / "history.csv", history, list(best))
+            plots.save(plots.curves_figure(history), folder / "curves.png")
+    shutil.rmtree(checkpoint)
+    print(f"epoch {best['epoch']} of {len(history)} is the best: validation accuracy {best['validation_accuracy']:.1%}")
+
+
+if __name__ == "__main__":
+    stage.run(main, __doc__)

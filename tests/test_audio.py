@@ -1,0 +1,80 @@
+import io
+
+import numpy as np
+import pytest
+import soundfile
+
+from kws.audio import UnusableClipError, decode_clip, fit
+
+
+def tone(rate: int, seconds: float = 1.0, hz: float = 440.0) -> np.ndarray:
+    return (0.5 * np.sin(2 * np.pi * hz * np.arange(round(rate * seconds)) / rate)).astype(np.float32)
+
+
+def encoded(samples: np.ndarray, rate: int, kind: str = "WAV", subtype: str | None = None) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format=kind, subtype=subtype)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype", "close"),
+    [
+        ("WAV", "PCM_U8", 0.01),
+        ("WAV", "PCM_16", 1e-4),
+        ("WAV", "PCM_24", 1e-6),
+        ("WAV", "PCM_32", 1e-6),
+        ("WAV", "FLOAT", 0),
+        ("WAV", "DOUBLE", 0),
+        ("FLAC", "PCM_16", 1e-4),
+        ("OGG", "VORBIS", 0.05),
+        ("OGG", "OPUS", 0.05),
+        ("MP3", "MPEG_LAYER_III", 0.05),
+    ],
+)
+def test_every_usual_format_is_read(kind, subtype, close):
+    clip = decode_clip(encoded(tone(16_000), 16_000, kind, subtype), 16_000)
+    assert clip.dtype == np.float32
+    np.testing.assert_allclose(clip[2000:14_000], tone(16_000)[2000:14_000], atol=close)
+
+
+@pytest.mark.parametrize("rate", [8000, 11_025, 22_050, 44_100, 48_000])
+def test_other_rates_are_resampled_well(rate):
+    clip = decode_clip(encoded(tone(rate), rate, subtype="FLOAT"), 16_000)
+    assert len(clip) == 16_000
+    np.testing.assert_allclose(clip[1000:-1000], tone(16_000)[1000:-1000], atol=1e-3)
+
+
+def test_resampling_leaves_no_alias_of_what_the_new_rate_cannot_hold():
+    clip = decode_clip(encoded(tone(44_100, hz=12_000), 44_100, subtype="FLOAT"), 16_000)
+    assert np.abs(clip[1000:-1000]).max() < 1e-4
+
+
+def test_channels_are_averaged():
+    stereo = np.stack([tone(16_000), np.zeros(16_000, np.float32)], axis=1)
+    np.testing.assert_allclose(decode_clip(encoded(stereo, 16_000, subtype="FLOAT"), 16_000), tone(16_000) / 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty file"),
+        (b"this is a text, not a recording", "not audio"),
+        (encoded(tone(16_000), 16_000)[:20], "not audio"),
+        (encoded(np.zeros(0, np.float32), 16_000), "no samples"),
+        (encoded(np.zeros(16_000, np.float32), 16_000), "silent: every sample is zero"),
+        (encoded(np.full(16_000, np.nan, np.float32), 16_000, subtype="FLOAT"), "samples that are not numbers"),
+    ],
+)
+def test_an_unusable_clip_is_refused_with_its_reason(data, reason):
+    with pytest.raises(UnusableClipError, match=reason):
+        decode_clip(data, 16_000)
+
+
+def test_a_clip_cut_off_in_its_samples_gives_what_is_there():
+    assert len(decode_clip(encoded(tone(16_000), 16_000)[:16_044], 16_000)) == 8000
+
+
+def test_short_clips_are_padded_with_zeros_and_long_ones_cut():
+    assert fit(np.ones(3, np.float32), 5).tolist() == [1, 1, 1, 0, 0]
+    assert fit(np.arange(9, dtype=np.float32), 5).tolist() == [0, 1, 2, 3, 4]

@@ -1,0 +1,115 @@
+import csv
+import random
+
+import pytest
+
+from conftest import RECORDINGS, needs_recordings
+from kws import corpus
+from kws.corpus import Clip
+from kws.errors import UserError
+
+
+def clips_of(*names: str) -> list[Clip]:
+    return corpus.list_clips(names)
+
+
+def test_speakers_stand_before_nohash():
+    assert clips_of("yes/004ae714_nohash_1.wav", "no/x.wav") == [
+        Clip("no/x.wav", "no", "no/x.wav"),
+        Clip("yes/004ae714_nohash_1.wav", "yes", "004ae714"),
+    ]
+
+
+def test_speakers_are_the_folders_below_the_words():
+    clips = clips_of("yes/ada/1.flac", "no/ada/1.mp3", "no/bob/1.ogg")
+    assert [(c.word, c.speaker) for c in clips] == [("no", "ada"), ("no", "bob"), ("yes", "ada")]
+    assert corpus.speaker_naming(clips) == "folders"
+
+
+@pytest.mark.parametrize("around", ["", "./", "mini_speech_commands/", "a/b/"])
+def test_a_folder_around_all_words_does_not_matter(around):
+    clips = clips_of(f"{around}yes/a_nohash_0.wav", f"{around}no/a_nohash_0.wav")
+    assert [(c.word, c.speaker) for c in clips] == [("no", "a"), ("yes", "a")]
+    assert corpus.speaker_naming(clips) == "nohash names"
+
+
+def test_what_is_no_recording_is_passed_over():
+    names = [
+        "LICENSE",
+        "README.md",
+        "yes/notes.txt",
+        "yes/._a.wav",
+        "__MACOSX/yes/a.wav",
+        "top.wav",
+        "yes/a.WAV",
+        "no/b.wav",
+    ]
+    assert [clip.name for clip in clips_of(*names)] == ["no/b.wav", "yes/a.WAV"]
+
+
+def test_a_file_each_is_said_to_be_one_speaker_a_file():
+    assert corpus.speaker_naming(clips_of("yes/a.wav", "no/a.wav")) == "one a file"
+
+
+def test_a_name_that_ends_twice_in_wav_is_read():
+    assert clips_of("yes/0a_nohash_0.wav.wav", "no/b.wav")[1].speaker == "0a"
+
+
+def test_a_word_the_data_set_lacks_is_an_error_that_lists_those_it_has():
+    clips = clips_of("yes/a.wav", "no/b.wav", "_background_noise_/c.wav")
+    assert {clip.word for clip in corpus.choose_words(clips, ["yes"])} == {"yes"}
+    with pytest.raises(UserError, match=r"no clip of maybe, never; it has no, yes$"):
+        corpus.choose_words(clips, ["yes", "maybe", "never"])
+
+
+@needs_recordings
+def test_the_speaker_split_agrees_with_every_line_of_the_published_lists():
+    with (RECORDINGS / "manifest.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["official_split"]]
+    assert len(rows) > 17_000
+    for row in rows:
+        name = row["name_in_full_archive"] or row["file"]
+        published = row["official_split"].replace("training", "train").replace("testing", "test")
+        assert corpus.speaker_split(name.split("_nohash_")[0]) == published
+
+
+def test_known_speakers_keep_their_published_split():
+    # From the publishers' validation_list.txt and testing_list.txt.
+    assert corpus.speaker_split("bb05582b") == "test"
+    assert corpus.speaker_split("a69b9b3e") == "validation"
+
+
+def test_nobody_is_heard_in_two_splits():
+    clips = [Clip(f"{word}/{n}_nohash_0.wav", word, str(n)) for word in ("yes", "no") for n in range(500)]
+    split_of = corpus.split_clips(clips, "speaker", seed=1)
+    splits_of_speaker = {clip.speaker: {split_of[c.name] for c in clips if c.speaker == clip.speaker} for clip in clips}
+    assert {len(splits) for splits in splits_of_speaker.values()} == {1}
+    assert set(split_of.values()) == set(corpus.SPLITS)
+
+
+def test_the_random_split_is_80_10_10_and_does_not_depend_on_the_order_of_the_clips():
+    clips = [Clip(f"yes/{n}.wav", "yes", str(n)) for n in range(1000)]
+    split_of = corpus.split_clips(clips, "random", seed=1)
+    counts = [list(split_of.values()).count(split) for split in corpus.SPLITS]
+    assert counts == [800, 100, 100]
+    shuffled = random.Random(0).sample(clips, k=1000)
+    assert corpus.split_clips(shuffled, "random", seed=1) == split_of
+    assert corpus.split_clips(clips, "random", seed=2) != split_of
+
+
+def test_a_word_that_is_missing_in_a_split_is_an_error_that_says_what_to_do():
+    clips = clips_of("yes/a.wav", "yes/b.wav", "yes/c.wav", "no/a.wav", "no/b.wav")
+    split_of = dict(zip((c.name for c in clips), ["train", "validation", "train", "validation", "test"], strict=True))
+    with pytest.raises(
+        UserError, match=r"no usable clip of no in test: add clips of more speakers, or take split: random"
+    ):
+        corpus.check_splits(clips, split_of, ["no", "yes"])
+    split_of["no/a.wav"], split_of["no/b.wav"] = "test", "validation"
+    with pytest.raises(UserError, match="no in train"):
+        corpus.check_splits(clips, split_of, ["no", "yes"])
+
+
+def test_more_unusable_clips_than_allowed_are_an_error_that_names_the_reasons():
+    corpus.check_unusable(["empty file"] * 5, 100, 0.05)
+    with pytest.raises(UserError, match=r"6 of 100 clips are unusable \(5 x empty file, 1 x silent\).*: 0.05"):
+        corpus.check_unusable(["empty file"] * 5 + ["silent"], 100, 0.05)

@@ -1,0 +1,317 @@
+import hashlib
+import io
+import json
+import os
+import runpy
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import RECORDINGS, ROOT, needs_recordings
+
+from kws import params, sources, synthetic
+from kws.errors import UserError
+
+WORDS = ["no", "yes"]
+NAMES = [f"{word}/{speaker}_nohash_{take}.wav" for word in WORDS for speaker in ("ann", "bob") for take in (0, 1)]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_project_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+
+
+@pytest.fixture
+def stage(write_params) -> Callable[..., None]:
+    """Runs a stage with these parameters."""
+
+    def run(name: str = "download", **changes: object) -> None:
+        write_params(**{"words": WORDS, **changes})
+        runpy.run_path(str(ROOT / "stages" / f"{name}.py"))["main"]()
+
+    return run
+
+
+def make_tar(path: Path, names: list[str]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.size = len(name)
+            tar.addfile(info, io.BytesIO(name.encode()))
+    return path
+
+
+def make_folder(path: Path, names: list[str]) -> Path:
+    for name in names:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(name.encode())
+    return path
+
+
+def source() -> dict:
+    return json.loads(Path("data/raw/source.json").read_text())
+
+
+def metrics() -> dict:
+    return json.loads(Path("metrics/download.json").read_text())
+
+
+def clips() -> list[str]:
+    return Path("data/raw/clips.txt").read_text().splitlines()
+
+
+def test_the_published_sets_are_those_that_the_parameters_know():
+    assert tuple(sources.PUBLISHED) == params.PUBLISHED
+
+
+def test_a_published_set_is_compared_with_what_its_publisher_has(stage, monkeypatch):
+    asked = []
+
+    def fetch(url: str, target: Path, *, size: int | None = None, sha256: str | None = None) -> str:
+        asked.append((url, size, sha256))
+        make_tar(target, NAMES)
+        return "0" * 64
+
+    monkeypatch.setattr(sources, "fetch", fetch)
+    stage(dataset="speech_commands")
+    address = "https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_v0.02.tar.gz"
+    assert asked == [(address, 2_428_923_189, sources.PUBLISHED["speech_commands"].sha256)]
+    assert source()["checked"] is True
+    assert "CC BY 4.0" in source()["licence"]
+
+
+def test_a_mirror_is_recorded_and_its_checksum_said(stage, tmp_path, capsys):
+    mirror = make_tar(tmp_path / "a mirror" / "other name.tar", [*NAMES, "_background_noise_/tap.wav", "README.md"])
+    stage(dataset="speech_commands", dataset_url=mirror.as_uri())
+    digest = hashlib.sha256(mirror.read_bytes()).hexdigest()
+    assert source() == {
+        "dataset": "speech_commands",
+        "archive": "speech_commands_v0.02.tar.gz",
+        "address": mirror.as_uri(),
+        "bytes": mirror.stat().st_size,
+        "sha256": digest,
+        "checked": False,
+        "licence": sources.PUBLISHED["speech_commands"].licence,
+        "synthetic": False,
+        "speakers": "nohash names",
+        "words": {"no": 4, "yes": 4},
+        "clips": 8,
+    }
+    assert clips() == sorted([*NAMES, "_background_noise_/tap.wav"])
+    assert metrics() == {"clips": 8, "words": 2, "speakers": 2, "bytes": mirror.stat().st_size, "synthetic": 0}
+    assert Path("data/raw/speech_commands_v0.02.tar.gz").read_bytes() == mirror.read_bytes()
+    printed = capsys.readouterr().out
+    assert f"{mirror.as_uri()}: 8 clips, 2 words, 2 speakers\n" in printed
+    assert digest in printed
+
+
+def test_a_mirror_is_compared_with_the_checksum_given_for_it(stage, tmp_path):
+    mirror = make_tar(tmp_path / "mirror.tar", NAMES)
+    stage(
+        dataset="mini_speech_commands",
+        dataset_url=mirror.as_uri(),
+        dataset_sha256=hashlib.sha256(mirror.read_bytes()).hexdigest(),
+    )
+    assert source()["checked"] is True
+
+
+def test_an_address_of_ones_own_keeps_its_file_name(stage, httpserver):
+    archive = make_tar(Path("elsewhere/x.tar"), NAMES)
+    httpserver.expect_request("/data/My set.tar").respond_with_data(archive.read_bytes())
+    stage(dataset=httpserver.url_for("/data/My%20set.tar?version=2"))
+    assert source()["archive"] == "My_set.tar"
+    assert source()["dataset"] == source()["address"]
+    assert Path("data/raw/My_set.tar").read_bytes() == archive.read_bytes()
+
+
+@pytest.mark.parametrize("address", ["file:///a/..%2f..", "file:///a/%2e%2e", "file:///"])
+def test_an_address_cannot_name_a_file_elsewhere(address):
+    assert sources._file_name(address) == "archive"
+
+
+def test_an_address_of_another_kind_is_refused(stage):
+    with pytest.raises(UserError, match=r"s3://bucket/a\.tar is no address that can be read"):
+        stage(dataset="s3://bucket/a.tar")
+
+
+def test_a_folder_of_speakers_is_packed(stage, tmp_path, capsys):
+    make_folder(tmp_path / "mine", ["no/ann/1.wav", "no/bob/1.flac", "no/bob/2.ogg", "yes/ann/1.mp3", "notes.txt"])
+    stage(dataset="mine")
+    assert source()["archive"] == "own.tar"
+    assert source()["address"] == "mine"
+    assert source()["speakers"] == "folders"
+    assert metrics()["speakers"] == 2
+    assert clips() == ["no/ann/1.wav", "no/bob/1.flac", "no/bob/2.ogg", "yes/ann/1.mp3"]
+    assert "counts as a speaker" not in capsys.readouterr().out
+
+
+def test_a_folder_of_nohash_names_keeps_its_speakers(stage, tmp_path):
+    make_folder(tmp_path / "mine", NAMES)
+    stage(dataset="mine")
+    assert source()["speakers"] == "nohash names"
+    assert metrics()["speakers"] == 2
+
+
+def test_files_without_speakers_are_said_to_be_so(stage, tmp_path, capsys):
+    make_folder(tmp_path / "mine", ["no/1.wav", "yes/1.wav"])
+    stage(dataset="mine")
+    assert source()["speakers"] == "one a file"
+    assert "Each file counts as a speaker of its own" in capsys.readouterr().out
+
+
+def test_relative_paths_mean_the_projects_root_in_a_queued_run_too(write_params, tmp_path, monkeypatch):
+    make_folder(tmp_path / "mine", NAMES)
+    write_params(words=WORDS, dataset="mine")
+    copy = tmp_path / ".dvc" / "tmp" / "copy"
+    copy.mkdir(parents=True)
+    (tmp_path / "params.yaml").rename(copy / "params.yaml")
+    monkeypatch.chdir(copy)
+    runpy.run_path(str(ROOT / "stages" / "download.py"))["main"]()
+    assert Path("data/local").readlink() == tmp_path / "mine"
+    assert source()["clips"] == len(NAMES)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_tilde_means_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    make_tar(tmp_path / "mine.tar", NAMES)
+    assert sources.own_path("~/mine.tar") == tmp_path / "mine.tar"
+
+
+def test_an_archive_of_ones_own_is_copied(stage, tmp_path):
+    archive = make_tar(tmp_path / "my words.tar", NAMES)
+    stage(dataset=str(archive))
+    assert source()["archive"] == "my_words.tar"
+    assert archive.exists()
+
+
+def test_a_path_with_nothing_there_says_what_dataset_may_be(stage):
+    with pytest.raises(
+        UserError, match=r"mini_speech is not there .*synthetic, mini_speech_commands, speech_commands, a"
+    ):
+        stage(dataset="mini_speech")
+
+
+@pytest.mark.parametrize("dataset", [".", "..", "data", "data/raw", "data/raw/old"])
+def test_the_projects_own_outputs_are_no_data_set(stage, tmp_path, dataset):
+    (tmp_path / "data/raw/old").mkdir(parents=True)
+    with pytest.raises(UserError, match="holds outputs of the project itself"):
+        stage(dataset=dataset)
+    assert Path("data/raw/old").is_dir()
+
+
+def test_synthetic_speech_is_made_of_the_words_and_says_that_it_is_synthetic(stage, monkeypatch):
+    def write_corpus(target: Path, words: list[str], speakers: int) -> None:
+        assert speakers == 20
+        make_tar(target, [f"{word}/{number}_nohash_0.wav" for word in words for number in range(speakers)])
+
+    monkeypatch.setattr(synthetic, "write_corpus", write_corpus)
+    stage(dataset="synthetic", synthetic_speakers=20)
+    assert source()["synthetic"] is True
+    assert source()["archive"] == "synthetic.tar"
+    assert metrics() | {"bytes": 0} == {"clips": 40, "words": 2, "speakers": 20, "bytes": 0, "synthetic": 1}
+
+
+def test_the_same_twice_gives_the_same_bytes(stage, tmp_path):
+    make_folder(tmp_path / "mine", NAMES)
+    stage(dataset="mine")
+    first = {path.name: path.read_bytes() for path in Path("data/raw").iterdir()}
+    stage(dataset="mine")
+    assert {path.name: path.read_bytes() for path in Path("data/raw").iterdir()} == first
+
+
+def test_a_word_that_is_not_there_lists_those_that_are(stage, tmp_path):
+    make_folder(tmp_path / "mine", [*NAMES, "_background_noise_/tap.wav"])
+    with pytest.raises(UserError, match=r"no clip of maybe; it has no, yes$"):
+        stage(dataset="mine", words=["no", "maybe"])
+
+
+def _truncated(path: Path) -> None:
+    path.write_bytes(make_tar(path, NAMES).read_bytes()[:3000])
+
+
+def _truncated_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as zipped:
+        for name in NAMES:
+            zipped.writestr(name, name)
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _html(path: Path) -> None:
+    path.write_text("<!doctype html><title>Sign in</title>")
+
+
+def _empty(path: Path) -> None:
+    make_tar(path, [])
+
+
+def _traversal(path: Path) -> None:
+    make_tar(path, [*NAMES, "../x.wav"])
+
+
+def _missing(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_truncated, "cut off or damaged"),
+        (_truncated_zip, "cut off or damaged"),
+        (_html, "it is an HTML page, not an archive"),
+        (_empty, "no clip of no, yes"),
+        (_traversal, r"refused.*\.\./x\.wav"),
+        (_missing, "No such file"),
+    ],
+)
+def test_what_fails_leaves_the_earlier_data_as_they_were(stage, tmp_path, spoil, message):
+    archive = tmp_path / "set.tar"
+    for earlier in (None, make_tar(archive, NAMES).as_uri()):
+        if earlier:
+            make_tar(archive, NAMES)
+            stage(dataset=earlier)
+        before = {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()}
+        spoil(archive)
+        with pytest.raises(UserError, match=message):
+            stage(dataset=archive.as_uri())
+        assert {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()} == before
+        assert Path("data/raw").exists() == bool(earlier)
+    assert not (tmp_path.parent / "x.wav").exists()
+
+
+def test_a_mistake_is_one_line_and_no_traceback(write_params, tmp_path):
+    write_params(dataset="nowhere")
+    command = [sys.executable, str(ROOT / "stages" / "download.py")]
+    result = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: dataset: nowhere is not there")
+    assert result.stderr.count("\n") == 1
+
+
+@needs_recordings
+def test_the_real_recordings_are_listed(stage, tmp_path):
+    command = [sys.executable, str(RECORDINGS / "build.py"), str(tmp_path), "--per-word", "3", "--only", "mini"]
+    subprocess.run(command, check=True)
+    archive = tmp_path / "mini_speech_commands.zip"
+    stage(dataset="mini_speech_commands", dataset_url=archive.as_uri(), words=["no", "yes", "up"])
+    assert source()["words"] == dict.fromkeys(["down", "go", "left", "no", "right", "stop", "up", "yes"], 3)
+    assert source()["speakers"] == "nohash names"
+    assert metrics()["clips"] == 24
+
+
+def test_data_local_is_a_link_to_a_data_set_of_ones_own_and_else_what_git_holds(stage, tmp_path):
+    folder = make_folder(tmp_path / "mine", NAMES)
+    link = Path("data/local")
+    stage(dataset="mine")
+    assert link.readlink() == folder
+    stage(dataset=str(make_tar(tmp_path / "mine.tar", NAMES)))
+    assert link.readlink() == tmp_path / "mine.tar"
+    stage(dataset=(tmp_path / "mine.tar").as_uri())
+    assert link.read_bytes() == (ROOT / "data" / "local").read_bytes()
+    assert len(list(folder.rglob("*.wav"))) == len(NAMES)

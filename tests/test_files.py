@@ -1,0 +1,60 @@
+import json
+
+import pytest
+
+from kws.files import folder_written_whole, read_json, sha256_of, write_csv, write_json, written_whole
+
+
+def test_a_file_appears_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    with written_whole(path) as partial:
+        partial.write_text("all of it")
+        assert not path.exists()
+    assert path.read_text() == "all of it"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), written_whole(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_appears_only_when_it_is_whole_and_replaces_the_old_one(tmp_path):
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old.txt").touch()
+    (tmp_path / ".partial-folder").mkdir()  # left by a kill
+    (tmp_path / ".partial-folder" / "half.txt").touch()
+    with pytest.raises(RuntimeError), folder_written_whole(path) as partial:
+        assert list(partial.iterdir()) == []
+        raise RuntimeError
+    assert [p.name for p in path.iterdir()] == ["old.txt"]
+    with folder_written_whole(path) as partial:
+        (partial / "new.txt").touch()
+    assert [p.name for p in path.iterdir()] == ["new.txt"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_comes_back_as_it_was(tmp_path):
+    write_json(tmp_path / "x.json", {"accuracy": 0.5, "word": "grün"})
+    assert read_json(tmp_path / "x.json") == {"accuracy": 0.5, "word": "grün"}
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "x.json", {"accuracy": object()})
+    assert json.loads((tmp_path / "x.json").read_text())["accuracy"] == 0.5
+
+
+def test_csv_has_its_columns_also_without_rows(tmp_path):
+    write_csv(tmp_path / "x.csv", [{"b": 2, "a": "x,y"}], ("a", "b"))
+    assert (tmp_path / "x.csv").read_text() == 'a,b\n"x,y",2\n'
+    write_csv(tmp_path / "x.csv", [], ("a", "b"))
+    assert (tmp_path / "x.csv").read_text() == "a,b\n"
+
+
+def test_sha256_is_the_known_one(tmp_path):
+    (tmp_path / "x").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

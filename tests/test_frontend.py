@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kws.frontend import FrontEnd
+
+SIZES = [  # sample rate, samples, frame, hop, FFT, Mel bins, low, high
+    (16_000, 16_000, 1024, 256, 1024, 80, 20.0, 7600.0),  # the original's
+    (16_000, 16_000, 255, 128, 256, 40, 20.0, 7600.0),  # the tutorial's frames: an odd length
+    (16_000, 15_999, 400, 160, 512, 64, 0.0, 8000.0),
+    (8000, 8001, 401, 133, 513, 30, 0.0, 4000.0),
+    (22_050, 10_001, 333, 332, 1000, 64, 50.5, 9999.5),
+    (48_000, 4801, 1025, 1, 2048, 128, 20.0, 24_000.0),
+    (16_000, 777, 777, 777, 777, 1, 300.0, 3000.0),
+]
+
+
+def front_end(sizes) -> FrontEnd:
+    return FrontEnd(*sizes, log_offset=1e-7)
+
+
+def in_tensorflow(waveform: np.ndarray, f: FrontEnd) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    power = tf.abs(tf.signal.stft(waveform, f.frame_length, f.hop_length, f.fft_length)) ** 2
+    weights = tf.signal.linear_to_mel_weight_matrix(
+        f.mel_bins, f.fft_length // 2 + 1, f.sample_rate, f.mel_low_hz, f.mel_high_hz
+    )
+    return power.numpy(), weights.numpy(), tf.math.log(power @ weights + f.log_offset).numpy()
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_it_agrees_with_tf_signal(sizes):
+    f = front_end(sizes)
+    waveform = np.random.default_rng(0).normal(scale=0.1, size=f.clip_samples).astype(np.float32)
+    power, weights, log_mel = in_tensorflow(waveform, f)
+    assert f.power(waveform).dtype == f.log_mel(waveform).dtype == np.float32
+    assert f.log_mel(waveform).shape == (f.frames, f.mel_bins)
+    np.testing.assert_allclose(f.power(waveform), power, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(f.weights, weights, atol=1e-4)
+    np.testing.assert_allclose(f.log_mel(waveform), log_mel, atol=1e-4)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    frame=st.integers(16, 600), hop_share=st.floats(0.01, 1), longer=st.integers(0, 100), seed=st.integers(0, 2**32 - 1)
+)
+def test_it_agrees_with_tf_signal_at_odd_sizes(frame, hop_share, longer, seed):
+    f = FrontEnd(16_000, 1600, frame, max(1, int(frame * hop_share)), frame + longer, 4, 100.0, 7000.0, 1e-7)
+    waveform = np.random.default_rng(seed).normal(scale=0.1, size=1600).astype(np.float32)
+    power, _, log_mel = in_tensorflow(waveform, f)
+    np.testing.assert_allclose(f.power(waveform), power, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(f.log_mel(waveform), log_mel, atol=1e-4)
+
+
+def test_the_original_recipe_has_59_frames_of_80_mels():
+    assert front_end(SIZES[0]).frames == 59
+    assert front_end(SIZES[0]).weights.shape == (513, 80)
+
+
+def test_silence_is_the_floor():
+    f = front_end(SIZES[0])
+    np.testing.assert_allclose(f.log_mel(np.zeros(16_000, np.float32)), np.log(np.float32(1e-7)))
+
+
+def test_the_spec_brings_back_the_same_front_end(make_params):
+    f = FrontEnd.from_params(make_params(mel_bins=40))
+    assert FrontEnd.from_spec(f.spec() | {"words": ["yes", "no"]}) == f
+    assert f.spec()["frames"] == 59

@@ -1,0 +1,100 @@
+import keras
+import numpy as np
+import pytest
+
+from kws import models, training
+from kws.dataset import RecordWriter
+from kws.training import Epoch, Schedule
+
+SPEC = {"frames": 20, "mel_bins": 16, "words": ["low", "high"], "clips": {"train": 96, "validation": 16, "test": 16}}
+SCHEDULE = Schedule(epochs=3, batch_size=32, learning_rate=1e-3, patience=2, seed=1)
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    """Two words that differ in which half of the Mel bins is loud."""
+    folder = tmp_path_factory.mktemp("features")
+    rng = np.random.default_rng(0)
+    with RecordWriter(folder, SPEC["clips"]) as records:
+        for split, clips in SPEC["clips"].items():
+            for index in range(clips):
+                log_mel = rng.normal(scale=2.0, size=(20, 16)).astype(np.float32) - 5
+                log_mel[:, 8 * (index % 2) : 8 * (index % 2) + 8] += 1.5
+                records.write(split, f"{split}{index}", "voice", index % 2, log_mel)
+    return folder
+
+
+def train(features, checkpoint, schedule=SCHEDULE, kill_after: int | None = None):
+    training.make_deterministic(schedule.seed)
+    seen = []
+
+    def on_epoch(row: Epoch) -> None:
+        seen.append(row["epoch"])
+        if row["epoch"] == kill_after:
+            raise KilledError
+
+    model, history = training.train_model(
+        models.cnn(20, 16, 2), features, SPEC, schedule=schedule, checkpoint=checkpoint, on_epoch=on_epoch
+    )
+    return model, history, seen
+
+
+@pytest.fixture(scope="module")
+def undisturbed(features, tmp_path_factory):
+    return train(features, tmp_path_factory.mktemp("undisturbed") / "checkpoint")
+
+
+def test_it_learns_what_is_easy(undisturbed):
+    _, history, seen = undisturbed
+    assert seen == [1, 2, 3]
+    assert training.best_epoch(history)["validation_accuracy"] == 1.0
+
+
+def same_bytes(a, b, folder) -> bool:
+    models.save_model(a, folder / "a.keras", {})
+    models.save_model(b, folder / "b.keras", {})
+    return (folder / "a.keras").read_bytes() == (folder / "b.keras").read_bytes()
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(undisturbed, features, tmp_path):
+    again, history, _ = train(features, tmp_path / "checkpoint")
+    assert history == undisturbed[1]
+    assert same_bytes(undisturbed[0], again, tmp_path)
+    other, *_ = train(features, tmp_path / "other", Schedule(3, 32, 1e-3, 2, seed=2))
+    assert not same_bytes(undisturbed[0], other, tmp_path)
+
+
+@pytest.mark.parametrize("kill_after", [1, 3])
+def test_a_killed_training_goes_on_from_its_last_epoch_and_ends_with_the_same_bytes(
+    undisturbed, features, tmp_path, kill_after
+):
+    with pytest.raises(KilledError):
+        train(features, tmp_path / "checkpoint", kill_after=kill_after)
+    assert training.interrupted_training(tmp_path / "checkpoint")
+    resumed, history, seen = train(features, tmp_path / "checkpoint")
+    assert seen == list(range(kill_after + 1, 4))
+    assert history == undisturbed[1]
+    assert same_bytes(undisturbed[0], resumed, tmp_path)
+
+
+def test_it_stops_when_the_validation_loss_no_longer_falls_and_keeps_the_best_weights(features, tmp_path):
+    wild = Schedule(epochs=30, batch_size=8, learning_rate=0.3, patience=2, seed=1)
+    model, history, _ = train(features, tmp_path / "checkpoint", wild)
+    best = training.best_epoch(history)
+    assert len(history) == best["epoch"] + 2 < 30
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    validation = training.features_and_labels(training.read_split(features, "validation", SPEC, 16))
+    assert model.evaluate(validation, verbose=0) == pytest.approx(best["validation_loss"], rel=1e-4)
+
+
+def test_a_training_is_named_by_all_it_depends_on(features):
+    name = training.fingerprint(features, "cnn", SCHEDULE)
+    assert name == training.fingerprint(features, "cnn", SCHEDULE)
+    assert name != training.fingerprint(features, "cnn", Schedule(3, 32, 1e-3, 2, seed=2))
+    (features / "new").touch()
+    assert name != training.fingerprint(features, "cnn", SCHEDULE)
+    (features / "new").unlink()
