@@ -27,7 +27,7 @@ def main() -> None:
             write_csv(folder / "words.csv", evaluation.word_rows(answers, words), evaluation.WORD_COLUMNS)
             write_csv(folder / "mistakes.csv", evaluation.worst_mistakes(answers, words), evaluation.MISTAKE_COLUMNS)
             matrix = metrics.confusion_matrix(answers.labels, answers.predicted, len(words))
-            plots.save(plots.confusion_figure(matrix, words), folder / "confusion.png")
+            plots.save(plots.confusion_figure(matrix, words, synthetic), folder / "confusion.png")
         with written_whole(paths.EMBEDDINGS) as partial:
             np.savez(
                 partial,

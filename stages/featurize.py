@@ -57,7 +57,7 @@ def main() -> None:
         about = {"dataset": params.dataset, "synthetic": source["synthetic"], "words": params.words, "clips": counts}
         write_json(folder / paths.SPEC.name, front_end.spec() | about)
 
-    _draw(examples, clip_of, front_end)
+    _draw(examples, clip_of, front_end, source["synthetic"])
     write_json(paths.METRICS / "featurize.json", counts | {"set_aside": len(reasons)})
     print(f"{len(usable)} clips: " + ", ".join(f"{counts[split]} {split}" for split in corpus.SPLITS))
     if reasons:
@@ -80,7 +80,7 @@ def _remember(
         yield name, data
 
 
-def _draw(examples: dict[str, bytes], clip_of: dict[str, corpus.Clip], front_end: FrontEnd) -> None:
+def _draw(examples: dict[str, bytes], clip_of: dict[str, corpus.Clip], front_end: FrontEnd, synthetic: bool) -> None:
     """The pictures of the front end: the Mel matrix, one clip on its way through, a clip of each word."""
     waveforms = {}
     for name, data in examples.items():
@@ -90,12 +90,13 @@ def _draw(examples: dict[str, bytes], clip_of: dict[str, corpus.Clip], front_end
         plots.save(plots.mel_matrix_figure(front_end.weights, front_end.sample_rate), folder / "mel_matrix.png")
         if waveforms:
             word, waveform = next(iter(waveforms.items()))
+            title = plots.voices_title(word, synthetic)
             figure = plots.clip_figure(
-                waveform, front_end.power(waveform), front_end.log_mel(waveform), front_end, word
+                waveform, front_end.power(waveform), front_end.log_mel(waveform), front_end, title
             )
             plots.save(figure, folder / "clip.png")
             log_mels = {word: front_end.log_mel(waveform) for word, waveform in waveforms.items()}
-            plots.save(plots.mel_grid_figure(log_mels, front_end), folder / "mel_grid.png")
+            plots.save(plots.mel_grid_figure(log_mels, front_end, synthetic), folder / "mel_grid.png")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def main() -> None:
         write_json(paths.METRICS / "train.json", figures | {k: v for k, v in best.items() if k != "epoch"})
         with folder_written_whole(paths.PLOTS / "train") as folder:
             write_csv(folder / "history.csv", history, list(best))
-            plots.save(plots.curves_figure(history), folder / "curves.png")
+            plots.save(plots.curves_figure(history, spec["synthetic"]), folder / "curves.png")
     shutil.rmtree(checkpoint)
     print(f"epoch {best['epoch']} of {len(history)} is the best: validation accuracy {best['validation_accuracy']:.1%}")
 

@@ -2,8 +2,8 @@ import csv
 import random
 
 import pytest
-
 from conftest import RECORDINGS, needs_recordings
+
 from kws import corpus
 from kws.corpus import Clip
 from kws.errors import UserError

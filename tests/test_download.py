@@ -207,8 +207,8 @@ def test_the_projects_own_outputs_are_no_data_set(stage, tmp_path, dataset):
 
 
 def test_synthetic_speech_is_made_of_the_words_and_says_that_it_is_synthetic(stage, monkeypatch):
-    def write_corpus(target: Path, words: list[str], speakers: int) -> None:
-        assert speakers == 20
+    def write_corpus(target: Path, words: list[str], speakers: int, seed: int) -> None:
+        assert (speakers, seed) == (20, 1)
         make_tar(target, [f"{word}/{number}_nohash_0.wav" for word in words for number in range(speakers)])
 
     monkeypatch.setattr(synthetic, "write_corpus", write_corpus)

@@ -17,9 +17,8 @@ def test_a_file_appears_only_when_it_is_whole(tmp_path):
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError), written_whole(path) as partial:
-        partial.write_text("half")
-        raise RuntimeError
+    with pytest.raises(TypeError), written_whole(path) as partial:
+        partial.write_text("half") and partial.write_text(None)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -30,11 +29,11 @@ def test_a_folder_appears_only_when_it_is_whole_and_replaces_the_old_one(tmp_pat
     (path / "old.txt").touch()
     (tmp_path / ".partial-folder").mkdir()  # left by a kill
     (tmp_path / ".partial-folder" / "half.txt").touch()
-    with pytest.raises(RuntimeError), folder_written_whole(path) as partial:
-        assert list(partial.iterdir()) == []
-        raise RuntimeError
+    with pytest.raises(IsADirectoryError), folder_written_whole(path) as partial:
+        partial.write_text("a folder takes no text")
     assert [p.name for p in path.iterdir()] == ["old.txt"]
     with folder_written_whole(path) as partial:
+        assert list(partial.iterdir()) == []
         (partial / "new.txt").touch()
     assert [p.name for p in path.iterdir()] == ["new.txt"]
     assert list(tmp_path.iterdir()) == [path]

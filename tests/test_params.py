@@ -1,11 +1,10 @@
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from kws.errors import UserError
 from kws.params import Params, load_params
-
-from conftest import ROOT
 
 
 def test_the_defaults_are_the_original_recipe():

@@ -9,6 +9,7 @@ RAW = Path("data/raw")
 FEATURES = Path("data/features")
 EMBEDDINGS = Path("data/embeddings.npz")
 MODEL = Path("models/kws.keras")
+TRACKED = Path("data/tracked.json")  # which experiment was recorded; see dvc.yaml
 METRICS = Path("metrics")
 PLOTS = Path("plots")
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,14 +19,9 @@ from kws.files import folder_written_whole, read_json, sha256_of
 THREADS = 2  # another number of threads adds in another order, and gives other weights
 
 
-class Epoch(TypedDict):
-    """One row of the training curves; accuracies are shares of the clips, losses cross-entropies in nats."""
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
+# A row of the training curves: epoch, train_loss, train_accuracy, validation_loss, validation_accuracy. Accuracies are
+# shares of the clips, losses cross-entropies in nats.
+Epoch = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -111,13 +106,13 @@ def train_model(  # noqa: PLR0913 (a recipe has that many ingredients)
         batches = training_batches(features, spec, schedule.batch_size, schedule.seed, epoch)
         _seed_dropout(model, schedule.seed, epoch)
         trained = model.fit(batches, validation_data=validation, shuffle=False, verbose=0).history
-        row = Epoch(
-            epoch=epoch,
-            train_loss=round(trained["loss"][0], 6),
-            train_accuracy=round(trained["accuracy"][0], 6),
-            validation_loss=round(trained["val_loss"][0], 6),
-            validation_accuracy=round(trained["val_accuracy"][0], 6),
-        )
+        row: Epoch = {
+            "epoch": epoch,
+            "train_loss": round(trained["loss"][0], 6),
+            "train_accuracy": round(trained["accuracy"][0], 6),
+            "validation_loss": round(trained["val_loss"][0], 6),
+            "validation_accuracy": round(trained["val_accuracy"][0], 6),
+        }
         history.append(row)
         _keep(model, history, checkpoint)
         on_epoch(row)

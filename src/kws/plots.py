@@ -1,0 +1,197 @@
+"""The pictures, in matplotlib: arrays in, a Figure out. Low frequencies are at the bottom, time runs in seconds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from kws.frontend import FrontEnd
+
+DPI = 100
+COLOURS = [to_hex(c) for c in mpl.color_sequences["petroff10"]]  # made for colour-blind people too (Petroff, 2021)
+IMAGE: dict[str, Any] = {"cmap": "viridis", "origin": "lower", "aspect": "auto", "interpolation": "nearest"}
+MARKERS = "o^sDPvX"  # seven, so that similar colours have different ones
+DYNAMIC_RANGE = 80  # dB of the spectrum that are shown
+
+mpl.rcdefaults()  # a matplotlibrc of the user's would change the pictures
+mpl.rcParams.update({"axes.titlesize": 11, "axes.spines.top": False, "axes.spines.right": False})
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a PNG: the same figure gives the same bytes."""
+    figure.savefig(path, dpi=DPI, metadata={"Software": None})  # the default names matplotlib's version
+
+
+def word_style(index: int) -> tuple[str, str]:
+    """Colour and marker of a word; neighbours differ in both, and the first seventy in at least one."""
+    return COLOURS[index % len(COLOURS)], MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
+
+
+def voices_title(title: str, synthetic: bool) -> str:
+    """The title, with a warning where the voices are a computer's: then no figure holds for people."""
+    return f"{title} (synthetic voices)" if synthetic else title
+
+
+def mel_matrix_figure(weights: np.ndarray, sample_rate: int) -> Figure:
+    """The Mel filter bank, as an image and as curves.
+
+    Args:
+        weights: (FFT bins, mels), from 0 Hz to half the sample rate.
+        sample_rate: in Hz.
+    """
+    figure = Figure(figsize=(8, 6.5), layout="constrained")
+    image_axes, curve_axes = figure.subplots(2, sharex=True, height_ratios=(2, 1))
+    fft_bins, mels = weights.shape
+    frequencies = np.linspace(0, sample_rate / 2000, fft_bins)
+    step = frequencies[1]
+    extent = (-step / 2, frequencies[-1] + step / 2, -0.5, mels - 0.5)
+    image = image_axes.imshow(weights.T, extent=extent, vmin=0, **IMAGE)
+    image_axes.set(title=f"Mel filter bank: {mels} filters on {fft_bins} FFT bins", ylabel="Mel bin")
+    figure.colorbar(image, ax=image_axes, label="weight")
+
+    curve_axes.plot(frequencies, weights, color="0.8", linewidth=0.6)
+    for colour, mel in zip(COLOURS, np.linspace(0, mels - 1, min(mels, 6)).round().astype(int), strict=False):
+        curve_axes.fill_between(frequencies, weights[:, mel], color=colour, label=f"{mel}")
+    curve_axes.set(xlabel="frequency (kHz)", ylabel="weight", xlim=extent[:2], ylim=(0, 1.05))
+    curve_axes.legend(title="Mel bin", loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    return figure
+
+
+def clip_figure(
+    waveform: np.ndarray, power: np.ndarray, log_mel: np.ndarray, front_end: FrontEnd, title: str
+) -> Figure:
+    """One clip on its way through the front end: waveform, spectrum, log-Mel spectrogram, above one another.
+
+    Args:
+        waveform: (samples,), full scale is 1.
+        power: (frames, FFT bins).
+        log_mel: (frames, mels), natural logarithm.
+        front_end: what computed them.
+        title: what is said; see `voices_title`.
+    """
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    wave_axes, power_axes, mel_axes = figure.subplots(3, sharex=True)
+    figure.suptitle(title, fontsize=13)
+
+    seconds = len(waveform) / front_end.sample_rate
+    wave_axes.plot(np.arange(len(waveform)) / front_end.sample_rate, waveform, color=COLOURS[0], linewidth=0.5)
+    wave_axes.set(title="Waveform", ylabel="amplitude\n(1 = full scale)", xlim=(0, seconds))
+
+    decibel = 10 * np.log10(np.maximum(power, np.finfo(np.float32).tiny))
+    peak = decibel.max()
+    half_bin = front_end.sample_rate / front_end.fft_length / 2000
+    top = front_end.sample_rate / 2000 + half_bin
+    image = _image(power_axes, decibel, front_end, (-half_bin, top), vmin=peak - DYNAMIC_RANGE, vmax=peak)
+    power_axes.set(title="Power spectrum", ylabel="frequency (kHz)", ylim=(0, top - half_bin))
+    figure.colorbar(image, ax=power_axes, label="power (dB)")
+
+    image = _image(mel_axes, log_mel, front_end, (-0.5, log_mel.shape[1] - 0.5))
+    mel_axes.set(title="Log-Mel spectrogram, what the network sees", ylabel="Mel bin", xlabel="time (s)")
+    figure.colorbar(image, ax=mel_axes, label="ln(Mel power)")
+    return figure
+
+
+def mel_grid_figure(log_mels: Mapping[str, np.ndarray], front_end: FrontEnd, synthetic: bool = False) -> Figure:
+    """A grid of log-Mel spectrograms, by word, with one colour scale for all.
+
+    Args:
+        log_mels: word: (frames, mels), natural logarithm.
+        front_end: what computed them.
+        synthetic: whether a computer says the words.
+    """
+    columns = min(5 if len(log_mels) % 5 == 0 else 4, len(log_mels))
+    rows = -(-len(log_mels) // columns)
+    figure = Figure(figsize=(2.4 * columns + 1, 1.9 * rows + 0.8), layout="constrained")
+    figure.suptitle(voices_title("Log-Mel spectrograms", synthetic), fontsize=13)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    low, high = (bound([bound(log_mel) for log_mel in log_mels.values()]) for bound in (np.min, np.max))
+    for axes, (word, log_mel) in zip(grid.flat, log_mels.items(), strict=False):
+        image = _image(axes, log_mel, front_end, (-0.5, log_mel.shape[1] - 0.5), vmin=low, vmax=high)
+        axes.set_title(word)
+    for axes in grid.flat[len(log_mels) :]:
+        axes.set_visible(False)
+    for axes in grid.flat[max(0, len(log_mels) - columns) : len(log_mels)]:
+        axes.set_xlabel("time (s)")
+        axes.tick_params(labelbottom=True)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("Mel bin")
+    figure.colorbar(image, ax=grid, label="ln(Mel power)", aspect=40)
+    return figure
+
+
+def curves_figure(history: Sequence[Mapping[str, float]], synthetic: bool = False) -> Figure:
+    """Loss and accuracy by epoch, in training and validation, with the epoch whose weights were kept.
+
+    Args:
+        history: a row an epoch: epoch, train_loss, train_accuracy, validation_loss, validation_accuracy.
+        synthetic: whether a computer speaks.
+    """
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure.suptitle(voices_title("Training", synthetic), fontsize=13)
+    epochs = [row["epoch"] for row in history]
+    best = min(history, key=lambda row: row["validation_loss"])["epoch"]
+    for axes, name, label in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("loss (nats)", "accuracy"), strict=True):
+        for split, colour, marker in (("train", COLOURS[0], "o"), ("validation", COLOURS[6], "s")):
+            values = [row[f"{split}_{name}"] for row in history]
+            axes.plot(epochs, values, color=colour, marker=marker, markersize=4, label=split)
+        axes.axvline(best, color="0.4", linestyle=":", label=f"best epoch, {best:.0f}")
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.grid(color="0.92")
+    figure.axes[0].set_ylim(bottom=0)
+    figure.axes[1].yaxis.set_major_formatter(PercentFormatter(1.0))
+    figure.axes[0].legend()
+    return figure
+
+
+def confusion_figure(matrix: np.ndarray, words: Sequence[str], synthetic: bool = False) -> Figure:
+    """The confusion matrix: counts in the cells, coloured by their share of the row, recall at the right.
+
+    Args:
+        matrix: (actual, predicted) counts.
+        words: names of rows and columns.
+        synthetic: whether a computer speaks.
+    """
+    inches = max(3.0, 0.42 * len(words))
+    figure = Figure(figsize=(inches + 3, inches + 1.5), layout="constrained")
+    axes = figure.subplots()
+    clips = matrix.sum(axis=1)
+    shares = matrix / np.maximum(clips, 1)[:, None]
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for actual, predicted in np.argwhere(matrix):
+        colour = "white" if shares[actual, predicted] > 0.55 else "black"
+        axes.text(
+            predicted, actual, f"{matrix[actual, predicted]}", ha="center", va="center", color=colour, fontsize="small"
+        )
+    accuracy = np.trace(matrix) / max(matrix.sum(), 1)
+    title = f"Test accuracy {accuracy:.1%} on {matrix.sum()} clips"
+    axes.set(title=voices_title(title, synthetic), xlabel="predicted word", ylabel="actual word")
+    axes.set_xticks(range(len(words)), words, rotation=90 if len(words) > 6 else 0)
+    axes.set_yticks(range(len(words)), words)
+    recall = axes.secondary_yaxis("right")
+    recall.set_yticks(range(len(words)), [f"{shares[i, i]:.0%} of {clips[i]}" for i in range(len(words))])
+    recall.set_ylabel("recall")
+    for side in (axes, recall):
+        side.tick_params(length=0)
+    axes.set_xticks(np.arange(len(words) - 1) + 0.5, minor=True)
+    axes.set_yticks(np.arange(len(words) - 1) + 0.5, minor=True)
+    axes.grid(which="minor", color="0.88", linewidth=0.6)
+    axes.tick_params(which="minor", length=0)
+    figure.colorbar(image, ax=axes, label="share of the word's clips", format=PercentFormatter(1.0), shrink=0.7)
+    return figure
+
+
+def _image(
+    axes: Axes, frames: np.ndarray, front_end: FrontEnd, vertical: tuple[float, float], **scale: Any
+) -> AxesImage:
+    """Draws (frames, bins) over time, each frame around its middle; the first bin at the bottom."""
+    start = (front_end.frame_length - front_end.hop_length) / 2 / front_end.sample_rate
+    end = start + len(frames) * front_end.hop_length / front_end.sample_rate
+    return axes.imshow(frames.T, extent=(start, end, *vertical), **IMAGE, **scale)

@@ -1,0 +1,90 @@
+"""dvc.yaml says what the code does: each stage's parameters, modules and outputs."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from kws import paths
+from kws.params import Params
+
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+STAGES = PIPELINE["stages"]
+PACKAGE = ROOT / "src" / "kws"
+DERIVED = {"clip_samples": {"clip_seconds", "sample_rate"}}  # properties of Params
+RECORDS_ALL = {"tracked_run"}  # notes every parameter down for MLflow; changes nothing that the stage writes
+READS_ALL = {"experiment_key"}
+
+
+def modules_of(script: Path) -> set[Path]:
+    """The modules of kws that a script imports, wherever in it, and those that they import."""
+    found, todo = {PACKAGE / "__init__.py"}, [script]
+    while todo:
+        for node in ast.walk(ast.parse(todo.pop().read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module == "kws":
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kws."):
+                names = [node.module.removeprefix("kws.")]
+            elif isinstance(node, ast.Import):
+                names = [alias.name.removeprefix("kws.") for alias in node.names if alias.name.startswith("kws.")]
+            else:
+                continue
+            new = {PACKAGE / f"{name}.py" for name in names} - found
+            found |= new
+            todo += new
+    return found
+
+
+def parameters_of(code: ast.AST, modules: set[Path]) -> set[str]:
+    """The parameters that code reads as `params.<name>`, itself or in a function that it hands `params` to."""
+    read = set()
+    for node in ast.walk(code):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "params":
+            read |= DERIVED.get(node.attr, {node.attr})
+        if isinstance(node, ast.Call) and any(isinstance(arg, ast.Name) and arg.id == "params" for arg in node.args):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
+            read |= set(Params.model_fields) if called in READS_ALL else set()
+            for module in modules if called not in RECORDS_ALL else ():
+                for function in ast.walk(ast.parse(module.read_text())):
+                    if isinstance(function, ast.FunctionDef) and function.name == called:
+                        read |= parameters_of(function, modules)
+    return read
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_its_script_and_on_every_module_that_it_imports(stage):
+    script = ROOT / "stages" / f"{stage}.py"
+    imported = {path.relative_to(ROOT).as_posix() for path in modules_of(script)}
+    listed = [dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")]
+    assert listed == [f"stages/{stage}.py", *sorted(imported)]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_exactly_the_parameters_that_it_reads(stage):
+    script = ROOT / "stages" / f"{stage}.py"
+    assert STAGES[stage]["params"] == sorted(parameters_of(ast.parse(script.read_text()), modules_of(script)))
+
+
+def test_every_parameter_is_read_by_a_stage():
+    assert {name for stage in STAGES.values() for name in stage["params"]} == set(Params.model_fields)
+
+
+def test_the_stages_are_the_five_and_described():
+    assert list(STAGES) == ["download", "featurize", "train", "evaluate", "project"]
+    for name, stage in STAGES.items():
+        assert stage["desc"]
+        assert stage["cmd"] == f"PYTHONPATH=src python stages/{name}.py"
+
+
+def outputs_of(stage: str) -> set[str]:
+    outputs = [out for kind in ("outs", "metrics", "plots") for out in STAGES[stage].get(kind, [])]
+    return {out if isinstance(out, str) else next(iter(out)) for out in outputs}
+
+
+def test_stages_hand_over_what_the_next_ones_read():
+    written = {path for stage in STAGES for path in outputs_of(stage)}
+    read = {dep for stage in STAGES.values() for dep in stage["deps"] if not dep.endswith(".py")}
+    assert read - written == {paths.LOCAL_SOURCE.as_posix()}
+    assert {p.as_posix() for p in (paths.RAW, paths.FEATURES, paths.MODEL, paths.EMBEDDINGS)} <= written

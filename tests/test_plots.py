@@ -1,0 +1,186 @@
+import subprocess
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from kws import plots
+from kws.frontend import FrontEnd
+from kws.mel import mel_matrix
+
+FRONT_END = FrontEnd(16_000, 16_000, 1024, 256, 1024, 80, 20.0, 7600.0, 1e-7)
+TIME = np.arange(16_000) / 16_000
+TONE = (0.5 * np.sin(2 * np.pi * 1000 * TIME)).astype(np.float32)  # 1 kHz
+HISTORY = [
+    {
+        "epoch": n + 1,
+        "train_loss": 1 / (n + 1),
+        "train_accuracy": 0.1 * n,
+        "validation_loss": loss,
+        "validation_accuracy": 0.5,
+    }
+    for n, loss in enumerate((2.0, 1.0, 1.5))
+]
+
+
+def clip_figure(title="yes"):
+    return plots.clip_figure(TONE, FRONT_END.power(TONE), FRONT_END.log_mel(TONE), FRONT_END, title)
+
+
+def all_figures(synthetic=False):
+    log_mel = FRONT_END.log_mel(TONE)
+    return {
+        "mel_matrix": plots.mel_matrix_figure(FRONT_END.weights, FRONT_END.sample_rate),
+        "clip": clip_figure(plots.voices_title("yes", synthetic)),
+        "mel_grid": plots.mel_grid_figure({"yes": log_mel, "no": log_mel - 1}, FRONT_END, synthetic),
+        "curves": plots.curves_figure(HISTORY, synthetic),
+        "confusion": plots.confusion_figure(np.array([[3, 1], [0, 2]]), ["yes", "no"], synthetic),
+    }
+
+
+def texts_of(figure):
+    titles = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
+    return " ".join(titles)
+
+
+@pytest.mark.parametrize("name", all_figures())
+def test_the_bytes_of_a_picture_repeat_and_name_no_version(name, tmp_path):
+    for path in (tmp_path / "1.png", tmp_path / "2.png"):
+        plots.save(all_figures()[name], path)
+    content = (tmp_path / "1.png").read_bytes()
+    assert content == (tmp_path / "2.png").read_bytes()
+    assert b"Software" not in content
+    assert len(content) < 500_000
+
+
+def test_a_matplotlibrc_of_the_users_changes_nothing(tmp_path):
+    (tmp_path / "matplotlibrc").write_text("font.size: 30\naxes.facecolor: red\n")
+    code = "from pathlib import Path; from kws import plots; import numpy as np; "
+    code += "plots.save(plots.confusion_figure(np.eye(2, dtype=int), ['a', 'b']), Path('theirs.png'))"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    plots.save(plots.confusion_figure(np.eye(2, dtype=int), ["a", "b"]), tmp_path / "ours.png")
+    assert (tmp_path / "theirs.png").read_bytes() == (tmp_path / "ours.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("mel_matrix", {"frequency (kHz)", "Mel bin", "weight"}),
+        (
+            "clip",
+            {"time (s)", "frequency (kHz)", "Mel bin", "power (dB)", "ln(Mel power)", "amplitude\n(1 = full scale)"},
+        ),
+        ("mel_grid", {"time (s)", "Mel bin", "ln(Mel power)"}),
+        ("curves", {"epoch", "loss (nats)", "accuracy"}),
+        ("confusion", {"predicted word", "actual word", "share of the word's clips"}),
+    ],
+)
+def test_axes_are_labelled_with_their_units(name, labels):
+    axes = all_figures()[name].axes
+    assert {label for one in axes for label in (one.get_xlabel(), one.get_ylabel())} - {""} == labels
+
+
+@pytest.mark.parametrize("name", ["clip", "mel_grid", "curves", "confusion"])
+def test_what_comes_from_synthetic_voices_says_so_in_its_title(name):
+    assert "synthetic voices" in texts_of(all_figures(synthetic=True)[name])
+    assert "synthetic" not in texts_of(all_figures(synthetic=False)[name])
+
+
+def brightest_height(axes):
+    """Where the brightest row of an image is, from 0 (bottom of the picture) to 1 (top)."""
+    image = axes.get_images()[0]
+    values = np.asarray(image.get_array()).mean(axis=1)
+    left, _, bottom, top = image.get_extent()
+    row = values.argmax() if image.origin == "lower" else len(values) - 1 - values.argmax()
+    height = bottom + (row + 0.5) / len(values) * (top - bottom)
+    return axes.transAxes.inverted().transform(axes.transData.transform((left, height)))[1]
+
+
+def test_low_frequencies_are_at_the_bottom():
+    _, spectrum, mel = clip_figure().axes[:3]
+    assert brightest_height(spectrum) == pytest.approx(1 / 8, abs=0.01)  # 1 kHz of 8
+    peak = mel_matrix(16_000, 1024, 80, 20.0, 7600.0)[64].argmax()  # the bin at 1 kHz
+    assert brightest_height(mel) == pytest.approx((peak + 0.5) / 80, abs=0.001)
+    filters = plots.mel_matrix_figure(FRONT_END.weights, 16_000).axes[0]
+    assert filters.get_images()[0].origin == "lower"
+    assert filters.get_ylim()[0] < filters.get_ylim()[1]
+
+
+def test_a_click_stands_at_its_time_in_all_three_panels():
+    click = np.zeros(16_000, np.float32)
+    click[12_000] = 1  # 0.75 s
+    figure = plots.clip_figure(click, FRONT_END.power(click), FRONT_END.log_mel(click), FRONT_END, "click")
+    for axes in figure.axes[1:3]:
+        image = axes.get_images()[0]
+        left, right, _, _ = image.get_extent()
+        loudness = np.asarray(image.get_array()).max(axis=0)
+        time = left + (loudness.argmax() + 0.5) / len(loudness) * (right - left)
+        assert time == pytest.approx(0.75, abs=128 / 16_000)
+        assert axes.get_xlim() == figure.axes[0].get_xlim() == (0, 1)
+
+
+def test_all_samples_of_the_grid_share_one_colour_scale():
+    log_mel = FRONT_END.log_mel(TONE)
+    figure = plots.mel_grid_figure({"a": log_mel, "b": log_mel - 3, "c": log_mel + 2}, FRONT_END)
+    limits = {image.get_clim() for axes in figure.axes[:3] for image in axes.get_images()}
+    assert len(limits) == 1
+    assert limits.pop() == pytest.approx((log_mel.min() - 3, log_mel.max() + 2))
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["a", "b", "c"]
+
+
+def test_the_best_epoch_is_marked():
+    for axes in plots.curves_figure(HISTORY).axes:
+        mark = next(line for line in axes.lines if line.get_label().startswith("best epoch"))
+        assert list(mark.get_xdata()) == [2, 2]  # the lowest validation loss
+
+
+def test_one_epoch_is_a_picture_too(tmp_path):
+    plots.save(plots.curves_figure(HISTORY[:1]), tmp_path / "curves.png")
+
+
+def test_the_confusion_matrix_has_its_counts_in_the_cells_and_recall_beside_them():
+    figure = plots.confusion_figure(np.array([[7, 2, 1], [0, 5, 0], [0, 0, 0]]), ["yes", "no", "up"])
+    axes = figure.axes[0]
+    cells = {(int(text.get_position()[1]), int(text.get_position()[0])): text.get_text() for text in axes.texts}
+    assert cells == {(0, 0): "7", (0, 1): "2", (0, 2): "1", (1, 1): "5"}  # (actual, predicted)
+    np.testing.assert_allclose(axes.get_images()[0].get_array(), [[0.7, 0.2, 0.1], [0, 1, 0], [0, 0, 0]])
+    assert axes.get_title() == "Test accuracy 80.0% on 15 clips"
+    recall = axes.child_axes[0]
+    assert [label.get_text() for label in recall.get_yticklabels()] == ["70% of 10", "100% of 5", "0% of 0"]
+
+
+@pytest.mark.parametrize("words", [2, 10, 35])
+def test_counts_fit_their_cells(words):
+    matrix = np.full((words, words), 1234)
+    figure = plots.confusion_figure(matrix, [f"word{n}" for n in range(words)])
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    cell = axes.get_window_extent().width / words
+    assert max(text.get_window_extent().width for text in axes.texts) < cell
+
+
+def test_words_differ_in_colour_or_marker():
+    styles = [plots.word_style(index) for index in range(70)]
+    assert len(set(styles)) == 70
+    assert len({colour for colour, _ in styles[:10]}) == 10
+    for one, other in pairwise(styles):
+        assert one[0] != other[0]
+        assert one[1] != other[1]
+
+
+def test_words_of_similar_colour_for_the_colour_blind_have_different_markers():
+    # red-green blindness, severity 1, linear RGB: Machado, Oliveira and Fernandes (2009), table 1
+    blindness = {
+        "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    }
+    styles = [plots.word_style(index) for index in range(10)]
+    linear = np.array([to_rgb(colour) for colour, _ in styles]) ** 2.2
+    for matrix in blindness.values():
+        seen = (linear @ np.transpose(matrix)).clip(0, 1) ** (1 / 2.2)
+        for i in range(10):
+            for j in range(i):
+                if np.abs(seen[i] - seen[j]).max() < 0.12:
+                    assert styles[i][1] != styles[j][1], (styles[i], styles[j])

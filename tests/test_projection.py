@@ -1,0 +1,287 @@
+import hashlib
+import json
+import os
+import runpy
+import subprocess
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image, ImageSequence
+from scipy.stats import special_ortho_group
+
+from kws import projection
+from kws.errors import UserError
+
+WORDS = ["down", "go", "left", "no", "off"]
+
+
+def make_embedding(clips=60, words=5, seed=0, noise=0.5):
+    """Clouds around one point a word: (clips, 128), (clips,)."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(clips) % words)
+    middles = np.random.default_rng(1).normal(size=(words, 128))
+    return (middles[labels] + noise * rng.normal(size=(clips, 128))).astype(np.float32), labels
+
+
+def make_points(words=10, clips=200, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(clips) % words)
+    middles = rng.normal(size=(words, 3)) * (3, 2, 1)
+    return middles[labels] + 0.3 * rng.normal(size=(clips, 3)) ** 2, labels
+
+
+def digest(spaces):
+    return {space: hashlib.sha256(points.tobytes()).hexdigest() for space, points in spaces.items()}
+
+
+@pytest.fixture(scope="module")
+def project_folder(tmp_path_factory):
+    """A project in which the stage ran, in a process of its own; what it printed; what it imported."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "data").mkdir()
+    (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text().replace("perplexity: 30.0", "perplexity: 9"))
+    embedding, labels = make_embedding()
+    predicted = labels.copy()
+    predicted[:3] = (predicted[:3] + 1) % 5
+    np.savez(
+        folder / "data" / "embeddings.npz",
+        embedding=embedding,
+        label=labels,
+        predicted=predicted,
+        probability=np.full(60, 0.5, np.float32),
+        name=np.array([f"{WORDS[label]}/clip\t{i}.wav" for i, label in enumerate(labels)]),
+        speaker=np.array([f"s{i}" for i in range(60)]),
+        words=np.array(WORDS),
+        synthetic=np.array(True),
+    )
+    code = "import runpy, sys\n"
+    code += f"stage = runpy.run_path({str(ROOT / 'stages' / 'project.py')!r})\nstage['main']()\n"
+    code += "print([name for name in ('tensorflow', 'keras') if name in sys.modules], file=sys.stderr)"
+    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "DVC_ROOT": str(folder)}
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return folder, result
+
+
+@pytest.fixture(scope="module")
+def spaces():
+    embedding, _ = make_embedding()
+    return projection.project(embedding, 1, 15, 9.0, 0.1)
+
+
+def test_the_stage_needs_no_tensorflow(project_folder):
+    assert project_folder[1].stderr.splitlines()[-1] == "[]"
+
+
+def test_the_stage_writes_all_it_promises(project_folder):
+    folder, result = project_folder
+    files = {
+        str(path.relative_to(folder / "plots" / "project")) for path in folder.rglob("plots/**/*") if path.is_file()
+    }
+    pictures = {f"{space}.{kind}" for space in ("pca", "umap", "tsne") for kind in ("gif", "csv")}
+    assert files == pictures | {
+        f"projector/{name}" for name in ("tensors.tsv", "metadata.tsv", "projector_config.pbtxt")
+    }
+    metrics = json.loads((folder / "metrics" / "project.json").read_text())
+    assert metrics.pop("clips") == 60
+    assert set(metrics) == {
+        *(f"{space}_trustworthiness" for space in ("pca", "umap", "tsne")),
+        *(f"{space}_knn_accuracy" for space in ("embedding", "pca", "umap", "tsne")),
+    }
+    assert "trustworthiness of the projections of 60 test clips: PCA 0." in result.stdout
+
+
+def test_another_process_makes_the_same_bytes(project_folder, tmp_path, monkeypatch):
+    folder, _ = project_folder
+    for name in ("params.yaml", "data"):
+        (tmp_path / name).symlink_to(folder / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    runpy.run_path(str(ROOT / "stages" / "project.py"))["main"]()
+    for path in [folder / "metrics" / "project.json", *folder.glob("plots/**/*.*")]:
+        assert path.read_bytes() == (tmp_path / path.relative_to(folder)).read_bytes(), path.name
+
+
+def test_the_tables_hold_each_clip_with_its_word_and_the_answer(project_folder):
+    folder, _ = project_folder
+    lines = (folder / "plots" / "project" / "umap.csv").read_text().splitlines()
+    assert lines[0] == "x,y,z,word,predicted,name"
+    rows = [line.split(",") for line in lines[1:]]
+    assert len(rows) == 60
+    assert all(name.startswith(f"{word}/clip") for *_, word, _, name in rows)
+    assert [word != predicted for *_, word, predicted, _ in rows] == [True] * 3 + [False] * 57
+    points = np.array([row[:3] for row in rows], dtype=float)
+    assert np.sqrt((points**2).sum(axis=1).mean()) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_projector_files_agree_with_each_other(project_folder):
+    folder = project_folder[0] / "plots" / "project" / "projector"
+    tensors = np.loadtxt(folder / "tensors.tsv", delimiter="\t")
+    np.testing.assert_allclose(tensors, make_embedding()[0], rtol=1e-5)
+    header, *rows = [line.split("\t") for line in (folder / "metadata.tsv").read_text().splitlines()]
+    assert header == ["word", "predicted", "name"]
+    assert len(rows) == len(tensors)
+    assert {len(row) for row in rows} == {3}  # the tab in each name is no column
+    config = (folder / "projector_config.pbtxt").read_text()
+    assert 'tensor_path: "tensors.tsv"' in config
+    assert 'metadata_path: "metadata.tsv"' in config
+
+
+@pytest.mark.parametrize("space", ["pca", "umap", "tsne"])
+def test_the_turning_picture_is_small_and_turns_once(project_folder, space):
+    path = project_folder[0] / "plots" / "project" / f"{space}.gif"
+    assert path.stat().st_size < 3_000_000
+    with Image.open(path) as picture:
+        assert picture.n_frames == projection.FRAMES
+        assert picture.info["loop"] == 0
+        frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(picture)]
+    blurred = [np.asarray(frame.resize((24, 20), Image.Resampling.BOX)).astype(int) for frame in frames]
+    changes = [np.abs(one - other).mean() for one, other in pairwise([*blurred, blurred[0]])]
+    assert min(changes) > 0
+    assert max(changes) < 3 * np.median(changes)  # no jump, not even from the last to the first
+    frames = [np.asarray(frame) for frame in frames]
+    still = np.s_[:, projection.PIXELS :]  # the legend
+    for frame in frames:
+        np.testing.assert_array_equal(frame[still], frames[0][still])
+    assert (frames[0][still] < 128).any()
+
+
+def test_a_thousand_clips_of_35_words_stay_below_the_limit(tmp_path):
+    points, labels = make_points(words=35, clips=1000)
+    words = [f"word{n}" for n in range(35)]
+    projection.rotating_gif(projection.orient(points, labels, 35), labels, words, "PCA", tmp_path / "pca.gif")
+    assert (tmp_path / "pca.gif").stat().st_size < 3_000_000
+
+
+def test_each_word_has_its_own_colour_in_the_turning_picture(tmp_path):
+    points, labels = make_points(words=10, clips=100)
+    projection.rotating_gif(
+        projection.orient(points, labels, 10), labels, list("abcdefghij"), "PCA", tmp_path / "a.gif"
+    )
+    with Image.open(tmp_path / "a.gif") as picture:
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(100_000)}
+    wanted = {tuple(int(part) for part in bytes.fromhex(projection.word_style(n)[0][1:])) for n in range(10)}
+    assert wanted <= colours
+
+
+def test_projections_are_float32_triples_and_repeat(spaces):
+    again = projection.project(make_embedding()[0], 1, 15, 9.0, 0.1)
+    assert digest(spaces) == digest(again)
+    for points in spaces.values():
+        assert points.dtype == np.float32
+        assert points.shape == (60, 3)
+
+
+@pytest.mark.parametrize("clips", [40, 120])
+def test_every_projection_of_few_but_well_parted_clips_is_true(clips):
+    embedding, labels = make_embedding(clips)
+    quality = projection.quality(embedding, projection.project(embedding, 1, 10, 9.0, 0.1), labels)
+    assert min(quality.values()) > 0.95, quality  # t-SNE's default learning rate: 0.7
+
+
+def test_the_seed_changes_umap_but_not_pca(spaces):
+    other = projection.project(make_embedding()[0], 2, 15, 9.0, 0.1)
+    np.testing.assert_array_equal(other["pca"], spaces["pca"])
+    assert not np.array_equal(other["umap"], spaces["umap"])
+
+
+def test_neighbourhoods_shrink_where_there_are_too_few_clips_for_them():
+    assert projection.fit_neighbourhoods(1000, 15, 30.0) == (15, 30.0)
+    assert projection.fit_neighbourhoods(60, 100, 30.0) == (59, 19)
+    assert projection.fit_neighbourhoods(7, 15, 30.0) == (6, 2)
+    with pytest.raises(UserError, match="6 test clips are too few to project: at least 7"):
+        projection.fit_neighbourhoods(6, 15, 30.0)
+
+
+def test_the_largest_values_that_the_messages_name_are_allowed():
+    assert set(projection.project(make_embedding()[0], 1, 59, 19.0, 0.1)) == {"pca", "umap", "tsne"}
+
+
+@pytest.mark.parametrize("words", [2, 3, 10, 35])
+def test_orientation_does_not_depend_on_how_the_points_were_turned_mirrored_moved_or_scaled(words):
+    points, labels = make_points(words)
+    oriented = projection.orient(points, labels, words)
+    assert oriented.dtype == np.float32
+    turn = special_ortho_group(3, seed=3).rvs()
+    for change in (turn, turn * (-1, 1, 1), np.eye(3) * (1, 1, -1)):
+        np.testing.assert_allclose(projection.orient(7 * points @ change + 5, labels, words), oriented, atol=1e-5)
+
+
+@pytest.mark.parametrize("words", [2, 3, 10, 35])
+def test_orientation_survives_small_changes_of_the_points(words):
+    points, labels = make_points(words)
+    turn = special_ortho_group(3, seed=4).rvs()
+    noise = 0.05 * np.random.default_rng(5).normal(size=points.shape)
+    before, after = (projection.orient(cloud, labels, words) for cloud in (points, (points + noise) @ turn))
+    assert np.abs(before - after).max() < 0.2
+
+
+def test_orientation_only_turns_and_scales():
+    points, labels = make_points()
+    oriented = projection.orient(points, labels, 10).astype(float)
+    before, after = (np.linalg.norm(cloud[:, None] - cloud[None], axis=2) for cloud in (points, oriented))
+    ratio = after[before > 0] / before[before > 0]
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
+    np.testing.assert_allclose(oriented.mean(axis=0), 0, atol=1e-6)
+    assert (oriented**2).sum(axis=1).mean() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("missing", [None, 4])
+def test_each_word_comes_to_its_own_place(missing):
+    layout = projection._layout(11)
+    labels = np.array([word for word in range(11) if word != missing])
+    oriented = projection.orient(layout[labels] @ special_ortho_group(3, seed=6).rvs(), labels, 11)
+    wanted = layout[labels] - layout[labels].mean(axis=0)
+    wanted /= np.sqrt((wanted**2).sum(axis=1).mean())
+    assert np.abs(oriented - wanted).max() < 0.15
+
+
+def test_quality_of_a_perfect_and_of_a_shuffled_projection():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 30)
+    line = np.zeros((60, 128), np.float32)
+    line[:, 0] = labels * 100 + rng.random(60)
+    perfect = line[:, :3]
+    shuffled = rng.permutation(perfect)
+    quality = projection.quality(line, {"perfect": perfect, "shuffled": shuffled}, labels)
+    assert quality["embedding_knn_accuracy"] == quality["perfect_knn_accuracy"] == 1
+    assert quality["perfect_trustworthiness"] == 1
+    assert quality["shuffled_trustworthiness"] < 0.7
+    assert 0.2 < quality["shuffled_knn_accuracy"] < 0.8
+
+
+def test_a_clip_is_not_its_own_neighbour():
+    # three clips at a place, one of them of the other word: its neighbours outvote it, itself included it would tie
+    points = np.repeat(np.arange(5) * 10.0, 3)[:, None] + np.tile([0, 0.1, 0.2], 5)[:, None]
+    labels = np.tile([0, 0, 1], 5)
+    quality = projection.quality(points, {}, labels)
+    assert quality["embedding_knn_accuracy"] == pytest.approx(2 / 3, abs=1e-6)
+
+
+def test_chosen_clips_keep_the_share_of_each_word():
+    labels = np.repeat([0, 1, 2], [600, 300, 100])
+    chosen = projection.choose_clips(labels, 100, seed=1)
+    np.testing.assert_array_equal(np.bincount(labels[chosen]), [60, 30, 10])
+    np.testing.assert_array_equal(chosen, np.unique(chosen))
+    np.testing.assert_array_equal(chosen, projection.choose_clips(labels, 100, seed=1))
+    assert not np.array_equal(chosen, projection.choose_clips(labels, 100, seed=2))
+
+
+def test_the_rarest_word_is_among_the_chosen():
+    labels = np.repeat([0, 1], [999, 1])
+    assert 999 in projection.choose_clips(labels, 50, seed=1)
+
+
+def test_few_clips_are_all_chosen():
+    np.testing.assert_array_equal(projection.choose_clips(np.array([1, 0, 1]), 50, seed=1), [0, 1, 2])

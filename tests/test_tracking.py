@@ -1,0 +1,357 @@
+"""One complete MLflow run an experiment, whatever happens."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+
+from kws import paths
+from kws.files import sha256_of, write_json
+from kws.params import Params
+from kws.tracking import EXPERIMENT, tracked_run
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),  # MLflow, of SQLAlchemy
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),  # MLflow, of itself
+]
+CURVES = [
+    {"epoch": 1, "train_loss": 2.0, "train_accuracy": 0.2, "validation_loss": 2.1, "validation_accuracy": 0.1},
+    {"epoch": 2, "train_loss": 1.0, "train_accuracy": 0.6, "validation_loss": 1.1, "validation_accuracy": 0.5},
+]
+FIGURES = {
+    "download": {"clips": 12},
+    "featurize": {"clips": 11},
+    "train": {"epochs": 2, "validation_loss": 1.1},
+    "evaluate": {"accuracy": 0.5, "f1_don't": 0.25},
+    "project": {"clips": 4, "umap_trustworthiness": 0.9},
+}
+PICTURES = ["plots/evaluate", "plots/features", "plots/project", "plots/train"]
+
+
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two small networks, as files."""
+    folder = tmp_path_factory.mktemp("networks")
+    for index in range(2):
+        model = keras.Sequential([keras.Input((3, 4)), keras.layers.Flatten(), keras.layers.Dense(2)])
+        model.save(folder / f"{index}.keras")
+    return [folder / "0.keras", folder / "1.keras"]
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables in it, to be copied: making one takes seconds."""
+    store = tmp_path_factory.mktemp("store") / "mlflow.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        patch.setenv("MLFLOW_LOGGING_LEVEL", "ERROR")
+        import mlflow
+
+        mlflow.MlflowClient(f"sqlite:///{store}").search_experiments()
+    return store
+
+
+class Project:
+    """A project in which the stages write what FIGURES and CURVES say."""
+
+    def __init__(self, root: Path, params: Params, networks: list[Path]) -> None:
+        self.root, self.params, self.networks = root, params, networks
+
+    def write(self, stage: str, network: int = 0) -> None:
+        if stage == "download":
+            write_json(paths.SOURCE, {"address": "http://example.org/words.zip", "synthetic": True})
+        else:
+            folder = paths.PLOTS / ("features" if stage == "featurize" else stage)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "picture.png").write_text(stage)
+        if stage == "featurize":
+            write_json(paths.SPEC, {"words": ["yes", "no"]})
+            paths.MANIFEST.write_text("name,word,samples\na.wav,yes,16000\nb.wav,no,\n")
+        if stage == "train":
+            paths.MODEL.parent.mkdir(exist_ok=True)
+            shutil.copy(self.networks[network], paths.MODEL)
+            with (folder / "history.csv").open("w", newline="") as file:
+                writer = csv.DictWriter(file, list(CURVES[0]))
+                writer.writeheader()
+                writer.writerows(CURVES)
+        write_json(paths.METRICS / f"{stage}.json", FIGURES[stage])
+
+    def prepare(self) -> None:
+        for stage in ("download", "featurize"):
+            self.write(stage)
+
+    def train(self, network: int = 0, *, new: bool = True, params: Params | None = None) -> None:
+        with tracked_run(params or self.params, "train", new=new) as run:
+            for row in CURVES:
+                run.log_epoch(row)
+            self.write("train", network)
+
+    def stop_training(self, error: type[BaseException], epochs: int = 1) -> None:
+        with tracked_run(self.params, "train", new=True) as run:
+            for row in CURVES[:epochs]:
+                run.log_epoch(row)
+            raise error
+
+    def evaluate(self) -> None:
+        with tracked_run(self.params, "evaluate"):
+            self.write("evaluate")
+
+    def project(self) -> None:
+        with tracked_run(self.params, "project"):
+            self.write("project")
+
+    def runs(self) -> list[Any]:
+        """All runs in the store, the oldest first."""
+        import mlflow
+
+        experiment = mlflow.get_experiment_by_name(EXPERIMENT)
+        return mlflow.search_runs(
+            [experiment.experiment_id], order_by=["attributes.start_time ASC"], output_format="list"
+        )
+
+
+@pytest.fixture
+def fresh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_params: Callable[..., Params], networks: list[Path]
+) -> Project:
+    """A project without a store, data ready for training."""
+    for name in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "KWS_TRACKING"):
+        monkeypatch.setenv(name, "")  # so that it is taken back, whoever sets it
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    project = Project(tmp_path, make_params(words=["yes", "no"]), networks)
+    project.prepare()
+    return project
+
+
+@pytest.fixture
+def project(fresh: Project, empty_store: Path) -> Project:
+    """A project with a store that is empty yet."""
+    shutil.copy(empty_store, fresh.root / "mlflow.db")
+    return fresh
+
+
+def assert_complete(run: Any) -> None:
+    """The run holds all that the stages wrote, and each thing once."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    assert run.info.status == "FINISHED"
+    assert run.data.params["words"] == "yes, no"
+    assert run.data.params["mel_bins"] == "80"
+    assert run.data.tags["kws.data"].startswith("synthetic voices")
+    figures = {f"{stage}/{name}": value for stage in FIGURES for name, value in FIGURES[stage].items()}
+    figures["evaluate/f1_don:t"] = figures.pop("evaluate/f1_don't")  # MLflow's names have no apostrophe
+    assert {name: value for name, value in run.data.metrics.items() if "/" in name} == figures
+    for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
+        points = client.get_metric_history(run.info.run_id, name)
+        assert [(point.step, point.value) for point in points] == [(row["epoch"], row[name]) for row in CURVES]
+    assert [item.path for item in client.list_artifacts(run.info.run_id, "plots")] == PICTURES
+    [data_set] = run.inputs.dataset_inputs
+    assert (data_set.dataset.name, data_set.dataset.digest) == ("synthetic", sha256_of(paths.MANIFEST)[:16])
+    assert len(run.outputs.model_outputs) == 1
+
+
+def test_the_stages_of_an_experiment_share_one_complete_run(project: Project) -> None:
+    project.train()
+    project.evaluate()
+    project.project()
+    [run] = project.runs()
+    assert_complete(run)
+    assert run.info.artifact_uri.startswith((project.root / "mlartifacts").as_uri())
+
+
+def test_an_experiment_restored_from_the_cache_is_filled_in_from_its_files(project: Project) -> None:
+    project.write("train")
+    project.write("evaluate")
+    project.project()
+    [run] = project.runs()
+    assert_complete(run)
+
+
+def test_a_stage_that_runs_again_doubles_nothing(project: Project) -> None:
+    project.train()
+    project.evaluate()
+    project.project()
+    project.evaluate()
+    [run] = project.runs()
+    assert_complete(run)
+    import mlflow
+
+    assert len(mlflow.MlflowClient().get_metric_history(run.info.run_id, "evaluate/accuracy")) == 1
+
+
+def test_the_logged_model_has_a_signature_the_spec_and_its_requirements(project: Project) -> None:
+    project.train()
+    import mlflow
+
+    model = mlflow.tensorflow.load_model(f"runs:/{project.runs()[0].info.run_id}/model")
+    assert model.input_shape == (None, 3, 4)
+    about = mlflow.models.get_model_info(f"runs:/{project.runs()[0].info.run_id}/model")
+    assert about.signature.inputs.inputs[0].shape == (-1, 3, 4)
+    assert about.metadata == {"words": ["yes", "no"]}
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{about.model_id}"))
+    required = (folder / "requirements.txt").read_text().split()
+    assert [line.partition("==")[0] for line in required][:3] == ["mlflow", "keras", "numpy"]
+    assert required[3].startswith("tensorflow")
+
+
+def test_curves_are_logged_while_training_goes_on(project: Project) -> None:
+    with tracked_run(project.params, "train", new=True) as run:
+        run.log_epoch(CURVES[0])
+        [seen] = project.runs()
+        assert seen.info.status == "RUNNING"
+        assert seen.data.metrics["validation_loss"] == CURVES[0]["validation_loss"]
+        project.write("train")
+
+
+def test_a_run_says_of_which_dvc_experiment_it_is(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", "loud-cat")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "abc123")
+    project.train()
+    [run] = project.runs()
+    assert run.info.run_name == "loud-cat"
+    assert (run.data.tags["dvc.exp"], run.data.tags["dvc.baseline"]) == ("loud-cat", "abc123")
+
+
+def test_other_parameters_or_other_data_are_another_experiment(
+    project: Project, make_params: Callable[..., Params]
+) -> None:
+    project.train()
+    project.train(params=make_params(words=["yes", "no"], seed=2))
+    write_json(paths.SOURCE, {"address": "http://example.org/other.zip", "synthetic": False})
+    project.train()
+    runs = project.runs()
+    assert len({run.data.tags["kws.key"] for run in runs}) == len(runs) == 3
+    assert "kws.data" not in runs[2].data.tags
+
+
+def test_a_training_that_gives_another_model_is_another_run_and_later_stages_go_with_their_model(
+    project: Project,
+) -> None:
+    project.train(network=0)
+    project.train(network=1)
+    project.evaluate()
+    first, second = project.runs()
+    assert "evaluate/accuracy" not in first.data.metrics
+    assert "evaluate/accuracy" in second.data.metrics
+    project.write("train", network=0)
+    project.evaluate()
+    assert "evaluate/accuracy" in project.runs()[0].data.metrics
+
+
+def test_a_training_that_gives_the_same_model_again_adds_no_run(project: Project) -> None:
+    project.train()
+    project.evaluate()
+    project.project()
+    project.train()
+    [run] = project.runs()
+    assert_complete(run)
+
+
+def test_files_of_later_stages_are_not_logged_since_they_belong_to_an_older_experiment(project: Project) -> None:
+    project.write("evaluate")
+    project.write("project")
+    project.train()
+    [run] = project.runs()
+    assert {name.partition("/")[0] for name in run.data.metrics if "/" in name} == {"download", "featurize", "train"}
+
+
+def test_an_error_of_the_training_passes_and_leaves_a_failed_run_that_a_resumed_training_finishes(
+    project: Project,
+) -> None:
+    with pytest.raises(ZeroDivisionError):
+        project.stop_training(ZeroDivisionError)
+    assert [run.info.status for run in project.runs()] == ["FAILED"]
+    with tracked_run(project.params, "train") as run:
+        run.log_epoch(CURVES[1])
+        project.write("train")
+    project.evaluate()
+    project.project()
+    [run] = project.runs()
+    assert_complete(run)
+
+
+def test_a_training_that_starts_afresh_leaves_the_curves_of_a_killed_one_alone(project: Project) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        project.stop_training(KeyboardInterrupt, epochs=0)
+    assert [run.info.status for run in project.runs()] == ["KILLED"]
+    with pytest.raises(KeyboardInterrupt):
+        project.stop_training(KeyboardInterrupt)
+    assert [run.info.status for run in project.runs()] == ["KILLED"]  # without a curve: used again
+    project.train()
+    assert [run.info.status for run in project.runs()] == ["KILLED", "FINISHED"]
+
+
+def test_a_dead_server_costs_one_warning(
+    fresh: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    fresh.train()
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: train goes on without MLflow: ")
+    assert "127.0.0.1:9" in line
+    assert not (fresh.root / "mlflow.db").exists()
+
+
+def test_a_store_that_dies_during_training_costs_one_warning_and_a_later_stage_makes_good(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import mlflow
+
+    def die(*_: Any, **__: Any) -> None:
+        raise OSError(28, "no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow, "log_metrics", die)
+        project.train()
+    assert capsys.readouterr().err.count("warning") == 1
+    assert [run.info.status for run in project.runs()] == ["FAILED"]
+    project.evaluate()
+    project.project()
+    assert_complete(project.runs()[-1])
+
+
+def start_training(params: Params, **environment: str) -> subprocess.Popen[str]:
+    """A training in a process of its own that ends after an epoch; it prints whether MLflow was imported."""
+    program = f"""
+import sys
+from kws.params import Params
+from kws.tracking import tracked_run
+with tracked_run(Params.model_validate_json(sys.argv[1]), "train", new=True) as run:
+    run.log_epoch({CURVES[0]})
+    print("mlflow" in sys.modules)
+    sys.exit()
+"""
+    return subprocess.Popen(
+        [sys.executable, "-c", program, params.model_dump_json()],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_tracking_turned_off_does_not_import_mlflow(fresh: Project) -> None:
+    assert start_training(fresh.params, KWS_TRACKING="off").communicate() == ("False\n", "")
+    assert not (fresh.root / "mlflow.db").exists()
+
+
+def test_two_workers_at_once_on_a_store_that_does_not_exist_yet_both_find_it_whole(
+    fresh: Project, make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers = [start_training(make_params(words=["yes", "no"], seed=seed)) for seed in (1, 2)]
+    assert [worker.communicate() for worker in workers] == [("True\n", "")] * 2
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{fresh.root}/mlflow.db")
+    runs = fresh.runs()
+    assert sorted(run.data.params["seed"] for run in runs) == ["1", "2"]
+    for run in runs:
+        assert run.data.metrics.items() >= {"download/clips": 12, "featurize/clips": 11, "train_loss": 2.0}.items()
