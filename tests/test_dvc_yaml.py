@@ -46,7 +46,7 @@ def parameters_of(code: ast.AST, modules: set[Path]) -> set[str]:
         if isinstance(node, ast.Call) and any(isinstance(arg, ast.Name) and arg.id == "params" for arg in node.args):
             called = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
             read |= set(Params.model_fields) if called in READS_ALL else set()
-            for module in modules if called not in RECORDS_ALL else ():
+            for module in modules if called not in RECORDS_ALL | READS_ALL else ():
                 for function in ast.walk(ast.parse(module.read_text())):
                     if isinstance(function, ast.FunctionDef) and function.name == called:
                         read |= parameters_of(function, modules)
@@ -64,11 +64,17 @@ def test_a_stage_depends_on_its_script_and_on_every_module_that_it_imports(stage
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_exactly_the_parameters_that_it_reads(stage):
     script = ROOT / "stages" / f"{stage}.py"
-    assert STAGES[stage]["params"] == sorted(parameters_of(ast.parse(script.read_text()), modules_of(script)))
+    listed = STAGES[stage]["params"]
+    if listed == [{"params.yaml": None}]:  # DVC's way to say: all of them
+        listed = sorted(Params.model_fields)
+    assert listed == sorted(parameters_of(ast.parse(script.read_text()), modules_of(script)))
 
 
 def test_every_parameter_is_read_by_a_stage():
-    assert {name for stage in STAGES.values() for name in stage["params"]} == set(Params.model_fields)
+    written_out = [stage["params"] for name, stage in STAGES.items() if name != "project"]
+    script = ast.parse((ROOT / "stages" / "project.py").read_text())
+    of_project = {node.attr for node in ast.walk(script) if isinstance(node, ast.Attribute)} & set(Params.model_fields)
+    assert {name for names in written_out for name in names} | of_project == set(Params.model_fields)
 
 
 def test_the_stages_are_the_five_and_described():
@@ -85,6 +91,6 @@ def outputs_of(stage: str) -> set[str]:
 
 def test_stages_hand_over_what_the_next_ones_read():
     written = {path for stage in STAGES for path in outputs_of(stage)}
-    read = {dep for stage in STAGES.values() for dep in stage["deps"] if not dep.endswith(".py")}
-    assert read - written == {paths.LOCAL_SOURCE.as_posix()}
+    read = {Path(dep) for stage in STAGES.values() for dep in stage["deps"] if not dep.endswith(".py")}
+    assert {path for path in read if not any(path.is_relative_to(out) for out in written)} == {paths.LOCAL_SOURCE}
     assert {p.as_posix() for p in (paths.RAW, paths.FEATURES, paths.MODEL, paths.EMBEDDINGS)} <= written
