@@ -37,6 +37,9 @@ lint: $(READY)  ## check style, types, import direction and spelling
 ui: $(READY)  ## open MLflow on the store
 	mlflow ui --backend-store-uri sqlite:///mlflow.db
 
+readme: $(READY)  ## write the figures of the README anew from the files of the pipeline
+	@python docs/readme.py
+
 lock:  ## lock requirements.txt anew from pyproject.toml (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --group dev --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet --upgrade pyproject.toml -o requirements.txt
 

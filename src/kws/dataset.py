@@ -91,7 +91,5 @@ def _parsed_batches(records: tf.data.Dataset, spec: dict[str, Any], split: str, 
         batch["log_mel"] = tf.reshape(values, (-1, spec["frames"], spec["mel_bins"], 1))
         return batch
 
-    options = tf.data.Options()
-    options.experimental_optimization.map_parallelization = False  # under op determinism it only prints an error
-    counted = records.with_options(options).apply(tf.data.experimental.assert_cardinality(spec["clips"][split]))
+    counted = records.apply(tf.data.experimental.assert_cardinality(spec["clips"][split]))
     return counted.batch(batch_size).map(parse).prefetch(2)

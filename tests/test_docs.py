@@ -1,0 +1,101 @@
+"""What the documents say is so: commands, parameters, files, links, figures."""
+
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from kws.params import Params
+
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+TARGETS = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+
+
+def commands() -> list[list[str]]:
+    """The lines of all code blocks that start with a program of ours."""
+    lines = []
+    for page in PAGES:
+        for block in re.findall(r"^```\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL):
+            lines += [
+                shlex.split(line, comments=True) for line in block.splitlines() if re.match(r"(make|dvc)\b", line)
+            ]
+    return lines
+
+
+COMMANDS = commands()
+
+
+def test_there_are_commands_to_test():
+    assert len(COMMANDS) > 15
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "make"], ids=" ".join)
+def test_targets_of_make_exist(command):
+    assert set(command[1:]) <= TARGETS
+
+
+@pytest.mark.parametrize("command", sorted({tuple(c) for c in COMMANDS if c[0] == "dvc"}), ids=" ".join)
+def test_commands_of_dvc_exist_with_their_options(command):
+    from dvc.cli import parse_args
+
+    parse_args([word.replace("<name>", "name") for word in command[1:]])  # exits where DVC knows no such thing
+
+
+def test_parameters_in_commands_exist():
+    keys = {word.split("=")[0] for c in COMMANDS for option, word in pairwise(c) if option == "-S"}
+    assert keys
+    assert keys <= set(Params.model_fields)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_and_pictures_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if "://" not in link:
+            assert (page.parent / link).exists(), link
+
+
+def test_paths_named_in_the_readme_exist():
+    generated = {"data/raw", "data/features", "models/", "mlflow.db", "mlartifacts/"}
+    for path in re.findall(
+        r"`((?:src|stages|docs|tests|benchmarks|params|data|models|metrics|plots)[\w/.]*)`",
+        (ROOT / "README.md").read_text(),
+    ):
+        assert path in generated or (ROOT / path).exists(), path
+
+
+def test_the_table_is_what_the_benchmark_wrote(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    table = runpy.run_path("docs/readme.py")["table"]()
+    assert table in Path("README.md").read_text()
+    assert table.count("\n") == 1 + 3
+
+
+def test_make_help_lists_every_target():
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {line.split()[0] for line in listed.splitlines()} == TARGETS
+
+
+def test_the_tree_of_the_readme_names_the_stages_of_the_pipeline():
+    text = (ROOT / "README.md").read_text()
+    for stage in ("download", "featurize", "train", "evaluate", "project"):
+        assert (ROOT / "stages" / f"{stage}.py").exists()
+        assert stage in text
+
+
+@pytest.mark.parametrize("stage", ["download", "featurize", "train", "evaluate", "project"])
+def test_each_stage_has_help(stage):
+    command = [sys.executable, ROOT / "stages" / f"{stage}.py", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"{stage}: " in done.stdout
+
+
+def test_no_page_names_a_registry_or_a_machine():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert "requirements.txt" in tracked
+    assert not re.search(r"https?://", (ROOT / "requirements.txt").read_text())
