@@ -107,9 +107,8 @@ def _open(params: Params, stage: str, *, new: bool) -> None:
     )
     values = params.model_dump()
     mlflow.log_params({name: ", ".join(v) if isinstance(v, tuple) else v for name, v in values.items()})
-    logged = {name.partition("/")[0] for name in run.data.metrics}
     for earlier in STAGES[: STAGES.index(stage)]:
-        if earlier not in logged:
+        if not _figures(earlier).keys() <= run.data.metrics.keys():
             _log_stage(earlier, params)
 
 
@@ -188,10 +187,16 @@ def _log_stage(stage: str, params: Params) -> None:
     folder = paths.PLOTS / ("features" if stage == "featurize" else stage)
     if folder.exists():
         mlflow.log_artifacts(str(folder), folder.as_posix())
-    figures = read_json(paths.METRICS / f"{stage}.json")
-    figures = {f"{stage}/" + re.sub(r"[^\w .-]", ":", name): value for name, value in figures.items()}
+    figures = _figures(stage)
     known = mlflow.get_run(mlflow.active_run().info.run_id).data.metrics
     mlflow.log_metrics({name: value for name, value in figures.items() if known.get(name) != value})
+
+
+def _figures(stage: str) -> dict[str, float]:
+    """The figures of a stage, `<stage>/<figure>`; those of evaluate, which people compare, by their plain names."""
+    prefix = "" if stage == "evaluate" else f"{stage}/"
+    figures = read_json(paths.METRICS / f"{stage}.json")
+    return {prefix + re.sub(r"[^\w .-]", ":", name): value for name, value in figures.items()}  # MLflow knows no others
 
 
 def _log_dataset(params: Params) -> None:
