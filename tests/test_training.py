@@ -23,7 +23,7 @@ def features(tmp_path_factory):
         for split, clips in SPEC["clips"].items():
             for index in range(clips):
                 log_mel = rng.normal(scale=2.0, size=(20, 16)).astype(np.float32) - 5
-                log_mel[:, 8 * (index % 2) : 8 * (index % 2) + 8] += 1.5
+                log_mel[:, 8 * (index % 2) : 8 * (index % 2) + 8] += 0.25
                 records.write(split, f"{split}{index}", "voice", index % 2, log_mel)
     return folder
 
@@ -51,7 +51,22 @@ def undisturbed(features, tmp_path_factory):
 def test_it_learns_what_is_easy(undisturbed):
     _, history, seen = undisturbed
     assert seen == [1, 2, 3]
-    assert training.best_epoch(history)["validation_accuracy"] == 1.0
+    assert training.best_epoch(history)["validation_accuracy"] > 0.6
+
+
+def validation_loss(model, features) -> float:
+    batch = next(training.read_split(features, "validation", SPEC, 16).as_numpy_iterator())
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return float(loss(batch["label"], model.predict_on_batch(batch["log_mel"])))
+
+
+def test_the_model_has_the_weights_of_its_best_epoch_before_and_after_it_is_saved(undisturbed, features, tmp_path):
+    model, history, _ = undisturbed
+    best = training.best_epoch(history)["validation_loss"]
+    assert best > 0.01
+    models.save_model(model, tmp_path / "kws.keras", {})
+    assert validation_loss(models.load_model(tmp_path / "kws.keras")[0], features) == pytest.approx(best, abs=1e-5)
+    assert validation_loss(model, features) == pytest.approx(best, abs=1e-5)
 
 
 def same_bytes(a, b, folder) -> bool:
@@ -82,13 +97,11 @@ def test_a_killed_training_goes_on_from_its_last_epoch_and_ends_with_the_same_by
 
 
 def test_it_stops_when_the_validation_loss_no_longer_falls_and_keeps_the_best_weights(features, tmp_path):
-    wild = Schedule(epochs=30, batch_size=8, learning_rate=0.3, patience=2, seed=1)
+    wild = Schedule(epochs=30, batch_size=8, learning_rate=0.01, patience=2, seed=1)
     model, history, _ = train(features, tmp_path / "checkpoint", wild)
     best = training.best_epoch(history)
     assert len(history) == best["epoch"] + 2 < 30
-    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    validation = training.features_and_labels(training.read_split(features, "validation", SPEC, 16))
-    assert model.evaluate(validation, verbose=0) == pytest.approx(best["validation_loss"], rel=1e-4)
+    assert validation_loss(model, features) == pytest.approx(best["validation_loss"], abs=1e-5)
 
 
 def test_a_training_is_named_by_all_it_depends_on(features):

@@ -119,9 +119,8 @@ def train_model(  # noqa: PLR0913 (a recipe has that many ingredients)
         progress.update()
         progress.set_postfix({"validation loss": row["validation_loss"], "accuracy": row["validation_accuracy"]})
     progress.close()
-    model.load_weights(checkpoint / "best.weights.h5")
     best = type(model).from_config(model.get_config())  # without the optimizer, twice as large as the network
-    best.set_weights(model.get_weights())
+    best.load_weights(checkpoint / "best.weights.h5")  # set_weights would leave Normalization as it was
     return best, history
 
 
