@@ -6,45 +6,48 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 
 READY := .venv/ready
+PAGE := .dvc/plots/page.html
 
 .DEFAULT_GOAL := repro
 .PHONY: repro setup test lint ui readme lock clean help
 
-repro: $(READY)  ## run the pipeline on the parameters in params.yaml, then say what came of it (the default)
-	@dvc repro
-	@python -m kws.summary
+repro: $(READY) $(PAGE)  ## run the pipeline on the parameters in params.yaml, then say what came of it (the default)
+	@.venv/bin/dvc repro
+	@.venv/bin/python -m kws.summary
 
-setup: $(READY)  ## create .venv from the locked requirements
+setup: $(READY) $(PAGE)  ## create .venv from the locked requirements, and the page that dvc plots draws on
 
 $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "error: Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
-	.venv/bin/python -m kws.plots_page
 	@touch $@
 
-test: $(READY)  ## run the tests
-	@pytest
+$(PAGE): $(READY) src/kws/plots_page.py
+	@.venv/bin/python -m kws.plots_page
+
+test: $(READY)  ## run the tests, with the coverage of src/kws and stages
+	@.venv/bin/python -m pytest --cov
 
 lint: $(READY)  ## check style, types, import direction and spelling
-	ruff format --check .
-	ruff check .
-	mypy
-	lint-imports
-	codespell
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/codespell
 
 ui: $(READY)  ## open MLflow on the store
-	mlflow ui --backend-store-uri sqlite:///mlflow.db
+	.venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db
 
 readme: $(READY)  ## write the figures of the README anew from the files of the pipeline
-	@python docs/readme.py
+	@.venv/bin/python docs/readme.py
 
 lock:  ## lock requirements.txt anew from pyproject.toml (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --group dev --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet --upgrade pyproject.toml -o requirements.txt
 
-clean:  ## remove the environment, unfinished work and caches of tools; data, models and MLflow's store stay
-	rm -rf .venv .scratch .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dvc_plots
+clean:  ## remove the environment, unfinished trainings and the caches of tools; data, models and MLflow's store stay
+	rm -rf .venv .scratch/training .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dvc_plots
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

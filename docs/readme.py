@@ -1,7 +1,6 @@
 """Writes the README's figures from the files that the pipeline and the benchmark wrote: `make readme`."""
 
 import csv
-import re
 import statistics
 from pathlib import Path
 
@@ -26,9 +25,8 @@ def main() -> None:
         "exp": _block(EXPERIMENT.read_text()),
         "table": table(),
     }.items():
-        text = re.sub(
-            f"<!-- {name} -->.*?<!-- end -->", f"<!-- {name} -->\n{content}\n<!-- end -->", text, flags=re.DOTALL
-        )
+        before, _, after = text.partition(f"<!-- {name} -->")
+        text = f"{before}<!-- {name} -->\n{content}\n<!-- end -->" + after.partition("<!-- end -->")[2]
     with written_whole(README) as partial:
         partial.write_text(text, encoding="utf-8")
 

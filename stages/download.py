@@ -6,7 +6,7 @@ Reads the network, a file or a folder, writes data/raw (the archive, source.json
 from pathlib import Path
 
 from kws import archive, corpus, paths, sources, stage
-from kws.files import folder_written_whole, write_json
+from kws.files import folder_written_whole, write_json, written_whole
 from kws.params import Params, load_params
 
 VOICES_SEED = 1  # not the parameter `seed`: with another seed one wants to train anew, on the same recordings
@@ -67,11 +67,11 @@ def _watch(own: Path | None) -> None:
 
     DVC follows a dependency that is a link itself, but none below it. For other data sets data/local is a line of text.
     """
-    paths.LOCAL_SOURCE.unlink(missing_ok=True)
-    if own:
-        paths.LOCAL_SOURCE.symlink_to(own)
-    else:
-        paths.LOCAL_SOURCE.write_text("no data set of your own\n", encoding="utf-8")
+    with written_whole(paths.LOCAL_SOURCE) as partial:
+        if own:
+            partial.symlink_to(own)
+        else:
+            partial.write_text("no data set of your own\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

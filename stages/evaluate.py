@@ -41,7 +41,10 @@ def main() -> None:
                 synthetic=synthetic,
             )
     low, high = scores["accuracy_low"], scores["accuracy_high"]
-    print(f"test accuracy {scores['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}, {len(answers.names)} clips)")
+    result = (
+        f"test accuracy {scores['accuracy']:.1%}, 95 % interval {low:.1%} to {high:.1%}, {len(answers.names)} clips"
+    )
+    print(plots.voices_title(result, synthetic))
 
 
 if __name__ == "__main__":

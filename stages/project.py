@@ -44,7 +44,7 @@ def main() -> None:
             projection.write_projector(folder / "projector", embedding, about)
     write_json(paths.TRACKED, {"experiment": experiment_key(params)})
     trust = ", ".join(f"{projection.TITLES[space]} {quality[f'{space}_trustworthiness']:.3f}" for space in spaces)
-    print(f"trustworthiness of the projections of {len(labels)} test clips: {trust}")
+    print(voices_title(f"trustworthiness of the projections of {len(labels)} test clips: {trust}", synthetic))
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@ Reads data/features, writes models/kws.keras, metrics/train.json and plots/train
 A training that was killed goes on from its last epoch when the stage runs again.
 """
 
-import shutil
+from filelock import FileLock
 
 from kws import paths, plots, stage
-from kws.files import folder_written_whole, read_json, write_csv, write_json
+from kws.files import folder_written_whole, read_json, remove_folder, write_csv, write_json
 from kws.params import load_params
 from kws.tracking import tracked_run
 
@@ -23,8 +23,10 @@ def main() -> None:
     model = models.MODELS[params.model](spec["frames"], spec["mel_bins"], len(spec["words"]))
     checkpoint = paths.scratch("training") / training.fingerprint(paths.FEATURES, params.model, schedule)
 
-    new = not training.interrupted_training(checkpoint)
-    with tracked_run(params, "train", new=new) as run:
+    with (
+        FileLock(f"{checkpoint}.lock"),  # two experiments of a queue may want the same training
+        tracked_run(params, "train", new=not training.interrupted_training(checkpoint)) as run,
+    ):
         model, history = training.train_model(
             model, paths.FEATURES, spec, schedule=schedule, checkpoint=checkpoint, on_epoch=run.log_epoch
         )
@@ -35,8 +37,11 @@ def main() -> None:
         with folder_written_whole(paths.PLOTS / "train") as folder:
             write_csv(folder / "history.csv", history, list(best))
             plots.save(plots.curves_figure(history, spec["synthetic"]), folder / "curves.png")
-    shutil.rmtree(checkpoint)
-    print(f"epoch {best['epoch']} of {len(history)} is the best: validation accuracy {best['validation_accuracy']:.1%}")
+        remove_folder(checkpoint)
+    result = (
+        f"epoch {best['epoch']} of {len(history)} is the best: validation accuracy {best['validation_accuracy']:.1%}"
+    )
+    print(plots.voices_title(result, spec["synthetic"]))
 
 
 if __name__ == "__main__":

@@ -63,6 +63,8 @@ def test_channels_are_averaged():
         (encoded(tone(16_000), 16_000)[:20], "not audio"),
         (encoded(np.zeros(0, np.float32), 16_000), "no samples"),
         (encoded(np.zeros(16_000, np.float32), 16_000), "silent: every sample is zero"),
+        (encoded(tone(8000, 61), 8000), "longer than 60 s"),
+        (encoded(tone(500), 500), "a sample rate of 500 Hz"),
         (encoded(np.full(16_000, np.nan, np.float32), 16_000, subtype="FLOAT"), "samples that are not numbers"),
     ],
 )
@@ -78,3 +80,10 @@ def test_a_clip_cut_off_in_its_samples_gives_what_is_there():
 def test_short_clips_are_padded_with_zeros_and_long_ones_cut():
     assert fit(np.ones(3, np.float32), 5).tolist() == [1, 1, 1, 0, 0]
     assert fit(np.arange(9, dtype=np.float32), 5).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_the_length_in_a_header_is_not_believed():
+    flac = bytearray(encoded(tone(16_000), 16_000, "FLAC"))
+    flac[21] |= 0x0F  # the upper four of the 36 bits that hold the number of samples
+    with pytest.raises(UnusableClipError, match="not audio"):
+        decode_clip(bytes(flac), 16_000)

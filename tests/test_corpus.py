@@ -101,15 +101,25 @@ def test_a_word_that_is_missing_in_a_split_is_an_error_that_says_what_to_do():
     clips = clips_of("yes/a.wav", "yes/b.wav", "yes/c.wav", "no/a.wav", "no/b.wav")
     split_of = dict(zip((c.name for c in clips), ["train", "validation", "train", "validation", "test"], strict=True))
     with pytest.raises(
-        UserError, match=r"no usable clip of no in test: add clips of more speakers, or take split: random"
+        UserError, match=r"no usable clip of no in test: add clips of more speakers, or take split=random"
     ):
-        corpus.check_splits(clips, split_of, ["no", "yes"])
+        corpus.check_splits(clips, split_of, ["no", "yes"], "speaker")
     split_of["no/a.wav"], split_of["no/b.wav"] = "test", "validation"
     with pytest.raises(UserError, match="no in train"):
-        corpus.check_splits(clips, split_of, ["no", "yes"])
+        corpus.check_splits(clips, split_of, ["no", "yes"], "speaker")
 
 
 def test_more_unusable_clips_than_allowed_are_an_error_that_names_the_reasons():
     corpus.check_unusable(["empty file"] * 5, 100, 0.05)
     with pytest.raises(UserError, match=r"6 of 100 clips are unusable \(5 x empty file, 1 x silent\).*: 0.05"):
         corpus.check_unusable(["empty file"] * 5 + ["silent"], 100, 0.05)
+
+
+def test_what_macos_writes_as_two_characters_is_one_letter():
+    assert clips_of("gru\u0308n/a.wav", "rot/a.wav")[0].word == "gr\u00fcn"
+
+
+def test_with_a_random_split_the_way_out_is_more_clips():
+    clips = clips_of("yes/a.wav", "no/a.wav")
+    with pytest.raises(UserError, match=r"no usable clip of no in train, .* go in test and 2 more: add clips$"):
+        corpus.check_splits(clips, {}.fromkeys((c.name for c in clips), "test"), ["no", "go", "yes"], "random")

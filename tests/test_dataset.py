@@ -1,3 +1,5 @@
+import errno
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -69,3 +71,13 @@ def test_a_network_is_given_features_and_labels(folder):
     features, labels = next(iter(features_and_labels(read_split(folder, "validation", SPEC, 64))))
     assert features.shape == (5, 3, 2, 1)
     assert sorted(labels.numpy()) == [0, 1, 2, 3, 4]
+
+
+def test_a_full_disk_is_told_as_python_does(tmp_path, monkeypatch):
+    def full(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.io.TFRecordWriter, "write", full)
+    with RecordWriter(tmp_path, SPEC["clips"]) as records, pytest.raises(OSError, match="No space left") as error:
+        records.write("train", "a.wav", "voice", 0, log_mel(0))
+    assert error.value.errno == errno.ENOSPC

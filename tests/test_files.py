@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from kws.files import folder_written_whole, read_json, sha256_of, write_csv, write_json, written_whole
+from kws.errors import UserError
+from kws.files import folder_written_whole, read_json, remove_folder, sha256_of, write_csv, write_json, written_whole
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path):
@@ -57,3 +58,16 @@ def test_csv_has_its_columns_also_without_rows(tmp_path):
 def test_sha256_is_the_known_one(tmp_path):
     (tmp_path / "x").write_bytes(b"abc")
     assert sha256_of(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_file_that_an_earlier_stage_should_have_written_is_asked_for_in_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"spec.json is not here: run dvc repro"):
+        read_json(tmp_path / "spec.json")
+
+
+def test_a_folder_is_removed_whole_also_where_a_kill_left_half_of_it(tmp_path):
+    for name in ("done", ".partial-done"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    remove_folder(tmp_path / "done")
+    assert list(tmp_path.iterdir()) == []

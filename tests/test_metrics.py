@@ -47,3 +47,7 @@ def test_word_scores_of_a_case_done_by_hand():
     assert scores["recall"] == pytest.approx([1 / 2, 1, 0])
     assert scores["f1"] == pytest.approx([2 / 3, 1 / 2, 0])
     assert scores["clips"].tolist() == [2, 1, 1]
+
+
+def test_of_one_speaker_nothing_follows_for_others():
+    assert metrics.speaker_interval(np.array([True, False]), np.array(["a", "a"]), seed=1) == (0.0, 1.0)

@@ -1,4 +1,6 @@
+import unicodedata
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from conftest import ROOT
@@ -54,6 +56,9 @@ def test_yaml_is_read_as_dvc_writes_it(tmp_path):
         ({"model": "transformer"}, "model: 'transformer' is refused: Input should be 'cnn'"),
         ({"split": "official"}, "split: 'official' is refused: Input should be 'speaker' or 'random'"),
         ({"log_offset": 0.0}, "log_offset: 0.0 is refused"),
+        ({"log_offset": 1e-50}, "log_offset: 1e-50 is refused"),
+        ({"log_offset": float("inf")}, "log_offset: inf is refused"),
+        ({"words": ["yes", "no "]}, "words.1: 'no ' is refused"),
         ({"log_offset": float("nan")}, "log_offset: nan is refused"),
         ({"learning_rate": float("inf")}, "learning_rate: inf is refused"),
         ({"dataset_url": "ftp://x/y.zip"}, "dataset_url: 'ftp://x/y.zip' is refused"),
@@ -88,3 +93,14 @@ def test_a_file_that_is_no_set_of_parameters_is_refused(tmp_path: Path, content,
         path.write_text(content)
     with pytest.raises(UserError, match=message):
         load_params(path)
+
+
+@pytest.mark.parametrize("word", ["gru\u0308n", "हाँ", "ใช่", "don't", "hey kws", "7", "да"])
+def test_words_of_any_language_are_allowed(write_params, word):
+    assert load_params(write_params(words=["x", word])).words[1] == unicodedata.normalize("NFC", word)
+
+
+def test_the_models_are_those_that_can_be_built():
+    from kws.models import MODELS
+
+    assert set(get_args(Params.model_fields["model"].annotation)) == set(MODELS)

@@ -26,7 +26,7 @@ HISTORY = [
 
 
 def clip_figure(title="yes"):
-    return plots.clip_figure(TONE, FRONT_END.power(TONE), FRONT_END.log_mel(TONE), FRONT_END, title)
+    return plots.clip_figure(TONE, FRONT_END, title)
 
 
 def all_figures(synthetic=False):
@@ -111,7 +111,7 @@ def test_low_frequencies_are_at_the_bottom():
 def test_a_click_stands_at_its_time_in_all_three_panels():
     click = np.zeros(16_000, np.float32)
     click[12_000] = 1  # 0.75 s
-    figure = plots.clip_figure(click, FRONT_END.power(click), FRONT_END.log_mel(click), FRONT_END, "click")
+    figure = plots.clip_figure(click, FRONT_END, "click")
     for axes in figure.axes[1:3]:
         image = axes.get_images()[0]
         left, right, _, _ = image.get_extent()

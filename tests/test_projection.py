@@ -200,7 +200,7 @@ def test_neighbourhoods_shrink_where_there_are_too_few_clips_for_them():
     assert projection.fit_neighbourhoods(1000, 15, 30.0) == (15, 30.0)
     assert projection.fit_neighbourhoods(60, 100, 30.0) == (59, 19)
     assert projection.fit_neighbourhoods(7, 15, 30.0) == (6, 2)
-    with pytest.raises(UserError, match="6 test clips are too few to project: at least 7"):
+    with pytest.raises(UserError, match="6 test clips are too few to project, at least 7"):
         projection.fit_neighbourhoods(6, 15, 30.0)
 
 
@@ -285,3 +285,8 @@ def test_the_rarest_word_is_among_the_chosen():
 
 def test_few_clips_are_all_chosen():
     np.testing.assert_array_equal(projection.choose_clips(np.array([1, 0, 1]), 50, seed=1), [0, 1, 2])
+
+
+def test_a_network_that_learned_nothing_is_one_clear_line():
+    with pytest.raises(UserError, match="all test clips have the same embedding: the network learned nothing"):
+        projection.project(np.ones((60, 128), np.float32), 1, 15, 9.0, 0.1)

@@ -4,6 +4,7 @@ import pytest
 
 from kws import models, training
 from kws.dataset import RecordWriter
+from kws.errors import UserError
 from kws.training import Epoch, Schedule
 
 SPEC = {"frames": 20, "mel_bins": 16, "words": ["low", "high"], "clips": {"train": 96, "validation": 16, "test": 16}}
@@ -94,6 +95,20 @@ def test_a_killed_training_goes_on_from_its_last_epoch_and_ends_with_the_same_by
     assert seen == list(range(kill_after + 1, 4))
     assert history == undisturbed[1]
     assert same_bytes(undisturbed[0], resumed, tmp_path)
+
+
+def test_a_kill_while_an_older_epoch_is_removed_does_no_harm(undisturbed, features, tmp_path):
+    with pytest.raises(KilledError):
+        train(features, tmp_path / "checkpoint", kill_after=2)
+    (tmp_path / "checkpoint" / "0001").mkdir()
+    (tmp_path / "checkpoint" / "0001" / "history.json").write_text("[]")
+    resumed, *_ = train(features, tmp_path / "checkpoint")
+    assert same_bytes(undisturbed[0], resumed, tmp_path)
+
+
+def test_a_loss_that_is_no_number_ends_training_in_one_line(features, tmp_path):
+    with pytest.raises(UserError, match="epoch 1: the validation loss is nan; lower learning_rate"):
+        train(features, tmp_path / "checkpoint", Schedule(3, 32, float("nan"), 2, seed=1))
 
 
 def test_it_stops_when_the_validation_loss_no_longer_falls_and_keeps_the_best_weights(features, tmp_path):

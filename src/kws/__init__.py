@@ -7,4 +7,5 @@ import os
 
 # No banner about CPU features, nor the "unknown attribute" that op determinism provokes; what matters is raised.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["KERAS_BACKEND"] = "tensorflow"  # also where the user's keras.json names another
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its default, and so the result, depends on the processor

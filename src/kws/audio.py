@@ -6,6 +6,9 @@ import numpy as np
 import soundfile
 import soxr
 
+LONGEST_SECONDS = 60  # a recording of one word; also bounds the memory
+LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz
+
 
 class UnusableClipError(Exception):
     """A recording that no features can be computed from; its text is the reason."""
@@ -25,9 +28,16 @@ def decode_clip(data: bytes, sample_rate: int) -> np.ndarray:
     if not data:
         raise UnusableClipError("empty file")
     try:
-        samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            rate = file.samplerate
+            if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+                raise UnusableClipError(f"a sample rate of {rate} Hz")
+            # Not by the length that the header gives, which may be unknown, or a lie.
+            samples = file.read(LONGEST_SECONDS * rate + 1, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise UnusableClipError(f"not audio: {error.error_string.rstrip('.')}") from None
+    if len(samples) > LONGEST_SECONDS * rate:
+        raise UnusableClipError(f"longer than {LONGEST_SECONDS} s")
     if not len(samples):
         raise UnusableClipError("no samples")
     if not np.isfinite(samples).all():

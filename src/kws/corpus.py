@@ -1,6 +1,7 @@
 """Which clips a data set holds, who speaks in each, and which split each one belongs to."""
 
 import hashlib
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -52,7 +53,8 @@ def _is_audio(name: str) -> bool:
 
 
 def _clip(name: str, parts: Sequence[str]) -> Clip:
-    word, *folders, file = parts
+    folder, *folders, file = parts
+    word = unicodedata.normalize("NFC", folder)  # macOS writes "ü" as two characters
     if _NOHASH in file:
         return Clip(name, word, file.split(_NOHASH)[0])
     return Clip(name, word, folders[0] if folders else "/".join(parts))
@@ -120,8 +122,8 @@ def split_clips(clips: Sequence[Clip], how: Literal["speaker", "random"], seed: 
     return {name: split_at[i] for i, name in enumerate(names)}
 
 
-def check_splits(clips: Iterable[Clip], split_of: dict[str, str], words: Sequence[str]) -> None:
-    """Makes sure that every word can be learned, selected by and tested.
+def check_splits(clips: Iterable[Clip], split_of: dict[str, str], words: Sequence[str], how: str) -> None:
+    """Makes sure that every word has clips to train on, to choose the best epoch by, and to test on.
 
     Raises:
         UserError: a word has no clip in one of the splits.
@@ -129,7 +131,9 @@ def check_splits(clips: Iterable[Clip], split_of: dict[str, str], words: Sequenc
     there = {(clip.word, split_of[clip.name]) for clip in clips}
     missing = [f"{word} in {split}" for word in words for split in SPLITS if (word, split) not in there]
     if missing:
-        raise UserError(f"no usable clip of {', '.join(missing)}: add clips of more speakers, or take split: random")
+        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        mend = "add clips of more speakers, or take split=random" if how == "speaker" else "add clips"
+        raise UserError(f"no usable clip of {shown}: {mend}")
 
 
 def check_unusable(reasons: Sequence[str], clips: int, allowed_share: float) -> None:

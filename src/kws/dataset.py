@@ -1,12 +1,13 @@
 """Features on disk: sharded TFRecords of `tf.train.Example`, readable with plain TensorFlow.
 
 Each record: `log_mel` (bytes: float32, little endian, frames x mel_bins), `label` (int64: index into the spec's
-words), `name` and `speaker` (bytes). Which shard a clip is in depends on its name alone.
+words), `name` and `speaker` (bytes). Which shard a clip is in follows from its name and the number of shards.
 """
 
+import errno
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -40,7 +41,8 @@ class RecordWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._stack.close()
+        with _disk_errors():
+            self._stack.close()
 
     def write(self, split: str, name: str, speaker: str, label: int, log_mel: np.ndarray) -> None:
         """Appends one clip; `log_mel` is float32 (frames, mel_bins)."""
@@ -49,7 +51,17 @@ class RecordWriter:
         feature["label"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
         example = tf.train.Example(features=tf.train.Features(feature=feature))
         shard = zlib.crc32(name.encode()) % self._shards[split]
-        self._writers[f"{split}-{shard}"].write(example.SerializeToString(deterministic=True))
+        with _disk_errors():
+            self._writers[f"{split}-{shard}"].write(example.SerializeToString(deterministic=True))
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """TensorFlow has an error of its own for a full disk; here it is Python's."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise OSError(errno.ENOSPC, error.message) from None
 
 
 def shards_of(folder: Path, split: str) -> list[str]:
@@ -63,9 +75,7 @@ def read_split(folder: Path, split: str, spec: dict[str, Any], batch_size: int) 
     return _parsed_batches(records, spec, split, batch_size)
 
 
-def training_batches(
-    folder: Path, spec: dict[str, Any], batch_size: int, seed: int, epoch: int
-) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+def training_batches(folder: Path, spec: dict[str, Any], batch_size: int, seed: int, epoch: int) -> tf.data.Dataset:
     """The training split in an order drawn for this epoch, as batches of (log_mel, label).
 
     The order follows from (seed, epoch) alone, so a training that resumes sees what it would have seen.

@@ -51,11 +51,11 @@ def fetch(url: str, target: Path, *, size: int | None = None, sha256: str | None
     if urlsplit(url).scheme == "file":
         return _copy(url, target, size, sha256)
     kept = paths.scratch("downloads") / sha256 if sha256 else None
-    if kept and kept.exists() and sha256_of(kept) == sha256:
-        shutil.copyfile(kept, target)
-        return sha256_of(target)
     partial = paths.scratch("downloads") / hashlib.sha256(url.encode()).hexdigest()[:16]
     with FileLock(f"{partial}.lock"):  # two experiments of a queue may want the same file
+        if kept and kept.exists() and sha256_of(kept) == sha256:
+            shutil.copyfile(kept, target)
+            return sha256
         try:
             for attempt in Retrying(
                 retry=retry_if_exception_type(_TransientError),

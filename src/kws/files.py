@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kws.errors import UserError
+
 
 def _partial(path: Path) -> Path:
     """Where `path` grows. The suffix stays, since some writers choose the format by it."""
@@ -20,6 +22,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Yields a path to write a file to; after an error, or a kill, `path` is as it was before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
+    partial.unlink(missing_ok=True)
     try:
         yield partial
         partial.replace(path)
@@ -42,6 +45,14 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def remove_folder(path: Path) -> None:
+    """Removes a folder; after a kill it is there whole or, under this name, not at all."""
+    partial = _partial(path)
+    shutil.rmtree(partial, ignore_errors=True)
+    path.replace(partial)
+    shutil.rmtree(partial)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes `content` in a form that differs only where the content does."""
     with written_whole(path) as partial:
@@ -49,7 +60,13 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file."""
+    """The content of a JSON file that an earlier stage wrote.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if not path.exists():
+        raise UserError(f"{path} is not here: run dvc repro, which makes it")
     return json.loads(path.read_text(encoding="utf-8"))
 
 

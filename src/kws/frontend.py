@@ -3,7 +3,7 @@
 waveform (samples,) -> frames -> Hann window -> FFT -> power (frames, bins) -> Mel power -> log-Mel (frames, mels)
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any, Self
 
@@ -42,11 +42,6 @@ class FrontEnd:
             mel_high_hz=params.mel_high_hz,
             log_offset=params.log_offset,
         )
-
-    @classmethod
-    def from_spec(cls, spec: dict[str, Any]) -> Self:
-        """The front end that a feature spec, or a model's, was written with."""
-        return cls(**{field.name: spec[field.name] for field in fields(cls)})
 
     def spec(self) -> dict[str, Any]:
         """All of it in JSON's types, with the number of frames that follows."""

@@ -16,7 +16,8 @@ def speaker_interval(
 ) -> tuple[float, float]:
     """95 % interval of an accuracy by bootstrap over speakers (percentiles; Efron, 1979).
 
-    Clips of one voice succeed or fail together, so this interval is the wider and the more honest one.
+    Clips of one voice succeed or fail together, so this interval is the wider and the more honest one. Of one speaker
+    nothing follows for others: 0 to 1.
 
     Args:
         correct: bool (clips,).
@@ -25,6 +26,8 @@ def speaker_interval(
         resamples: how often the speakers are drawn anew, with replacement.
     """
     _, speaker = np.unique(speakers, return_inverse=True)
+    if len(set(speaker)) == 1:
+        return 0.0, 1.0
     hits, clips = np.bincount(speaker, weights=correct), np.bincount(speaker)
     drawn = np.random.default_rng(seed).integers(len(clips), size=(resamples, len(clips)))
     accuracies = hits[drawn].sum(axis=1) / clips[drawn].sum(axis=1)

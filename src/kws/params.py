@@ -1,6 +1,7 @@
 """The parameters of an experiment: read from params.yaml in DVC's dialect of YAML, checked before any work."""
 
 import re
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -44,9 +45,10 @@ _Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 
 def _word(word: str) -> str:
-    if not re.fullmatch(r"[^\W_][\w' -]*", word):
+    kinds = {unicodedata.category(character)[0] for character in re.sub(r"[' -]", "", word)}
+    if not re.fullmatch(r"[^\W_](.*\S)?", word) or not kinds <= {"L", "M", "N"}:  # letters, marks on them, numbers
         raise ValueError(f"{word!r} is no word: letters, digits, spaces, hyphens and apostrophes are allowed")
-    return word
+    return unicodedata.normalize("NFC", word)
 
 
 class Params(BaseModel):
@@ -71,7 +73,7 @@ class Params(BaseModel):
     mel_bins: int = Field(ge=1, le=512)
     mel_low_hz: float = Field(ge=0)
     mel_high_hz: float = Field(gt=0)
-    log_offset: float = Field(gt=0)
+    log_offset: float = Field(ge=1e-30, le=1)
 
     model: Literal["cnn"]
     epochs: int = Field(ge=1, le=1000)

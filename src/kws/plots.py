@@ -64,21 +64,18 @@ def mel_matrix_figure(weights: np.ndarray, sample_rate: int) -> Figure:
     return figure
 
 
-def clip_figure(
-    waveform: np.ndarray, power: np.ndarray, log_mel: np.ndarray, front_end: FrontEnd, title: str
-) -> Figure:
+def clip_figure(waveform: np.ndarray, front_end: FrontEnd, title: str) -> Figure:
     """One clip on its way through the front end: waveform, spectrum, log-Mel spectrogram, above one another.
 
     Args:
         waveform: (samples,), full scale is 1.
-        power: (frames, FFT bins).
-        log_mel: (frames, mels), natural logarithm.
-        front_end: what computed them.
+        front_end: what computes the rest.
         title: what is said; see `voices_title`.
     """
     figure = Figure(figsize=(8, 8), layout="constrained")
     wave_axes, power_axes, mel_axes = figure.subplots(3, sharex=True)
     figure.suptitle(title, fontsize=13)
+    power, log_mel = front_end.power(waveform), front_end.log_mel(waveform)
 
     seconds = len(waveform) / front_end.sample_rate
     wave_axes.plot(np.arange(len(waveform)) / front_end.sample_rate, waveform, color=COLOURS[0], linewidth=0.5)

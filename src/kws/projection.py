@@ -57,7 +57,7 @@ def fit_neighbourhoods(clips: int, umap_neighbors: int, tsne_perplexity: float) 
         UserError: there are too few for any.
     """
     if clips < FEWEST:
-        raise UserError(f"{clips} test clips are too few to project: at least {FEWEST}")
+        raise UserError(f"{clips} test clips are too few to project, at least {FEWEST}: add speakers or words")
     return min(umap_neighbors, clips - 1), min(tsne_perplexity, (clips - 1) // 3)  # t-SNE looks at three times as many
 
 
@@ -76,7 +76,12 @@ def project(
     Returns:
         Points by space, float32 (clips, 3).
 
+
+    Raises:
+        UserError: there is nothing to see, since all clips have the same embedding.
     """
+    if not np.ptp(embedding, axis=0).any():
+        raise UserError("all test clips have the same embedding: the network learned nothing; lower learning_rate")
     with threadpool_limits(limits=1):  # the last digits of a sum depend on the number of threads
         pca = PCA(3, svd_solver="full").fit_transform(embedding)
         umap = _umap(embedding, pca, seed, umap_neighbors, umap_min_dist)

@@ -14,7 +14,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from kws.dataset import features_and_labels, read_split, training_batches
-from kws.files import folder_written_whole, read_json, sha256_of
+from kws.errors import UserError
+from kws.files import folder_written_whole, read_json, remove_folder, sha256_of
 
 THREADS = 2  # another number of threads adds in another order, and gives other weights
 
@@ -40,6 +41,8 @@ def make_deterministic(seed: int) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS)
     tf.config.experimental.enable_op_determinism()
+    keras.config.set_floatx("float32")  # whatever the user's keras.json says
+    keras.config.set_image_data_format("channels_last")
     keras.utils.set_random_seed(seed)
 
 
@@ -49,16 +52,16 @@ def best_epoch(history: list[Epoch]) -> Epoch:
 
 
 def fingerprint(features: Path, model: str, schedule: Schedule) -> str:
-    """Names a training by all it depends on: the features, the network, the schedule and the code."""
-    digest = hashlib.sha256(f"{model} {schedule}".encode())
+    """Names a training by all it depends on: features, network, schedule, code and versions."""
+    digest = hashlib.sha256(f"{model} {schedule} {tf.__version__} {keras.__version__}".encode())
     for path in sorted([*features.iterdir(), *Path(__file__).parent.glob("*.py")]):
         digest.update(sha256_of(path).encode())
     return digest.hexdigest()[:16]
 
 
-def interrupted_training(checkpoint: Path) -> bool:
-    """Whether `train_model` would go on from an earlier epoch."""
-    return (checkpoint / "history.json").exists()
+def interrupted_training(checkpoint: Path) -> Path | None:
+    """The folder of the epoch after which `train_model` would go on; None: it would start."""
+    return max(checkpoint.glob("[0-9]*"), default=None)
 
 
 def train_model(  # noqa: PLR0913 (a recipe has that many ingredients)
@@ -87,9 +90,9 @@ def train_model(  # noqa: PLR0913 (a recipe has that many ingredients)
         The model with its best weights, and the curves.
     """
     validation = features_and_labels(read_split(features, "validation", spec, schedule.batch_size))
-    if interrupted_training(checkpoint):
-        history: list[Epoch] = read_json(checkpoint / "history.json")
-        model = keras.saving.load_model(checkpoint / "last.keras")
+    if kept := interrupted_training(checkpoint):
+        history: list[Epoch] = read_json(kept / "history.json")
+        model = keras.saving.load_model(kept / "last.keras")
     else:
         history = []
         training = features_and_labels(read_split(features, "train", spec, schedule.batch_size))
@@ -101,7 +104,7 @@ def train_model(  # noqa: PLR0913 (a recipe has that many ingredients)
         )
 
     progress = tqdm(total=schedule.epochs, initial=len(history), desc="train", unit="epoch", disable=None)
-    while not _finished(history, schedule):
+    while kept is None or not _finished(history, schedule):
         epoch = len(history) + 1
         batches = training_batches(features, spec, schedule.batch_size, schedule.seed, epoch)
         _seed_dropout(model, schedule.seed, epoch)
@@ -114,13 +117,15 @@ def train_model(  # noqa: PLR0913 (a recipe has that many ingredients)
             "validation_accuracy": round(trained["val_accuracy"][0], 6),
         }
         history.append(row)
-        _keep(model, history, checkpoint)
+        if not np.isfinite(row["validation_loss"]):
+            raise UserError(f"epoch {epoch}: the validation loss is {row['validation_loss']}; lower learning_rate")
+        kept = _keep(model, history, checkpoint, kept)
         on_epoch(row)
         progress.update()
         progress.set_postfix({"validation loss": row["validation_loss"], "accuracy": row["validation_accuracy"]})
     progress.close()
     best = type(model).from_config(model.get_config())  # without the optimizer, twice as large as the network
-    best.load_weights(checkpoint / "best.weights.h5")  # set_weights would leave Normalization as it was
+    best.load_weights(kept / "best.weights.h5")  # set_weights would leave Normalization as it was
     return best, history
 
 
@@ -132,17 +137,19 @@ def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
 
 
 def _finished(history: list[Epoch], schedule: Schedule) -> bool:
-    if not history:
-        return False
     return len(history) >= schedule.epochs or len(history) - best_epoch(history)["epoch"] >= schedule.patience
 
 
-def _keep(model: keras.Model, history: list[Epoch], checkpoint: Path) -> None:
-    """Replaces the checkpoint by one of the epoch just done; a kill leaves the old one or the new one."""
-    with folder_written_whole(checkpoint) as partial:
+def _keep(model: keras.Model, history: list[Epoch], checkpoint: Path, before: Path | None) -> Path:
+    """Keeps all that the next epoch depends on, in a folder of its own; then the one before may go."""
+    newest = checkpoint / f"{len(history):04d}"
+    with folder_written_whole(newest) as partial:
         model.save(partial / "last.keras")
-        if best_epoch(history) is history[-1]:
+        if before is None or best_epoch(history) is history[-1]:
             model.save_weights(partial / "best.weights.h5")
         else:
-            shutil.copy(checkpoint / "best.weights.h5", partial)
+            shutil.copy(before / "best.weights.h5", partial)
         (partial / "history.json").write_text(json.dumps(history))
+    if before:
+        remove_folder(before)
+    return newest
