@@ -8,20 +8,20 @@ from kws.files import read_json
 
 def summary() -> str:
     """What the pipeline's files say, for a person to read."""
-    source, scores = read_json(paths.SOURCE), read_json(paths.METRICS / "evaluate.json")
-    spec = read_json(paths.SPEC)
+    scores, spec = read_json(paths.METRICS / "evaluate.json"), read_json(paths.SPEC)
     voices = (
-        ", synthetic voices: good for trying the machinery, no measure of accuracy on people"
-        if source["synthetic"]
+        "\nSynthetic voices: good for trying the machinery, no measure of accuracy on people"
+        if spec["synthetic"]
         else ""
     )
     return f"""
-Test accuracy {scores["accuracy"]:.1%}, 95 % interval {scores["accuracy_low"]:.1%} to {scores["accuracy_high"]:.1%}
-  on {scores["test_clips"]} test clips of {source["dataset"]} ({", ".join(spec["words"])}){voices}
-Look at  {paths.PLOTS}/evaluate/confusion.png and {paths.PLOTS}/project/umap.gif; all runs and curves: make ui
-Type     . .venv/bin/activate                  once in a shell, then
-         dvc exp run -S mel_bins=64            to change a parameter, and
-         dvc exp show                          to compare
+Test accuracy {scores["accuracy"]:.1%}, 95 % interval {scores["accuracy_low"]:.1%} to {scores["accuracy_high"]:.1%},
+{scores["test_clips"]} test clips of {spec["dataset"]}: {", ".join(spec["words"])}{voices}
+
+Look at  {paths.PLOTS}/evaluate/confusion.png, {paths.PLOTS}/project/umap.gif; all runs and curves: make ui
+Type     . .venv/bin/activate           once in a shell, then
+         dvc exp run -S mel_bins=64     to change a parameter, and
+         dvc metrics diff               to compare
 """
 
 

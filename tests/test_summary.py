@@ -1,0 +1,29 @@
+import pytest
+from conftest import ROOT
+
+from kws import paths
+from kws.errors import UserError
+from kws.files import write_json
+from kws.summary import summary
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_the_last_lines_of_make_say_the_result_on_what_data_and_what_to_type(tmp_path, monkeypatch, synthetic):
+    monkeypatch.chdir(tmp_path)
+    scores = {"accuracy": 0.9, "accuracy_low": 0.8, "accuracy_high": 0.95, "test_clips": 120}
+    write_json(paths.METRICS / "evaluate.json", scores)
+    write_json(paths.SPEC, {"dataset": "somewhere", "words": ["no", "yes"], "synthetic": synthetic})
+    text = summary()
+    assert "Test accuracy 90.0%, 95 % interval 80.0% to 95.0%,\n120 test clips of somewhere: no, yes\n" in text
+    assert ("Synthetic voices: good for trying the machinery" in text) == synthetic
+    assert "dvc exp run -S mel_bins=64" in text
+    for line in text.splitlines():
+        for path in line.removeprefix("Look at").replace(",", " ").replace(";", " ").split():
+            if path.endswith(".png"):
+                assert (ROOT / path).exists()
+
+
+def test_without_results_it_says_what_to_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="metrics/evaluate.json is not here: run dvc repro"):
+        summary()
