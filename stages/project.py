@@ -7,7 +7,7 @@ picture and a table for `dvc plots`; and the files that TensorBoard's Embedding 
 import numpy as np
 
 from kws import paths, projection, stage
-from kws.files import folder_written_whole, write_csv, write_json
+from kws.files import folder_written_whole, made, write_csv, write_json
 from kws.params import load_params
 from kws.plots import voices_title
 from kws.tracking import experiment_key, tracked_run
@@ -16,7 +16,7 @@ from kws.tracking import experiment_key, tracked_run
 def main() -> None:
     """Embedding in, projections, pictures and their quality out."""
     params = load_params()
-    with np.load(paths.EMBEDDINGS) as file:
+    with np.load(made(paths.EMBEDDINGS)) as file:
         test = dict(file)
     words, synthetic = test["words"], bool(test["synthetic"])
     chosen = projection.choose_clips(test["label"], params.projection_clips, params.seed)

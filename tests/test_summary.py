@@ -25,5 +25,5 @@ def test_the_last_lines_of_make_say_the_result_on_what_data_and_what_to_type(tmp
 
 def test_without_results_it_says_what_to_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="metrics/evaluate.json is not here: run dvc repro"):
+    with pytest.raises(UserError, match=r"metrics/evaluate\.json is not here: run dvc repro"):
         summary()

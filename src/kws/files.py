@@ -59,15 +59,20 @@ def write_json(path: Path, content: Any) -> None:
         partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file that an earlier stage wrote.
+def made(path: Path) -> Path:
+    """The path of what an earlier stage made.
 
     Raises:
         UserError: it is not there.
     """
     if not path.exists():
         raise UserError(f"{path} is not here: run dvc repro, which makes it")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return path
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file that an earlier stage made; errors as `made`."""
+    return json.loads(made(path).read_text(encoding="utf-8"))
 
 
 def sha256_of(path: Path) -> str:

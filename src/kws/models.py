@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from kws.files import written_whole
+from kws.files import made, written_whole
 
 EMBEDDING = "embedding"  # the name of the layer whose output `project` shows
 _ABOUT = "kws.json"
@@ -62,8 +62,8 @@ def save_model(model: keras.Model, path: Path, about: dict[str, Any]) -> None:
 
 
 def load_model(path: Path) -> tuple[keras.Model, dict[str, Any]]:
-    """The model and what `save_model` was told about it."""
-    with zipfile.ZipFile(path) as file:
+    """The model and what `save_model` was told about it; errors as `made`."""
+    with zipfile.ZipFile(made(path)) as file:
         about = json.loads(file.read(_ABOUT))
     return keras.saving.load_model(path), about
 
