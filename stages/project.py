@@ -25,11 +25,7 @@ def main() -> None:
 
     neighbourhoods = projection.fit_neighbourhoods(len(labels), params.umap_neighbors, params.tsne_perplexity)
     if neighbourhoods != (params.umap_neighbors, params.tsne_perplexity):
-        print(
-            "only {} test clips: umap_neighbors is lowered to {}, tsne_perplexity to {:g}".format(
-                len(labels), *neighbourhoods
-            )
-        )
+        print("{} test clips allow umap_neighbors {} and tsne_perplexity {:g}".format(len(labels), *neighbourhoods))
 
     with tracked_run(params, "project"):
         spaces = projection.project(embedding, params.seed, *neighbourhoods, params.umap_min_dist)

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from kws import dataset
 from kws.dataset import RecordWriter, features_and_labels, read_split, training_batches
+from kws.errors import UserError
 
 SPEC = {"frames": 3, "mel_bins": 2, "clips": {"train": 50, "validation": 5, "test": 7}}
 
@@ -71,6 +72,11 @@ def test_a_network_is_given_features_and_labels(folder):
     features, labels = next(iter(features_and_labels(read_split(folder, "validation", SPEC, 64))))
     assert features.shape == (5, 3, 2, 1)
     assert sorted(labels.numpy()) == [0, 1, 2, 3, 4]
+
+
+def test_a_split_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="holds no test clips: run dvc repro"):
+        read_split(tmp_path, "test", SPEC, 4)
 
 
 def test_a_full_disk_is_told_as_python_does(tmp_path, monkeypatch):

@@ -14,6 +14,8 @@ from typing import Any, Self
 import numpy as np
 import tensorflow as tf
 
+from kws.errors import UserError
+
 CLIPS_A_SHARD = 1024
 SHUFFLE_BUFFER = 8192  # clips; with shards read in random order it mixes larger sets well and bounds the memory
 
@@ -41,7 +43,7 @@ class RecordWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        with _disk_errors():
+        with _disk_errors(self._folder):
             self._stack.close()
 
     def write(self, split: str, name: str, speaker: str, label: int, log_mel: np.ndarray) -> None:
@@ -51,22 +53,29 @@ class RecordWriter:
         feature["label"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
         example = tf.train.Example(features=tf.train.Features(feature=feature))
         shard = zlib.crc32(name.encode()) % self._shards[split]
-        with _disk_errors():
+        with _disk_errors(self._folder):
             self._writers[f"{split}-{shard}"].write(example.SerializeToString(deterministic=True))
 
 
 @contextmanager
-def _disk_errors() -> Iterator[None]:
+def _disk_errors(folder: Path) -> Iterator[None]:
     """TensorFlow has an error of its own for a full disk; here it is Python's."""
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
-        raise OSError(errno.ENOSPC, error.message) from None
+        raise OSError(errno.ENOSPC, error.message, str(folder)) from None
 
 
 def shards_of(folder: Path, split: str) -> list[str]:
-    """The files of one split, in order."""
-    return sorted(str(path) for path in folder.glob(f"{split}-*.tfrecord"))
+    """The files of one split, in order.
+
+    Raises:
+        UserError: there is none.
+    """
+    shards = sorted(str(path) for path in folder.glob(f"{split}-*.tfrecord"))
+    if not shards:
+        raise UserError(f"{folder} holds no {split} clips: run dvc repro, which makes them")
+    return shards
 
 
 def read_split(folder: Path, split: str, spec: dict[str, Any], batch_size: int) -> tf.data.Dataset:

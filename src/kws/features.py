@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,6 +17,7 @@ from kws.audio import UnusableClipError, decode_clip, fit
 from kws.frontend import FrontEnd
 
 CLIPS_A_TASK = 64
+BLAS_THREADS = 1  # in a worker; another number splits a product elsewhere, and changes the last digits of the features
 TASKS_AHEAD = 4  # per core: enough to keep it busy, and no more recordings in memory than that
 
 
@@ -59,8 +61,7 @@ def compute_all(recordings: Iterable[tuple[str, bytes | None]], front_end: Front
     with ProcessPoolExecutor(
         cores,
         mp_context=multiprocessing.get_context("spawn"),  # a fork of a process with TensorFlow's threads can hang
-        initializer=threadpool_limits,
-        initargs=(1,),  # one BLAS thread a process: no fight over cores, and the same sums on any machine
+        initializer=_start_worker,
     ) as pool:
         waiting: deque[Future[list[Features]]] = deque()
         recordings = iter(recordings)
@@ -70,6 +71,19 @@ def compute_all(recordings: Iterable[tuple[str, bytes | None]], front_end: Front
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
+
+
+def _start_worker() -> None:
+    threadpool_limits(BLAS_THREADS)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Ends a worker whose parent was killed: it would wait for its next task for ever."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
 
 
 def _compute_task(task: list[tuple[str, bytes | None]], front_end: FrontEnd) -> list[Features]:

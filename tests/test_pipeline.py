@@ -1,0 +1,403 @@
+"""The pipeline as its users run it: the real dvc, MLflow and git, in small projects of their own."""
+
+import errno
+import itertools
+import json
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from kws.params import Params, load_params
+from kws.tracking import EXPERIMENT
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),  # MLflow, of SQLAlchemy
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),  # MLflow, of itself
+]
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+STAGES = list(PIPELINE["stages"])
+TRACKED = [
+    *(".dvc/.gitignore", ".dvc/config", ".dvc/plots/projection.json", ".dvcignore", ".gitignore"),
+    *("data/local", "dvc.yaml", "src/kws", "stages"),
+]
+SMALL = {
+    "words": ["no", "yes"],
+    "synthetic_speakers": 40,  # 8 test clips
+    "epochs": 12,
+    "patience": 12,
+    "umap_neighbors": 5,
+    "tsne_perplexity": 2.0,
+}
+UNDER_WAY = {  # what is there while a stage works, and not before or after
+    "download": "data/.partial-raw/.partial-synthetic.tar",
+    "featurize": "data/.partial-features/*.tfrecord",
+    "train": ".scratch/training/*/[0-9]*/history.json",
+    "evaluate": "plots/.partial-evaluate/*.csv",
+    "project": "plots/.partial-project/*",
+}
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a user who has set nothing; what dvc keeps outside of projects goes to a scratch folder."""
+    theirs = ("COVERAGE_", "DVC_", "GIT_", "KWS_", "MAKE", "MLFLOW_", "PYTHONPATH")
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
+    people = {f"GIT_{who}_{what}": "me@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    places = {"DVC_SITE_CACHE_DIR": str(tmp_path_factory.mktemp("dvc")), "GIT_CONFIG_GLOBAL": os.devnull}
+    return ours | people | places | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+class Project:
+    """A checkout of the project."""
+
+    def __init__(self, root: Path, environment: dict[str, str]) -> None:
+        self.root, self.environment = root, environment
+
+    def start(self, *command: str, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=self.environment | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # so that it can be killed with all its processes
+        )
+
+    def try_to(self, *command: str, **environment: str) -> tuple[int, str]:
+        """Runs a command and returns its exit code and all that it printed."""
+        process = self.start(*command, **environment)
+        printed, _ = process.communicate()
+        return process.returncode, printed
+
+    def run(self, *command: str, **environment: str) -> str:
+        code, printed = self.try_to(*command, **environment)
+        assert code == 0, printed
+        return printed
+
+    def commit(self) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--message", "all")
+
+    def clone(self, target: Path) -> "Project":
+        self.run("git", "clone", "--quiet", str(self.root), str(target))
+        return Project(target, self.environment)
+
+    def changed(self) -> list[str]:
+        """What git sees that is not committed, one line a file."""
+        return self.run("git", "status", "--porcelain", "--untracked-files=all").splitlines()
+
+    def leftovers(self) -> list[Path]:
+        """What unfinished work leaves, which is taken up or replaced when the stage runs again."""
+        return [*self.root.rglob(".partial-*"), *self.root.glob(".scratch/training/*/*")]
+
+    def lock(self) -> bytes:
+        return (self.root / "dvc.lock").read_bytes()
+
+    def set(self, **changes: Any) -> None:
+        """Writes the defaults with these changes into params.yaml."""
+        params = load_params(ROOT / "params.yaml").model_dump(mode="json")
+        (self.root / "params.yaml").write_text(yaml.safe_dump(params | SMALL | changes))
+
+    def runs(self) -> list[Any]:
+        """All runs in the MLflow store."""
+        import mlflow
+
+        client = mlflow.MlflowClient(f"sqlite:///{self.root}/mlflow.db")
+        return list(client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id]))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, environment) -> Project:
+    """A project after `dvc repro` and a commit. Tests leave it as it is."""
+    project = Project(tmp_path_factory.mktemp("finished") / "project", environment)
+    for name in TRACKED:
+        target = project.root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, target)
+    project.set()
+    project.run("git", "init", "--quiet")
+    project.commit()
+    project.run("dvc", "repro")
+    project.commit()
+    return project
+
+
+@pytest.fixture
+def project(finished, tmp_path) -> Project:
+    """A copy of the finished project that a test may change; what git and DVC do not know is left out."""
+    root = tmp_path / "project"
+    shutil.copytree(finished.root, root, ignore=shutil.ignore_patterns("mlflow.db", "mlartifacts", ".scratch"))
+    return Project(root, finished.environment)
+
+
+def outputs(*, in_git: bool) -> set[str]:
+    """The files and folders that the stages write, as dvc.yaml has them."""
+    found = set()
+    for stage in PIPELINE["stages"].values():
+        for output in itertools.chain(*(stage.get(kind, []) for kind in ("outs", "metrics", "plots"))):
+            path, settings = (output, {}) if isinstance(output, str) else next(iter(output.items()))
+            if in_git == (settings.get("cache") is False and path != "data/tracked.json"):
+                found.add(path)
+    return found
+
+
+def ran(printed: str) -> list[str]:
+    return [stage for stage in STAGES if f"Running stage '{stage}'" in printed]
+
+
+def assert_complete(run: Any, project: Project) -> None:
+    """The run holds the parameters, curves, figures, pictures and the model, in the project's own store."""
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{project.root}/mlflow.db")
+    assert run.info.status == "FINISHED"
+    assert set(run.data.params) == set(Params.model_fields)
+    figures = {}
+    for stage in STAGES:
+        content = json.loads((project.root / "metrics" / f"{stage}.json").read_text())
+        figures |= {name if stage == "evaluate" else f"{stage}/{name}": value for name, value in content.items()}
+    curves = {"train_loss", "train_accuracy", "validation_loss", "validation_accuracy"}
+    assert set(run.data.metrics) == set(figures) | curves
+    params = load_params(project.root / "params.yaml")
+    if run.data.params["mel_bins"] == str(params.mel_bins):  # its files are in the workspace
+        assert {name: run.data.metrics[name] for name in figures} == figures
+    for name in curves:
+        points = client.get_metric_history(run.info.run_id, name)
+        assert sorted(point.step for point in points) == list(range(1, SMALL["epochs"] + 1))
+    folder = project.root / "mlartifacts" / run.info.run_id / "artifacts"
+    assert run.info.artifact_uri == folder.as_uri()
+    pictures = {path for path in outputs(in_git=False) | outputs(in_git=True) if path.startswith("plots/")}
+    assert {path for path in pictures if not (folder / path).exists()} == set()
+    [model] = run.outputs.model_outputs
+    assert (project.root / "mlartifacts" / "models" / model.model_id / "artifacts" / "MLmodel").exists()
+
+
+def test_one_command_makes_all_that_dvc_yaml_promises(finished):
+    missing = [path for path in outputs(in_git=True) | outputs(in_git=False) if not (finished.root / path).exists()]
+    assert missing == []
+    [run] = finished.runs()
+    assert_complete(run, finished)
+
+
+def test_git_is_shown_the_small_results_and_nothing_else(finished):
+    committed = finished.run("git", "diff", "--name-only", "HEAD~1", "HEAD").splitlines()
+    assert set(committed) == outputs(in_git=True) | {"dvc.lock"}
+    assert finished.changed() == []
+    assert finished.leftovers() == []
+
+
+def test_a_second_time_nothing_runs(finished):
+    printed = finished.run("dvc", "repro")
+    assert ran(printed) == []
+    assert "Data and pipelines are up to date." in printed
+    assert finished.run("dvc", "status").strip() == "Data and pipelines are up to date."
+
+
+def test_a_forced_run_and_a_run_in_another_clone_give_the_same_bytes_and_no_second_run_in_mlflow(finished, tmp_path):
+    before = finished.lock()
+    clone = finished.clone(tmp_path / "a clone")
+    (clone.root / "dvc.lock").unlink()
+    at_once = [finished.start("dvc", "repro", "--force"), clone.start("dvc", "repro", KWS_TRACKING="off")]
+    for process in at_once:
+        printed, _ = process.communicate()
+        assert process.returncode == 0, printed
+        assert ran(printed) == STAGES
+    for there in (finished, clone):
+        assert there.lock() == before
+        assert there.changed() == []
+    [run] = finished.runs()
+    assert_complete(run, finished)
+
+
+def test_a_stage_started_by_hand_writes_the_bytes_that_it_writes_for_dvc(project, finished, monkeypatch):
+    monkeypatch.setenv("KWS_TRACKING", "off")
+    monkeypatch.setenv("DVC_ROOT", str(project.root))
+    monkeypatch.chdir(project.root)
+    for stage, output in (("train", "models/kws.keras"), ("evaluate", "data/embeddings.npz")):
+        Path(output).unlink()
+        monkeypatch.setattr(sys, "argv", [f"{stage}.py"])
+        runpy.run_path(str(ROOT / "stages" / f"{stage}.py"), run_name="__main__")
+        assert Path(output).read_bytes() == (finished.root / output).read_bytes()
+    assert project.changed() == []
+    assert project.leftovers() == []
+
+
+def kill(project: Project, sign: str) -> None:
+    """Starts `dvc repro` and kills it with all its processes as soon as a file called `sign` is there."""
+    process = project.start("dvc", "repro")
+    while not any(project.root.glob(sign)):
+        assert process.poll() is None, f"it ended before {sign} was seen: {process.communicate()[0]}"
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()  # until the last of them has closed its end
+    assert process.returncode == -signal.SIGKILL
+    assert any(project.root.glob(sign)), f"{sign} was gone already: the stage was not killed at work"
+
+
+def test_a_pipeline_that_was_killed_in_each_stage_ends_as_an_undisturbed_one(finished, tmp_path):
+    clone = finished.clone(tmp_path / "clone")
+    (clone.root / "dvc.lock").unlink()
+    for stage, sign in UNDER_WAY.items():
+        kill(clone, sign)
+        locked = yaml.safe_load(clone.lock())["stages"] if (clone.root / "dvc.lock").exists() else {}
+        assert list(locked) == STAGES[: STAGES.index(stage)]
+    assert ran(clone.run("dvc", "repro")) == ["project"]
+    assert clone.lock() == finished.lock()
+    assert clone.changed() == []
+    assert clone.leftovers() == []
+    [run] = clone.runs()
+    assert_complete(run, clone)
+
+
+def test_the_workers_of_featurize_end_when_it_is_killed_alone():
+    program = """
+import itertools
+from kws.features import compute_all
+from kws.frontend import FrontEnd
+for features in compute_all(((str(n), b"") for n in itertools.count()), FrontEnd(8, 8, 8, 8, 8, 8, 8, 8, 8)):
+    print("at work", flush=True)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout.readline() == b"at work\n"
+        process.kill()
+        try:
+            process.communicate(timeout=20)  # the workers hold the other end of the pipe, too
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            pytest.fail("its workers live on")
+
+
+def test_an_experiment_runs_what_its_parameter_changes_and_can_be_compared(project):
+    project.run(sys.executable, "-m", "kws.plots_page", PYTHONPATH="src")
+    assert ran(project.run("dvc", "exp", "run", "-S", "mel_bins=40", KWS_TRACKING="off")) == STAGES[1:]
+    assert json.loads((project.root / "data/features/spec.json").read_text())["mel_bins"] == 40
+    shown = project.run("dvc", "exp", "show", "--csv").splitlines()
+    mel_bins = shown[0].split(",").index("mel_bins")
+    assert [line.split(",")[mel_bins] for line in shown[1:]] == ["40", "80", "40"]  # workspace, HEAD, experiment
+    assert json.loads(project.run("dvc", "params", "diff", "--json")) == {
+        "params.yaml": {"mel_bins": {"old": 80, "new": 40, "diff": -40}}
+    }
+    assert "metrics/train.json" in json.loads(project.run("dvc", "metrics", "diff", "--json"))
+    project.run("dvc", "plots", "diff")
+    page = (project.root / "dvc_plots" / "index.html").read_text()
+    assert "workspace" in page
+    assert "HEAD" in page
+
+
+def test_an_experiment_that_changes_the_projection_runs_that_alone_and_has_a_complete_run(project):
+    assert ran(project.run("dvc", "exp", "run", "-S", "umap_neighbors=3")) == ["project"]
+    [run] = project.runs()
+    assert run.data.params["umap_neighbors"] == "3"
+    assert_complete(run, project)
+
+
+@pytest.mark.parametrize(
+    ("command", "changes", "message"),
+    [
+        ("dvc exp run -S mel_bin=3", {}, "Could not override 'mel_bin'"),
+        ("dvc exp run -S +mel_bin=3", {}, "error: params.yaml: mel_bin: no such parameter; there are dataset,"),
+        ("dvc repro", {"mel_bin": 3}, "error: params.yaml: mel_bin: no such parameter; there are dataset,"),
+        ("dvc repro", {"mel_bins": "many"}, "error: params.yaml: mel_bins: 'many' is refused: Input should be"),
+    ],
+)
+def test_a_mistyped_parameter_is_one_clear_line(project, command, changes, message):
+    project.set(**changes)
+    code, printed = project.try_to(*command.split())
+    assert code != 0
+    assert sum(message in line for line in printed.splitlines()) == 1
+    assert "Traceback" not in printed
+
+
+def test_two_workers_on_a_store_that_does_not_exist_yet_leave_a_complete_run_for_each_queued_experiment(project):
+    project.run("dvc", "exp", "run", "--queue", "-S", "mel_bins=40,64,80")  # 80: as in the commit it starts from
+    try:
+        project.run("dvc", "queue", "start", "--jobs", "2")
+        for _ in range(150):
+            status = project.run("dvc", "queue", "status")
+            if "0 active, 0 idle" in status and not any(state in status for state in ("Queued", "Running")):
+                break
+            time.sleep(3)
+    finally:
+        project.run("dvc", "queue", "stop", "--kill")
+    assert [status.count(state) for state in ("Success", "Failed", "Queued", "Running")] == [3, 0, 0, 0], status
+    runs = project.runs()
+    assert sorted(run.data.params["mel_bins"] for run in runs) == ["40", "64", "80"]
+    for run in runs:
+        assert_complete(run, project)
+    assert {path.name for path in (project.root / "mlartifacts").iterdir()} == {
+        "models",
+        *(run.info.run_id for run in runs),
+    }
+    assert not list((project.root / ".dvc" / "tmp").rglob("mlflow.db"))
+    assert project.changed() == []  # the workspace is as it was
+
+
+def mounting_is_allowed() -> bool:
+    if not shutil.which("unshare"):
+        return False
+    probe = ["unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not mounting_is_allowed(), reason="no file system may be mounted here, not even in a namespace")
+@pytest.mark.parametrize(
+    ("stage", "folder", "output"),
+    [
+        ("featurize", "data", "data/features"),
+        ("train", ".scratch", "models/kws.keras"),
+        ("train", "models", "models/kws.keras"),
+    ],
+)
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_made(project, stage, folder, output):
+    path = project.root / output
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    # a disk of 1 MB in place of the folder, with links to what was in it
+    script = """
+mkdir -p "$2"; mv "$2" kept; mkdir "$2"; mount -t tmpfs -o size=1m tmpfs "$2"
+find "$PWD/kept" -mindepth 1 -maxdepth 1 -exec ln -s '{}' "$2" ';'
+python "stages/$1.py"; echo "exit code $?"; find "$2" -type f ! -name "*.lock"
+"""
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", stage, folder]
+    printed = project.run(*command, PYTHONPATH="src", KWS_TRACKING="off").splitlines()
+    assert printed[-1] == "exit code 1", printed
+    [line] = printed[:-1]
+    assert line.startswith("error: the disk is full (")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(("stage", "output"), [("featurize", "data/features"), ("train", "models/kws.keras")])
+def test_a_writer_that_finds_the_disk_full_is_one_line(project, monkeypatch, stage, output):
+    import keras
+    import tensorflow as tf
+
+    def of_tensorflow(*_: Any) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "data/x.tfrecord; No space left on device")
+
+    def of_python(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tf.io.TFRecordWriter, "write", of_tensorflow)
+    monkeypatch.setattr(keras.Model, "save", of_python)
+    monkeypatch.setenv("KWS_TRACKING", "off")
+    monkeypatch.setenv("DVC_ROOT", str(project.root))
+    monkeypatch.setattr(sys, "argv", [f"{stage}.py"])
+    monkeypatch.chdir(project.root)
+    before = {path: path.stat().st_mtime_ns for path in Path(output).parent.rglob("*")}
+    with pytest.raises(SystemExit, match=r"^error: the disk is full \("):
+        runpy.run_path(str(ROOT / "stages" / f"{stage}.py"), run_name="__main__")
+    assert {path: path.stat().st_mtime_ns for path in Path(output).parent.rglob("*")} == before
+    assert project.leftovers() == []
