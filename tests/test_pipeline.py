@@ -322,6 +322,27 @@ def test_a_mistyped_parameter_is_one_clear_line(project, command, changes, messa
     assert "Traceback" not in printed
 
 
+def test_a_change_in_a_folder_of_ones_own_is_noticed_and_the_folder_is_left_alone(project):
+    recordings = project.root / "recordings"
+    for word in SMALL["words"]:
+        (recordings / word / "ada").mkdir(parents=True)
+        (recordings / word / "ada" / "1.wav").write_bytes(b"of no matter to download")
+    project.set(dataset="recordings")
+    assert ran(project.run("dvc", "repro", "download")) == ["download"]
+    assert ran(project.run("dvc", "repro", "download")) == []
+    (recordings / "yes" / "ada" / "2.wav").write_bytes(b"one more")
+    assert ran(project.run("dvc", "repro", "download")) == ["download"]
+    assert (project.root / "data/raw/clips.txt").read_text().split() == [
+        "no/ada/1.wav",
+        "yes/ada/1.wav",
+        "yes/ada/2.wav",
+    ]
+    assert len([path for path in recordings.rglob("*") if path.is_file()]) == 3
+    project.set()
+    project.run("dvc", "repro", "download")
+    assert not (project.root / "data/local").is_symlink()
+
+
 def test_two_workers_on_a_store_that_does_not_exist_yet_leave_a_complete_run_for_each_queued_experiment(project):
     project.run("dvc", "exp", "run", "--queue", "-S", "mel_bins=40,64,80")  # 80: as in the commit it starts from
     try:
