@@ -41,7 +41,8 @@ def digest(spaces):
 def project_folder(tmp_path_factory):
     """A project in which the stage ran, in a process of its own; what it printed; what it imported."""
     folder = tmp_path_factory.mktemp("project")
-    (folder / "data").mkdir()
+    (folder / "data" / "raw").mkdir(parents=True)
+    (folder / "data" / "raw" / "source.json").write_text("{}")
     (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text().replace("perplexity: 30.0", "perplexity: 9"))
     embedding, labels = make_embedding()
     predicted = labels.copy()
@@ -60,7 +61,7 @@ def project_folder(tmp_path_factory):
     code = "import runpy, sys\n"
     code += f"stage = runpy.run_path({str(ROOT / 'stages' / 'project.py')!r})\nstage['main']()\n"
     code += "print([name for name in ('tensorflow', 'keras') if name in sys.modules], file=sys.stderr)"
-    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "DVC_ROOT": str(folder)}
+    environment = os.environ | {"KWS_TRACKING": "off", "DVC_ROOT": str(folder)}
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=folder,
@@ -106,7 +107,7 @@ def test_another_process_makes_the_same_bytes(project_folder, tmp_path, monkeypa
     for name in ("params.yaml", "data"):
         (tmp_path / name).symlink_to(folder / name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("KWS_TRACKING", "off")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     runpy.run_path(str(ROOT / "stages" / "project.py"))["main"]()
     for path in [folder / "metrics" / "project.json", *folder.glob("plots/**/*.*")]:
