@@ -7,9 +7,11 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 
 READY := .venv/ready
 PAGE := .dvc/plots/page.html
+PRESET := fast
+SET :=
 
 .DEFAULT_GOAL := repro
-.PHONY: repro setup test lint ui readme lock clean help
+.PHONY: repro setup exp compare curve test lint ui readme lock clean help
 
 repro: $(READY) $(PAGE)  ## run the pipeline on the parameters in params.yaml, then say what came of it (the default)
 	@.venv/bin/dvc repro
@@ -26,6 +28,15 @@ $(READY): requirements.txt
 
 $(PAGE): $(READY) src/kws/plots_page.py
 	@.venv/bin/python -m kws.plots_page
+
+exp: $(READY)  ## run a preset as an experiment: make exp PRESET=fast SET='seed=2 split=random'
+	@.venv/bin/python -m kws.exp '$(PRESET)' '$(SET)'
+
+compare: $(READY)  ## compare two experiments on the same test clips: make compare A=main B=brisk-bras
+	@.venv/bin/python -m kws.compare '$(A)' '$(B)'
+
+curve: $(READY)  ## accuracy over the number of training clips, and what more would bring: make curve PRESET=fast SET=...
+	@.venv/bin/python -m kws.data_curve '$(PRESET)' '$(SET)'
 
 test: $(READY)  ## run the tests, with the coverage of src/kws and stages
 	@.venv/bin/python -m pytest --cov

@@ -1,11 +1,14 @@
 """download: bring the data set here as one archive, check it to its last byte, list its clips.
 
-Reads the network, a file or a folder, writes data/raw (the archive, source.json, clips.txt) and metrics/download.json.
+Reads the network, a file or a folder, writes data/raw (the archive, source.json, clips.txt, and test/ with
+the test data set) and metrics/download.json.
 """
 
 from pathlib import Path
+from typing import Any
 
 from kws import archive, corpus, paths, sources, stage
+from kws.errors import UserError
 from kws.files import folder_written_whole, write_json, written_whole
 from kws.params import Params, load_params
 
@@ -13,35 +16,25 @@ VOICES_SEED = 1  # not the parameter `seed`: with another seed one wants to trai
 
 
 def main() -> None:
-    """Parameters in, archive out."""
+    """Parameters in, archives out."""
     params = load_params()
     synthetic = params.dataset == sources.SYNTHETIC
     with folder_written_whole(paths.RAW) as folder:
         source = _obtain(folder, params)
-        recordings = corpus.list_clips(archive.list_members(source.archive))
+        recordings = _list(source, folder / paths.CLIPS.name)
         corpus.choose_words(recordings, params.words)  # refuses a word that is not there
         clips = [clip for clip in recordings if not clip.word.startswith("_")]  # the others: noises, silence, mixtures
         words, naming = corpus.words_of(clips), corpus.speaker_naming(clips)
-        size = source.archive.stat().st_size
-        about = {
-            "dataset": params.dataset,
-            "archive": source.archive.name,
-            "address": source.address,
-            "bytes": size,
-            "sha256": source.sha256,
-            "checked": source.checked,
-            "licence": source.licence,
-            "synthetic": synthetic,
-            "speakers": naming,
-            "words": words,
-            "clips": len(clips),
-        }
+        about = {"dataset": params.dataset, **_about(source), "synthetic": synthetic}
+        about |= {"speakers": naming, "words": words, "clips": len(clips), "test": None, "test_synthetic": synthetic}
+        if params.test_dataset:
+            about |= {"test": _obtain_test(folder / paths.TEST_RAW.name, params), "test_synthetic": False}
         write_json(folder / paths.SOURCE.name, about)
-        (folder / paths.CLIPS.name).write_text("".join(f"{clip.name}\n" for clip in recordings), encoding="utf-8")
 
     counts = {"clips": len(clips), "words": len(words), "speakers": len({clip.speaker for clip in clips})}
-    write_json(paths.METRICS / "download.json", counts | {"bytes": size, "synthetic": int(synthetic)})
-    _watch(sources.own_path(params.dataset))
+    write_json(paths.METRICS / "download.json", counts | {"bytes": about["bytes"], "synthetic": int(synthetic)})
+    _watch(paths.LOCAL_SOURCE, sources.own_path(params.dataset))
+    _watch(paths.LOCAL_TEST, sources.own_path(params.test_dataset) if params.test_dataset else None)
     print(f"{source.address}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
     if "://" in source.address and not source.checked:
         print(f"Its SHA-256 was compared with none, as none was given; it is {source.sha256}")
@@ -51,23 +44,53 @@ def main() -> None:
         )
 
 
+def _list(source: sources.Source, target: Path) -> list[corpus.Clip]:
+    """The clips of an archive, after reading it to its end; their names go into a file."""
+    recordings = corpus.list_clips(archive.list_members(source.archive))
+    target.write_text("".join(f"{clip.name}\n" for clip in recordings), encoding="utf-8")
+    return recordings
+
+
+def _about(source: sources.Source) -> dict[str, Any]:
+    return {
+        "archive": source.archive.name,
+        "address": source.address,
+        "bytes": source.archive.stat().st_size,
+        "sha256": source.sha256,
+        "checked": source.checked,
+        "licence": source.licence,
+    }
+
+
 def _obtain(folder: Path, params: Params) -> sources.Source:
     """The archive, made here or brought from elsewhere."""
     if params.dataset != sources.SYNTHETIC:
         return sources.obtain(folder, params.dataset, params.dataset_url, params.dataset_sha256)
-    from kws.synthetic import write_corpus  # loads eSpeak NG
+    from kws.synthetic import Voices, write_corpus  # loads eSpeak NG
 
     target = folder / "synthetic.tar"
-    write_corpus(target, params.words, params.synthetic_speakers, VOICES_SEED)
+    voices = Voices(params.synthetic_speakers, params.synthetic_variety, params.neural_share, VOICES_SEED)
+    write_corpus(target, params.words, voices)
     return sources.synthetic(target)
 
 
-def _watch(own: Path | None) -> None:
-    """Makes data/local, on which this stage depends, a link to the user's data set, so that DVC sees it change.
+def _obtain_test(folder: Path, params: Params) -> dict[str, Any]:
+    """Brings the test data set into a folder of its own, and says where it came from."""
+    folder.mkdir()
+    try:
+        source = sources.obtain(folder, params.test_dataset)
+        corpus.choose_words(_list(source, folder / paths.TEST_CLIPS.name), params.words)
+    except UserError as problem:
+        raise UserError(f"test_dataset: {str(problem).removeprefix('dataset: ')}") from None
+    return {"dataset": params.test_dataset, **_about(source)}
 
-    DVC follows a dependency that is a link itself, but none below it. For other data sets data/local is a line of text.
+
+def _watch(dependency: Path, own: Path | None) -> None:
+    """Makes a file on which this stage depends a link to the user's data set, so that DVC sees it change.
+
+    DVC follows a dependency that is a link itself, but none below it. For other data sets the file is a line of text.
     """
-    with written_whole(paths.LOCAL_SOURCE) as partial:
+    with written_whole(dependency) as partial:
         if own:
             partial.symlink_to(own)
         else:

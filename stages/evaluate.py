@@ -1,13 +1,16 @@
-"""evaluate: ask the trained network about every test clip, and say how good the answers are.
+"""evaluate: ask the trained network about every test clip, in quiet, in noise and in a stream; say how good it is.
 
-Reads models/kws.keras and the test records, writes metrics/evaluate.json, plots/evaluate and data/embeddings.npz.
+Reads models/kws.keras, data/features and data/raw, writes metrics/evaluate.json, plots/evaluate and
+data/embeddings.npz.
 """
 
 import numpy as np
 
-from kws import metrics, paths, plots, stage
-from kws.files import folder_written_whole, write_csv, write_json, written_whole
+from kws import background, corpus, metrics, noise_sweep, paths, plots, stage, stream
+from kws.files import folder_written_whole, read_json, write_csv, write_json, written_whole
+from kws.frontend import FrontEnd
 from kws.params import load_params
+from kws.recordings import archive_of, read_recordings
 from kws.tracking import tracked_run
 
 
@@ -17,17 +20,57 @@ def main() -> None:
     from kws import evaluation, models  # TensorFlow: not before the parameters are known to be good
 
     model, spec = models.load_model(paths.MODEL)
-    words, synthetic = spec["words"], spec["synthetic"]
+    source = read_json(paths.SOURCE)
+    classes, front_end, synthetic = spec["words"], FrontEnd.from_spec(spec), spec["test_synthetic"]
+    predict = evaluation.predictor(model)
+    noises = background.read_background(
+        archive_of(source, "train"), corpus.read_clips(paths.CLIPS), front_end.sample_rate
+    )
     with tracked_run(params, "evaluate"):
-        answers = evaluation.answer_test_clips(model, paths.FEATURES, spec)
-        scores = evaluation.score(answers, words, params.seed)
+        answers = evaluation.answer_clips(model, paths.FEATURES, "test", spec)
+        scores = evaluation.score(answers, classes, params.seed)
+        if spec["clips"].get("unheard"):
+            unheard = evaluation.answer_clips(model, paths.FEATURES, "unheard", spec)
+            scores |= evaluation.rejection(unheard, classes, params.seed)
+        if params.split == "random":
+            scores |= evaluation.leak(answers, corpus.speakers_of(paths.MANIFEST, "train"))
+
+        heard = {}
+        for split in ("validation", "test"):
+            said = read_recordings(paths.MANIFEST, split, archive_of(source, split), spec)
+            parts = {name: background.part_of(noise, split, front_end.clip_samples) for name, noise in noises.items()}
+            heard[split] = stream.listen(
+                predict,
+                said,
+                parts,
+                front_end=front_end,
+                classes=classes,
+                words=params.words,
+                minutes=params.stream_minutes,
+                seed=params.seed,
+            )
+        noisy = noise_sweep.sweep(  # of the test clips
+            predict, said, parts, front_end=front_end, classes=classes, seed=params.seed
+        )
+        scores |= noise_sweep.figures(noisy)
+        scores |= evaluation.score_stream(heard["validation"], heard["test"], params.false_alarms_an_hour)
         write_json(paths.METRICS / "evaluate.json", scores | {"synthetic": int(synthetic)})
+
+        tables = {
+            "confusion": (evaluation.CONFUSION_COLUMNS, evaluation.confusion_rows(answers, classes)),
+            "words": (evaluation.WORD_COLUMNS, evaluation.word_rows(answers, classes)),
+            "mistakes": (evaluation.MISTAKE_COLUMNS, evaluation.worst_mistakes(answers, classes)),
+            "calibration": (evaluation.CALIBRATION_COLUMNS, evaluation.calibration_rows(answers)),
+            "noise": (noise_sweep.COLUMNS, noisy),
+            "det": (evaluation.DET_COLUMNS, evaluation.det_rows(heard["test"])),
+        }
         with folder_written_whole(paths.PLOTS / "evaluate") as folder:
-            write_csv(folder / "confusion.csv", evaluation.confusion_rows(answers, words), evaluation.CONFUSION_COLUMNS)
-            write_csv(folder / "words.csv", evaluation.word_rows(answers, words), evaluation.WORD_COLUMNS)
-            write_csv(folder / "mistakes.csv", evaluation.worst_mistakes(answers, words), evaluation.MISTAKE_COLUMNS)
-            matrix = metrics.confusion_matrix(answers.labels, answers.predicted, len(words))
-            plots.save(plots.confusion_figure(matrix, words, synthetic), folder / "confusion.png")
+            for name, (columns, rows) in tables.items():
+                write_csv(folder / f"{name}.csv", rows, columns)
+            matrix = metrics.confusion_matrix(answers.labels, answers.predicted, len(classes))
+            plots.save(plots.confusion_figure(matrix, classes, synthetic), folder / "confusion.png")
+            plots.save(plots.noise_figure(noisy, scores, synthetic), folder / "noise.png")
+            plots.save(plots.det_figure(tables["det"][1], scores, synthetic), folder / "det.png")
         with written_whole(paths.EMBEDDINGS) as partial:
             np.savez(
                 partial,
@@ -37,14 +80,11 @@ def main() -> None:
                 probability=answers.confidence,
                 name=answers.names,
                 speaker=answers.speakers,
-                words=words,
+                words=classes,
                 synthetic=synthetic,
             )
-    low, high = scores["accuracy_low"], scores["accuracy_high"]
-    result = (
-        f"test accuracy {scores['accuracy']:.1%}, 95 % interval {low:.1%} to {high:.1%}, {len(answers.names)} clips"
-    )
-    print(plots.voices_title(result, synthetic))
+    for line in evaluation.told(scores, leaking=params.split == "random"):
+        print(plots.voices_title(line, synthetic))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""featurize: compute the log-Mel spectrogram of every clip of the chosen words, and split the clips.
+"""featurize: compute the Mel power of every clip of the experiment, and of the background recordings; split the clips.
 
-Reads data/raw, writes data/features (TFRecords, spec.json, manifest.csv), metrics/featurize.json and plots/features.
+Reads data/raw, writes data/features (TFRecords, background.npz, spec.json, manifest.csv), metrics/featurize.json and
+plots/features.
 """
 
 from collections import Counter
@@ -8,64 +9,67 @@ from collections import Counter
 import numpy as np
 from tqdm import tqdm
 
-from kws import corpus, paths, plots, stage
+from kws import background, corpus, paths, plots, selection, stage
 from kws.archive import read_members
-from kws.audio import decode_clip, fit
-from kws.features import compute_all
+from kws.audio import decode_clip
+from kws.features import compute_chosen
 from kws.files import folder_written_whole, read_json, write_csv, write_json
-from kws.frontend import FrontEnd
+from kws.frontend import FrontEnd, fit
 from kws.params import load_params
+from kws.recordings import archive_of
 
-MANIFEST_COLUMNS = ("name", "word", "speaker", "split", "samples", "status", "reason")
-SHOWN = 12  # words in the grid of samples
+MANIFEST_COLUMNS = ("name", "word", "class", "speaker", "split", "samples", "status", "reason")
+SHOWN = 12  # classes in the grid of samples
 
 
 def main() -> None:
     """Parameters and recordings in, features out."""
     params = load_params()
     source = read_json(paths.SOURCE)
-    clips = corpus.choose_words(corpus.list_clips(paths.CLIPS.read_text(encoding="utf-8").splitlines()), params.words)
-    split_of = corpus.split_clips(clips, params.split, params.seed)
-    corpus.check_splits(clips, split_of, params.words, params.split)
+    archive, recordings = archive_of(source, "train"), corpus.read_clips(paths.CLIPS)
+    chosen = selection.choose(recordings, corpus.read_clips(paths.TEST_CLIPS) if source["test"] else None, params)
     front_end = FrontEnd.from_params(params)
+    noises = background.read_background(archive, recordings, front_end.sample_rate)
 
-    from kws.dataset import RecordWriter  # TensorFlow: not before all of that is known to be good
+    from kws.dataset import RecordWriter, write_background  # TensorFlow: not before all of that is known to be good
 
-    clip_of = {clip.name: clip for clip in clips}
-    archive = paths.RAW / source["archive"]
     manifest, usable, reasons = [], [], []
-    examples: dict[str, np.ndarray] = {}  # the first clip of each word
+    examples: dict[str, np.ndarray] = {}  # the first clip of each class
     with folder_written_whole(paths.FEATURES) as folder:
-        with RecordWriter(folder, Counter(split_of.values())) as records:
-            computed = compute_all(read_members(archive, clip_of), front_end)
-            for features in tqdm(computed, "featurize", len(clips), unit="clip", disable=None):
-                clip, split = clip_of[features.name], split_of[features.name]
-                if features.log_mel is None:
+        with RecordWriter(folder, Counter(one.split for one in chosen)) as records:
+            computed = compute_chosen(chosen, source, noises, front_end)
+            for one, features in tqdm(computed, "featurize", len(chosen), unit="clip", disable=None):
+                clip, label = one.clip, params.classes.index(one.label)
+                if features.mel_power is None:
                     reasons.append(features.reason)
                 else:
-                    usable.append(clip)
-                    examples.setdefault(clip.word, features.log_mel)
-                    records.write(split, clip.name, clip.speaker, params.words.index(clip.word), features.log_mel)
+                    usable.append(one)
+                    examples.setdefault(one.label, features.mel_power)
+                    records.write(one.split, clip.name, clip.speaker, label, features.mel_power)
                 status = "set aside" if features.reason else "ok"
-                row = (clip.name, clip.word, clip.speaker, split, features.samples, status, features.reason)
+                about = (clip.name, clip.word, one.label, clip.speaker, one.split)
+                row = (*about, features.samples, status, features.reason)
                 manifest.append(dict(zip(MANIFEST_COLUMNS, row, strict=True)))
-        corpus.check_unusable(reasons, len(clips), params.max_unusable_share)
-        corpus.check_splits(usable, split_of, params.words, params.split)
-        counts = Counter(split_of[clip.name] for clip in usable)
+        corpus.check_unusable(reasons, len(chosen), params.max_unusable_share)
+        corpus.check_splits({(one.label, one.split) for one in usable}, params.words, params.split)
+        write_background(folder, background.mel_power(noises, front_end))
         write_csv(folder / paths.MANIFEST.name, manifest, MANIFEST_COLUMNS)
-        about = {"dataset": params.dataset, "synthetic": source["synthetic"], "words": params.words, "clips": counts}
-        write_json(folder / paths.SPEC.name, front_end.spec() | about)
+        counts = Counter(one.split for one in usable)
+        known = {"dataset": params.dataset, "test_dataset": params.test_dataset or params.dataset}
+        known |= {name: source[name] for name in ("synthetic", "test_synthetic")}
+        write_json(folder / paths.SPEC.name, front_end.spec() | known | {"words": params.classes, "clips": counts})
 
     with folder_written_whole(paths.PLOTS / "features") as folder:
         plots.save(plots.mel_matrix_figure(front_end.weights, front_end.sample_rate), folder / "mel_matrix.png")
-        log_mels = {word: examples[word] for word in params.words[:SHOWN]}
+        log_mels = {name: front_end.log_of(examples[name]) for name in params.classes[:SHOWN]}
         plots.save(plots.mel_grid_figure(log_mels, front_end, source["synthetic"]), folder / "mel_grid.png")
-        _, data = next(read_members(archive, {usable[0].name}))
+        shown = next(one.clip for one in usable if one.split == "train")
+        _, data = next(read_members(archive, {shown.name}))
         waveform = fit(decode_clip(data or b"", front_end.sample_rate), front_end.clip_samples)
-        title = plots.voices_title(usable[0].word, source["synthetic"])
+        title = plots.voices_title(shown.word, source["synthetic"])
         plots.save(plots.clip_figure(waveform, front_end, title), folder / "clip.png")
     write_json(paths.METRICS / "featurize.json", counts | {"set_aside": len(reasons)})
-    print(f"{len(usable)} clips: " + ", ".join(f"{counts[split]} {split}" for split in corpus.SPLITS))
+    print(f"{len(usable)} clips: " + ", ".join(f"{number} {split}" for split, number in counts.items()))
     if reasons:
         print(f"{len(reasons)} more were set aside, with the reason in {paths.MANIFEST}")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from kws.audio import UnusableClipError, decode_clip, fit
+from kws.audio import UnusableClipError, decode_clip
 
 
 def tone(rate: int, seconds: float = 1.0, hz: float = 440.0) -> np.ndarray:
@@ -73,13 +73,15 @@ def test_an_unusable_clip_is_refused_with_its_reason(data, reason):
         decode_clip(data, 16_000)
 
 
+def test_a_recording_as_long_as_allowed_is_read_and_a_longer_one_refused():
+    minute_and_a_second = encoded(tone(8000, 61), 8000)
+    assert len(decode_clip(minute_and_a_second, 8000, longest_seconds=61)) == 61 * 8000
+    with pytest.raises(UnusableClipError, match=r"^longer than 2 s$"):
+        decode_clip(encoded(tone(8000, 2.001), 8000), 8000, longest_seconds=2)
+
+
 def test_a_clip_cut_off_in_its_samples_gives_what_is_there():
     assert len(decode_clip(encoded(tone(16_000), 16_000)[:16_044], 16_000)) == 8000
-
-
-def test_short_clips_are_padded_with_zeros_and_long_ones_cut():
-    assert fit(np.ones(3, np.float32), 5).tolist() == [1, 1, 1, 0, 0]
-    assert fit(np.arange(9, dtype=np.float32), 5).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_the_length_in_a_header_is_not_believed():

@@ -5,14 +5,23 @@ import pytest
 import tensorflow as tf
 
 from kws import dataset
-from kws.dataset import RecordWriter, features_and_labels, read_split, training_batches
+from kws.dataset import RecordWriter, read_background, read_split, training_batches, write_background
 from kws.errors import UserError
 
-SPEC = {"frames": 3, "mel_bins": 2, "clips": {"train": 50, "validation": 5, "test": 7}}
+SPEC = {
+    "frames": 3,
+    "margin": 2,
+    "mel_bins": 2,
+    "log_offset": 0.25,
+    "clips": {"train": 50, "validation": 5, "test": 7},
+}
 
 
-def log_mel(index: int) -> np.ndarray:
-    return np.full((3, 2), index, np.float32) + np.arange(6, dtype=np.float32).reshape(3, 2) / 10
+def mel_power(index: int) -> np.ndarray:
+    """Of three frames between two margins of two: zeros in the first."""
+    power = np.full((7, 2), index, np.float32) + np.arange(14, dtype=np.float32).reshape(7, 2) / 10
+    power[:2] = 0
+    return power
 
 
 @pytest.fixture
@@ -21,11 +30,11 @@ def folder(tmp_path, monkeypatch):
     with RecordWriter(tmp_path, SPEC["clips"]) as records:
         for split, clips in SPEC["clips"].items():
             for index in range(clips):
-                records.write(split, f"{split}/{index}.wav", f"voice{index % 3}", index, log_mel(index))
+                records.write(split, f"{split}/{index}.wav", f"voice{index % 3}", index, mel_power(index))
     return tmp_path
 
 
-def test_what_was_written_is_read(folder):
+def test_what_was_written_is_read_without_margins_as_a_logarithm(folder):
     batches = list(read_split(folder, "test", SPEC, 4).as_numpy_iterator())
     assert [len(batch["label"]) for batch in batches] == [4, 3]
     assert batches[0]["log_mel"].shape == (4, 3, 2, 1)
@@ -33,7 +42,7 @@ def test_what_was_written_is_read(folder):
         for features, label, name, speaker in zip(
             *(batch[k] for k in ("log_mel", "label", "name", "speaker")), strict=True
         ):
-            np.testing.assert_array_equal(features[..., 0], log_mel(label))
+            np.testing.assert_allclose(features[..., 0], np.log(mel_power(label)[2:5] + np.float32(0.25)), atol=1e-6)
             assert (name.decode(), speaker.decode()) == (f"test/{label}.wav", f"voice{label % 3}")
 
 
@@ -43,8 +52,8 @@ def test_a_record_is_a_plain_example_that_anyone_can_read(folder):
     )
     feature = example.features.feature
     index = feature["label"].int64_list.value[0]
-    values = np.frombuffer(feature["log_mel"].bytes_list.value[0], "<f4").reshape(3, 2)
-    np.testing.assert_array_equal(values, log_mel(index))
+    values = np.frombuffer(feature["mel_power"].bytes_list.value[0], "<f4").reshape(7, 2)
+    np.testing.assert_array_equal(values, mel_power(index))
 
 
 def test_splits_are_sharded_and_named_so(folder):
@@ -58,20 +67,49 @@ def test_splits_are_sharded_and_named_so(folder):
 
 
 def order(folder, seed: int, epoch: int) -> list[int]:
-    return [int(x) for _, labels in training_batches(folder, SPEC, 8, seed, epoch) for x in labels]
+    return [int(x) for batch in training_batches(folder, SPEC, 8, seed, epoch) for x in batch["label"]]
 
 
-def test_each_epoch_has_all_clips_in_an_order_of_its_own_that_follows_from_the_seed(folder):
+@pytest.mark.parametrize("buffer", [8192, 1], ids=["clips are shuffled", "shards are read in another order"])
+def test_each_epoch_has_all_clips_in_an_order_of_its_own_that_follows_from_the_seed(folder, monkeypatch, buffer):
+    monkeypatch.setattr(dataset, "SHUFFLE_BUFFER", buffer)
     assert sorted(order(folder, 1, 1)) == list(range(50))
     assert order(folder, 1, 1) == order(folder, 1, 1)
     assert order(folder, 1, 1) != order(folder, 1, 2)
     assert order(folder, 1, 1) != order(folder, 2, 1)
 
 
-def test_a_network_is_given_features_and_labels(folder):
-    features, labels = next(iter(features_and_labels(read_split(folder, "validation", SPEC, 64))))
-    assert features.shape == (5, 3, 2, 1)
-    assert sorted(labels.numpy()) == [0, 1, 2, 3, 4]
+def test_training_has_the_mel_power_of_each_clip_with_its_margins(folder):
+    for batch in training_batches(folder, SPEC, 8, seed=1, epoch=1):
+        assert batch["mel_power"].shape[1:] == (7, 2)
+        for power, label in zip(batch["mel_power"].numpy(), batch["label"].numpy(), strict=True):
+            np.testing.assert_array_equal(power, mel_power(label))
+
+
+def test_the_number_of_batches_is_known_before_they_are_read(folder):
+    assert training_batches(folder, SPEC, 8, seed=1, epoch=1).cardinality() == 7
+    assert read_split(folder, "validation", SPEC, 3).cardinality() == 2
+
+
+def test_each_split_hears_its_own_background_in_the_order_of_the_names(tmp_path):
+    power = {name: np.full((3, 2), number, np.float32) for number, name in enumerate(("a", "b", "c"))}
+    write_background(
+        tmp_path,
+        {"train": {"b": power["b"], "c": power["c"], "a": power["a"]}, "test": {"a": power["c"]}, "validation": {}},
+    )
+    assert [part[0, 0] for part in read_background(tmp_path, "train")] == [0, 1, 2]
+    assert [part.tolist() for part in read_background(tmp_path, "test")] == [power["c"].tolist()]
+    assert read_background(tmp_path, "test")[0].dtype == np.float32
+    assert read_background(tmp_path, "validation") == []
+
+
+def test_the_same_background_gives_the_same_bytes_whenever_it_is_written(tmp_path, monkeypatch):
+    written = []
+    for time in (1e9, 2e9):
+        monkeypatch.setattr("time.time", lambda time=time: time)
+        write_background(tmp_path, {"train": {"hiss": np.ones((3, 2), np.float32)}})
+        written.append((tmp_path / "background.npz").read_bytes())
+    assert written[0] == written[1]
 
 
 def test_a_split_that_is_not_there_is_one_line(tmp_path):
@@ -85,5 +123,5 @@ def test_a_full_disk_is_told_as_python_does(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tf.io.TFRecordWriter, "write", full)
     with RecordWriter(tmp_path, SPEC["clips"]) as records, pytest.raises(OSError, match="No space left") as error:
-        records.write("train", "a.wav", "voice", 0, log_mel(0))
+        records.write("train", "a.wav", "voice", 0, mel_power(0))
     assert error.value.errno == errno.ENOSPC

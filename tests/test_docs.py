@@ -24,7 +24,9 @@ def commands() -> list[list[str]]:
     for page in PAGES:
         for block in re.findall(r"^```\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL):
             lines += [
-                shlex.split(line, comments=True) for line in block.splitlines() if re.match(r"(make|dvc)\b", line)
+                shlex.split(line, comments=True)
+                for line in block.replace("\\\n", "").splitlines()
+                if re.match(r"(make|dvc)\b", line)
             ]
     return lines
 
@@ -38,7 +40,12 @@ def test_there_are_commands_to_test():
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "make"], ids=" ".join)
 def test_targets_of_make_exist(command):
-    assert set(command[1:]) <= TARGETS
+    assert {word for word in command[1:] if "=" not in word} <= TARGETS
+
+
+def test_presets_in_commands_exist():
+    presets = {word.removeprefix("PRESET=") for c in COMMANDS for word in c if word.startswith("PRESET=")}
+    assert presets == {path.stem for path in (ROOT / "presets").glob("*.yaml")}
 
 
 @pytest.mark.parametrize("command", sorted({tuple(c) for c in COMMANDS if c[0] == "dvc"}), ids=" ".join)
@@ -49,7 +56,11 @@ def test_commands_of_dvc_exist_with_their_options(command):
 
 
 def test_parameters_in_commands_exist():
-    keys = {word.split("=")[0] for c in COMMANDS for option, word in pairwise(c) if option == "-S"}
+    settings = [word for c in COMMANDS for option, word in pairwise(c) if option == "-S"]
+    settings += [
+        word for c in COMMANDS for one in c if one.startswith("SET=") for word in shlex.split(one.removeprefix("SET="))
+    ]
+    keys = {word.split("=")[0] for word in settings}
     assert keys
     assert keys <= set(Params.model_fields)
 
@@ -75,6 +86,14 @@ def test_the_table_is_what_the_benchmark_wrote(monkeypatch):
     table = runpy.run_path("docs/readme.py")["table"]()
     assert table in Path("README.md").read_text()
     assert table.count("\n") == 1 + 3
+
+
+def test_the_table_of_the_presets_is_what_the_benchmark_wrote(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    table = runpy.run_path("docs/readme.py")["presets"]()
+    assert table in Path("README.md").read_text()
+    for preset in ("fast", "balanced", "best"):
+        assert f"| {preset} |" in table
 
 
 def test_make_help_lists_every_target():

@@ -67,7 +67,7 @@ def clips() -> list[str]:
 
 
 def test_the_published_sets_are_those_that_the_parameters_know():
-    assert tuple(sources.PUBLISHED) == params.PUBLISHED
+    assert set(sources.PUBLISHED) == {*params.PUBLISHED, "speech_commands_test_set"}  # which is for test_dataset
 
 
 def test_a_published_set_is_compared_with_what_its_publisher_has(stage, monkeypatch):
@@ -102,6 +102,8 @@ def test_a_mirror_is_recorded_and_its_checksum_said(stage, tmp_path, capsys):
         "speakers": "nohash names",
         "words": {"no": 4, "yes": 4},
         "clips": 8,
+        "test": None,
+        "test_synthetic": False,
     }
     assert clips() == sorted([*NAMES, "_background_noise_/tap.wav"])
     assert metrics() == {"clips": 8, "words": 2, "speakers": 2, "bytes": mirror.stat().st_size, "synthetic": 0}
@@ -193,7 +195,7 @@ def test_an_archive_of_ones_own_is_copied(stage, tmp_path):
 
 def test_a_path_with_nothing_there_says_what_dataset_may_be(stage):
     with pytest.raises(
-        UserError, match=r"mini_speech is not there .*synthetic, mini_speech_commands, speech_commands, a"
+        UserError, match=r"mini_speech is not there .*synthetic, mini_speech_commands, speech_commands, "
     ):
         stage(dataset="mini_speech")
 
@@ -207,13 +209,13 @@ def test_the_projects_own_outputs_are_no_data_set(stage, tmp_path, dataset):
 
 
 def test_synthetic_speech_is_made_of_the_words_and_says_that_it_is_synthetic(stage, monkeypatch):
-    def write_corpus(target: Path, words: list[str], speakers: int, seed: int) -> None:
-        assert (speakers, seed) == (20, 1)
-        make_tar(target, [f"{word}/{number}_nohash_0.wav" for word in words for number in range(speakers)])
+    def write_corpus(target: Path, words: list[str], voices: synthetic.Voices) -> None:
+        assert voices == synthetic.Voices(speakers=20, variety=0.5, neural_share=0.3, seed=1)
+        make_tar(target, [f"{word}/{number}_nohash_0.wav" for word in words for number in range(voices.speakers)])
 
     monkeypatch.setattr(synthetic, "write_corpus", write_corpus)
-    stage(dataset="synthetic", synthetic_speakers=20)
-    assert source()["synthetic"] is True
+    stage(dataset="synthetic", synthetic_speakers=20, synthetic_variety=0.5, neural_share=0.3)
+    assert source()["synthetic"] is source()["test_synthetic"] is True
     assert source()["archive"] == "synthetic.tar"
     assert metrics() | {"bytes": 0} == {"clips": 40, "words": 2, "speakers": 20, "bytes": 0, "synthetic": 1}
 
@@ -303,6 +305,102 @@ def test_the_real_recordings_are_listed(stage, tmp_path):
     assert source()["words"] == dict.fromkeys(["down", "go", "left", "no", "right", "stop", "up", "yes"], 3)
     assert source()["speakers"] == "nohash names"
     assert metrics()["clips"] == 24
+
+
+TESTED = [f"{word}/{speaker}_nohash_0.wav" for word in (*WORDS, "cat") for speaker in ("tom", "ute")]
+
+
+def clips_for_testing() -> list[str]:
+    return Path("data/raw/test/clips.txt").read_text().splitlines()
+
+
+def test_a_test_data_set_lies_beside_the_other_and_is_recorded(stage, tmp_path, capsys):
+    make_folder(tmp_path / "mine", NAMES)
+    tested = make_tar(tmp_path / "their words.tar", TESTED)
+    stage(dataset="mine")
+    without = source(), metrics()
+    stage(dataset="mine", test_dataset="their words.tar")
+    assert source() == without[0] | {
+        "test": {
+            "dataset": "their words.tar",
+            "archive": "their_words.tar",
+            "address": "their words.tar",
+            "bytes": tested.stat().st_size,
+            "sha256": hashlib.sha256(tested.read_bytes()).hexdigest(),
+            "checked": False,
+            "licence": "not known",
+        }
+    }
+    assert metrics() == without[1]
+    assert clips() == sorted(NAMES)
+    assert clips_for_testing() == sorted(TESTED)
+    assert Path("data/raw/test/their_words.tar").read_bytes() == tested.read_bytes()
+    assert "mine: 8 clips, 2 words, 2 speakers\n" in capsys.readouterr().out
+    stage(dataset="mine")
+    assert source() == without[0]
+    assert not Path("data/raw/test").exists()
+
+
+def test_the_published_test_set_is_compared_with_what_its_publisher_has(stage, tmp_path, monkeypatch):
+    asked = []
+
+    def fetch(url: str, target: Path, *, size: int | None = None, sha256: str | None = None) -> str:
+        asked.append((url, size, sha256))
+        make_tar(target, [*TESTED, "_unknown_/x_nohash_0.wav", "_silence_/y_nohash_0.wav"])
+        return "0" * 64
+
+    make_folder(tmp_path / "mine", NAMES)
+    monkeypatch.setattr(sources, "fetch", fetch)
+    stage(dataset="mine", test_dataset="speech_commands_test_set")
+    address = "https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_test_set_v0.02.tar.gz"
+    assert asked == [(address, 112_563_277, sources.PUBLISHED["speech_commands_test_set"].sha256)]
+    assert source()["test"]["checked"] is True
+    assert {"_unknown_/x_nohash_0.wav", "_silence_/y_nohash_0.wav"} < set(clips_for_testing())
+
+
+def test_voices_of_a_test_data_set_are_not_computed(stage, tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "write_corpus", lambda target, *_: make_tar(target, NAMES))
+    make_folder(tmp_path / "theirs", TESTED)
+    stage(dataset="synthetic", test_dataset="theirs")
+    assert source()["synthetic"] is True
+    assert source()["test_synthetic"] is False
+
+
+@pytest.mark.parametrize(
+    ("tested", "message"),
+    [
+        ("nowhere", "^test_dataset: nowhere is not there"),
+        ("data", "^test_dataset: data holds outputs of the project itself"),
+        ("s3://bucket/a.tar", "^test_dataset: s3://bucket/a.tar is no address that can be read"),
+        ("synthetic", "^test_dataset: synthetic is no address that can be read"),
+        ("no yes.tar", "^test_dataset: words: the data set has no clip of yes; it has no$"),
+        ("damaged.tar", "^test_dataset: .*damaged.tar.* cut off or damaged"),
+    ],
+)
+def test_a_test_data_set_that_cannot_be_had_is_named_and_leaves_the_earlier_data_as_they_were(
+    stage, tmp_path, tested, message
+):
+    make_folder(tmp_path / "mine", NAMES)
+    make_tar(tmp_path / "no yes.tar", ["no/tom_nohash_0.wav"])
+    damaged = make_tar(tmp_path / "damaged.tar", TESTED)
+    damaged.write_bytes(damaged.read_bytes()[:3000])
+    stage(dataset="mine")
+    before = {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=message):
+        stage(dataset="mine", test_dataset=tested)
+    assert {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()} == before
+
+
+def test_data_local_test_is_a_link_to_a_test_data_set_of_ones_own_and_else_what_git_holds(stage, tmp_path):
+    make_folder(tmp_path / "mine", NAMES)
+    tested, link = make_folder(tmp_path / "theirs", TESTED), Path("data/local_test")
+    stage(dataset="mine", test_dataset="theirs")
+    assert link.readlink() == tested
+    assert Path("data/local").readlink() == tmp_path / "mine"
+    for none in ({}, {"test_dataset": make_tar(tmp_path / "theirs.tar", TESTED).as_uri()}):
+        stage(dataset="mine", **none)
+        assert link.read_bytes() == (ROOT / "data" / "local_test").read_bytes()
+    assert len(list(tested.rglob("*.wav"))) == len(TESTED)
 
 
 def test_data_local_is_a_link_to_a_data_set_of_ones_own_and_else_what_git_holds(stage, tmp_path):

@@ -4,7 +4,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kws.frontend import FrontEnd
+from kws.frontend import FrontEnd, fit
 
 SIZES = [  # sample rate, samples, frame, hop, FFT, Mel bins, low, high
     (16_000, 16_000, 1024, 256, 1024, 80, 20.0, 7600.0),  # the original's
@@ -76,4 +76,39 @@ def test_the_parameters_make_the_front_end_and_its_spec_says_all_of_it(make_para
         "mel_high_hz": 7600.0,
         "log_offset": 1e-7,
         "frames": 28,
+        "margin": 12,
     }
+    assert FrontEnd.from_spec(f.spec() | {"words": ["yes", "no"]}) == f
+
+
+@pytest.mark.parametrize("sizes", [sizes for sizes in SIZES if sizes[3] > 1], ids=str)
+def test_cached_mel_power_holds_the_clip_between_two_margins(sizes):
+    f = front_end(sizes)
+    assert abs(f.margin * f.hop_length - 0.2 * f.sample_rate) <= f.hop_length / 2
+    waveform = np.random.default_rng(0).normal(scale=0.1, size=f.clip_samples).astype(np.float32)
+    cached = f.mel_power(f.with_margins(waveform))
+    assert cached.dtype == np.float32
+    assert cached.shape == (f.frames + 2 * f.margin, f.mel_bins)
+    np.testing.assert_allclose(f.log_of(cached), f.log_mel(waveform), atol=1e-4)
+
+
+def test_before_a_clip_there_is_nothing_and_after_it_what_its_recording_goes_on_with():
+    f = FrontEnd(1000, 1000, 40, 20, 64, 8, 20.0, 400.0, 1e-7)  # ten frames of margin, 200 samples
+    for samples in (300, 1000, 1100, 5000):
+        recording = np.arange(1, samples + 1, dtype=np.float32)
+        around = f.with_margins(recording)
+        heard = min(samples, 1200)
+        assert around.tolist() == [*[0] * 200, *range(1, heard + 1), *[0] * (1200 - heard)]
+
+
+@pytest.mark.parametrize("sizes", [SIZES[0], SIZES[3], SIZES[4]], ids=str)
+@pytest.mark.parametrize("decibels", [-50.0, -10.0])
+def test_the_mel_power_of_white_noise_is_known_from_its_level(sizes, decibels):
+    f = front_end(sizes)
+    noise = 10 ** (decibels / 20) * np.random.default_rng(0).normal(size=20 * f.sample_rate)
+    assert f.mel_power(noise.astype(np.float32)).mean() == pytest.approx(f.power_of(decibels), rel=0.02)
+
+
+def test_short_clips_are_padded_with_zeros_and_long_ones_cut():
+    assert fit(np.ones(3, np.float32), 5).tolist() == [1, 1, 1, 0, 0]
+    assert fit(np.arange(9, dtype=np.float32), 5).tolist() == [0, 1, 2, 3, 4]

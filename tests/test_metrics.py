@@ -51,3 +51,43 @@ def test_word_scores_of_a_case_done_by_hand():
 
 def test_of_one_speaker_nothing_follows_for_others():
     assert metrics.speaker_interval(np.array([True, False]), np.array(["a", "a"]), seed=1) == (0.0, 1.0)
+
+
+def test_the_poisson_interval_is_the_published_one():
+    # Garwood (1936): of 0, 1 and 10 events
+    assert metrics.poisson_interval(0, 1) == pytest.approx((0, 3.689), abs=1e-3)
+    assert metrics.poisson_interval(1, 1) == pytest.approx((0.0253, 5.572), abs=1e-3)
+    assert metrics.poisson_interval(10, 2) == pytest.approx((4.795 / 2, 18.39 / 2), abs=1e-2)
+
+
+def test_calibration_compares_confidence_with_accuracy_bin_by_bin():
+    confidence = np.array([0.95, 0.95, 0.95, 0.95, 0.55, 0.55])
+    correct = np.array([True, True, True, False, True, False])
+    rows = metrics.calibration(confidence, correct)
+    assert [(row["clips"], row["accuracy"]) for row in rows] == [(2, 0.5), (4, 0.75)]
+    assert metrics.calibration_error(rows) == pytest.approx((2 * 0.05 + 4 * 0.2) / 6)
+    assert metrics.calibration(np.array([1.0]), np.array([True])) == [{"confidence": 1.0, "accuracy": 1.0, "clips": 1}]
+
+
+def test_the_speakers_understood_worst_and_best_are_a_tenth_each():
+    speakers = np.repeat([f"{n}" for n in range(20)], 4)
+    correct = np.ones(80, bool)
+    correct[:4] = False  # speaker 0 never, speaker 1 half of the time
+    correct[4:6] = False
+    assert metrics.speaker_spread(correct, speakers) == (0.25, 1.0)
+    assert metrics.speaker_spread(np.array([True, False]), np.array(["a", "a"])) == (0.5, 0.5)
+
+
+def test_a_paired_test_sees_what_two_intervals_do_not():
+    rng = np.random.default_rng(0)
+    first = rng.uniform(size=2000) < 0.9
+    second = first.copy()
+    second[np.flatnonzero(~first)[:30]] = True
+    speakers = np.arange(2000) % 100
+    test = metrics.paired_test(first, second, speakers, seed=0)
+    assert (test["only_first"], test["only_second"]) == (0, 30)
+    assert test["difference"] == pytest.approx(0.015)
+    assert 0 < test["low"] < 0.015 < test["high"]
+    assert test["p_value"] == pytest.approx(2 * 0.5**30)
+    same = metrics.paired_test(first, first, speakers, seed=0)
+    assert (same["difference"], same["low"], same["high"], same["p_value"]) == (0, 0, 0, 1)

@@ -1,6 +1,5 @@
 import unicodedata
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from conftest import ROOT
@@ -15,6 +14,28 @@ def test_the_defaults_are_the_original_recipe():
     assert (params.sample_rate, params.frame_length, params.hop_length, params.fft_length) == (16_000, 1024, 256, 1024)
     assert (params.mel_bins, params.mel_low_hz, params.mel_high_hz, params.log_offset) == (80, 20, 7600, 1e-7)
     assert (params.epochs, params.batch_size, params.learning_rate, params.patience) == (30, 64, 1e-3, 2)
+    assert (params.model, params.width, params.schedule, params.warmup_epochs) == ("cnn", 1, "constant", 0)
+    assert params.weight_decay == params.label_smoothing == params.weight_averaging == 0
+    assert (params.test_dataset, params.unknown, params.silence, params.train_share) == ("", 0, 0, 1)
+    assert params.classes == params.words
+
+
+def test_the_defaults_leave_the_training_clips_as_they_are():
+    params = load_params(ROOT / "params.yaml")
+    off = ("shift_ms", "speed", "frequency_warp", "noise_share", "gain_db", "time_masks", "frequency_masks", "mixup")
+    assert {name: getattr(params, name) for name in off} == dict.fromkeys(off, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "more"),
+    [
+        ({"unknown": 1.0}, ("_unknown_",)),
+        ({"silence": 0.5}, ("_silence_",)),
+        ({"unknown": 2.0, "silence": 1.0}, ("_unknown_", "_silence_")),
+    ],
+)
+def test_other_words_and_silence_are_classes_after_the_words_where_they_are_on(make_params, changes, more):
+    assert make_params(words=("yes", "no"), **changes).classes == ("yes", "no", *more)
 
 
 def test_every_parameter_is_explained_in_params_yaml():
@@ -53,7 +74,20 @@ def test_yaml_is_read_as_dvc_writes_it(tmp_path):
         ({"words": ["yes", "../no"]}, "words.1: '../no' is refused: '../no' is no word"),
         ({"words": ["yes", "_silence_"]}, "words.1: '_silence_' is refused"),
         ({"words": ["yes", True]}, "words.1: True is refused"),
-        ({"model": "transformer"}, "model: 'transformer' is refused: Input should be 'cnn'"),
+        ({"model": "transformer"}, "model: 'transformer' is refused: Input should be 'bc_resnet', 'cnn', 'ds_cnn', "),
+        ({"model": "bc_resnet"}, "mel_bins: 80 does not fit model bc_resnet, which needs 40"),
+        ({"width": 0.0}, "width: 0.0 is refused: Input should be greater than or equal to 0.125"),
+        ({"schedule": "linear"}, "schedule: 'linear' is refused: Input should be 'constant' or 'cosine'"),
+        ({"warmup_epochs": 31}, "warmup_epochs: 31 is more than epochs, 30"),
+        ({"label_smoothing": 1.0}, "label_smoothing: 1.0 is refused: Input should be less than 1"),
+        ({"weight_averaging": 1.0}, "weight_averaging: 1.0 is refused: Input should be less than 1"),
+        ({"train_share": 0.0}, "train_share: 0.0 is refused: Input should be greater than 0"),
+        ({"unknown": 20.5}, "unknown: 20.5 is refused: Input should be less than or equal to 20"),
+        ({"silence": -1.0}, "silence: -1.0 is refused: Input should be greater than or equal to 0"),
+        ({"shift_ms": 200.5}, "shift_ms: 200.5 is refused: Input should be less than or equal to 200"),
+        ({"noise_share": 1.5}, "noise_share: 1.5 is refused: Input should be less than or equal to 1"),
+        ({"noise_snr_low": 25.5}, "noise_snr_low: 25.5 dB is above noise_snr_high, 25 dB"),
+        ({"time_masks": 0.5}, "time_masks: 0.5 is refused: Input should be a valid integer"),
         ({"split": "official"}, "split: 'official' is refused: Input should be 'speaker' or 'random'"),
         ({"log_offset": 0.0}, "log_offset: 0.0 is refused"),
         ({"log_offset": 1e-50}, "log_offset: 1e-50 is refused"),
@@ -98,9 +132,3 @@ def test_a_file_that_is_no_set_of_parameters_is_refused(tmp_path: Path, content,
 @pytest.mark.parametrize("word", ["gru\u0308n", "हाँ", "ใช่", "don't", "hey kws", "7", "да"])
 def test_words_of_any_language_are_allowed(write_params, word):
     assert load_params(write_params(words=["x", word])).words[1] == unicodedata.normalize("NFC", word)
-
-
-def test_the_models_are_those_that_can_be_built():
-    from kws.models import MODELS
-
-    assert set(get_args(Params.model_fields["model"].annotation)) == set(MODELS)

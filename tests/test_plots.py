@@ -23,6 +23,23 @@ HISTORY = [
     }
     for n, loss in enumerate((2.0, 1.0, 1.5))
 ]
+NOISE = [
+    {"snr_db": snr, "noise": noise, "accuracy": 0.9 - lost, "accuracy_low": 0.8 - lost, "accuracy_high": 0.95 - lost}
+    for noise, more in (("all", 0), ("running_tap", 0.1))
+    for snr, lost in ((20, 0.0 + more), (0, 0.3 + more))
+]
+DET = [{"false_alarms_an_hour": n / 2, "missed": 0.5 / (n + 1)} for n in range(5)]
+SCORES = {
+    "accuracy": 0.95,
+    **{f"stream_missed{bound}": value for bound, value in (("", 0.1), ("_low", 0.05), ("_high", 0.2))},
+    **{f"stream_false_alarms_an_hour{bound}": value for bound, value in (("", 0.5), ("_low", 0.1), ("_high", 1.8))},
+    "stream_hours": 4.0,
+    "stream_words": 3600,
+}
+CURVE = [
+    {"clips_a_class": clips, "accuracy": accuracy, "accuracy_low": accuracy - 0.02, "accuracy_high": accuracy + 0.01}
+    for clips, accuracy in ((50, 0.5), (100, 0.7), (500, 0.9), (1000, 0.93))
+]
 
 
 def clip_figure(title="yes"):
@@ -35,8 +52,11 @@ def all_figures(synthetic=False):
         "mel_matrix": plots.mel_matrix_figure(FRONT_END.weights, FRONT_END.sample_rate),
         "clip": clip_figure(plots.voices_title("yes", synthetic)),
         "mel_grid": plots.mel_grid_figure({"yes": log_mel, "no": log_mel - 1}, FRONT_END, synthetic),
-        "curves": plots.curves_figure(HISTORY, synthetic),
+        "curves": plots.curves_figure(HISTORY, 2, synthetic),
         "confusion": plots.confusion_figure(np.array([[3, 1], [0, 2]]), ["yes", "no"], synthetic),
+        "noise": plots.noise_figure(NOISE, SCORES, synthetic),
+        "det": plots.det_figure(DET, SCORES, synthetic),
+        "data_curve": plots.data_curve_figure(CURVE, (1.5, 0.45), synthetic),
     }
 
 
@@ -75,6 +95,9 @@ def test_a_matplotlibrc_of_the_users_changes_nothing(tmp_path):
         ("mel_grid", {"time (s)", "Mel bin", "ln(Mel power)"}),
         ("curves", {"epoch", "loss (nats)", "accuracy"}),
         ("confusion", {"predicted word", "actual word", "share of the word's clips"}),
+        ("noise", {"signal-to-noise ratio (dB)", "accuracy"}),
+        ("det", {"false alarms an hour", "missed words"}),
+        ("data_curve", {"training clips of each class", "accuracy on the test clips"}),
     ],
 )
 def test_axes_are_labelled_with_their_units(name, labels):
@@ -82,7 +105,7 @@ def test_axes_are_labelled_with_their_units(name, labels):
     assert {label for one in axes for label in (one.get_xlabel(), one.get_ylabel())} - {""} == labels
 
 
-@pytest.mark.parametrize("name", ["clip", "mel_grid", "curves", "confusion"])
+@pytest.mark.parametrize("name", ["clip", "mel_grid", "curves", "confusion", "noise", "det", "data_curve"])
 def test_what_comes_from_synthetic_voices_says_so_in_its_title(name):
     assert "synthetic voices" in texts_of(all_figures(synthetic=True)[name])
     assert "synthetic" not in texts_of(all_figures(synthetic=False)[name])
@@ -130,14 +153,14 @@ def test_all_samples_of_the_grid_share_one_colour_scale():
     assert [axes.get_title() for axes in figure.axes[:3]] == ["a", "b", "c"]
 
 
-def test_the_best_epoch_is_marked():
-    for axes in plots.curves_figure(HISTORY).axes:
-        mark = next(line for line in axes.lines if line.get_label().startswith("best epoch"))
-        assert list(mark.get_xdata()) == [2, 2]  # the lowest validation loss
+def test_the_epoch_whose_weights_are_kept_is_marked():
+    for axes in plots.curves_figure(HISTORY, 2).axes:
+        mark = next(line for line in axes.lines if line.get_label() == "weights kept: epoch 2")
+        assert list(mark.get_xdata()) == [2, 2]
 
 
 def test_one_epoch_is_a_picture_too(tmp_path):
-    plots.save(plots.curves_figure(HISTORY[:1]), tmp_path / "curves.png")
+    plots.save(plots.curves_figure(HISTORY[:1], 1), tmp_path / "curves.png")
 
 
 def test_the_confusion_matrix_has_its_counts_in_the_cells_and_recall_beside_them():
@@ -184,3 +207,22 @@ def test_words_of_similar_colour_for_the_colour_blind_have_different_markers():
             for j in range(i):
                 if np.abs(seen[i] - seen[j]).max() < 0.12:
                     assert styles[i][1] != styles[j][1], (styles[i], styles[j])
+
+
+def test_noise_rises_to_the_right_and_each_background_has_a_line_of_its_own():
+    axes = all_figures()["noise"].axes[0]
+    assert axes.get_xlim()[0] > axes.get_xlim()[1]
+    assert [line.get_label() for line in axes.get_lines()] == ["all backgrounds", "running tap", "clean"]
+
+
+def test_the_threshold_of_the_stream_stands_at_its_false_alarms_and_misses():
+    axes = all_figures()["det"].axes[0]
+    point = axes.containers[0].lines[0]
+    assert (point.get_xdata()[0], point.get_ydata()[0]) == (0.5, 0.1)
+    assert "4.0 h: 3600 words" in axes.get_title()
+
+
+def test_the_law_of_the_data_curve_goes_on_to_four_times_the_clips():
+    beyond = next(line for line in all_figures()["data_curve"].axes[0].get_lines() if "power law" in line.get_label())
+    assert beyond.get_xdata().max() == pytest.approx(4000)
+    assert beyond.get_ydata()[-1] == pytest.approx(1 - 1.5 * 4000**-0.45)

@@ -14,7 +14,7 @@ class UnusableClipError(Exception):
     """A recording that no features can be computed from; its text is the reason."""
 
 
-def decode_clip(data: bytes, sample_rate: int) -> np.ndarray:
+def decode_clip(data: bytes, sample_rate: int, longest_seconds: int = LONGEST_SECONDS) -> np.ndarray:
     """The sound of an audio file (whatever libsndfile reads: WAV, FLAC, Ogg, Opus, MP3).
 
     Channels are averaged; other rates are resampled by SoXR at its highest quality.
@@ -33,11 +33,11 @@ def decode_clip(data: bytes, sample_rate: int) -> np.ndarray:
             if not LOWEST_RATE <= rate <= HIGHEST_RATE:
                 raise UnusableClipError(f"a sample rate of {rate} Hz")
             # Not by the length that the header gives, which may be unknown, or a lie.
-            samples = file.read(LONGEST_SECONDS * rate + 1, dtype="float32", always_2d=True)
+            samples = file.read(longest_seconds * rate + 1, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise UnusableClipError(f"not audio: {error.error_string.rstrip('.')}") from None
-    if len(samples) > LONGEST_SECONDS * rate:
-        raise UnusableClipError(f"longer than {LONGEST_SECONDS} s")
+    if len(samples) > longest_seconds * rate:
+        raise UnusableClipError(f"longer than {longest_seconds} s")
     if not len(samples):
         raise UnusableClipError("no samples")
     if not np.isfinite(samples).all():
@@ -46,8 +46,3 @@ def decode_clip(data: bytes, sample_rate: int) -> np.ndarray:
         raise UnusableClipError("silent: every sample is zero")
     mono = samples.mean(axis=1)
     return mono if rate == sample_rate else soxr.resample(mono, rate, sample_rate, quality="VHQ")
-
-
-def fit(samples: np.ndarray, length: int) -> np.ndarray:
-    """The first `length` samples, followed by zeros where there are fewer."""
-    return np.pad(samples[:length], (0, max(0, length - len(samples))))

@@ -1,11 +1,12 @@
 """Which clips a data set holds, who speaks in each, and which split each one belongs to."""
 
+import csv
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 SPLITS = ("train", "validation", "test")
 VALIDATION_PERCENT = 10  # the publishers' shares, and the original's
 TEST_PERCENT = 10
+BACKGROUND = "_background_noise_"
 _MAX_CLIPS_A_CLASS = 2**27 - 1  # the publishers' constant: another one would move speakers between splits
 _NOHASH = "_nohash_"
 
@@ -27,6 +29,11 @@ class Clip:
     name: str
     word: str
     speaker: str
+
+
+def read_clips(path: Path) -> list[Clip]:
+    """The clips whose names the download stage wrote into a file, one a line."""
+    return list_clips(path.read_text(encoding="utf-8").splitlines())
 
 
 def list_clips(names: Iterable[str]) -> list[Clip]:
@@ -58,6 +65,12 @@ def _clip(name: str, parts: Sequence[str]) -> Clip:
     if _NOHASH in file:
         return Clip(name, word, file.split(_NOHASH)[0])
     return Clip(name, word, folders[0] if folders else "/".join(parts))
+
+
+def speakers_of(manifest: Path, split: str) -> set[str]:
+    """Who speaks in a split, by the manifest of the features."""
+    with manifest.open(encoding="utf-8", newline="") as file:
+        return {row["speaker"] for row in csv.DictReader(file) if row["split"] == split}
 
 
 def speaker_naming(clips: Sequence[Clip]) -> Literal["nohash names", "folders", "one a file"]:
@@ -122,13 +135,17 @@ def split_clips(clips: Sequence[Clip], how: Literal["speaker", "random"], seed: 
     return {name: split_at[i] for i, name in enumerate(names)}
 
 
-def check_splits(clips: Iterable[Clip], split_of: dict[str, str], words: Sequence[str], how: str) -> None:
+def check_splits(there: Container[tuple[str, str]], words: Sequence[str], how: str) -> None:
     """Makes sure that every word has clips to train on, to choose the best epoch by, and to test on.
+
+    Args:
+        there: (word, split) of all clips.
+        words: that must be there.
+        how: they were split.
 
     Raises:
         UserError: a word has no clip in one of the splits.
     """
-    there = {(clip.word, split_of[clip.name]) for clip in clips}
     missing = [f"{word} in {split}" for word in words for split in SPLITS if (word, split) not in there]
     if missing:
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")

@@ -1,7 +1,8 @@
 """Features on disk: sharded TFRecords of `tf.train.Example`, readable with plain TensorFlow.
 
-Each record: `log_mel` (bytes: float32, little endian, frames x mel_bins), `label` (int64: index into the spec's
-words), `name` and `speaker` (bytes). Which shard a clip is in follows from its name and the number of shards.
+Each record: `mel_power` (bytes: float32, little endian, margin + frames + margin times mel_bins), `label` (int64: index
+into the spec's words), `name` and `speaker` (bytes). Which shard a clip is in follows from its name and the number of
+shards. Mel power of the background recordings stands beside them, in `background.npz`.
 """
 
 import errno
@@ -17,6 +18,7 @@ import tensorflow as tf
 from kws.errors import UserError
 
 CLIPS_A_SHARD = 1024
+BACKGROUND_FILE = "background.npz"
 SHUFFLE_BUFFER = 8192  # clips; with shards read in random order it mixes larger sets well and bounds the memory
 
 
@@ -46,9 +48,9 @@ class RecordWriter:
         with _disk_errors(self._folder):
             self._stack.close()
 
-    def write(self, split: str, name: str, speaker: str, label: int, log_mel: np.ndarray) -> None:
-        """Appends one clip; `log_mel` is float32 (frames, mel_bins)."""
-        values = {"log_mel": log_mel.astype("<f4").tobytes(), "name": name.encode(), "speaker": speaker.encode()}
+    def write(self, split: str, name: str, speaker: str, label: int, mel_power: np.ndarray) -> None:
+        """Appends one clip; `mel_power` is float32 (frames + 2 margin, mel_bins)."""
+        values = {"mel_power": mel_power.astype("<f4").tobytes(), "name": name.encode(), "speaker": speaker.encode()}
         feature = {key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for key, v in values.items()}
         feature["label"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
         example = tf.train.Example(features=tf.train.Features(feature=feature))
@@ -79,36 +81,51 @@ def shards_of(folder: Path, split: str) -> list[str]:
 
 
 def read_split(folder: Path, split: str, spec: dict[str, Any], batch_size: int) -> tf.data.Dataset:
-    """One split in fixed order, as batches of {"log_mel": (clips, frames, mel_bins, 1), "label", "name", "speaker"}."""
-    records = tf.data.TFRecordDataset(shards_of(folder, split))
-    return _parsed_batches(records, spec, split, batch_size)
+    """One split in fixed order, in batches: {"log_mel": (clips, frames, mel_bins, 1), "label", "name", "speaker"}."""
+    batches = _read(tf.data.TFRecordDataset(shards_of(folder, split)), spec, split, batch_size)
+    margin, offset = spec["margin"], spec["log_offset"]
+
+    def finish(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        power = batch.pop("mel_power")[:, margin : margin + spec["frames"], :, None]
+        return batch | {"log_mel": tf.math.log(power + offset)}
+
+    return batches.map(finish).prefetch(2)
 
 
 def training_batches(folder: Path, spec: dict[str, Any], batch_size: int, seed: int, epoch: int) -> tf.data.Dataset:
-    """The training split in an order drawn for this epoch, as batches of (log_mel, label).
+    """The training split in an order drawn for this epoch: {"mel_power": (clips, frames + 2 margin, mel_bins), ...}.
 
     The order follows from (seed, epoch) alone, so a training that resumes sees what it would have seen.
     """
     rng = np.random.default_rng((seed, epoch))
     records = tf.data.TFRecordDataset(rng.permutation(shards_of(folder, "train")))
     records = records.shuffle(SHUFFLE_BUFFER, seed=int(rng.integers(2**31)))
-    return features_and_labels(_parsed_batches(records, spec, "train", batch_size))
+    return _read(records, spec, "train", batch_size)
 
 
-def features_and_labels(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """What a network learns from: (log_mel, label)."""
-    return batches.map(lambda batch: (batch["log_mel"], batch["label"]))
+def write_background(folder: Path, background: dict[str, dict[str, np.ndarray]]) -> None:
+    """Writes the Mel power of the background recordings, by split and name: float32 (frames, mel_bins) each."""
+    parts: dict[str, Any] = {
+        f"{split}/{name}": power for split, recordings in background.items() for name, power in recordings.items()
+    }
+    np.savez(folder / BACKGROUND_FILE, **parts)
 
 
-def _parsed_batches(records: tf.data.Dataset, spec: dict[str, Any], split: str, batch_size: int) -> tf.data.Dataset:
+def read_background(folder: Path, split: str) -> list[np.ndarray]:
+    """Mel power of the parts of the background recordings that a split may hear, as `write_background` was given it."""
+    with np.load(folder / BACKGROUND_FILE) as parts:
+        return [parts[name] for name in sorted(parts) if name.startswith(f"{split}/")]
+
+
+def _read(records: tf.data.Dataset, spec: dict[str, Any], split: str, batch_size: int) -> tf.data.Dataset:
     text = tf.io.FixedLenFeature([], tf.string)
-    features = {"log_mel": text, "label": tf.io.FixedLenFeature([], tf.int64), "name": text, "speaker": text}
+    features = {"mel_power": text, "label": tf.io.FixedLenFeature([], tf.int64), "name": text, "speaker": text}
+    shape = (-1, spec["frames"] + 2 * spec["margin"], spec["mel_bins"])
 
     def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         batch = tf.io.parse_example(serialized, features)
-        values = tf.io.decode_raw(batch["log_mel"], tf.float32, little_endian=True)
-        batch["log_mel"] = tf.reshape(values, (-1, spec["frames"], spec["mel_bins"], 1))
-        return batch
+        values = tf.io.decode_raw(batch["mel_power"], tf.float32, little_endian=True)
+        return batch | {"mel_power": tf.reshape(values, shape)}
 
     counted = records.apply(tf.data.experimental.assert_cardinality(spec["clips"][split]))
-    return counted.batch(batch_size).map(parse).prefetch(2)
+    return counted.batch(batch_size).map(parse)

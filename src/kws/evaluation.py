@@ -10,12 +10,18 @@ import numpy as np
 from kws import metrics
 from kws.dataset import read_split
 from kws.models import embedding_and_probabilities
+from kws.noise_sweep import Predict
+from kws.params import SILENCE, UNKNOWN
+from kws.stream import Heard
 
 BATCH = 256  # clips; memory, not results, depends on it
+DET_POINTS = 500  # false alarms, at most, that the curve goes to
 WORST = 100  # mistakes to list
 CONFUSION_COLUMNS = ("actual", "predicted")
 MISTAKE_COLUMNS = ("name", "speaker", "actual", "predicted", "confidence")
-WORD_COLUMNS = ("word", "precision", "recall", "f1", "clips")
+CALIBRATION_COLUMNS = ("confidence", "accuracy", "clips")
+DET_COLUMNS = ("false_alarms_an_hour", "missed", "threshold")
+WORD_COLUMNS = ("word", "precision", "recall", "recall_low", "recall_high", "f1", "clips")
 
 
 @dataclass(frozen=True)
@@ -39,12 +45,23 @@ class Answers:
         return self.probabilities.max(axis=1)
 
 
-def answer_test_clips(model: keras.Model, features: Path, spec: dict[str, Any]) -> Answers:
-    """Runs the network on every test clip, in the order of the records."""
-    outputs = embedding_and_probabilities(model)
+def predictor(model: keras.Model) -> Predict:
+    """What the network makes of any number of clips: log-Mel (clips, frames, mel_bins, 1) -> (clips, classes)."""
+    answer = embedding_and_probabilities(model)
+
+    def predict(log_mel: np.ndarray) -> np.ndarray:
+        batches = np.split(log_mel, range(BATCH, len(log_mel), BATCH))
+        return np.concatenate([answer(batch)[1] for batch in batches])
+
+    return predict
+
+
+def answer_clips(model: keras.Model, features: Path, split: str, spec: dict[str, Any]) -> Answers:
+    """Runs the network on every clip of a split, in the order of the records."""
+    answer = embedding_and_probabilities(model)
     batches = []
-    for batch in read_split(features, "test", spec, BATCH).as_numpy_iterator():
-        embedding, probability = outputs.predict_on_batch(batch["log_mel"])
+    for batch in read_split(features, split, spec, BATCH).as_numpy_iterator():
+        embedding, probability = answer(batch["log_mel"])
         batches.append((batch["name"], batch["speaker"], batch["label"], probability, embedding))
     names, speakers, labels, probabilities, embeddings = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     return Answers(
@@ -57,6 +74,8 @@ def score(answers: Answers, words: list[str], seed: int) -> dict[str, float]:
     correct = answers.predicted == answers.labels
     low, high = metrics.wilson_interval(int(correct.sum()), len(correct))
     speakers_low, speakers_high = metrics.speaker_interval(correct, answers.speakers, seed)
+    rows = metrics.calibration(answers.confidence, correct)
+    worst, best = metrics.speaker_spread(correct, answers.speakers)
     figures: dict[str, float] = {
         "test_clips": len(correct),
         "accuracy": correct.mean(),
@@ -64,11 +83,111 @@ def score(answers: Answers, words: list[str], seed: int) -> dict[str, float]:
         "accuracy_high": high,
         "accuracy_speakers_low": speakers_low,
         "accuracy_speakers_high": speakers_high,
+        "accuracy_worst_speakers": worst,
+        "accuracy_best_speakers": best,
+        "calibration_error": metrics.calibration_error(rows),
         "loss": metrics.cross_entropy(answers.probabilities, answers.labels),
     }
-    by_word = metrics.word_scores(answers.labels, answers.predicted, len(words))
-    for index, word in enumerate(words):
-        figures |= {f"{name}_{word}": by_word[name][index] for name in ("precision", "recall", "f1")}
+    for row in word_rows(answers, words):
+        figures |= {f"{name}_{row['word']}": row[name] for name in ("precision", "recall", "f1") if row["clips"]}
+        if row["word"] in (UNKNOWN, SILENCE) and row["clips"]:
+            figures |= {f"recall_{row['word']}{end}": row[f"recall{end}"] for end in ("_low", "_high")}
+    return _rounded(figures)
+
+
+def rejection(unheard: Answers, classes: list[str], seed: int) -> dict[str, float]:
+    """How many clips of words that the network has never heard it takes for no word of ours."""
+    rejected = np.isin(unheard.predicted, [classes.index(name) for name in (UNKNOWN, SILENCE) if name in classes])
+    low, high = metrics.wilson_interval(int(rejected.sum()), len(rejected))
+    speakers_low, speakers_high = metrics.speaker_interval(rejected, unheard.speakers, seed)
+    return _rounded(
+        {
+            "unheard_clips": len(rejected),
+            "unheard_rejected": rejected.mean(),
+            "unheard_rejected_low": low,
+            "unheard_rejected_high": high,
+            "unheard_rejected_speakers_low": speakers_low,
+            "unheard_rejected_speakers_high": speakers_high,
+        }
+    )
+
+
+def leak(answers: Answers, train_speakers: set[str]) -> dict[str, float]:
+    """Of a random split: accuracy on the test clips whose speakers are not in training, and how many these are."""
+    unheard = ~np.isin(answers.speakers, sorted(train_speakers))
+    correct = (answers.predicted == answers.labels)[unheard]
+    figures: dict[str, float] = {"leaking": 1, "new_speakers_clips": len(correct)}
+    if len(correct):
+        low, high = metrics.wilson_interval(int(correct.sum()), len(correct))
+        figures |= {"new_speakers_accuracy": correct.mean(), "new_speakers_low": low, "new_speakers_high": high}
+    return _rounded(figures)
+
+
+def score_stream(validation: Heard, test: Heard, false_alarms_an_hour: float) -> dict[str, float]:
+    """Missed words and false alarms of the test stream, at the threshold that the validation stream asks for."""
+    threshold = validation.threshold(false_alarms_an_hour)
+    missed, wrong, false = test.at(threshold)
+    low, high = metrics.wilson_interval(missed, len(test.words))
+    rate_low, rate_high = metrics.poisson_interval(false, test.hours)
+    return _rounded(
+        {
+            "stream_hours": test.hours,
+            "stream_words": len(test.words),
+            "stream_threshold": threshold,
+            "stream_missed": missed / len(test.words),
+            "stream_missed_low": low,
+            "stream_missed_high": high,
+            "stream_wrong": wrong / len(test.words),
+            "stream_false_alarms_an_hour": false / test.hours,
+            "stream_false_alarms_an_hour_low": rate_low,
+            "stream_false_alarms_an_hour_high": rate_high,
+        }
+    )
+
+
+def told(scores: dict[str, float], *, leaking: bool) -> list[str]:
+    """What the stage prints: the figures that people ask for, a line each."""
+
+    def share(name: str) -> str:
+        return f"{scores[name]:.1%}, 95 % interval {scores[f'{name}_low']:.1%} to {scores[f'{name}_high']:.1%}"
+
+    lines = [f"test accuracy {share('accuracy')}, {scores['test_clips']} clips"]
+    if leaking:
+        lines[0] += ": too good, since a random split leaks (the same voices in training and test)"
+    lines += [
+        f"recall of {name} {share(f'recall_{name}')}" for name in (UNKNOWN, SILENCE) if f"recall_{name}" in scores
+    ]
+    if "unheard_clips" in scores:
+        lines.append(f"rejected of {scores['unheard_clips']} clips of words never heard: {share('unheard_rejected')}")
+    lines.append(f"in background not heard in training, as loud as the words (0 dB): {share('noise_0db_accuracy')}")
+    lines.append(
+        f"in a stream of {scores['stream_hours']:.1f} h: {scores['stream_false_alarms_an_hour']:.1f} false alarms "
+        f"an hour, missed words {share('stream_missed')}"
+    )
+    return lines
+
+
+def det_rows(heard: Heard) -> list[dict[str, Any]]:
+    """Missed words against false alarms an hour, a row for each threshold at which one more is false."""
+    thresholds = np.sort(heard.false)[::-1][:DET_POINTS]
+    points = [(threshold, heard.at(threshold)) for threshold in thresholds]
+    return [
+        {
+            "false_alarms_an_hour": round(false / heard.hours, 6),
+            "missed": round(missed / len(heard.words), 6),
+            "threshold": round(float(threshold), 6),
+        }
+        for threshold, (missed, _, false) in points
+    ]
+
+
+def calibration_rows(answers: Answers) -> list[dict[str, Any]]:
+    """Confidence and accuracy of the answers, by confidence."""
+    rows = metrics.calibration(answers.confidence, answers.predicted == answers.labels)
+    return [_rounded(row) for row in rows]
+
+
+def _rounded(figures: dict[str, float]) -> dict[str, float]:
     return {name: value if isinstance(value, int) else round(float(value), 6) for name, value in figures.items()}
 
 
@@ -95,9 +214,12 @@ def worst_mistakes(answers: Answers, words: list[str]) -> list[dict[str, Any]]:
 
 
 def word_rows(answers: Answers, words: list[str]) -> list[dict[str, Any]]:
-    """One row a word: precision, recall, F1, clips."""
+    """One row a word: precision, recall and its interval, F1, clips."""
     by_word = metrics.word_scores(answers.labels, answers.predicted, len(words))
-    return [
-        {"word": word} | {name: round(values[index].item(), 6) for name, values in by_word.items()}
-        for index, word in enumerate(words)
-    ]
+    rows = []
+    for index, word in enumerate(words):
+        row = {name: values[index].item() for name, values in by_word.items()}
+        found = int(((answers.labels == index) & (answers.predicted == index)).sum())
+        low, high = metrics.wilson_interval(found, row["clips"]) if row["clips"] else (0.0, 1.0)
+        rows.append({"word": word} | _rounded(row | {"recall_low": low, "recall_high": high}))
+    return rows

@@ -1,23 +1,28 @@
-"""From recordings to log-Mel features, on all cores, in the order the recordings come in."""
+"""From recordings to Mel power, on all cores, in the order the recordings come in."""
 
 import multiprocessing
 import os
 import threading
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from kws.archive import MAX_MEMBER_BYTES
-from kws.audio import UnusableClipError, decode_clip, fit
-from kws.frontend import FrontEnd
+from kws.archive import MAX_MEMBER_BYTES, read_members
+from kws.audio import UnusableClipError, decode_clip
+from kws.background import silence
+from kws.frontend import BLAS_THREADS, FrontEnd
+from kws.params import SILENCE
+from kws.recordings import archive_of
+from kws.selection import NOBODY, Chosen
 
 CLIPS_A_TASK = 64
-BLAS_THREADS = 1  # in a worker; another number splits a product elsewhere, and changes the last digits of the features
 TASKS_AHEAD = 4  # per core: enough to keep it busy, and no more recordings in memory than that
 
 
@@ -28,18 +33,18 @@ class Features:
     Attributes:
         name: its name in the archive.
         samples: its length at the front end's sample rate, before it was cut or padded.
-        log_mel: float32 (frames, mel_bins), or None for an unusable recording.
+        mel_power: float32 (frames + 2 margin, mel_bins), or None for an unusable recording.
         reason: why it is unusable.
     """
 
     name: str
     samples: int
-    log_mel: np.ndarray | None
+    mel_power: np.ndarray | None
     reason: str = ""
 
 
 def compute(name: str, data: bytes | None, front_end: FrontEnd) -> Features:
-    """Decodes one recording, cuts or pads it to a clip's length, computes its log-Mel.
+    """Decodes one recording, cuts or pads it to a clip's length, computes its Mel power with margins.
 
     Args:
         name: its name in the archive.
@@ -52,7 +57,33 @@ def compute(name: str, data: bytes | None, front_end: FrontEnd) -> Features:
         waveform = decode_clip(data, front_end.sample_rate)
     except UnusableClipError as problem:
         return Features(name, 0, None, str(problem))
-    return Features(name, len(waveform), front_end.log_mel(fit(waveform, front_end.clip_samples)))
+    return Features(name, len(waveform), front_end.mel_power(front_end.with_margins(waveform)))
+
+
+def compute_chosen(
+    chosen: Iterable[Chosen], source: Mapping[str, Any], noises: Mapping[str, np.ndarray], front_end: FrontEnd
+) -> Iterator[tuple[Chosen, Features]]:
+    """The features of all clips of an experiment, archive by archive.
+
+    Args:
+        chosen: the clips; those in which nobody speaks are made here.
+        source: what the download stage wrote into source.json.
+        noises: the background recordings, by name.
+        front_end: what computes the features.
+    """
+    silent: dict[str, Chosen] = {}
+    archives: dict[Path, dict[str, Chosen]] = defaultdict(dict)
+    for one in chosen:
+        made = one.label == SILENCE and one.clip.speaker == NOBODY  # somebody may be called so
+        members = silent if made else archives[archive_of(source, one.split)]
+        members[one.clip.name] = one
+    for archive, members in archives.items():
+        for features in compute_all(read_members(archive, members), front_end):
+            yield members[features.name], features
+    with threadpool_limits(BLAS_THREADS):
+        for name, one in silent.items():
+            waveform = silence(name, list(noises.values()), one.split, front_end.clip_samples)
+            yield one, Features(name, len(waveform), front_end.mel_power(front_end.with_margins(waveform)))
 
 
 def compute_all(recordings: Iterable[tuple[str, bytes | None]], front_end: FrontEnd) -> Iterator[Features]:

@@ -1,9 +1,12 @@
 """The front end: a waveform becomes a log-Mel spectrogram, in NumPy, with the numbers of `tf.signal`.
 
 waveform (samples,) -> frames -> Hann window -> FFT -> power (frames, bins) -> Mel power -> log-Mel (frames, mels)
+
+What is cached is the Mel power, with a margin before and after the clip: training shifts clips and adds noise to them.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from typing import Any, Self
 
@@ -12,6 +15,9 @@ import scipy.fft
 
 from kws.mel import mel_matrix
 from kws.params import Params
+
+BLAS_THREADS = 1  # while features are made; another number splits a product elsewhere, and changes the last digits
+MARGIN_SECONDS = 0.2  # the longest shift, and room for a faster speed
 
 
 @dataclass(frozen=True)
@@ -44,13 +50,23 @@ class FrontEnd:
         )
 
     def spec(self) -> dict[str, Any]:
-        """All of it in JSON's types, with the number of frames that follows."""
-        return asdict(self) | {"frames": self.frames}
+        """All of it in JSON's types, with the numbers of frames that follow."""
+        return asdict(self) | {"frames": self.frames, "margin": self.margin}
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Self:
+        """The front end that `spec` told of."""
+        return cls(**{field.name: spec[field.name] for field in fields(cls)})
 
     @property
     def frames(self) -> int:
         """Frames in a clip; the last samples are dropped where they fill none."""
         return 1 + (self.clip_samples - self.frame_length) // self.hop_length
+
+    @property
+    def margin(self) -> int:
+        """Frames that are cached before a clip, and as many after it."""
+        return round(MARGIN_SECONDS * self.sample_rate / self.hop_length)
 
     @property
     def weights(self) -> np.ndarray:
@@ -63,12 +79,38 @@ class FrontEnd:
         spectrum = scipy.fft.rfft(frames * _hann(self.frame_length), n=self.fft_length)
         return spectrum.real**2 + spectrum.imag**2
 
+    def mel_power(self, waveform: np.ndarray) -> np.ndarray:
+        """Mel power: float32 (samples,) -> (frames, mel_bins)."""
+        return self.power(waveform) @ self.weights
+
     def log_mel(self, waveform: np.ndarray) -> np.ndarray:
         """Log-Mel spectrogram: float32 (samples,) -> (frames, mel_bins).
 
         The offset under the logarithm is fixed, so that a clip's features depend on that clip alone.
         """
-        return np.log(self.power(waveform) @ self.weights + np.float32(self.log_offset))
+        return np.log(self.mel_power(waveform) + np.float32(self.log_offset))
+
+    def log_of(self, cached: np.ndarray) -> np.ndarray:
+        """Log-Mel of a clip from its Mel power with margins: (frames + 2 margin, mel_bins) -> (frames, mel_bins)."""
+        return np.log(cached[self.margin : self.margin + self.frames] + np.float32(self.log_offset))
+
+    def with_margins(self, recording: np.ndarray) -> np.ndarray:
+        """A clip of a recording and what is around it: float32 (samples,) -> (margin + clip + margin samples,).
+
+        Before the clip there is nothing; after it, what a longer recording goes on with.
+        """
+        margin = self.margin * self.hop_length
+        return np.pad(fit(recording, self.clip_samples + margin), (margin, 0))
+
+    def power_of(self, decibels: float) -> float:
+        """Mean Mel power, over frames and bins, of white noise whose level is `decibels` of full scale."""
+        energy = float(np.square(_hann(self.frame_length)).sum())
+        return 10 ** (decibels / 10) * energy * float(self.weights.sum(axis=0).mean())
+
+
+def fit(samples: np.ndarray, length: int) -> np.ndarray:
+    """The first `length` samples, followed by zeros where there are fewer."""
+    return np.pad(samples[:length], (0, max(0, length - len(samples))))
 
 
 _weights = cache(mel_matrix)

@@ -50,3 +50,81 @@ def word_scores(labels: np.ndarray, predicted: np.ndarray, classes: int) -> dict
     """Precision, recall and F1 (0 where a word was never guessed) and the number of clips, each (classes,)."""
     scores = precision_recall_fscore_support(labels, predicted, labels=range(classes), zero_division=0)
     return dict(zip(("precision", "recall", "f1", "clips"), scores, strict=True))
+
+
+def poisson_interval(events: int, hours: float) -> tuple[float, float]:
+    """95 % interval of a rate, in events an hour (Garwood, 1936)."""
+    low = scipy.stats.chi2.ppf(0.025, 2 * events) / 2 if events else 0.0
+    return float(low) / hours, float(scipy.stats.chi2.ppf(0.975, 2 * events + 2)) / 2 / hours
+
+
+def calibration(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
+    """How often answers of a given confidence are right (Guo et al., 2017): a row for each bin that holds clips.
+
+    Args:
+        confidence: probability of the answer, (clips,).
+        correct: bool (clips,).
+        bins: of equal width, from 0 to 1.
+
+    Returns:
+        Rows of `confidence` and `accuracy` (means), and `clips`.
+    """
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    return [
+        {"confidence": float(confidence[own].mean()), "accuracy": float(correct[own].mean()), "clips": int(own.sum())}
+        for own in (bin_of == number for number in range(bins))
+        if own.any()
+    ]
+
+
+def calibration_error(rows: list[dict[str, float]]) -> float:
+    """Expected calibration error: the mean distance between confidence and accuracy, over the clips."""
+    clips = sum(row["clips"] for row in rows)
+    return sum(row["clips"] * abs(row["confidence"] - row["accuracy"]) for row in rows) / clips
+
+
+def speaker_spread(correct: np.ndarray, speakers: np.ndarray, share: float = 0.1) -> tuple[float, float]:
+    """Accuracy for the speakers who are understood worst and best: means over a tenth of the speakers each.
+
+    Args:
+        correct: bool (clips,).
+        speakers: (clips,), who speaks in each.
+        share: of the speakers, at least one.
+    """
+    _, speaker = np.unique(speakers, return_inverse=True)
+    accuracies = np.sort(np.bincount(speaker, weights=correct) / np.bincount(speaker))
+    count = max(1, round(share * len(accuracies)))
+    return float(accuracies[:count].mean()), float(accuracies[-count:].mean())
+
+
+def paired_test(
+    first: np.ndarray, second: np.ndarray, speakers: np.ndarray, seed: int, resamples: int = 2000
+) -> dict[str, float]:
+    """Whether the second of two networks is better, on the same clips.
+
+    Args:
+        first: bool (clips,), whether the first one is right.
+        second: likewise.
+        speakers: (clips,), who speaks in each.
+        seed: of the bootstrap.
+        resamples: how often the speakers are drawn anew.
+
+    Returns:
+        The difference of the accuracies, its 95 % interval by bootstrap over speakers, how many clips only one of
+        them gets right, and the p-value of McNemar's exact test (1947), which takes the clips as independent.
+    """
+    _, speaker = np.unique(speakers, return_inverse=True)
+    gain, clips = np.bincount(speaker, weights=second.astype(int) - first.astype(int)), np.bincount(speaker)
+    drawn = np.random.default_rng(seed).integers(len(clips), size=(resamples, len(clips)))
+    low, high = np.quantile(gain[drawn].sum(axis=1) / clips[drawn].sum(axis=1), [0.025, 0.975])
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    differing = only_first + only_second
+    p_value = scipy.stats.binomtest(only_second, differing).pvalue if differing else 1.0
+    return {
+        "difference": float(second.mean() - first.mean()),
+        "low": float(low),
+        "high": float(high),
+        "only_first": only_first,
+        "only_second": only_second,
+        "p_value": float(p_value),
+    }

@@ -1,4 +1,4 @@
-"""The networks, by name, and the one file a trained one is kept in."""
+"""The one file that a trained network is kept in, and what is asked of it."""
 
 import io
 import json
@@ -8,39 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from kws.files import made, written_whole
 
 EMBEDDING = "embedding"  # the name of the layer whose output `project` shows
 _ABOUT = "kws.json"
-
-
-def cnn(frames: int, mel_bins: int, classes: int) -> keras.Model:
-    """The network of TensorFlow's tutorial "Simple audio recognition": log-Mel (frames, mel_bins, 1) -> logits.
-
-    1,625,869 parameters for ten words, whatever the front end: the spectrogram is resized to 32 x 32 first.
-    The layers have names of their own, since Keras's depend on what else the process has built, and stand in the file.
-    """
-    layers = keras.layers
-    return keras.Sequential(
-        [
-            keras.Input((frames, mel_bins, 1), name="log_mel"),
-            layers.Resizing(32, 32, name="resizing"),
-            layers.Normalization(name="normalization"),  # adapted to the training features before the first epoch
-            layers.Conv2D(32, 3, activation="relu", name="conv_1"),
-            layers.Conv2D(64, 3, activation="relu", name="conv_2"),
-            layers.MaxPooling2D(name="pool"),
-            layers.Dropout(0.25, name="dropout_1"),
-            layers.Flatten(name="flatten"),
-            layers.Dense(128, activation="relu", name=EMBEDDING),
-            layers.Dropout(0.5, name="dropout_2"),
-            layers.Dense(classes, name="logits"),
-        ],
-        name="cnn",
-    )
-
-
-MODELS: dict[str, Callable[[int, int, int], keras.Model]] = {"cnn": cnn}
 
 
 def save_model(model: keras.Model, path: Path, about: dict[str, Any]) -> None:
@@ -68,7 +42,17 @@ def load_model(path: Path) -> tuple[keras.Model, dict[str, Any]]:
     return keras.saving.load_model(path), about
 
 
-def embedding_and_probabilities(model: keras.Model) -> keras.Model:
-    """A model that gives two outputs for log-Mel features: the embedding (128,) and the words' probabilities."""
-    embedding = model.get_layer(EMBEDDING).output
-    return keras.Model(model.inputs, [embedding, keras.ops.softmax(model.outputs[0])])
+def embedding_and_probabilities(model: keras.Model) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """What gives, for log-Mel features (clips, frames, mel_bins, 1), the embedding and the classes' probabilities."""
+    both = keras.Model(model.inputs, [model.get_layer(EMBEDDING).output, keras.ops.softmax(model.outputs[0])])
+
+    # traced once, for any number of clips
+    @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]))])  # type: ignore[untyped-decorator]
+    def run(log_mel: tf.Tensor) -> list[tf.Tensor]:
+        return both(log_mel, training=False)
+
+    def answer(log_mel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        embedding, probabilities = run(log_mel)
+        return embedding.numpy(), probabilities.numpy()
+
+    return answer

@@ -12,6 +12,7 @@ from kws import paths
 from kws.errors import UserError
 from kws.mel import mel_matrix
 
+UNKNOWN, SILENCE = "_unknown_", "_silence_"  # classes for other words and for none, named as the publishers do
 PUBLISHED = ("mini_speech_commands", "speech_commands")
 
 
@@ -62,7 +63,13 @@ class Params(BaseModel):
     words: tuple[Annotated[str, AfterValidator(_word)], ...] = Field(min_length=2, strict=False)
     split: Literal["speaker", "random"]
     seed: int = Field(ge=0, lt=2**32)
+    test_dataset: str
+    unknown: float = Field(ge=0, le=20)
+    silence: float = Field(ge=0, le=20)
+    train_share: float = Field(gt=0, le=1)
     synthetic_speakers: int = Field(ge=20, le=2000)
+    synthetic_variety: float = Field(ge=0, le=1)
+    neural_share: float = Field(ge=0, le=1)
     max_unusable_share: float = Field(ge=0, le=1)
 
     sample_rate: int = Field(ge=4000, le=48_000)
@@ -75,11 +82,34 @@ class Params(BaseModel):
     mel_high_hz: float = Field(gt=0)
     log_offset: float = Field(ge=1e-30, le=1)
 
-    model: Literal["cnn"]
+    model: Literal["bc_resnet", "cnn", "ds_cnn", "matchboxnet", "tc_resnet"]
+    width: float = Field(ge=0.125, le=16)
     epochs: int = Field(ge=1, le=1000)
     batch_size: int = Field(ge=1, le=4096)
     learning_rate: float = Field(gt=0, le=1)
+    schedule: Literal["constant", "cosine"]
+    warmup_epochs: int = Field(ge=0, le=1000)
+    weight_decay: float = Field(ge=0, le=1)
+    label_smoothing: float = Field(ge=0, lt=1)
+    weight_averaging: float = Field(ge=0, lt=1)
     patience: int = Field(ge=1, le=1000)
+
+    shift_ms: float = Field(ge=0, le=200)
+    speed: float = Field(ge=0, le=0.3)
+    frequency_warp: float = Field(ge=0, le=0.3)
+    noise_share: float = Field(ge=0, le=1)
+    noise_snr_low: float = Field(ge=-30, le=60)
+    noise_snr_high: float = Field(ge=-30, le=60)
+    gain_db: float = Field(ge=0, le=40)
+    time_masks: int = Field(ge=0, le=10)
+    time_mask_ms: float = Field(ge=0, le=1000)
+    frequency_masks: int = Field(ge=0, le=10)
+    frequency_mask_bins: int = Field(ge=0, le=512)
+    mixup: float = Field(ge=0, le=10)
+    spliced: float = Field(ge=0, le=1)
+
+    stream_minutes: int = Field(ge=1, le=6000)
+    false_alarms_an_hour: float = Field(gt=0, le=3600)
 
     projection_clips: int = Field(ge=50, le=10_000)
     umap_neighbors: int = Field(ge=2, le=200)
@@ -90,6 +120,12 @@ class Params(BaseModel):
     def clip_samples(self) -> int:
         """Length of every clip, in samples at `sample_rate`."""
         return round(self.clip_seconds * self.sample_rate)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the network tells apart: the words, and `_unknown_` and `_silence_` where they are on."""
+        extra = {UNKNOWN: self.unknown, SILENCE: self.silence}
+        return self.words + tuple(name for name, share in extra.items() if share)
 
     @model_validator(mode="after")
     def _source_is_possible(self) -> Self:
@@ -106,6 +142,22 @@ class Params(BaseModel):
                 f"dataset_sha256: {self.dataset_sha256} belongs to a mirror or an address of your own, "
                 "and neither is given; leave it empty"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _training_is_possible(self) -> Self:
+        if self.warmup_epochs > self.epochs:
+            raise ValueError(f"warmup_epochs: {self.warmup_epochs} is more than epochs, {self.epochs}")
+        if self.noise_snr_low > self.noise_snr_high:
+            raise ValueError(
+                f"noise_snr_low: {self.noise_snr_low:g} dB is above noise_snr_high, {self.noise_snr_high:g} dB"
+            )
+        if self.spliced and not self.unknown:
+            raise ValueError(
+                f"spliced: {self.spliced:g} makes clips of class _unknown_, which is off; set unknown, too"
+            )
+        if self.model == "bc_resnet" and self.mel_bins != 40:
+            raise ValueError(f"mel_bins: {self.mel_bins} does not fit model bc_resnet, which needs 40")
         return self
 
     @model_validator(mode="after")
@@ -134,11 +186,11 @@ class Params(BaseModel):
         return self
 
 
-def load_params(path: Path = paths.PARAMS) -> Params:
-    """The checked parameters of `path`.
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The keys of a YAML file.
 
     Raises:
-        UserError: one line that names the key, its value and what is allowed.
+        UserError: it is not there, or holds none.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml12Loader)  # noqa: S506 (a SafeLoader)
@@ -148,6 +200,16 @@ def load_params(path: Path = paths.PARAMS) -> Params:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no keys")
+    return content
+
+
+def load_params(path: Path = paths.PARAMS) -> Params:
+    """The checked parameters of `path`.
+
+    Raises:
+        UserError: one line that names the key, its value and what is allowed.
+    """
+    content = read_yaml(path)
     try:
         return Params.model_validate(content)
     except ValidationError as error:

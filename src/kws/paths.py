@@ -5,7 +5,9 @@ from pathlib import Path
 
 PARAMS = Path("params.yaml")
 LOCAL_SOURCE = Path("data/local")  # DVC watches it: download makes it a link to the user's own data set
+LOCAL_TEST = Path("data/local_test")  # likewise, for the test data set
 RAW = Path("data/raw")
+TEST_RAW = RAW / "test"
 FEATURES = Path("data/features")
 EMBEDDINGS = Path("data/embeddings.npz")
 MODEL = Path("models/kws.keras")
@@ -15,6 +17,7 @@ PLOTS = Path("plots")
 
 SOURCE = RAW / "source.json"
 CLIPS = RAW / "clips.txt"
+TEST_CLIPS = TEST_RAW / "clips.txt"
 SPEC = FEATURES / "spec.json"
 MANIFEST = FEATURES / "manifest.csv"
 

@@ -123,22 +123,22 @@ def mel_grid_figure(log_mels: Mapping[str, np.ndarray], front_end: FrontEnd, syn
     return figure
 
 
-def curves_figure(history: Sequence[Mapping[str, float]], synthetic: bool = False) -> Figure:
+def curves_figure(history: Sequence[Mapping[str, float]], kept: float, synthetic: bool = False) -> Figure:
     """Loss and accuracy by epoch, in training and validation, with the epoch whose weights were kept.
 
     Args:
         history: a row an epoch: epoch, train_loss, train_accuracy, validation_loss, validation_accuracy.
+        kept: the epoch whose weights were kept.
         synthetic: whether a computer speaks.
     """
     figure = Figure(figsize=(9, 4), layout="constrained")
     figure.suptitle(voices_title("Training", synthetic), fontsize=13)
     epochs = [row["epoch"] for row in history]
-    best = min(history, key=lambda row: row["validation_loss"])["epoch"]
     for axes, name, label in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("loss (nats)", "accuracy"), strict=True):
         for split, colour, marker in (("train", COLOURS[0], "o"), ("validation", COLOURS[6], "s")):
             values = [row[f"{split}_{name}"] for row in history]
             axes.plot(epochs, values, color=colour, marker=marker, markersize=4, label=split)
-        axes.axvline(best, color="0.4", linestyle=":", label=f"best epoch, {best:.0f}")
+        axes.axvline(kept, color="0.4", linestyle=":", label=f"weights kept: epoch {kept:.0f}")
         axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(color="0.92")
@@ -182,6 +182,96 @@ def confusion_figure(matrix: np.ndarray, words: Sequence[str], synthetic: bool =
     axes.grid(which="minor", color="0.88", linewidth=0.6)
     axes.tick_params(which="minor", length=0)
     figure.colorbar(image, ax=axes, label="share of the word's clips", format=PercentFormatter(1.0), shrink=0.7)
+    return figure
+
+
+def noise_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], synthetic: bool = False) -> Figure:
+    """Accuracy over the signal-to-noise ratio, for each background and over all, with the 95 % interval of that.
+
+    Args:
+        rows: as `kws.noise_sweep.sweep` returns them.
+        scores: figures of the evaluation, for the accuracy without noise.
+        synthetic: whether a computer speaks.
+    """
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    kinds = list(dict.fromkeys(row["noise"] for row in rows))
+    for number, kind in enumerate(kinds):
+        own = [row for row in rows if row["noise"] == kind]
+        ratios, accuracies = [row["snr_db"] for row in own], [row["accuracy"] for row in own]
+        if number == 0:  # over all of them
+            low, high = ([row[bound] for row in own] for bound in ("accuracy_low", "accuracy_high"))
+            axes.fill_between(ratios, low, high, color="0.88")
+            axes.plot(ratios, accuracies, color="black", marker="o", linewidth=2.5, label=f"{kind} backgrounds")
+        else:
+            colour, marker = word_style(number - 1)
+            axes.plot(ratios, accuracies, color=colour, marker=marker, linewidth=1, label=kind.replace("_", " "))
+    axes.axhline(scores["accuracy"], color="0.4", linestyle=":", label="clean")
+    axes.set(xlabel="signal-to-noise ratio (dB)", ylabel="accuracy", ylim=(0, 1))
+    axes.set_title(voices_title("Test clips in background that training has not heard", synthetic))
+    axes.invert_xaxis()
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.grid(color="0.92")
+    axes.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def det_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], synthetic: bool = False) -> Figure:
+    """DET curve: missed words over false alarms an hour, and the point at the threshold that validation chose.
+
+    Args:
+        rows: false_alarms_an_hour and missed, for falling thresholds.
+        scores: figures of the evaluation, `stream_...`.
+        synthetic: whether a computer speaks.
+    """
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axes = figure.subplots()
+    curve = [[row[name] for row in rows] for name in ("false_alarms_an_hour", "missed")]
+    axes.step(*curve, where="post", color=COLOURS[0], label="test stream, any threshold")
+    point = scores["stream_false_alarms_an_hour"], scores["stream_missed"]
+    reach = [
+        [[value - scores[f"{name}_low"]], [scores[f"{name}_high"] - value]]
+        for value, name in zip(point, ("stream_false_alarms_an_hour", "stream_missed"), strict=True)
+    ]
+    axes.errorbar(
+        *point, xerr=reach[0], yerr=reach[1], color=COLOURS[6], marker="s", capsize=3, linestyle="none",
+        label="threshold chosen on validation, 95 % intervals",
+    )  # fmt: skip
+    axes.set_xscale("symlog", linthresh=1)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set(xlabel="false alarms an hour", ylabel="missed words", ylim=(0, 1), xlim=(0, None))
+    title = f"Stream of {scores['stream_hours']:.1f} h: {scores['stream_words']} words over background"
+    axes.set_title(voices_title(title, synthetic))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.grid(color="0.92")
+    axes.legend(frameon=False)
+    return figure
+
+
+def data_curve_figure(rows: Sequence[Mapping[str, float]], law: tuple[float, float], synthetic: bool = False) -> Figure:
+    """Accuracy over the number of training clips, and the power law that its errors follow.
+
+    Args:
+        rows: clips_a_class, accuracy, accuracy_low, accuracy_high.
+        law: a, b of error = a * clips ** -b.
+        synthetic: whether a computer speaks.
+    """
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    clips, accuracies = (np.array([row[name] for row in rows]) for name in ("clips_a_class", "accuracy"))
+    low, high = (np.array([row[f"accuracy_{bound}"] for row in rows]) for bound in ("low", "high"))
+    axes.errorbar(
+        clips, accuracies, (accuracies - low, high - accuracies), color=COLOURS[0], marker="o", capsize=3,
+        label="measured, 95 % intervals",
+    )  # fmt: skip
+    beyond = np.geomspace(clips[-3:].min(), 4 * clips.max())
+    axes.plot(beyond, 1 - law[0] * beyond ** -law[1], color=COLOURS[6], linestyle="--", label="power law of the errors")
+    axes.set_xscale("log")
+    axes.set(xlabel="training clips of each class", ylabel="accuracy on the test clips")
+    axes.set_title(voices_title("How much data?", synthetic))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.grid(color="0.92", which="both")
+    axes.legend(frameon=False)
     return figure
 
 

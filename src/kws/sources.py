@@ -39,6 +39,11 @@ PUBLISHED = {
         2_428_923_189,
         "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
     ),
+    "speech_commands_test_set": Published(
+        "speech_commands_test_set_v0.02.tar.gz",
+        112_563_277,
+        "cc2a00c1147c2254e9be3fa0f779d8c17421dc349b86366567a8edfa9acd51df",
+    ),
 }
 
 
@@ -78,7 +83,7 @@ def own_path(dataset: str) -> Path | None:
     return path
 
 
-def obtain(folder: Path, dataset: str, dataset_url: str, dataset_sha256: str) -> Source:
+def obtain(folder: Path, dataset: str, dataset_url: str = "", dataset_sha256: str = "") -> Source:
     """Brings the archive of `dataset` into `folder`.
 
     A publisher's checksum is for the publisher's address; what a mirror has may be packed differently.
@@ -104,7 +109,7 @@ def obtain(folder: Path, dataset: str, dataset_url: str, dataset_sha256: str) ->
 
 def synthetic(archive: Path) -> Source:
     """What is known of an archive made by `kws.synthetic`."""
-    return Source(archive, "made here, by eSpeak NG", "none needed: computed voices", False, sha256_of(archive))
+    return Source(archive, "made here, by text-to-speech", "none needed: computed voices", False, sha256_of(archive))
 
 
 def _obtain_own(folder: Path, dataset: str, own: Path) -> Source:

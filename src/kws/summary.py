@@ -11,12 +11,12 @@ def summary() -> str:
     scores, spec = read_json(paths.METRICS / "evaluate.json"), read_json(paths.SPEC)
     voices = (
         "\nSynthetic voices: good for trying the machinery, no measure of accuracy on people"
-        if spec["synthetic"]
+        if spec["test_synthetic"]
         else ""
     )
     return f"""
 Test accuracy {scores["accuracy"]:.1%}, 95 % interval {scores["accuracy_low"]:.1%} to {scores["accuracy_high"]:.1%},
-{scores["test_clips"]} test clips of {spec["dataset"]}: {", ".join(spec["words"])}{voices}
+{scores["test_clips"]} test clips of {spec["test_dataset"]}: {", ".join(spec["words"])}{voices}
 
 Look at  {paths.PLOTS}/evaluate/confusion.png, {paths.PLOTS}/project/umap.gif; all runs and curves: make ui
 Type     . .venv/bin/activate           once in a shell, then

@@ -5,7 +5,7 @@ import io
 import itertools
 import os
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -15,17 +15,16 @@ import soundfile
 import soxr
 from tqdm import tqdm
 
-from kws import espeak
-from kws.corpus import speaker_split
+from kws import acoustics, espeak, neural
+from kws.acoustics import CLIP, SAMPLE_RATE
+from kws.corpus import BACKGROUND, speaker_split
 from kws.errors import UserError
 from kws.files import written_whole
+from kws.noise import coloured_noise
 
-SAMPLE_RATE = 16_000  # Hz, as in Speech Commands
-CLIP = SAMPLE_RATE  # samples: every clip lasts 1 s
-NOISE_SECONDS = 10
-BACKGROUND = "_background_noise_"
+NOISE_SECONDS = 30
 
-_ACCENTS = "en en-029 en-gb-scotland en-gb-x-gbclan en-gb-x-gbcwmd en-gb-x-rp en-us en-us-nyc".split()  # noqa: SIM905 (reads better)
+_ACCENTS = "en en-029 en-gb-scotland en-gb-x-gbclan en-gb-x-gbcwmd en-gb-x-rp en-us en-us en-us en-us en-us-nyc".split()  # noqa: SIM905 (reads better)
 # The variants of eSpeak NG 1.52 that could be people, without near copies
 _VARIANTS = (  # noqa: SIM905 (as above)
     "Alex Alicia Andrea Andy Annie AnxiousAndy Denis Diogo Gene Henrique Hugo Jacky Lee Marco Mario Michael "
@@ -34,49 +33,85 @@ _VARIANTS = (  # noqa: SIM905 (as above)
     "marcelo max michel miguel norbert pablo paul pedro quincy rob robert sandro shelby steph travis victor "
     "whisper zac"
 ).split()
+_RATE = 125  # words a minute
 _LONGEST = 0.8  # seconds a word may take before it is spoken faster
-_SNR_DB = (20.0, 45.0)  # with 120 speakers, the small network gets about 90 % right
-_PEAK_DB = (-12.0, -1.0)  # of full scale
+_ENDINGS = ("", ".", "!", "?", ",")  # they change the melody
+_QUIET = 0.01  # of the loudest: softer samples before and after a word are silence
+_BLOCK = 160  # samples, 10 ms
+_LOUD_DB = -10.0  # of the loudest block
+_BEFORE_DB, _AFTER_DB = (-10.0, 3.0), (-20.0, 3.0)
 _GROUP = 10  # speakers that share a process of eSpeak NG; has no influence on the result
-_FFT = 2 * CLIP  # room for a clip and its echo
 
 # Aesop's fable that phoneticians compare accents with (Handbook of the International Phonetic Association, 1999)
 _FABLE = (
     "The north wind and the sun were disputing which was the stronger, when a traveler came along wrapped in a "
     "warm cloak. They agreed that the one who first succeeded in making the traveler take his cloak off should "
-    "be considered stronger."
+    "be considered stronger than the other. Then the north wind blew as hard as he could, but the more he blew the "
+    "more closely did the traveler fold his cloak around him; and at last the north wind gave up the attempt. Then "
+    "the sun shone out warmly, and immediately the traveler took off his cloak. And so the north wind was obliged to "
+    "confess that the sun was the stronger of the two."
 )
+
+
+@dataclass(frozen=True)
+class _Voice:
+    """A voice of eSpeak NG."""
+
+    name: str
+    rate: int  # words a minute
+    pitch: int  # 0 to 100
+    pitch_range: int  # 0 to 100
+    formants: float  # times those of the voice: the shorter the vocal tract, the higher
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, variety: float) -> "_Voice":
+        return cls(
+            name=f"{rng.choice(_ACCENTS)}+{rng.choice(_VARIANTS)}",
+            rate=round(_RATE * np.exp(variety * rng.uniform(-0.4, 0.4))),
+            pitch=round(50 + variety * rng.uniform(-40, 40)),
+            pitch_range=round(50 + variety * rng.uniform(-40, 40)),
+            formants=float(np.exp(variety * rng.normal(0, 0.09)).clip(0.8, 1.25)),
+        )
+
+    def utterance(self, text: str, longest: float, rng: np.random.Generator) -> espeak.Utterance:
+        """How this voice says a text this time."""
+        return espeak.Utterance(
+            text,
+            self.name,
+            rate=round(self.rate * rng.uniform(0.85, 1.15)),
+            pitch=int(np.clip(self.pitch + rng.normal(0, 8), 0, 99)),
+            pitch_range=int(np.clip(self.pitch_range + rng.normal(0, 15), 0, 99)),
+            longest=longest,
+            seed=int(rng.integers(2**31)),
+        )
+
+
+@dataclass(frozen=True)
+class Voices:
+    """Who speaks in a corpus.
+
+    Attributes:
+        speakers: how many; of ten, one is for validation and one for testing, from the ninth and tenth on.
+        variety: 0 to 1, how much voices, rooms and microphones differ.
+        neural_share: 0 to 1, of the speakers who have a voice made of Hibari's instead of one of eSpeak NG.
+        seed: of the voices, the rooms and the noises.
+    """
+
+    speakers: int
+    variety: float
+    neural_share: float
+    seed: int
 
 
 @dataclass(frozen=True)
 class _Speaker:
     """A voice and the place it is recorded in."""
 
-    voice: str
-    rate: int  # words a minute
-    pitch: int  # 0 to 100
-    pitch_range: int  # 0 to 100
-    formants: float  # times those of the voice: the shorter the vocal tract, the higher
-    tilt_db: float  # of the microphone, per octave
-    low_cut: float  # Hz, below which the microphone gets deaf
-    echo_seconds: float  # in which the room's echo falls by 60 dB
-    echo: float  # its loudness beside the voice
-    seed: int  # of the room
-
-    def utterance(self, text: str, longest: float, rng: np.random.Generator) -> espeak.Utterance:
-        """How this speaker says a text this time."""
-        return espeak.Utterance(
-            text,
-            self.voice,
-            rate=round(self.rate * rng.uniform(0.9, 1.1)),
-            pitch=int(np.clip(self.pitch + rng.normal(0, 6), 0, 99)),
-            pitch_range=int(np.clip(self.pitch_range + rng.normal(0, 10), 0, 99)),
-            longest=longest,
-            seed=int(rng.integers(2**31)),
-        )
+    voice: _Voice | neural.Voice
+    place: acoustics.Place
 
 
-def write_corpus(target: Path, words: Sequence[str], speakers: int, seed: int) -> None:
+def write_corpus(target: Path, words: Sequence[str], voices: Voices) -> None:
     """Writes a tar archive like that of Speech Commands, in which every speaker says every word once.
 
     It holds `<word>/<speaker>_nohash_0.wav` and `_background_noise_/<noise>.wav`, 16-bit mono at 16 kHz. Same
@@ -85,29 +120,38 @@ def write_corpus(target: Path, words: Sequence[str], speakers: int, seed: int) -
     Args:
         target: the archive, not compressed.
         words: anything that eSpeak NG can say in English; what takes longer than a second is cut off.
-        speakers: of ten, one is for validation and one for testing, from the ninth and tenth on.
-        seed: of the voices, the rooms and the noises.
+        voices: who says them.
 
     Raises:
-        UserError: eSpeak NG does not work here, or makes no sound of a word.
+        UserError: eSpeak NG does not work here, or makes no sound of a word, or Hibari is not installed.
     """
     espeak.check_installed()
-    people = _draw_speakers(speakers, seed)
-    groups = [people[first : first + _GROUP] for first in range(0, speakers, _GROUP)]
-    noises = _make_noises(seed)
+    _check_words(words)
+    network = neural.Neural() if voices.neural_share else None
+    people = _draw_speakers(voices)
+    groups = [people[first : first + _GROUP] for first in range(0, voices.speakers, _GROUP)]
+    noises = _make_noises(voices.seed)
     with (
         written_whole(target) as partial,
         tarfile.open(partial, "w") as archive,
         ThreadPoolExecutor(os.cpu_count()) as pool,  # threads, since the voices come from processes already
-        tqdm(total=speakers, desc="speaking", unit=" speakers", disable=None) as progress,
+        tqdm(total=voices.speakers, desc="speaking", unit=" speakers", disable=None) as progress,
     ):
         for name, noise in noises.items():
-            _add(archive, f"{BACKGROUND}/{name}.wav", noise * _gain(-1) / np.abs(noise).max())
-        recordings = pool.map(lambda group: _record(group, words, noises, seed), groups)
+            _add(archive, f"{BACKGROUND}/{name}.wav", noise * acoustics.gain(-1) / np.abs(noise).max())
+        recordings = pool.map(lambda group: _record(group, words, network, noises, voices), groups)
         for group, clips in zip(groups, recordings, strict=True):
             for name, clip in clips.items():
                 _add(archive, name, clip)
             progress.update(len(group))
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Refuses words without a sound, said with no ending: eSpeak NG reads the one of "'!" aloud."""
+    plain = [espeak.Utterance(word, "en-us", rate=150, pitch=50, pitch_range=50, longest=1, seed=1) for word in words]
+    for word, pcm in zip(words, espeak.speak(plain), strict=True):
+        if not any(pcm):
+            raise UserError(f"words: eSpeak NG makes no sound of {word!r}; write it the way it is spoken")
 
 
 def _rng(*key: str | int) -> np.random.Generator:
@@ -115,11 +159,11 @@ def _rng(*key: str | int) -> np.random.Generator:
     return np.random.default_rng(list(hashlib.sha256(repr(key).encode()).digest()))
 
 
-def _draw_speakers(count: int, seed: int) -> list[tuple[str, _Speaker]]:
+def _draw_speakers(voices: Voices) -> list[tuple[str, _Speaker]]:
     """Who speaks: name and speaker, the first ones the same however many there are."""
     people: dict[str, _Speaker] = {}
-    for index in range(count):
-        speaker = _draw_speaker(_rng(seed, "speaker", index))
+    for index in range(voices.speakers):
+        speaker = _draw_speaker(_rng(voices.seed, "speaker", index), voices)
         split = {8: "validation", 9: "test"}.get(index % 10, "train")
         # A name decides on the split, as with Speech Commands. Left to chance, a hundred names may leave hardly any
         # speaker to test with: so names are tried until one falls into the split that the speaker is meant for.
@@ -128,29 +172,19 @@ def _draw_speakers(count: int, seed: int) -> list[tuple[str, _Speaker]]:
     return list(people.items())
 
 
-def _draw_speaker(rng: np.random.Generator) -> _Speaker:
-    return _Speaker(
-        voice=f"{rng.choice(_ACCENTS)}+{rng.choice(_VARIANTS)}",
-        rate=int(rng.integers(135, 186)),
-        pitch=int(rng.integers(25, 76)),
-        pitch_range=int(rng.integers(20, 81)),
-        formants=rng.uniform(0.95, 1.05),
-        tilt_db=rng.uniform(-2, 2),
-        low_cut=rng.uniform(50, 400),
-        echo_seconds=rng.uniform(0.1, 0.6),
-        echo=rng.uniform(0, 0.3),
-        seed=int(rng.integers(2**31)),
-    )
+def _draw_speaker(rng: np.random.Generator, voices: Voices) -> _Speaker:
+    place = acoustics.Place.draw(rng, voices.variety)
+    is_neural = rng.uniform() < voices.neural_share
+    return _Speaker((neural.Voice if is_neural else _Voice).draw(rng, voices.variety), place)
 
 
 def _make_noises(seed: int) -> dict[str, np.ndarray]:
     """Sounds for the background, by name: float64 (samples,), mean power 1."""
     length = NOISE_SECONDS * SAMPLE_RATE
     seconds = np.arange(length) / SAMPLE_RATE
-    frequency = np.fft.rfftfreq(length, 1 / SAMPLE_RATE).clip(20)
 
     def coloured(name: str, slope: float) -> np.ndarray:
-        return np.fft.irfft(np.fft.rfft(_rng(seed, name).standard_normal(length)) * frequency**slope, length)
+        return coloured_noise(_rng(seed, name), length, slope, SAMPLE_RATE)
 
     harmonics = enumerate(_rng(seed, "hum").uniform(0.1, 1, 20), start=1)
     noises = {
@@ -167,7 +201,7 @@ def _make_noises(seed: int) -> dict[str, np.ndarray]:
 def _make_babble(seed: int, length: int) -> np.ndarray:
     """Eight people, none of them a speaker of the data set, telling the same story from different points on."""
     rngs = [_rng(seed, "babble", index) for index in range(8)]
-    told = espeak.speak([_draw_speaker(rng).utterance(_FABLE, 60, rng) for rng in rngs])
+    told = espeak.speak([_Voice.draw(rng, 1.0).utterance(_FABLE, 60, rng) for rng in rngs])
     tracks = [soxr.resample(_samples(pcm), espeak.SAMPLE_RATE, SAMPLE_RATE) for pcm in told]
     voices = [
         np.roll(np.resize(track / track.std(), length), rng.integers(length))
@@ -181,45 +215,49 @@ def _samples(pcm: bytes) -> np.ndarray:
 
 
 def _record(
-    people: Sequence[tuple[str, _Speaker]], words: Sequence[str], noises: dict[str, np.ndarray], seed: int
+    people: Sequence[tuple[str, _Speaker]],
+    words: Sequence[str],
+    network: neural.Neural | None,
+    noises: Mapping[str, np.ndarray],
+    voices: Voices,
 ) -> dict[str, np.ndarray]:
     """The clips of some speakers, by their names in the archive: float64 (CLIP,), full scale = 1."""
-    takes = [(name, speaker, word, _rng(seed, name, word)) for name, speaker in people for word in words]
-    spoken = espeak.speak([speaker.utterance(word, _LONGEST, rng) for _, speaker, word, rng in takes])
+    rngs = {(name, word): _rng(voices.seed, name, word) for name, _ in people for word in words}
+    takes = {
+        (name, word): speaker.voice.utterance(word + str(rngs[name, word].choice(_ENDINGS)), _LONGEST, rngs[name, word])
+        for name, speaker in people
+        for word in words
+        if isinstance(speaker.voice, _Voice)
+    }
+    spoken = dict(zip(takes, espeak.speak(list(takes.values())), strict=True))
     clips = {}
-    for (name, speaker, word, rng), pcm in zip(takes, spoken, strict=True):
-        if not any(pcm):
-            raise UserError(f"words: eSpeak NG makes no sound of {word!r}; write it the way it is spoken")
-        clips[f"{word}/{name}_nohash_0.wav"] = _take(_samples(pcm), speaker, noises, rng)
+    for name, speaker in people:
+        responses = acoustics.echo_of(speaker.place), acoustics.device_of(speaker.place)
+        for word in words:
+            rng = rngs[name, word]
+            if isinstance(speaker.voice, neural.Voice):
+                assert network
+                voice, rate = network.speak(word, speaker.voice, _LONGEST, rng), float(neural.SAMPLE_RATE)
+            else:
+                voice, rate = _samples(spoken[name, word]), espeak.SAMPLE_RATE * speaker.voice.formants
+            audible = np.flatnonzero(np.abs(voice) > _QUIET * np.abs(voice).max())
+            voice = soxr.resample(voice[audible[0] : audible[-1] + 1], rate, SAMPLE_RATE)[:CLIP]
+            voice = _articulate(voice, voices.variety, rng)
+            clips[f"{word}/{name}_nohash_0.wav"] = acoustics.record(
+                voice, speaker.place, responses, noises, variety=voices.variety, rng=rng
+            )
     return clips
 
 
-def _take(voice: np.ndarray, speaker: _Speaker, noises: dict[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """One second with a word somewhere in it, as the speaker's room and microphone give it."""
-    voice = soxr.resample(voice, espeak.SAMPLE_RATE * speaker.formants, SAMPLE_RATE)[:CLIP]
-    start = round((CLIP - len(voice)) * rng.uniform(0.35, 0.65))
-    sound = np.fft.irfft(np.fft.rfft(voice, _FFT) * _room(speaker), _FFT)[: CLIP - start]
-    noise = noises[rng.choice(list(noises))]
-    first = rng.integers(len(noise) - CLIP)
-    clip = noise[first : first + CLIP] * np.sqrt(np.mean(sound[: len(voice)] ** 2)) / _gain(rng.uniform(*_SNR_DB))
-    clip[start:] += sound
-    return clip * _gain(rng.uniform(*_PEAK_DB)) / np.abs(clip).max()
-
-
-def _gain(decibels: float) -> float:
-    return float(10 ** (decibels / 20))
-
-
-def _room(speaker: _Speaker) -> np.ndarray:
-    """Frequency response from a speaker's mouth to the file: decaying noise for the echo, then the microphone."""
-    rng = np.random.default_rng(speaker.seed)
-    seconds = np.arange(CLIP) / SAMPLE_RATE
-    echo = rng.standard_normal(CLIP) * _gain(-60) ** (seconds / speaker.echo_seconds)
-    echo *= speaker.echo / np.sqrt(np.sum(echo**2))
-    echo[0] += 1
-    frequency = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE)
-    low_cut = 1 / (1 + (speaker.low_cut / frequency.clip(1)) ** 4)
-    return np.fft.rfft(echo, _FFT) * low_cut * _gain(speaker.tilt_db) ** np.log2(frequency.clip(100) / 1000)
+def _articulate(voice: np.ndarray, variety: float, rng: np.random.Generator) -> np.ndarray:
+    """Makes what comes before and after the loud part of a word softer: people swallow more of it than computers do."""
+    starts = np.arange(0, len(voice), _BLOCK)
+    power = np.add.reduceat(voice**2, starts)
+    loud = np.flatnonzero(power > power.max() * acoustics.gain(_LOUD_DB) ** 2)
+    decibels = np.zeros(len(starts))
+    decibels[: loud[0]] = variety * rng.uniform(*_BEFORE_DB)
+    decibels[loud[-1] + 1 :] = variety * rng.uniform(*_AFTER_DB)
+    return voice * 10 ** (np.interp(np.arange(len(voice)), starts + _BLOCK / 2, decibels) / 20)
 
 
 def _add(archive: tarfile.TarFile, name: str, samples: np.ndarray) -> None:

@@ -1,21 +1,28 @@
-"""Training: Adam, early stopping on the validation loss, the best weights; a killed training resumes where it was."""
+"""Training: AdamW, weight averaging, early stopping on the validation loss, the best weights.
+
+A killed training resumes where it was.
+"""
 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from kws.dataset import features_and_labels, read_split, training_batches
+from kws.augment import Augmentation, Augmenter
+from kws.dataset import read_background, read_split, training_batches
 from kws.errors import UserError
 from kws.files import folder_written_whole, read_json, remove_folder, sha256_of
+from kws.frontend import FrontEnd
+from kws.params import UNKNOWN, Params
 
 THREADS = 2  # another number of threads adds in another order, and gives other weights
 
@@ -26,14 +33,37 @@ Epoch = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How long and how fast to train."""
+class Recipe:
+    """How long and how fast to train, and on what; units as in params.yaml."""
 
     epochs: int
     batch_size: int
     learning_rate: float
+    schedule: Literal["constant", "cosine"]
+    warmup_epochs: int
+    weight_decay: float
+    label_smoothing: float
+    weight_averaging: float
     patience: int
     seed: int
+    augmentation: Augmentation
+
+    @classmethod
+    def from_params(cls, params: Params) -> Self:
+        """The recipe that the parameters describe."""
+        return cls(
+            epochs=params.epochs,
+            batch_size=params.batch_size,
+            learning_rate=params.learning_rate,
+            schedule=params.schedule,
+            warmup_epochs=params.warmup_epochs,
+            weight_decay=params.weight_decay,
+            label_smoothing=params.label_smoothing,
+            weight_averaging=params.weight_averaging,
+            patience=params.patience,
+            seed=params.seed,
+            augmentation=Augmentation.from_params(params),
+        )
 
 
 def make_deterministic(seed: int) -> None:
@@ -46,15 +76,19 @@ def make_deterministic(seed: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
-def best_epoch(history: list[Epoch]) -> Epoch:
-    """The first epoch with the lowest validation loss."""
-    return min(history, key=lambda row: row["validation_loss"])
+def best_epoch(history: list[Epoch], schedule: Literal["constant", "cosine"]) -> Epoch:
+    """The epoch whose weights are kept: the first with the lowest validation loss; of a cosine, the last.
+
+    When the learning rate has fallen to 0 the weights have settled, and there is nothing to choose (BC-ResNet's paper
+    tests its last epoch, too).
+    """
+    return history[-1] if schedule == "cosine" else min(history, key=lambda row: row["validation_loss"])
 
 
-def fingerprint(features: Path, model: str, schedule: Schedule) -> str:
-    """Names a training by all it depends on: features, network, schedule, code and versions."""
-    digest = hashlib.sha256(f"{model} {schedule} {tf.__version__} {keras.__version__}".encode())
-    for path in sorted([*features.iterdir(), *Path(__file__).parent.glob("*.py")]):
+def fingerprint(features: Path, network: str, recipe: Recipe) -> str:
+    """Names a training by all it depends on: features, network, recipe, code and versions."""
+    digest = hashlib.sha256(f"{network} {recipe} {tf.__version__} {keras.__version__}".encode())
+    for path in sorted([*features.iterdir(), *Path(__file__).parent.rglob("*.py")]):
         digest.update(sha256_of(path).encode())
     return digest.hexdigest()[:16]
 
@@ -69,87 +103,177 @@ def train_model(  # noqa: PLR0913 (a recipe has that many ingredients)
     features: Path,
     spec: dict[str, Any],
     *,
-    schedule: Schedule,
+    recipe: Recipe,
     checkpoint: Path,
     on_epoch: Callable[[Epoch], None],
 ) -> tuple[keras.Model, list[Epoch]]:
-    """Trains until the validation loss has not fallen for `patience` epochs, or all epochs are done.
+    """Trains all epochs; with a constant learning rate, until the validation loss has not fallen for `patience` epochs.
 
-    After each epoch the weights and the optimizer are kept in `checkpoint`; the order of the clips and the dropout
-    follow from the seed and the epoch. So a training that was killed ends with the weights of an undisturbed one.
+    After each epoch the weights and the optimizer are kept in `checkpoint`; the order of the clips, their augmentation
+    and the dropout follow from the seed and the epoch. So a training that was killed ends with the weights of an
+    undisturbed one. With weight averaging, it is the averaged weights that are validated and kept.
 
     Args:
-        model: fresh from `kws.models`; the input's Normalization is adapted here.
+        model: fresh from `kws.networks`; the input's Normalization is adapted here.
         features: folder of the TFRecords.
         spec: the feature spec.
-        schedule: how long and how fast.
+        recipe: how to train.
         checkpoint: folder for unfinished work, of this training alone.
         on_epoch: told each new row of the curves.
 
     Returns:
         The model with its best weights, and the curves.
     """
-    validation = features_and_labels(read_split(features, "validation", spec, schedule.batch_size))
+    steps = -(-spec["clips"]["train"] // recipe.batch_size)
+    normalization = model.get_layer("normalization")
+    model.compile(
+        optimizer=_optimizer(recipe, steps),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    model.optimizer.build(model.trainable_variables)
+    average = _WeightAverage(model, recipe.weight_averaging)
     if kept := interrupted_training(checkpoint):
         history: list[Epoch] = read_json(kept / "history.json")
-        model = keras.saving.load_model(kept / "last.keras")
+        _restore(kept / "state.npz", [*model.variables, *model.optimizer.variables, *average.variables])
+        normalization.finalize_state()
     else:
         history = []
-        training = features_and_labels(read_split(features, "train", spec, schedule.batch_size))
-        model.get_layer("normalization").adapt(training.map(lambda log_mel, _: log_mel))
-        model.compile(
-            optimizer=keras.optimizers.Adam(schedule.learning_rate),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
-        )
+        normalization.adapt(_unchanged(features, "train", spec, recipe).map(lambda log_mel, _: log_mel))
+    validation = _unchanged(features, "validation", spec, recipe)
+    unknown = spec["words"].index(UNKNOWN) if UNKNOWN in spec["words"] else None
+    background = read_background(features, "train")
+    augmenter = Augmenter(recipe.augmentation, FrontEnd.from_spec(spec), background, unknown)
 
-    progress = tqdm(total=schedule.epochs, initial=len(history), desc="train", unit="epoch", disable=None)
-    while kept is None or not _finished(history, schedule):
+    progress = tqdm(total=recipe.epochs, initial=len(history), desc="train", unit="epoch", disable=None)
+    while kept is None or not _finished(history, recipe):
         epoch = len(history) + 1
-        batches = training_batches(features, spec, schedule.batch_size, schedule.seed, epoch)
-        _seed_dropout(model, schedule.seed, epoch)
-        trained = model.fit(batches, validation_data=validation, shuffle=False, verbose=0).history
-        row: Epoch = {
-            "epoch": epoch,
-            "train_loss": round(trained["loss"][0], 6),
-            "train_accuracy": round(trained["accuracy"][0], 6),
-            "validation_loss": round(trained["val_loss"][0], 6),
-            "validation_accuracy": round(trained["val_accuracy"][0], 6),
-        }
-        history.append(row)
-        if not np.isfinite(row["validation_loss"]):
-            raise UserError(f"epoch {epoch}: the validation loss is {row['validation_loss']}; lower learning_rate")
-        kept = _keep(model, history, checkpoint, kept)
-        on_epoch(row)
+        _seed_dropout(model, recipe.seed, epoch)
+        clips = _augmented(features, spec, recipe, epoch, augmenter)
+        trained = model.fit(clips, shuffle=False, verbose=0, callbacks=[average]).history
+        newest = checkpoint / f"{epoch:04d}"
+        with folder_written_whole(newest) as partial:
+            variables = [*model.variables, *model.optimizer.variables, *average.variables]
+            np.savez(partial / "state.npz", *(variable.numpy() for variable in variables))
+            with average.in_place():
+                validated = model.evaluate(validation, verbose=0, return_dict=True)
+                history.append(_row(epoch, trained, validated))
+                if kept is None or best_epoch(history, recipe.schedule) is history[-1]:
+                    model.save_weights(partial / "best.weights.h5")
+                else:
+                    shutil.copy(kept / "best.weights.h5", partial)
+            (partial / "history.json").write_text(json.dumps(history))
+        if kept:
+            remove_folder(kept)
+        kept = newest
+        on_epoch(history[-1])
         progress.update()
-        progress.set_postfix({"validation loss": row["validation_loss"], "accuracy": row["validation_accuracy"]})
+        progress.set_postfix({name: history[-1][name] for name in ("validation_loss", "validation_accuracy")})
     progress.close()
     best = type(model).from_config(model.get_config())  # without the optimizer, twice as large as the network
     best.load_weights(kept / "best.weights.h5")  # set_weights would leave Normalization as it was
     return best, history
 
 
+def _row(epoch: int, trained: dict[str, list[float]], validated: dict[str, float]) -> Epoch:
+    if not np.isfinite(validated["loss"]):
+        raise UserError(f"epoch {epoch}: the validation loss is {validated['loss']}; lower learning_rate")
+    figures = {f"train_{name}": trained[name][0] for name in ("loss", "accuracy")}
+    figures |= {f"validation_{name}": validated[name] for name in ("loss", "accuracy")}
+    return {"epoch": epoch} | {name: round(value, 6) for name, value in figures.items()}
+
+
+def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
+    """AdamW; `steps` are those of an epoch."""
+    rate = recipe.learning_rate
+    if recipe.schedule == "cosine":
+        warmup = recipe.warmup_epochs * steps
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup else rate,
+            decay_steps=max(1, recipe.epochs * steps - warmup),
+            warmup_target=rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _labels(label: tf.Tensor, spec: dict[str, Any]) -> tf.Tensor:
+    return tf.one_hot(label, len(spec["words"]))
+
+
+def _unchanged(features: Path, split: str, spec: dict[str, Any], recipe: Recipe) -> tf.data.Dataset:
+    """(log_mel, labels) of a split as it is."""
+    batches = read_split(features, split, spec, recipe.batch_size)
+    return batches.map(lambda batch: (batch["log_mel"], _labels(batch["label"], spec)))
+
+
+def _augmented(
+    features: Path, spec: dict[str, Any], recipe: Recipe, epoch: int, augmenter: Augmenter
+) -> tf.data.Dataset:
+    """(log_mel, labels) of the training clips, in this epoch's order and with its augmentation."""
+    first_seed = np.random.SeedSequence((recipe.seed, epoch)).generate_state(1)[0] >> 1  # fits into an int32
+    spread = recipe.label_smoothing
+
+    def augment(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        seed = tf.stack([tf.constant(first_seed, tf.int32), tf.cast(number, tf.int32)])
+        log_mel, labels = augmenter(batch["mel_power"], _labels(batch["label"], spec), seed)
+        return log_mel, labels * (1 - spread) + spread / len(spec["words"])
+
+    batches = training_batches(features, spec, recipe.batch_size, recipe.seed, epoch)
+    return batches.enumerate().map(augment).prefetch(2)
+
+
+class _WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+    """An exponential average of the weights over the steps (Polyak and Juditsky, 1992); momentum 0: none."""
+
+    def __init__(self, model: keras.Model, momentum: float) -> None:
+        super().__init__()
+        trained = [layer for layer in model.layers if not isinstance(layer, keras.layers.Normalization)]
+        self._weights = [weight.value for layer in trained for weight in layer.weights] if momentum else []
+        self.variables = [tf.Variable(weight) for weight in self._weights]
+        self._momentum = momentum
+        self._steps = model.optimizer.iterations.value
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002 (Keras's)
+        if self.variables:
+            self._update()
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def _update(self) -> None:
+        steps = tf.cast(self._steps, tf.float32)
+        momentum = tf.minimum(self._momentum, (1 + steps) / (10 + steps))  # the first weights are soon forgotten
+        for average, weight in zip(self.variables, self._weights, strict=True):
+            average.assign(momentum * average + (1 - momentum) * weight)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The model has the averaged weights meanwhile."""
+        self._swap()
+        yield
+        self._swap()
+
+    def _swap(self) -> None:
+        for average, weight in zip(self.variables, self._weights, strict=True):
+            kept = tf.identity(weight)
+            weight.assign(average)
+            average.assign(kept)
+
+
+def _restore(path: Path, variables: list[Any]) -> None:
+    with np.load(path) as state:
+        for number, variable in enumerate(variables):
+            variable.assign(state[f"arr_{number}"])
+
+
 def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
-    """Draws each epoch's dropout from the seed and the epoch alone, so that it need not be kept in the checkpoint."""
+    """Draws each epoch's dropout from the seed and the epoch alone."""
     for index, layer in enumerate(model.layers):
-        if isinstance(layer, keras.layers.Dropout):
+        if hasattr(layer, "seed_generator") and layer.seed_generator is not None:
             layer.seed_generator.state.assign(np.random.SeedSequence((seed, epoch, index)).generate_state(2))
 
 
-def _finished(history: list[Epoch], schedule: Schedule) -> bool:
-    return len(history) >= schedule.epochs or len(history) - best_epoch(history)["epoch"] >= schedule.patience
-
-
-def _keep(model: keras.Model, history: list[Epoch], checkpoint: Path, before: Path | None) -> Path:
-    """Keeps all that the next epoch depends on, in a folder of its own; then the one before may go."""
-    newest = checkpoint / f"{len(history):04d}"
-    with folder_written_whole(newest) as partial:
-        model.save(partial / "last.keras")
-        if before is None or best_epoch(history) is history[-1]:
-            model.save_weights(partial / "best.weights.h5")
-        else:
-            shutil.copy(before / "best.weights.h5", partial)
-        (partial / "history.json").write_text(json.dumps(history))
-    if before:
-        remove_folder(before)
-    return newest
+def _finished(history: list[Epoch], recipe: Recipe) -> bool:
+    best = best_epoch(history, recipe.schedule)["epoch"]
+    return len(history) >= recipe.epochs or len(history) - best >= recipe.patience

@@ -1,0 +1,122 @@
+"""What comes between a mouth and a file: a room, noise, a microphone, a codec, and a recording level."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+SAMPLE_RATE = 16_000  # Hz, as in Speech Commands
+CLIP = SAMPLE_RATE  # samples: every clip lasts 1 s
+NO_GATE = -200.0  # dB, below all that a file can hold
+
+_FFT = 2 * CLIP  # room for a clip and its echo
+_EQUALISER_HZ = 125 * 2.0 ** np.arange(7)
+_SNR_DB, _MORE_OR_LESS_DB = 30.0, (-20.0, 20.0)
+_SOFTEST_DB = -29.0  # below the loudest
+_CUT_OFF = 400  # samples by which a word may reach over the start or the end of a clip
+_FRAME = 512  # samples, of the codec
+
+
+@dataclass(frozen=True)
+class Place:
+    """The room and the device in which somebody is recorded."""
+
+    echo_seconds: float  # in which the room's echo falls by 60 dB
+    echo: float  # its loudness beside the voice
+    equaliser: tuple[float, ...]  # dB at 125 Hz and each octave above: no two microphones sound the same
+    low_cut: float  # Hz, below which the microphone gets deaf
+    high_cut: float  # Hz, above which the codec or the line carries nothing
+    gate_db: float  # what lies so far below the loudest is taken away, as codecs and noise suppressors do
+    overload: float  # times the level at which the microphone's amplifier saturates
+    seed: int  # of the echo
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, variety: float) -> "Place":
+        """Anywhere; `variety`, 0 to 1: how far from a quiet room and a good microphone it may be."""
+        muffled, gated, overloaded = rng.uniform(size=3) < variety * np.array([1 / 3, 1 / 3, 1 / 2])
+        return cls(
+            echo_seconds=rng.uniform(0.1, 0.7),
+            echo=rng.uniform(0, 0.4) * variety,
+            equaliser=tuple((rng.normal(0, 3, len(_EQUALISER_HZ)) * variety).tolist()),
+            low_cut=rng.uniform(40, 350),
+            high_cut=rng.uniform(3400, 8000) if muffled else 10_000.0,
+            gate_db=rng.uniform(-75, -45) if gated else NO_GATE,
+            overload=rng.uniform(0.1, 3) if overloaded else 0.1,
+            seed=int(rng.integers(2**31)),
+        )
+
+
+def echo_of(place: Place) -> np.ndarray:
+    """Frequency response of a room, decaying noise after the voice itself: complex128."""
+    rng = np.random.default_rng(place.seed)
+    seconds = np.arange(CLIP) / SAMPLE_RATE
+    echo = rng.standard_normal(CLIP) * gain(-60) ** (seconds / place.echo_seconds)
+    echo *= place.echo / np.sqrt(np.sum(echo**2))
+    echo[0] += 1
+    return np.fft.rfft(echo, _FFT)
+
+
+def device_of(place: Place) -> np.ndarray:
+    """Frequency response of a microphone and of the line behind it: float64."""
+    frequency = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE).clip(1)
+    equaliser = np.interp(np.log2(frequency), np.log2(_EQUALISER_HZ), place.equaliser)
+    low_cut, high_cut = 1 + (place.low_cut / frequency) ** 4, 1 + (frequency / place.high_cut) ** 20
+    return 10 ** (equaliser / 20) / low_cut / high_cut
+
+
+def record(  # noqa: PLR0913 (a recording has that many ingredients)
+    voice: np.ndarray,
+    place: Place,
+    responses: tuple[np.ndarray, np.ndarray],
+    noises: Mapping[str, np.ndarray],
+    *,
+    variety: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """One second with a voice somewhere in it.
+
+    Args:
+        voice: float64 (samples,), up to CLIP, without silence around it.
+        place: where it is recorded.
+        responses: of the place: `echo_of` and `device_of`.
+        noises: what may be heard in the background, longer than a clip, mean power 1.
+        variety: 0 to 1, how loud the background, how soft the recording and how far from the middle the word may be.
+        rng: decides on all that differs from clip to clip.
+
+    Returns:
+        float64 (CLIP,), full scale = 1.
+    """
+    echo, device = responses
+    power = np.mean(voice**2)
+    spare = CLIP - len(voice)
+    reach = variety * (spare / 2 + _CUT_OFF)
+    start = round(spare / 2 + rng.uniform(-reach, reach))
+    voice, start = voice[max(0, -start) :], max(0, start)
+    padded = np.zeros(_FFT)
+    padded[start : start + len(voice)] = voice
+    noise = noises[rng.choice(list(noises))]
+    first = rng.integers(len(noise) - CLIP)
+    noise = noise[first : first + CLIP] * np.sqrt(power) / gain(_SNR_DB + variety * rng.uniform(*_MORE_OR_LESS_DB))
+    sound = np.fft.irfft((np.fft.rfft(padded) * echo + np.fft.rfft(noise, _FFT)) * device, _FFT)[:CLIP]
+    sound /= np.abs(sound).max()
+    sound = np.tanh(sound * place.overload)
+    if place.gate_db > NO_GATE:
+        sound = _gate(sound, gain(place.gate_db))
+    return sound * gain(-1 + variety * rng.uniform(_SOFTEST_DB, 0)) / np.abs(sound).max()
+
+
+def _gate(sound: np.ndarray, share: float) -> np.ndarray:
+    """Silences what is weaker than a share of the loudest, at each time and frequency by itself."""
+    window = np.sin(np.pi * (np.arange(_FRAME) + 0.5) / _FRAME)
+    padded = np.pad(sound, _FRAME)
+    starts = np.arange(0, len(padded) - _FRAME + 1, _FRAME // 2)
+    spectrum = np.fft.rfft(padded[starts[:, None] + np.arange(_FRAME)] * window)
+    loudness = np.abs(spectrum)
+    frames = np.fft.irfft(np.where(loudness < share * loudness.max(), 0, spectrum)) * window
+    halves = frames.reshape(len(frames), 2, -1)
+    return np.concatenate([halves[:1, 0], halves[:-1, 1] + halves[1:, 0]]).ravel()[_FRAME : _FRAME + len(sound)]
+
+
+def gain(decibels: float) -> float:
+    """Decibels as a ratio of amplitudes."""
+    return float(10 ** (decibels / 20))

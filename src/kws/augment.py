@@ -1,0 +1,230 @@
+"""Augmentation: each epoch hears every training clip a little differently. Linear Mel power in, log-Mel out.
+
+Power is what adds when sounds do, so that shift, noise, gain and speed can be had without the waveform; tests compare
+each with the same thing done on the waveform. All randomness follows from a seed of two numbers.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import tensorflow as tf
+
+from kws.frontend import FrontEnd
+from kws.mel import hz_to_mel
+from kws.params import Params
+
+QUIET_DBFS = -50.0  # noise is added to softer clips, and to silence, as if they were as loud as this
+NO_NOISE_DBFS = -120.0  # what is softer in a background recording, as zeros are, is made no louder than this allows
+SPLICED_AT = (0.35, 0.65)  # of a clip, where most words have their middle
+TINY = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to a training clip, and how much; 0 turns each of them off. Units as in params.yaml."""
+
+    shift_ms: float
+    speed: float
+    frequency_warp: float
+    noise_share: float
+    noise_snr_low: float
+    noise_snr_high: float
+    gain_db: float
+    time_masks: int
+    time_mask_ms: float
+    frequency_masks: int
+    frequency_mask_bins: int
+    mixup: float
+    spliced: float
+
+    @classmethod
+    def from_params(cls, params: Params) -> Self:
+        """The augmentation that the parameters describe."""
+        return cls(
+            shift_ms=params.shift_ms,
+            speed=params.speed,
+            frequency_warp=params.frequency_warp,
+            noise_share=params.noise_share,
+            noise_snr_low=params.noise_snr_low,
+            noise_snr_high=params.noise_snr_high,
+            gain_db=params.gain_db,
+            time_masks=params.time_masks,
+            time_mask_ms=params.time_mask_ms,
+            frequency_masks=params.frequency_masks,
+            frequency_mask_bins=params.frequency_mask_bins,
+            mixup=params.mixup,
+            spliced=params.spliced,
+        )
+
+
+class Augmenter:
+    """Augments batches of clips.
+
+    Args:
+        what: which augmentations, and how much.
+        front_end: what computed the features.
+        background: Mel power of the background recordings that training may hear, each (frames, mel_bins) and at least
+            a clip long; there may be none where no noise is wanted.
+        unknown: class of unknown words; the words have the classes before it. None: there is no such class.
+    """
+
+    def __init__(
+        self, what: Augmentation, front_end: FrontEnd, background: list[np.ndarray], unknown: int | None = None
+    ) -> None:
+        self._what = what
+        self._unknown = unknown
+        self._front_end = front_end
+        self._hop_ms = 1000 * front_end.hop_length / front_end.sample_rate
+        self._background = np.concatenate([np.zeros((0, front_end.mel_bins), np.float32), *background])
+        # first frame of each recording, and how many segments of a clip's length it has: none runs across two of them
+        lengths = np.array([len(noise) for noise in background], np.int32)
+        self._segments = np.stack([lengths.cumsum() - lengths, lengths - front_end.frames + 1], axis=1).astype(np.int32)
+
+    def __call__(self, power: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Augments a batch.
+
+        Args:
+            power: Mel power with its margins, float32 (clips, frames + 2 margin, mel_bins).
+            labels: shares of the classes, float32 (clips, classes).
+            seed: int32 (2,); the same seed does the same.
+
+        Returns:
+            log-Mel (clips, frames, mel_bins, 1), and labels (mixed by mixup).
+        """
+        what, random = self._what, _Random(seed, tf.shape(power)[0])
+        power = self._cut(power, random)
+        if what.spliced and self._unknown is not None:
+            power, labels = _splice(power, labels, what.spliced, self._unknown, random)
+        if what.mixup:
+            power, labels = _mix(power, labels, what.mixup, random)
+        if what.noise_share:
+            power = self._add_noise(power, random)
+        if what.gain_db:
+            power *= decibels(random.uniform(-what.gain_db, what.gain_db))[:, None, None]
+        log_mel = self._mask(tf.math.log(power + self._front_end.log_offset), random)
+        return log_mel[..., None], labels
+
+    def _cut(self, power: tf.Tensor, random: "_Random") -> tf.Tensor:
+        """A clip's length out of its power with margins: at another place (shift), and slower or faster (speed)."""
+        what, frames = self._what, self._front_end.frames
+        shift = tf.round(random.uniform(-what.shift_ms, what.shift_ms) / self._hop_ms)
+        rate = 1 + random.uniform(-what.speed, what.speed)
+        middle = (frames - 1) / 2
+        times = (tf.range(frames, dtype=tf.float32) - middle) * rate[:, None] + middle
+        power = tf.matmul(_tents(times + (self._front_end.margin + shift)[:, None], power.shape[1]), power)
+        warp = rate * (1 + random.uniform(-what.frequency_warp, what.frequency_warp))
+        return _warp(power, warp, self._front_end) if what.speed or what.frequency_warp else power
+
+    def _add_noise(self, power: tf.Tensor, random: "_Random") -> tf.Tensor:
+        """Adds a segment of a background recording at a signal-to-noise ratio drawn for each clip."""
+        what, frames = self._what, self._front_end.frames
+        segments = tf.gather(self._segments, random.index(len(self._segments)))
+        first = segments[:, 0] + random.index(segments[:, 1])
+        noise = tf.gather(self._background, first[:, None] + tf.range(frames))
+        snr = decibels(random.uniform(what.noise_snr_low, what.noise_snr_high))
+        quiet, no_noise = self._front_end.power_of(QUIET_DBFS), self._front_end.power_of(NO_NOISE_DBFS)
+        level = tf.maximum(_mean(power), quiet) / tf.maximum(_mean(noise), no_noise)
+        level *= tf.cast(random.uniform(0, 1) < what.noise_share, tf.float32)
+        return power + noise * (level / snr)[:, None, None]
+
+    def _mask(self, log_mel: tf.Tensor, random: "_Random") -> tf.Tensor:
+        """SpecAugment (Park et al., 2019): some frames, some Mel bins take the mean of the clip."""
+        what = self._what
+        _, frames, mel_bins = log_mel.shape
+        hidden_frames = random.stretches(what.time_masks, what.time_mask_ms / self._hop_ms, frames)
+        hidden_bins = random.stretches(what.frequency_masks, what.frequency_mask_bins, mel_bins)
+        hidden = hidden_frames[:, :, None] | hidden_bins[:, None, :]
+        return tf.where(hidden, _mean(log_mel)[:, None, None], log_mel)
+
+
+def decibels(value: tf.Tensor) -> tf.Tensor:
+    """Decibels as a ratio of powers."""
+    return 10 ** (value / 10)
+
+
+def _mean(clips: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(clips, axis=(1, 2))
+
+
+def _tents(positions: tf.Tensor, length: int) -> tf.Tensor:
+    """Linear interpolation as a matrix: positions on an axis (clips, n) -> weights (clips, n, length) that sum to 1."""
+    inside = tf.clip_by_value(positions, 0, length - 1)
+    return tf.nn.relu(1 - tf.abs(inside[:, :, None] - tf.range(length, dtype=tf.float32)))
+
+
+def _warp(power: tf.Tensor, factor: tf.Tensor, front_end: FrontEnd) -> tf.Tensor:
+    """Multiplies all frequencies of a clip by its factor: the Mel power at f comes from f / factor.
+
+    Filters are as wide as 700 Hz + f (the Mel scale), so that the power of the same sound differs between them.
+    """
+    low, high = hz_to_mel(front_end.mel_low_hz), hz_to_mel(front_end.mel_high_hz)
+    mels = tf.constant(np.linspace(low, high, front_end.mel_bins + 2), tf.float32)
+    hertz, step = 700 * tf.math.expm1(mels[1:-1] / 1127), mels[1] - mels[0]
+    source = 1127 * tf.math.log1p(hertz / factor[:, None] / 700)
+    width = (700 + hertz) / (700 * factor[:, None] + hertz)
+    weights = _tents((source - mels[1]) / step, front_end.mel_bins) * width[:, :, None]
+    return tf.matmul(power, weights, transpose_b=True)
+
+
+def _splice(
+    power: tf.Tensor, labels: tf.Tensor, share: float, unknown: int, random: "_Random"
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Makes unknown words of known ones: the beginning of a clip, then the end of the next one in the batch.
+
+    Only where both are words and not the same one. A network that has heard few other words learns from them that the
+    whole of a word counts.
+    """
+    _, frames, _ = power.shape
+    words, others = labels[:, :unknown], tf.roll(labels, 1, axis=0)[:, :unknown]
+    two_words = (tf.reduce_sum(words, 1) * tf.reduce_sum(others, 1) > 0) & (tf.reduce_sum(words * others, 1) == 0)
+    chosen = two_words & (random.uniform(0, 1) < share)
+    cut = random.uniform(*SPLICED_AT) * frames
+    end = chosen[:, None] & (tf.range(frames, dtype=tf.float32) >= cut[:, None])
+    power = tf.where(end[:, :, None], tf.roll(power, 1, axis=0), power)
+    return power, tf.where(chosen[:, None], tf.one_hot(unknown, labels.shape[1]), labels)
+
+
+def _mix(power: tf.Tensor, labels: tf.Tensor, alpha: float, random: "_Random") -> tuple[tf.Tensor, tf.Tensor]:
+    """Mixup (Zhang et al., 2018): each clip with the next one of the batch, in shares drawn from Beta(alpha, alpha)."""
+    share = random.beta(alpha)
+    share = tf.maximum(share, 1 - share)  # the clip itself is the louder one
+    others, other_labels = tf.roll(power, 1, axis=0), tf.roll(labels, 1, axis=0)
+    power = power * share[:, None, None] + others * (1 - share)[:, None, None]
+    return power, labels * share[:, None] + other_labels * (1 - share)[:, None]
+
+
+class _Random:
+    """Random numbers for the clips of a batch, each draw with a seed of its own."""
+
+    def __init__(self, seed: tf.Tensor, clips: tf.Tensor) -> None:
+        self._seed, self._clips, self._draws = seed, clips, 0
+
+    def _next(self) -> tf.Tensor:
+        self._draws += 1
+        return tf.random.fold_in(self._seed, self._draws)
+
+    def uniform(self, low: float, high: float) -> tf.Tensor:
+        """float32 (clips,)."""
+        return low + (high - low) * tf.random.stateless_uniform([self._clips], self._next())
+
+    def index(self, below: int | tf.Tensor) -> tf.Tensor:
+        """int32 (clips,), from 0; `below` is one number or one a clip."""
+        limit = tf.cast(below, tf.float32)
+        return tf.cast(tf.minimum(self.uniform(0, 1) * limit, limit - 1), tf.int32)
+
+    def beta(self, alpha: float) -> tf.Tensor:
+        """float32 (clips,)."""
+        a, b = (tf.random.stateless_gamma([self._clips], self._next(), alpha) for _ in range(2))
+        return (a + TINY) / (a + b + 2 * TINY)
+
+    def stretches(self, count: int, longest: float, length: int) -> tf.Tensor:
+        """Booleans (clips, length): True in `count` stretches of 0 to `longest`."""
+        hidden = tf.zeros([self._clips, length], tf.bool)
+        axis = tf.range(length, dtype=tf.float32)
+        for _ in range(count):
+            wide = tf.round(self.uniform(0, min(math.floor(longest), length)))
+            first = tf.floor(self.uniform(0, 1) * (length - wide + 1))
+            hidden |= (axis >= first[:, None]) & (axis < (first + wide)[:, None])
+        return hidden

@@ -1,0 +1,105 @@
+"""Background recordings: what is heard between the words.
+
+Each is split in time, so that no second of it is heard twice: training has the first 80 %, validation the next 10 %,
+the test the last 10 %.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from kws.archive import MAX_MEMBER_BYTES, read_members
+from kws.audio import UnusableClipError, decode_clip
+from kws.corpus import BACKGROUND, SPLITS, TEST_PERCENT, VALIDATION_PERCENT, Clip
+from kws.errors import UserError
+from kws.frontend import BLAS_THREADS, FrontEnd
+from kws.noise import coloured_noise
+
+LONGEST_SECONDS = 600
+GENERATED_SECONDS = 60
+_SILENCE_DBFS = (-60.0, -10.0)
+_ZEROS, _FAINT = 0.05, 0.1  # shares of such clips
+_FAINT_LEVEL = 0.03  # times the level of the others
+SLOPES = {"white_noise": 0.0, "pink_noise": -0.5, "brown_noise": -1.0}
+
+
+def read_background(archive: Path, clips: Iterable[Clip], sample_rate: int) -> dict[str, np.ndarray]:
+    """The background recordings of a data set, by name; where it has none, computed noises.
+
+    Args:
+        archive: of the data set.
+        clips: all that are in it; the background recordings stand in the folder `_background_noise_`.
+        sample_rate: in Hz, of the result: float32 (samples,).
+
+    Raises:
+        UserError: one is too large, or cannot be decoded.
+    """
+    names = {clip.name for clip in clips if clip.word == BACKGROUND}
+    if not names:
+        return generated(sample_rate)
+    recordings = {}
+    for name, data in read_members(archive, names):
+        if data is None:
+            raise UserError(f"{name}: larger than {MAX_MEMBER_BYTES:,} bytes; shorten this background recording")
+        try:
+            recordings[PurePosixPath(name).stem] = decode_clip(data, sample_rate, LONGEST_SECONDS)
+        except UnusableClipError as problem:
+            raise UserError(f"{name}: {problem}; mend this background recording, or take it away") from None
+    return recordings
+
+
+def generated(sample_rate: int) -> dict[str, np.ndarray]:
+    """White, pink and brown noise: float32 (samples,), mean power 1e-2."""
+    length = GENERATED_SECONDS * sample_rate
+    noises = {
+        name: coloured_noise(np.random.default_rng(0), length, slope, sample_rate) for name, slope in SLOPES.items()
+    }
+    return {name: (0.1 * noise).astype(np.float32) for name, noise in noises.items()}
+
+
+def part_of(recording: np.ndarray, split: str, samples: int) -> np.ndarray:
+    """The part of a background recording that a split may hear; repeated where it is shorter than `samples`."""
+    shares = {"train": 100 - VALIDATION_PERCENT - TEST_PERCENT, "validation": VALIDATION_PERCENT, "test": TEST_PERCENT}
+    ends = np.cumsum([0, *(shares[name] for name in SPLITS)]) * len(recording) // 100
+    number = SPLITS.index(split)
+    part = recording[ends[number] : ends[number + 1]]
+    return part if len(part) >= samples else np.resize(part, samples)
+
+
+def mel_power(recordings: Mapping[str, np.ndarray], front_end: FrontEnd) -> dict[str, dict[str, np.ndarray]]:
+    """Mel power of each split's part of the background recordings, by split and name: (frames, mel_bins) each."""
+    with threadpool_limits(BLAS_THREADS):
+        return {
+            split: {
+                name: front_end.mel_power(part_of(recording, split, front_end.clip_samples))
+                for name, recording in recordings.items()
+            }
+            for split in SPLITS
+        }
+
+
+def silence(name: str, recordings: Sequence[np.ndarray], split: str, samples: int) -> np.ndarray:
+    """What is heard when nobody speaks: a stretch of background at any level, or faint noise, or nothing at all.
+
+    Args:
+        name: of the clip to make; all that is drawn follows from it.
+        recordings: of background; only the split's part of each is used.
+        split: train, validation or test.
+        samples: length of the result.
+
+    Returns:
+        float32 (samples,).
+    """
+    rng = np.random.default_rng(list(hashlib.sha256(name.encode()).digest()))
+    kind, level = rng.uniform(), 10 ** (rng.uniform(*_SILENCE_DBFS) / 20)
+    if kind < _ZEROS:
+        return np.zeros(samples, np.float32)
+    if kind < _ZEROS + _FAINT:
+        return (_FAINT_LEVEL * level * rng.standard_normal(samples)).astype(np.float32)
+    part = part_of(recordings[int(rng.integers(len(recordings)))], split, samples)
+    first = rng.integers(len(part) - samples + 1)
+    stretch = part[first : first + samples]
+    return stretch * np.float32(level / max(np.sqrt(np.mean(np.square(stretch))), level * _FAINT_LEVEL))

@@ -1,0 +1,74 @@
+"""`make compare A=main B=brisk-bras`: is one experiment better than another, on the same test clips?"""
+
+import io
+import sys
+from dataclasses import dataclass
+
+import dvc.api
+import numpy as np
+from dvc.exceptions import DvcException
+
+from kws import metrics, paths
+from kws.errors import UserError
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The test clips of an experiment: names, speakers, and bool, whether the answer is right; (clips,) each."""
+
+    names: np.ndarray
+    speakers: np.ndarray
+    correct: np.ndarray
+
+
+def answers_of(revision: str) -> Answered:
+    """What the network of an experiment, branch or commit made of its test clips.
+
+    Raises:
+        UserError: there is no such revision, or its answers are not in DVC's cache.
+    """
+    try:
+        content = dvc.api.read(paths.EMBEDDINGS.as_posix(), rev=revision, mode="rb")
+    except DvcException as error:
+        raise UserError(f"{revision}: {error}; an experiment's name (dvc exp show), a branch or a commit") from None
+    with np.load(io.BytesIO(content)) as test:
+        # names alone are not enough: the publishers' archives have two recordings of one name
+        order = np.argsort(test["name"], kind="stable")
+        words = test["words"]
+        names = np.char.add(np.char.add(test["name"], " "), words[test["label"]])
+        return Answered(names[order], test["speaker"][order], (test["label"] == test["predicted"])[order])
+
+
+def compare(first: Answered, second: Answered) -> str:
+    """What a paired test says, for a person to read.
+
+    Raises:
+        UserError: they were not tested on the same clips.
+    """
+    if first.names.tolist() != second.names.tolist():
+        common = len(set(first.names) & set(second.names))
+        raise UserError(
+            f"the test clips differ ({len(first.names)} and {len(second.names)}, {common} in common): "
+            "compare experiments with the same words, data set and split"
+        )
+    test = metrics.paired_test(first.correct, second.correct, first.speakers, seed=0)
+    better = "better" if test["low"] > 0 else "worse" if test["high"] < 0 else "not known to differ"
+    low, difference, high = (100 * test[name] for name in ("low", "difference", "high"))
+    speakers = len(set(first.speakers))
+    return f"""A: {first.correct.mean():.2%}, B: {second.correct.mean():.2%} of {len(first.correct)} test clips
+B minus A: {difference:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f} (bootstrap over {speakers} speakers)
+only A right: {test["only_first"]}, only B right: {test["only_second"]}; McNemar's exact test: p = {test["p_value"]:.2g}
+B is {better}."""
+
+
+def main() -> None:
+    """Two revisions in, the verdict out."""
+    try:
+        first, second = (answers_of(revision) for revision in sys.argv[1:3])
+        print(compare(first, second))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

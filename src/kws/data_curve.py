@@ -1,0 +1,78 @@
+"""`make curve`: how accuracy grows with the number of training clips, and what more of them would bring."""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from kws import paths, plots
+from kws.errors import UserError
+from kws.exp import command
+from kws.files import folder_written_whole, read_json, write_csv
+
+SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # of the training clips; the last one leaves the workspace as it was
+FITTED = 3  # of them, the largest
+TIMES = (2, 4)  # as many clips
+FOLDER = paths.PLOTS / "curve"
+COLUMNS = ("share", "clips_a_class", "accuracy", "accuracy_low", "accuracy_high")
+
+
+def power_law(rows: Sequence[Mapping[str, float]]) -> tuple[float, float]:
+    """Error as a * clips ** -b (Hestness et al., 2017, arXiv:1712.00409), fitted on the logarithms: a, b.
+
+    Only of the larger shares: with very few clips a network guesses, and its errors follow no law.
+    """
+    largest = rows[-FITTED:]
+    clips, errors = ([row["clips_a_class"] for row in largest], [1 - row["accuracy"] for row in largest])
+    slope, level = np.polyfit(np.log(clips), np.log(np.maximum(errors, 1e-4)), 1)
+    return float(np.exp(level)), float(-slope)
+
+
+def estimate(rows: Sequence[Mapping[str, float]]) -> str:
+    """What more clips would bring, in a sentence."""
+    clips = rows[-1]["clips_a_class"]
+    level, slope = power_law(rows)
+    if slope <= 0:
+        return "More clips of each class brought nothing here: look at the mistakes, or at the network, first."
+    foreseen = (
+        f"{times} times as many ({times * clips:.0f}) about {1 - level * (times * clips) ** -slope:.1%}"
+        for times in TIMES
+    )
+    return (
+        f"{clips:.0f} training clips of each class give {rows[-1]['accuracy']:.1%}; {', '.join(foreseen)}, "
+        "if the curve goes on as it does, and the new clips are of new speakers."
+    )
+
+
+def main() -> None:
+    """Runs an experiment for each share, draws the curve."""
+    preset, settings = sys.argv[1], shlex.split(sys.argv[2])
+    rows = []
+    try:
+        for share in SHARES:
+            words = command(preset, [*settings, f"train_share={share}"])
+            print(shlex.join(words), flush=True)
+            subprocess.run(words, check=True)  # noqa: S603 (ours)
+            rows.append(_row(share))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)  # DVC has said why
+    with folder_written_whole(FOLDER) as folder:
+        write_csv(folder / "curve.csv", rows, COLUMNS)
+        figure = plots.data_curve_figure(rows, power_law(rows), read_json(paths.SPEC)["test_synthetic"])
+        plots.save(figure, folder / "curve.png")
+        (folder / "estimate.txt").write_text(estimate(rows) + "\n")
+    print(f"{estimate(rows)}\nThe curve: {FOLDER / 'curve.png'}")
+
+
+def _row(share: float) -> dict[str, float]:
+    scores, spec = read_json(paths.METRICS / "evaluate.json"), read_json(paths.SPEC)
+    row = {"share": share, "clips_a_class": round(spec["clips"]["train"] / len(spec["words"]), 1)}
+    return row | {name: scores[name] for name in COLUMNS[2:]}
+
+
+if __name__ == "__main__":
+    main()

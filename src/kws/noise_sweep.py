@@ -1,0 +1,76 @@
+"""How much noise a network stands: the test clips again, with background that training has not heard."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kws import metrics
+from kws.frontend import FrontEnd
+from kws.recordings import Recording
+
+SNR_DB = (20, 15, 10, 5, 0, -5)
+COLUMNS = ("snr_db", "noise", "accuracy", "accuracy_low", "accuracy_high", "clips")
+ALL = "all"
+
+# log-Mel (clips, frames, mel_bins, 1) -> probabilities (clips, classes)
+Predict = Callable[[np.ndarray], np.ndarray]
+
+
+def sweep(  # noqa: PLR0913 (a measurement has that many ingredients)
+    predict: Predict,
+    recordings: Sequence[Recording],
+    noises: Mapping[str, np.ndarray],
+    *,
+    front_end: FrontEnd,
+    classes: Sequence[str],
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Accuracy at each signal-to-noise ratio, over all backgrounds and for each.
+
+    The ratio is that of mean powers over a clip's length; noise is added to the waveform. At each ratio every clip is
+    heard once, each in another background than its neighbours.
+
+    Returns:
+        A row for each ratio and background (and `all` of them), as COLUMNS.
+    """
+    rng = np.random.default_rng(seed)
+    kinds = sorted(noises)
+    labels = np.array([classes.index(recording.label) for recording in recordings])
+    kind_of = rng.permutation(np.arange(len(recordings)) % len(kinds))
+    first = rng.uniform(size=len(recordings))
+    rows = []
+    for snr in SNR_DB:
+        noisy = (
+            _mix(recording.waveform, noises[kinds[kind]], start, snr)
+            for recording, kind, start in zip(recordings, kind_of, first, strict=True)
+        )
+        predicted = predict(np.stack([front_end.log_mel(waveform) for waveform in noisy])[..., None]).argmax(axis=1)
+        correct = predicted == labels
+        for kind, chosen in [(ALL, slice(None)), *((kind, kind_of == number) for number, kind in enumerate(kinds))]:
+            rows.append({"snr_db": snr, "noise": kind, **_accuracy(correct[chosen])})
+    return rows
+
+
+def _mix(waveform: np.ndarray, noise: np.ndarray, start: float, snr_db: float) -> np.ndarray:
+    """A clip with a stretch of noise under it; `start`, 0 to 1, says which."""
+    first = round(start * (len(noise) - len(waveform)))
+    stretch = noise[first : first + len(waveform)]
+    power, noise_power = np.mean(np.square(waveform)), max(np.mean(np.square(stretch)), np.finfo(np.float32).tiny)
+    return waveform + stretch * np.float32(np.sqrt(power / noise_power * 10 ** (-snr_db / 10)))
+
+
+def _accuracy(correct: np.ndarray) -> dict[str, Any]:
+    low, high = metrics.wilson_interval(int(correct.sum()), len(correct))
+    figures = {"accuracy": correct.mean(), "accuracy_low": low, "accuracy_high": high}
+    return {name: round(float(value), 6) for name, value in figures.items()} | {"clips": len(correct)}
+
+
+def figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The figures of `metrics/evaluate.json`: accuracy at each ratio over all backgrounds, and its interval."""
+    return {
+        f"noise_{row['snr_db']}db_{name}": row[name]
+        for row in rows
+        if row["noise"] == ALL
+        for name in ("accuracy", "accuracy_low", "accuracy_high")
+    }

@@ -1,0 +1,53 @@
+"""The waveforms of an experiment's clips, as the manifest of the features names them."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kws import paths
+from kws.archive import read_members
+from kws.audio import decode_clip
+from kws.frontend import fit
+from kws.params import SILENCE
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A clip as it was recorded: float32 (clip_samples,), full scale = 1; `label` is its class."""
+
+    label: str
+    waveform: np.ndarray
+
+
+def archive_of(source: Mapping[str, Any], split: str) -> Path:
+    """Which archive holds a split's clips.
+
+    Args:
+        source: what the download stage wrote into source.json.
+        split: train, validation, test or unheard.
+    """
+    if source["test"] and split not in ("train", "validation"):
+        return paths.TEST_RAW / source["test"]["archive"]
+    return paths.RAW / source["archive"]
+
+
+def read_recordings(manifest: Path, split: str, archive: Path, spec: Mapping[str, Any]) -> list[Recording]:
+    """What is said in a split: its usable clips but those of silence, cut or padded to a clip's length.
+
+    Args:
+        manifest: manifest.csv of the features.
+        split: train, validation, test or unheard.
+        archive: that holds them.
+        spec: the feature spec.
+    """
+    with manifest.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == split and row["status"] == "ok"]
+    labels = {row["name"]: row["class"] for row in rows if row["class"] != SILENCE}
+    return [
+        Recording(labels[name], fit(decode_clip(data or b"", spec["sample_rate"]), spec["clip_samples"]))
+        for name, data in read_members(archive, labels)
+    ]

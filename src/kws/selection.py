@@ -1,0 +1,105 @@
+"""Which recordings are used for what: the class and the split of each clip."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from kws.corpus import SPLITS, Clip, check_splits, choose_words, split_clips
+from kws.errors import UserError
+from kws.params import SILENCE, UNKNOWN, Params
+
+UNHEARD = "unheard"  # a fourth split, beside corpus.SPLITS: words that the network never heard, to be rejected
+
+NOBODY = "nobody"  # speaks in the clips of silence that are made here
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A clip, the class it belongs to, and its split."""
+
+    clip: Clip
+    label: str
+    split: str
+
+
+def choose(recordings: Sequence[Clip], test_recordings: Sequence[Clip] | None, params: Params) -> list[Chosen]:
+    """The clips of an experiment, in the order of their names.
+
+    The words' clips are split; those of other words become `_unknown_` where that class is on: `unknown` times as
+    many for training as a word has on average, and as many as a word has for validation and test. A test data set is
+    the whole test split; the test speakers of the other one then remain unused. Its words that are none of ours are
+    kept from training, and are the split `unheard`.
+
+    Args:
+        recordings: of the data set.
+        test_recordings: of the test data set; None: there is none.
+        params: the parameters.
+
+    Raises:
+        UserError: a word has no clip, or none in one of the splits; or there are no other words.
+    """
+    words = choose_words(recordings, params.words)
+    split_of = split_clips(words, params.split, params.seed)
+    chosen = [Chosen(clip, clip.word, split_of[clip.name]) for clip in words]
+    if params.unknown:
+        kept_away = {clip.word for clip in test_recordings or ()}
+        others = [c for c in recordings if not c.word.startswith("_") and c.word not in {*params.words, *kept_away}]
+        chosen += _unknown(others, chosen, params)
+    if test_recordings is not None:
+        chosen = [one for one in chosen if one.split != "test"] + _tested(test_recordings, params)
+    if params.silence:
+        chosen += _silences(chosen, params)
+    check_splits({(one.label, one.split) for one in chosen}, params.words, params.split)
+    return sorted(_share(chosen, params.train_share), key=lambda one: one.clip.name)
+
+
+def _unknown(others: Sequence[Clip], words: Sequence[Chosen], params: Params) -> list[Chosen]:
+    if not others:
+        raise UserError("unknown: the data set has no other words to make _unknown_ of; set it to 0")
+    split_of = split_clips(others, params.split, params.seed)
+    chosen = []
+    for split in SPLITS:
+        average = sum(one.split == split for one in words) / len(params.words)
+        wanted = max(1, round(average * (params.unknown if split == "train" else 1)))
+        there = sorted((clip for clip in others if split_of[clip.name] == split), key=_lot)
+        chosen += [Chosen(clip, UNKNOWN, split) for clip in there[:wanted]]
+    return chosen
+
+
+def _silences(words: Sequence[Chosen], params: Params) -> list[Chosen]:
+    chosen: list[Chosen] = []
+    tested = any(one.label == SILENCE for one in words)  # a test data set may bring its own
+    for split in SPLITS[:2] if tested else SPLITS:
+        average = sum(one.split == split and one.label in params.words for one in words) / len(params.words)
+        wanted = max(1, round(average * (params.silence if split == "train" else 1)))
+        names = [f"{SILENCE}/{split}-{number:05d}" for number in range(wanted)]
+        chosen += [Chosen(Clip(name, SILENCE, NOBODY), SILENCE, split) for name in names]
+    return chosen
+
+
+def _tested(recordings: Iterable[Clip], params: Params) -> list[Chosen]:
+    chosen = []
+    for clip in recordings:
+        if clip.word in params.classes:
+            chosen.append(Chosen(clip, clip.word, "test"))
+        elif params.unknown and not clip.word.startswith("_"):
+            chosen.append(Chosen(clip, UNKNOWN, UNHEARD))
+    return chosen
+
+
+def _share(chosen: Iterable[Chosen], share: float) -> list[Chosen]:
+    """All but training clips as they are; of these the wanted share of each class. A larger one holds a smaller."""
+    classes: defaultdict[str, list[Chosen]] = defaultdict(list)
+    kept: list[Chosen] = []
+    for one in chosen:
+        (classes[one.label] if one.split == "train" else kept).append(one)
+    for members in classes.values():
+        members.sort(key=lambda one: _lot(one.clip))
+        kept += members[: max(1, round(share * len(members)))]
+    return kept
+
+
+def _lot(clip: Clip) -> bytes:
+    """An order by chance that depends on a clip's name alone."""
+    return hashlib.sha256(clip.name.encode()).digest()

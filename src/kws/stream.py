@@ -1,0 +1,160 @@
+"""A long stream of words and background, as a device hears it: false alarms an hour against missed words.
+
+The stream is made of the clips of one split, at times that are known, over background that training has not heard. A
+window as long as a clip slides over it; the probabilities of neighbouring windows are averaged (Chen et al., 2014,
+"Small-footprint keyword spotting"), and where a word's average is the highest around, that is a detection.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.ndimage
+
+from kws.frontend import FrontEnd
+from kws.noise_sweep import Predict
+from kws.recordings import Recording
+
+SECONDS = 60  # a stretch: computed at once, over one background
+STEP_SECONDS = 0.1  # between windows
+SMOOTHED = 5  # windows whose probabilities are averaged
+APART_SECONDS = 0.75  # detections are at least so far apart
+TOLERANCE_SECONDS = 0.5  # a detection may be so far from its word
+GAP_SECONDS = (1.0, 5.0)  # from a word's end to the next one's start
+WORD_DBFS = -26.0
+SNR_DB = (5.0, 25.0)  # of the words in a stretch
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What became of a stream.
+
+    Attributes:
+        hours: its length.
+        words: score of the right detection of each word that was said, 0 where there is none.
+        wrong: scores of the detections of another word where one of ours was said.
+        false: scores of the detections where none was said: the false alarms.
+    """
+
+    hours: float
+    words: np.ndarray
+    wrong: np.ndarray
+    false: np.ndarray
+
+    def threshold(self, false_alarms_an_hour: float) -> float:
+        """The lowest score that keeps false alarms within this number an hour."""
+        allowed = int(false_alarms_an_hour * self.hours)
+        highest = np.sort(self.false)[::-1]
+        return float(np.nextafter(highest[allowed], 1, dtype=np.float32)) if len(highest) > allowed else 0.0
+
+    def at(self, threshold: float) -> tuple[int, int, int]:
+        """How many words are missed, how many of them taken for another one, and how many false alarms there are."""
+        # a word that nobody detected has score 0, and is missed at a threshold of 0 too
+        missed = (self.words < threshold) | (self.words == 0)
+        return int(missed.sum()), int((self.wrong >= threshold).sum()), int((self.false >= threshold).sum())
+
+
+def listen(  # noqa: PLR0913 (a measurement has that many ingredients)
+    predict: Predict,
+    recordings: Sequence[Recording],
+    noises: Mapping[str, np.ndarray],
+    *,
+    front_end: FrontEnd,
+    classes: Sequence[str],
+    words: Sequence[str],
+    minutes: int,
+    seed: int,
+) -> Heard:
+    """Runs a network over a stream.
+
+    Args:
+        predict: the network.
+        recordings: what is said; those of no word of `words` should be rejected.
+        noises: background recordings, by name.
+        front_end: what computes the features.
+        classes: of the network, in its order.
+        words: those that are to be detected.
+        minutes: length of the stream.
+        seed: of the order of the clips, their times and the backgrounds.
+    """
+    rng = np.random.default_rng(seed)
+    said = _endless(recordings, rng)
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    for number in range(minutes):
+        noise = noises[sorted(noises)[number % len(noises)]]
+        sound, script = _stretch(said, noise, front_end, rng)
+        times, scores = _scores(predict, sound, front_end)
+        detections = _detections(times, scores[:, [classes.index(word) for word in words]])
+        ours = [(time, words.index(label)) for time, label in script if label in words]
+        parts.append(_compare(detections, ours))
+    return Heard(minutes / 60, *(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def _endless(recordings: Sequence[Recording], rng: np.random.Generator) -> Iterator[Recording]:
+    while True:
+        for index in rng.permutation(len(recordings)):
+            yield recordings[index]
+
+
+def _stretch(
+    said: Iterator[Recording], noise: np.ndarray, front_end: FrontEnd, rng: np.random.Generator
+) -> tuple[np.ndarray, list[tuple[float, str]]]:
+    """A minute of sound, float32 (samples,), and what is said in it: when each clip starts, and its class."""
+    rate = front_end.sample_rate
+    length = SECONDS * rate
+    sound = np.resize(np.roll(noise, int(rng.integers(len(noise)))), length)  # a short recording comes again
+    sound = _at_level(sound, WORD_DBFS - rng.uniform(*SNR_DB))
+    script = []
+    start = round(rng.uniform(*GAP_SECONDS) * rate)
+    while start + front_end.clip_samples + rate < length:
+        recording = next(said)
+        clip = _at_level(recording.waveform, WORD_DBFS)
+        sound[start : start + len(clip)] += clip
+        script.append((start / rate, recording.label))
+        start += len(clip) + round(rng.uniform(*GAP_SECONDS) * rate)
+    return sound, script
+
+
+def _scores(predict: Predict, sound: np.ndarray, front_end: FrontEnd) -> tuple[np.ndarray, np.ndarray]:
+    """Averaged probabilities: when each window starts, in seconds, and (windows, classes)."""
+    log_mel = front_end.log_mel(sound)
+    step = max(1, round(STEP_SECONDS * front_end.sample_rate / front_end.hop_length))
+    windows = np.lib.stride_tricks.sliding_window_view(log_mel, front_end.frames, axis=0)[::step]
+    probabilities = predict(windows.transpose(0, 2, 1)[..., None])
+    times = np.arange(len(probabilities)) * step * front_end.hop_length / front_end.sample_rate
+    return times, scipy.ndimage.uniform_filter1d(probabilities, SMOOTHED, axis=0, mode="nearest")
+
+
+def _detections(times: np.ndarray, scores: np.ndarray) -> list[tuple[float, int, float]]:
+    """Time, word and score of each peak: the highest score of any word within APART_SECONDS."""
+    best, word = scores.max(axis=1), scores.argmax(axis=1)
+    left = []
+    taken = np.zeros(len(times), bool)
+    for index in np.argsort(-best, kind="stable"):
+        if not taken[index]:
+            left.append((float(times[index]), int(word[index]), float(best[index])))
+            taken |= np.abs(times - times[index]) < APART_SECONDS
+    return left
+
+
+def _compare(
+    detections: Sequence[tuple[float, int, float]], script: Sequence[tuple[float, int]]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Score of each word's right detection (0: there is none), and scores of those that are wrong, and false."""
+    right = np.zeros(len(script))
+    wrong: list[float] = []
+    false: list[float] = []
+    for time, word, score in detections:  # the highest score first
+        near = [number for number, (start, _) in enumerate(script) if abs(time - start) <= TOLERANCE_SECONDS]
+        mine = [number for number in near if script[number][1] == word and not right[number]]
+        if mine:
+            right[mine[0]] = score
+        else:
+            (wrong if near else false).append(score)
+    return right, np.array(wrong), np.array(false)
+
+
+def _at_level(samples: np.ndarray, dbfs: float) -> np.ndarray:
+    """The same sound, its root mean square at this many decibels of full scale."""
+    level = np.sqrt(np.mean(np.square(samples, dtype=np.float64)))
+    return samples * np.float32(10 ** (dbfs / 20) / level) if level > 0 else samples.copy()

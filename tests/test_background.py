@@ -1,0 +1,174 @@
+import io
+import tarfile
+
+import numpy as np
+import pytest
+import soundfile
+from threadpoolctl import threadpool_limits
+
+from kws import archive, background
+from kws.corpus import SPLITS, list_clips
+from kws.errors import UserError
+from kws.frontend import FrontEnd
+
+RATE = 16_000
+FRONT_END = FrontEnd(RATE, RATE, 400, 160, 512, 40, 60.0, 7600.0, 1e-7)
+
+
+def wav(samples: np.ndarray, rate: int = RATE) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="WAV", subtype="FLOAT")
+    return file.getvalue()
+
+
+def hiss(seed: int, samples: int) -> np.ndarray:
+    return (0.1 * np.random.default_rng(seed).normal(size=samples)).astype(np.float32)
+
+
+@pytest.fixture
+def read(tmp_path):
+    """What is read of an archive with these files, at 16 kHz."""
+
+    def run(files: dict[str, bytes]) -> dict[str, np.ndarray]:
+        with tarfile.open(tmp_path / "set.tar", "w") as tar:
+            for name, data in files.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+        return background.read_background(tmp_path / "set.tar", list_clips(files), RATE)
+
+    return run
+
+
+def test_the_recordings_of_the_folder_background_noise_are_read(read):
+    files = {"yes/ann_nohash_0.wav": wav(hiss(0, RATE)), "_background_noise_/README.md": b"noises"}
+    files |= {"_background_noise_/tap.wav": wav(hiss(1, 3 * RATE)), "_background_noise_/cat.wav": wav(hiss(2, RATE))}
+    recordings = read(files)
+    assert set(recordings) == {"tap", "cat"}
+    np.testing.assert_array_equal(recordings["tap"], hiss(1, 3 * RATE))
+
+
+def test_they_are_resampled_and_may_be_longer_than_a_clip_may(read):
+    recordings = read({"yes/a.wav": b"", "_background_noise_/tap.wav": wav(hiss(1, 61 * 8000), 8000)})
+    assert {name: len(samples) for name, samples in recordings.items()} == {"tap": 61 * RATE}
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty file"),
+        (b"a text", "not audio"),
+        (wav(np.zeros(RATE, np.float32)), "silent: every sample is zero"),
+        (wav(hiss(0, 601_000), 1000), "longer than 600 s"),
+    ],
+)
+def test_one_that_cannot_be_decoded_is_an_error_that_names_it(read, data, reason):
+    with pytest.raises(UserError, match=rf"^_background_noise_/tap\.wav: {reason}.*; mend this background recording"):
+        read({"yes/a.wav": b"", "_background_noise_/tap.wav": data})
+
+
+def test_one_that_is_too_large_is_an_error_that_says_so(read, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 1000)
+    with pytest.raises(UserError, match=r"^_background_noise_/tap\.wav: larger than .* bytes; shorten"):
+        read({"yes/a.wav": b"", "_background_noise_/tap.wav": wav(hiss(0, RATE))})
+
+
+def test_without_recordings_there_are_generated_noises(read):
+    made, again = read({"yes/a.wav": b""}), background.generated(RATE)
+    assert set(made) == {"white_noise", "pink_noise", "brown_noise"}
+    for name, samples in made.items():
+        assert (samples.dtype, len(samples)) == (np.float32, 60 * RATE)
+        assert np.mean(np.square(samples)) == pytest.approx(1e-2, rel=1e-3)
+        np.testing.assert_array_equal(samples, again[name])
+
+
+@pytest.mark.parametrize(("name", "slope"), [("white_noise", 0), ("pink_noise", -10), ("brown_noise", -20)])
+def test_generated_noises_fall_with_frequency_as_their_colour_says(name, slope):
+    samples = background.generated(8000)[name]
+    power = np.abs(np.fft.rfft(samples)) ** 2
+    hertz = np.fft.rfftfreq(len(samples), 1 / 8000)
+    low, high = (10 * np.log10(power[(hertz > f) & (hertz < 1.1 * f)].mean()) for f in (100, 1000))
+    assert high - low == pytest.approx(slope, abs=0.5)  # dB a decade
+
+
+@pytest.mark.parametrize("length", [0, 1, 9, 10, 11, 99, 160_000, 960_001])
+def test_each_moment_of_a_recording_belongs_to_one_split(length):
+    recording = np.arange(length, dtype=np.float32)
+    parts = [background.part_of(recording, split, 0) for split in SPLITS]
+    np.testing.assert_array_equal(np.concatenate(parts), recording)
+    for part, share in zip(parts, (0.8, 0.1, 0.1), strict=True):
+        assert abs(len(part) - share * length) <= 1
+
+
+def test_a_part_that_is_shorter_than_a_clip_comes_again():
+    part = background.part_of(np.arange(100, dtype=np.float32), "test", 25)
+    assert part.tolist() == [*range(90, 100), *range(90, 100), *range(90, 95)]
+
+
+def test_each_split_has_the_mel_power_of_its_part():
+    recordings = {"long": hiss(0, 20 * RATE), "short": hiss(2, 5 * RATE)}
+    power = background.mel_power(recordings, FRONT_END)
+    assert {split: set(parts) for split, parts in power.items()} == {split: {"long", "short"} for split in SPLITS}
+    assert power["test"]["short"].shape == (FRONT_END.frames, 40)
+    validation = FRONT_END.mel_power(recordings["long"][16 * RATE : 18 * RATE])
+    np.testing.assert_allclose(power["validation"]["long"], validation, rtol=1e-4)
+    assert power["train"]["short"].dtype == np.float32
+
+
+def test_mel_power_of_the_background_has_the_same_bytes_on_any_number_of_cores():
+    front_end = FrontEnd(RATE, RATE, 1024, 256, 1024, 80, 20.0, 7600.0, 1e-7)  # large enough to be shared among them
+    made = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            made.append(background.mel_power({"hiss": hiss(0, 20 * RATE)}, front_end))
+    for split in SPLITS:
+        np.testing.assert_array_equal(made[0][split]["hiss"], made[1][split]["hiss"])
+
+
+SAMPLES = 200
+TIMELINES = [np.arange(1, 5001, dtype=np.float32), np.arange(10_001, 13_001, dtype=np.float32)]  # samples tell the time
+
+
+def silences(split: str, recordings=TIMELINES, clips: int = 1000) -> np.ndarray:
+    made = [background.silence(f"_silence_/{split}-{n:05d}", recordings, split, SAMPLES) for n in range(clips)]
+    assert {clip.dtype for clip in made} == {np.dtype(np.float32)}
+    return np.stack(made).astype(np.float64)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_silence_is_a_stretch_of_the_background_of_its_split_at_any_level_or_faint_noise_or_zeros(split):
+    clips = silences(split)
+    zeros = ~clips.any(axis=1)
+    steps = np.diff(clips, axis=1)
+    straight = ~zeros & (np.ptp(steps, axis=1) < 1e-3 * np.abs(clips).max(axis=1))
+    faint = ~zeros & ~straight
+    assert zeros.mean() == pytest.approx(0.05, abs=0.02)
+    assert faint.mean() == pytest.approx(0.1, abs=0.03)
+
+    for kind, highest in ((straight, -10), (faint, -10 + 20 * np.log10(0.03))):
+        decibels = 10 * np.log10(np.mean(np.square(clips[kind]), axis=1))
+        assert highest - 51 < decibels.min() < highest - 44
+        assert highest - 6 < decibels.max() < highest + 1
+
+    gain = (clips[straight, -1] - clips[straight, 0]) / (SAMPLES - 1)
+    first = np.round(clips[straight, 0] / gain).astype(int)
+    allowed = [background.part_of(timeline, split, SAMPLES) for timeline in TIMELINES]
+    where = [(part[0] <= first) & (first + SAMPLES - 1 <= part[-1]) for part in allowed]
+    assert (where[0] | where[1]).all()
+    for part, inside in zip(allowed, where, strict=True):
+        assert 0.4 < inside.mean() < 0.6
+        spread = len(part) - SAMPLES
+        assert first[inside].min() <= part[0] + 0.1 * spread
+        assert first[inside].max() >= part[-1] - SAMPLES - 0.1 * spread
+
+
+def test_silence_follows_from_its_name_alone():
+    one, again, other = (background.silence(name, TIMELINES, "train", SAMPLES) for name in ("a/1", "a/1", "a/2"))
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+def test_a_recorders_zeros_in_a_background_stay_zeros():
+    clips = silences("train", [np.zeros(5000, np.float32)], clips=100)
+    assert np.isfinite(clips).all()
+    assert (~clips.any(axis=1)).mean() > 0.8

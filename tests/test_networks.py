@@ -1,0 +1,156 @@
+from typing import get_args
+
+import keras
+import numpy as np
+import pytest
+
+from kws import models
+from kws.networks import NETWORKS
+from kws.params import Params
+
+SHAPES = {  # frames, Mel bins: of each network's paper
+    "bc_resnet": (101, 40),
+    "cnn": (59, 80),
+    "ds_cnn": (49, 10),
+    "matchboxnet": (98, 40),
+    "tc_resnet": (98, 40),
+}
+CLASSES = 12
+
+
+def build(name: str) -> keras.Model:
+    return NETWORKS[name](*SHAPES[name], CLASSES, 1.0)
+
+
+@pytest.fixture(scope="module", params=sorted(NETWORKS))
+def network(request) -> keras.Model:
+    keras.utils.set_random_seed(1)
+    return build(request.param)
+
+
+def answers(network: keras.Model, clips: np.ndarray) -> np.ndarray:
+    return network(clips, training=False).numpy()  # a call is faster here than a prediction, which compiles first
+
+
+def size(weights) -> int:
+    return sum(int(np.prod(weight.shape)) for weight in weights)
+
+
+def test_the_networks_are_those_that_the_parameters_allow():
+    assert set(NETWORKS) == set(get_args(Params.model_fields["model"].annotation)) == set(SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "classes", "width", "parameters"),
+    [
+        ("tc_resnet", (98, 40), 12, 1, 65_168),
+        ("tc_resnet", (98, 40), 12, 1.5, 144_264),
+        ("matchboxnet", (98, 40), 12, 1, 71_556),
+        ("matchboxnet", (49, 40), 10, 1, 68_578),
+        ("ds_cnn", (49, 10), 12, 1, 23_756),
+        ("bc_resnet", (101, 40), 12, 1, 9232),
+        ("bc_resnet", (101, 40), 12, 1.5, 17_154),
+        ("bc_resnet", (101, 40), 12, 2, 27_284),
+        ("bc_resnet", (101, 40), 12, 3, 54_168),
+        ("bc_resnet", (101, 40), 12, 6, 187_812),
+        ("bc_resnet", (101, 40), 12, 8, 321_068),
+        ("cnn", (59, 80), 10, 1, 1_625_866),
+    ],
+)
+def test_each_network_has_as_many_trainable_parameters_as_its_paper_says(name, shape, classes, width, parameters):
+    assert size(NETWORKS[name](*shape, classes, width).trainable_weights) == parameters
+
+
+def test_matchboxnet_has_the_papers_parameters_with_the_statistics_of_its_batch_normalisations_too():
+    network = NETWORKS["matchboxnet"](49, 40, 10, 1)
+    counted = [layer for layer in network.layers if not isinstance(layer, keras.layers.Normalization)]
+    assert size(weight for layer in counted for weight in layer.weights) == 70_114
+
+
+def test_the_kernels_of_matchboxnet_span_the_same_time_with_half_as_many_frames():
+    def kernels(frames: int) -> list[int]:
+        layers = NETWORKS["matchboxnet"](frames, 40, 12, 1).layers
+        return [layer.kernel_size[0] for layer in layers if isinstance(layer, keras.layers.SeparableConv1D)]
+
+    assert kernels(98) == [11, 13, 15, 17, 29]
+    assert kernels(49) == [7, 7, 9, 9, 15]
+
+
+def test_the_cnn_is_the_tutorials_one_layer_by_layer():
+    cnn = NETWORKS["cnn"](59, 80, 10, 1)
+    table = [(type(layer).__name__, layer.output.shape[1:], layer.count_params()) for layer in cnn.layers]
+    assert table == [
+        ("Resizing", (32, 32, 1), 0),
+        ("Normalization", (32, 32, 1), 3),
+        ("Conv2D", (30, 30, 32), 320),
+        ("Conv2D", (28, 28, 64), 18_496),
+        ("MaxPooling2D", (14, 14, 64), 0),
+        ("Dropout", (14, 14, 64), 0),
+        ("Flatten", (12_544,), 0),
+        ("Dense", (128,), 1_605_760),
+        ("Dropout", (128,), 0),
+        ("Dense", (10,), 1290),
+    ]
+    assert cnn.count_params() == 1_625_869
+    assert [layer.rate for layer in cnn.layers if isinstance(layer, keras.layers.Dropout)] == [0.25, 0.5]
+    activations = [layer.activation.__name__ for layer in cnn.layers if hasattr(layer, "activation")]
+    assert activations == ["relu", "relu", "relu", "linear"]
+
+
+def test_the_answer_is_a_logit_for_each_class(network):
+    clips = np.random.default_rng(0).normal(size=(3, *network.input_shape[1:])).astype(np.float32)
+    logits = answers(network, clips)
+    assert network.input_shape == (None, *SHAPES[network.name], 1)
+    assert logits.shape == (3, CLASSES)
+    assert logits.min() < 0  # no probabilities
+    assert np.ptp(logits, axis=0).min() > 0  # each depends on the clip
+
+
+def test_each_has_a_normalization_that_training_adapts_and_an_embedding_before_the_logits(network):
+    normalization, embedding = network.get_layer("normalization"), network.get_layer("embedding")
+    assert isinstance(normalization, keras.layers.Normalization)
+    assert len(embedding.output.shape) == 2
+    logits = network.get_layer("logits")
+    assert logits is network.layers[-1]
+    assert logits.input.shape == embedding.output.shape
+    assert not normalization.trainable_weights
+
+
+def test_the_normalization_gives_each_mel_bin_mean_0_and_variance_1_over_the_training_clips(network):
+    loudness = np.linspace(-9, 3, network.input_shape[2], dtype=np.float32)[:, None]
+    noise = np.random.default_rng(0).normal(size=(8, *network.input_shape[1:])).astype(np.float32)
+    fresh = build(network.name)
+    normalization = fresh.get_layer("normalization")
+    seen = keras.Model(fresh.inputs[0], normalization.input)(noise * loudness + loudness)
+    normalization.adapt(seen)
+    normalised = normalization(seen).numpy()
+    axes = None if network.name == "cnn" else (0, 1, 3)  # one mean for the whole picture, as in the tutorial
+    np.testing.assert_allclose(normalised.mean(axes), 0, atol=1e-4)
+    np.testing.assert_allclose(normalised.std(axes), 1, atol=1e-4)
+
+
+def test_all_names_are_given_so_that_building_twice_gives_the_same_network(network):
+    again = build(network.name)
+    assert [layer.name for layer in again.layers] == [layer.name for layer in network.layers]
+    assert again.get_config() == network.get_config()
+    assert [weight.path for weight in again.weights] == [weight.path for weight in network.weights]
+
+
+def test_a_saved_network_gives_the_same_answers(network, tmp_path):
+    clips = np.random.default_rng(0).normal(size=(3, *network.input_shape[1:])).astype(np.float32)
+    models.save_model(network, tmp_path / "kws.keras", {})
+    loaded, _ = models.load_model(tmp_path / "kws.keras")
+    np.testing.assert_array_equal(answers(loaded, clips), answers(network, clips))
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_the_narrowest_network_gives_answers_too(name):
+    network = NETWORKS[name](*SHAPES[name], CLASSES, 0.125)
+    assert network.get_layer("embedding").output.shape[-1] < build(name).get_layer("embedding").output.shape[-1]
+    assert answers(network, np.zeros((1, *SHAPES[name], 1), np.float32)).shape == (1, CLASSES)
+
+
+@pytest.mark.parametrize("name", ["cnn", "ds_cnn", "matchboxnet"])
+def test_width_multiplies_the_channels(name):
+    narrow, wide = (NETWORKS[name](*SHAPES[name], CLASSES, width) for width in (1, 2))
+    assert wide.get_layer("embedding").output.shape[-1] == 2 * narrow.get_layer("embedding").output.shape[-1]

@@ -1,0 +1,186 @@
+import itertools
+import random
+from collections import Counter
+
+import pytest
+
+from kws.corpus import SPLITS, Clip, speaker_split, split_clips
+from kws.errors import UserError
+from kws.params import SILENCE, UNKNOWN
+from kws.selection import NOBODY, UNHEARD, Chosen, choose
+
+WORDS = ("yes", "no")
+OTHERS = ("bird", "cat", "dog")
+SPEAKERS = [f"{number:03d}" for number in range(200)]
+
+
+def clips_of(*words: str, speakers=SPEAKERS, folder: str = "") -> list[Clip]:
+    return [Clip(f"{folder}{word}/{speaker}_nohash_0.wav", word, speaker) for word in words for speaker in speakers]
+
+
+RECORDINGS = clips_of(*WORDS, *OTHERS) + clips_of("_background_noise_", speakers=["hiss", "tap"])
+TESTED = clips_of(*WORDS, "dog", "wolf", speakers=["t1", "t2", "t3"], folder="test/")
+PER_WORD = Counter(speaker_split(speaker) for speaker in SPEAKERS)  # clips of each word in each split
+
+
+@pytest.fixture
+def select(make_params):
+    """Chooses clips by the default parameters, with these changes."""
+
+    def run(recordings=RECORDINGS, tested=None, **changes) -> list[Chosen]:
+        return choose(recordings, tested, make_params(**{"words": WORDS, "train_share": 1.0, **changes}))
+
+    return run
+
+
+def counts(chosen: list[Chosen]) -> dict[tuple[str, str], int]:
+    return dict(Counter((one.label, one.split) for one in chosen))
+
+
+def of_label(chosen: list[Chosen], label: str, *splits: str) -> set[str]:
+    return {one.clip.name for one in chosen if one.label == label and (not splits or one.split in splits)}
+
+
+def test_the_words_are_split_and_all_else_is_left_out(select):
+    for split in ("speaker", "random"):
+        chosen = select(split=split)
+        split_of = split_clips(clips_of(*WORDS), split, 1)
+        assert {one.clip.name: one.split for one in chosen} == split_of
+        assert all(one.label == one.clip.word for one in chosen)
+        assert [one.clip.name for one in chosen] == sorted(split_of)
+
+
+@pytest.mark.parametrize("unknown", [0.5, 1.0, 2.5])
+def test_other_words_become_unknown_in_the_proportion_asked_for(select, unknown):
+    chosen = select(unknown=unknown)
+    wanted = {
+        "train": round(unknown * PER_WORD["train"]),
+        "validation": PER_WORD["validation"],
+        "test": PER_WORD["test"],
+    }
+    assert counts(chosen) == {(word, split): PER_WORD[split] for word in WORDS for split in SPLITS} | {
+        (UNKNOWN, split): number for split, number in wanted.items()
+    }
+    unknowns = [one for one in chosen if one.label == UNKNOWN]
+    assert {one.clip.word for one in unknowns} == set(OTHERS)
+    assert all(one.split == speaker_split(one.clip.speaker) for one in unknowns)
+
+
+def test_all_other_words_are_unknown_where_there_are_no_more(select):
+    chosen = select(unknown=20.0)
+    assert of_label(chosen, UNKNOWN, "train") == {
+        clip.name for clip in clips_of(*OTHERS) if speaker_split(clip.speaker) == "train"
+    }
+
+
+def test_which_clips_are_unknown_depends_on_their_names_alone(select):
+    chosen = select(unknown=1.0)
+    assert select(random.Random(0).sample(RECORDINGS, k=len(RECORDINGS)), unknown=1.0) == chosen
+    assert of_label(select(unknown=1.0, seed=9), UNKNOWN) == of_label(chosen, UNKNOWN)
+    assert of_label(chosen, UNKNOWN, "train") < of_label(select(unknown=1.5), UNKNOWN, "train")
+
+
+@pytest.mark.parametrize("silence", [0.5, 2.0])
+def test_clips_of_silence_are_made_in_the_proportion_asked_for(select, silence):
+    chosen = [one for one in select(silence=silence, unknown=5.0) if one.label == SILENCE]
+    assert Counter(one.split for one in chosen) == {
+        "train": round(silence * PER_WORD["train"]),
+        "validation": PER_WORD["validation"],
+        "test": PER_WORD["test"],
+    }
+    assert {one.clip.speaker for one in chosen} == {NOBODY}
+    assert len({one.clip.name for one in chosen}) == len(chosen)
+    assert not {one.clip.name for one in chosen} & {clip.name for clip in RECORDINGS}
+
+
+def test_however_few_are_asked_for_there_is_one_clip_of_a_class_to_train_on(select):
+    chosen = counts(select(unknown=1e-4, silence=1e-4))
+    assert chosen[UNKNOWN, "train"] == chosen[SILENCE, "train"] == 1
+
+
+def test_a_test_data_set_is_the_whole_test_split(select):
+    chosen = select(tested=TESTED)
+    tested = [one for one in chosen if one.split == "test"]
+    assert sorted(one.clip.name for one in tested) == sorted(clip.name for clip in TESTED if clip.word in WORDS)
+    assert all(one.label == one.clip.word for one in tested)
+    assert {one.split for one in chosen} == set(SPLITS)
+
+
+def test_with_a_test_data_set_the_own_test_speakers_remain_unused(select):
+    chosen = select(tested=TESTED, unknown=2.0, silence=1.0)
+    heard = {one.clip.speaker for one in chosen if one.split in ("train", "validation")}
+    assert heard - {NOBODY} == {speaker for speaker in SPEAKERS if speaker_split(speaker) != "test"}
+    own = {clip.name for clip in RECORDINGS}
+    assert not own & {one.clip.name for one in chosen if one.split not in ("train", "validation")}
+
+
+def test_other_words_of_a_test_data_set_are_unheard_and_kept_from_training(select):
+    chosen = select(tested=TESTED, unknown=20.0)
+    assert of_label(chosen, UNKNOWN, UNHEARD) == {clip.name for clip in TESTED if clip.word in ("dog", "wolf")}
+    assert {one.clip.word for one in chosen if one.label == UNKNOWN and one.split != UNHEARD} == {"bird", "cat"}
+    assert (UNKNOWN, "test") not in counts(chosen)
+    assert {one.split for one in select(tested=TESTED)} == set(SPLITS)  # without _unknown_ there is nothing to reject
+
+
+def test_clips_of_unknown_and_silence_in_a_test_data_set_are_tested_where_these_classes_are_on(select):
+    classes = clips_of(UNKNOWN, SILENCE, "_background_noise_", speakers=["x1", "x2"], folder="test/")
+    for unknown, silence in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)):
+        chosen = select(tested=TESTED + classes, unknown=unknown, silence=silence)
+        wanted = {label for label, on in ((UNKNOWN, unknown), (SILENCE, silence)) if on}
+        assert {one.label for one in chosen if one.split == "test"} == {*WORDS, *wanted}
+        for label in wanted:
+            assert of_label(chosen, label, "test") == {clip.name for clip in classes if clip.word == label}
+        assert not {clip.name for clip in classes if clip.word == "_background_noise_"} & {c.clip.name for c in chosen}
+
+
+def test_silence_is_made_for_a_test_data_set_that_has_none(select):
+    chosen = select(tested=TESTED, silence=1.0)
+    assert {one.split for one in chosen if one.label == SILENCE} == set(SPLITS)
+    assert counts(chosen)[SILENCE, "test"] == 3  # as many as a word has
+
+
+def test_a_clip_may_have_the_same_name_in_both_data_sets(select):
+    chosen = select(tested=clips_of(*WORDS))
+    for split in ("train", "validation"):
+        assert of_label(chosen, "yes", split) == of_label(select(), "yes", split)
+    assert of_label(chosen, "yes", "test") == {clip.name for clip in clips_of("yes")}
+
+
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.99])
+def test_the_share_of_the_training_clips_is_taken_of_each_class(select, share):
+    full, part = (counts(select(unknown=2.0, silence=0.5, train_share=s)) for s in (1.0, share))
+    assert part == {
+        (label, split): max(1, round(share * number)) if split == "train" else number
+        for (label, split), number in full.items()
+    }
+
+
+def test_a_larger_share_holds_a_smaller_one(select):
+    shares = [select(unknown=2.0, silence=0.5, train_share=share) for share in (0.05, 0.1, 0.3, 1.0)]
+    for smaller, larger in itertools.pairwise(shares):
+        assert set(smaller) < set(larger)
+
+
+def test_a_share_is_no_choice_of_speakers_or_words(select):
+    chosen = [one for one in select(unknown=3.0, train_share=0.3) if one.split == "train"]
+    assert {one.clip.word for one in chosen} == {*WORDS, *OTHERS}
+    by_word = {word: {one.clip.speaker for one in chosen if one.clip.word == word} for word in WORDS}
+    assert by_word["yes"] != by_word["no"]
+
+
+def test_unknown_without_other_words_is_an_error_that_says_what_to_do(select):
+    for recordings, tested in ((clips_of(*WORDS, "_background_noise_"), None), (clips_of(*WORDS, "dog"), TESTED)):
+        with pytest.raises(UserError, match=r"^unknown: the data set has no other words .* set it to 0$"):
+            select(recordings, tested, unknown=1.0)
+
+
+def test_a_word_that_is_missing_is_an_error(select):
+    with pytest.raises(UserError, match="no clip of maybe; it has bird, cat, dog, no, yes"):
+        select(words=("yes", "maybe"))
+    only_training = [clip for clip in RECORDINGS if clip.word != "no" or speaker_split(clip.speaker) == "train"]
+    with pytest.raises(UserError, match=r"no usable clip of no in validation, no in test: add clips of more speakers"):
+        select(only_training)
+    with pytest.raises(UserError, match=r"no usable clip of no in validation: add clips of more speakers"):
+        select(only_training, TESTED)
+    with pytest.raises(UserError, match=r"no usable clip of no in test: "):
+        select(tested=[clip for clip in TESTED if clip.word != "no"])
