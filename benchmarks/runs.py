@@ -1,0 +1,73 @@
+"""One experiment after another, as the pipeline's own stages run it, in scratch folders: what the benchmarks share."""
+
+import argparse
+import csv
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kws.files import read_json, write_csv
+from kws.params import load_params, read_yaml
+from kws.sources import PUBLISHED
+
+ROOT = Path(__file__).parent.parent
+EIGHT = ("down", "go", "left", "no", "right", "stop", "up", "yes")
+TEN = tuple(sorted((*EIGHT, "bed", "cat")))
+
+
+def preset(name: str) -> dict[str, Any]:
+    """The overrides of a preset."""
+    return read_yaml(ROOT / "presets" / f"{name}.yaml")
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The options of every benchmark."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--mirror", help="address of the folder that holds the archives, https:// or file://")
+    return options
+
+
+def address(mirror: str | None, dataset: str) -> str:
+    """Where the mirror has a published archive; empty: at the publisher's."""
+    return f"{mirror}/{PUBLISHED[dataset].name}" if mirror else ""
+
+
+def run(changes: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The figures of one experiment, by stage, with the time that training took: `cpu_seconds` and `seconds`."""
+    params = load_params(ROOT / "params.yaml").model_dump() | dict(changes)
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder)
+        (project / "data").mkdir()
+        (project / "params.yaml").write_text(yaml.safe_dump(params | {"words": list(params["words"])}))
+        environment = os.environ | {"DVC_ROOT": str(ROOT), "KWS_TRACKING": "off", "PYTHONPATH": str(ROOT / "src")}
+        times = {}
+        for stage in ("download", "featurize", "train", "evaluate"):
+            command = [sys.executable, ROOT / "stages" / f"{stage}.py"]
+            before, started = _cpu_seconds(), time.monotonic()
+            subprocess.run(command, cwd=project, env=environment, check=True)  # noqa: S603 (our own scripts)
+            if stage == "train":
+                times = {"cpu_seconds": round(_cpu_seconds() - before), "seconds": round(time.monotonic() - started)}
+        metrics = {path.stem: read_json(path) for path in (project / "metrics").iterdir()}
+    return metrics | {"train": metrics["train"] | times}
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def add_row(table: Path, row: Mapping[str, Any], columns: Sequence[str], key: Sequence[str]) -> None:
+    """Puts a row into a table, in the place of one with the same key."""
+    rows: list[Mapping[str, Any]] = []
+    if table.exists():
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = [old for old in csv.DictReader(file) if any(old[name] != str(row[name]) for name in key)]
+    write_csv(table, sorted([*rows, row], key=lambda r: [str(r[name]) for name in key]), columns)
