@@ -60,6 +60,9 @@ def test_experiments_are_compared_by_their_names_in_git(tmp_path, monkeypatch, c
     monkeypatch.setattr(sys, "argv", ["compare", "one", "two"])
     compare.main()
     assert "A: 50.00%, B: 100.00% of 2 test clips" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["compare", "one", ""])
+    with pytest.raises(SystemExit, match="error: give two experiments"):
+        compare.main()
     monkeypatch.setattr(sys, "argv", ["compare", "one", "three"])
     with pytest.raises(SystemExit, match=r"error: three: .*an experiment's name"):
         compare.main()

@@ -372,7 +372,7 @@ def test_voices_of_a_test_data_set_are_not_computed(stage, tmp_path, monkeypatch
         ("nowhere", "^test_dataset: nowhere is not there"),
         ("data", "^test_dataset: data holds outputs of the project itself"),
         ("s3://bucket/a.tar", "^test_dataset: s3://bucket/a.tar is no address that can be read"),
-        ("synthetic", "^test_dataset: synthetic is no address that can be read"),
+        ("synthetic", "test_dataset: synthetic cannot be it; give recordings"),
         ("no yes.tar", "^test_dataset: words: the data set has no clip of yes; it has no$"),
         ("damaged.tar", "^test_dataset: .*damaged.tar.* cut off or damaged"),
     ],

@@ -90,4 +90,6 @@ def test_a_paired_test_sees_what_two_intervals_do_not():
     assert 0 < test["low"] < 0.015 < test["high"]
     assert test["p_value"] == pytest.approx(2 * 0.5**30)
     same = metrics.paired_test(first, first, speakers, seed=0)
+    alone = metrics.paired_test(first, second, np.zeros(2000), seed=0)
+    assert (alone["low"], alone["high"]) == (-1, 1)  # of one speaker nothing follows for others
     assert (same["difference"], same["low"], same["high"], same["p_value"]) == (0, 0, 0, 1)

@@ -41,6 +41,12 @@ def test_every_clip_is_heard_once_at_every_ratio_with_the_backgrounds_in_equal_s
     assert rows == run(noises)
 
 
+def test_there_may_be_fewer_clips_than_backgrounds():
+    noises = {name: noise(0) for name in "abc"}
+    rows = sweep(louder_half, RECORDINGS[:2], noises, front_end=FRONT_END, classes=CLASSES, seed=1)
+    assert len(rows) == len(SNR_DB) * (1 + 2)
+
+
 def test_tones_are_told_apart_in_faint_noise_and_not_under_a_loud_tone():
     rows = run({"whistle": np.tile(tone(3000), 3)})
     accuracy = {row["snr_db"]: row["accuracy"] for row in rows if row["noise"] == "all"}

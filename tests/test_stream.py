@@ -85,8 +85,18 @@ def test_a_word_counts_once_and_only_near_its_time():
     detections = [(1.2, 0, 0.9), (2.1, 1, 0.8), (0.8, 0, 0.7), (3.0, 0, 0.6)]
     right, wrong, false = stream._compare(detections, [(1.0, 0), (2.0, 0)])
     assert right.tolist() == [0.9, 0.0]
-    assert wrong.tolist() == [0.8, 0.7]
+    assert wrong.tolist() == [0.8]  # 0.7 is the word of 0.9 again
     assert false.tolist() == [0.6]
+
+
+def test_a_word_that_is_detected_rightly_is_not_wrong_as_well():
+    right, wrong, false = stream._compare([(1.0, 0, 0.9), (0.6, 1, 0.8)], [(1.0, 0)])
+    assert (right.tolist(), wrong.tolist(), false.tolist()) == ([0.9], [], [])
+
+
+def test_a_false_alarm_of_probability_1_is_above_no_threshold():
+    heard = Heard(1.0, np.array([1.0]), np.array([]), np.array([1.0, 1.0], np.float32))
+    assert heard.at(heard.threshold(0.5)) == (1, 0, 0)
 
 
 def test_a_stretch_says_at_what_times_which_clips_start():

@@ -27,6 +27,8 @@ def answers_of(revision: str) -> Answered:
     Raises:
         UserError: there is no such revision, or its answers are not in DVC's cache.
     """
+    if not revision:
+        raise UserError("give two experiments, branches or commits: make compare A=main B=brisk-bras")
     try:
         content = dvc.api.read(paths.EMBEDDINGS.as_posix(), rev=revision, mode="rb")
     except DvcException as error:

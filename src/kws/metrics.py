@@ -117,6 +117,8 @@ def paired_test(
     gain, clips = np.bincount(speaker, weights=second.astype(int) - first.astype(int)), np.bincount(speaker)
     drawn = np.random.default_rng(seed).integers(len(clips), size=(resamples, len(clips)))
     low, high = np.quantile(gain[drawn].sum(axis=1) / clips[drawn].sum(axis=1), [0.025, 0.975])
+    if len(clips) == 1:  # of one speaker nothing follows for others
+        low, high = -1.0, 1.0
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     differing = only_first + only_second
     p_value = scipy.stats.binomtest(only_second, differing).pvalue if differing else 1.0

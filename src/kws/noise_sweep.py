@@ -29,7 +29,7 @@ def sweep(  # noqa: PLR0913 (a measurement has that many ingredients)
     """Accuracy at each signal-to-noise ratio, over all backgrounds and for each.
 
     The ratio is that of mean powers over a clip's length; noise is added to the waveform. At each ratio every clip is
-    heard once, each in another background than its neighbours.
+    heard once, in one of the backgrounds, which have equal shares.
 
     Returns:
         A row for each ratio and background (and `all` of them), as COLUMNS.
@@ -48,7 +48,8 @@ def sweep(  # noqa: PLR0913 (a measurement has that many ingredients)
         predicted = predict(np.stack([front_end.log_mel(waveform) for waveform in noisy])[..., None]).argmax(axis=1)
         correct = predicted == labels
         for kind, chosen in [(ALL, slice(None)), *((kind, kind_of == number) for number, kind in enumerate(kinds))]:
-            rows.append({"snr_db": snr, "noise": kind, **_accuracy(correct[chosen])})
+            if len(correct[chosen]):  # there may be fewer clips than backgrounds
+                rows.append({"snr_db": snr, "noise": kind, **_accuracy(correct[chosen])})
     return rows
 
 

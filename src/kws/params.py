@@ -137,6 +137,11 @@ class Params(BaseModel):
                 f"dataset_url: {self.dataset_url} is a mirror of {' or '.join(PUBLISHED)}, "
                 f"but dataset is {self.dataset}; leave it empty, or give the address as dataset"
             )
+        if self.test_dataset in (self.dataset, "synthetic"):
+            raise ValueError(
+                f"test_dataset: {self.test_dataset} cannot be it; "
+                "give recordings that are not in dataset, or leave it empty"
+            )
         if self.dataset_sha256 and not (self.dataset_url or "://" in self.dataset):
             raise ValueError(
                 f"dataset_sha256: {self.dataset_sha256} belongs to a mirror or an address of your own, "

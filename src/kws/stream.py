@@ -32,7 +32,7 @@ class Heard:
     Attributes:
         hours: its length.
         words: score of the right detection of each word that was said, 0 where there is none.
-        wrong: scores of the detections of another word where one of ours was said.
+        wrong: scores of the detections of another word where one of ours was said and not detected rightly.
         false: scores of the detections where none was said: the false alarms.
     """
 
@@ -45,7 +45,7 @@ class Heard:
         """The lowest score that keeps false alarms within this number an hour."""
         allowed = int(false_alarms_an_hour * self.hours)
         highest = np.sort(self.false)[::-1]
-        return float(np.nextafter(highest[allowed], 1, dtype=np.float32)) if len(highest) > allowed else 0.0
+        return float(np.nextafter(highest[allowed], 2, dtype=np.float32)) if len(highest) > allowed else 0.0
 
     def at(self, threshold: float) -> tuple[int, int, int]:
         """How many words are missed, how many of them taken for another one, and how many false alarms there are."""
@@ -141,17 +141,16 @@ def _compare(
     detections: Sequence[tuple[float, int, float]], script: Sequence[tuple[float, int]]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Score of each word's right detection (0: there is none), and scores of those that are wrong, and false."""
-    right = np.zeros(len(script))
-    wrong: list[float] = []
+    right, wrong = np.zeros(len(script)), np.zeros(len(script))
     false: list[float] = []
-    for time, word, score in detections:  # the highest score first
+    for time, word, score in detections:
         near = [number for number, (start, _) in enumerate(script) if abs(time - start) <= TOLERANCE_SECONDS]
-        mine = [number for number in near if script[number][1] == word and not right[number]]
-        if mine:
-            right[mine[0]] = score
-        else:
-            (wrong if near else false).append(score)
-    return right, np.array(wrong), np.array(false)
+        for number in near:
+            scores = right if script[number][1] == word else wrong
+            scores[number] = max(scores[number], score)
+        if not near:
+            false.append(score)
+    return right, wrong[(wrong > 0) & (right == 0)], np.array(false)
 
 
 def _at_level(samples: np.ndarray, dbfs: float) -> np.ndarray:
