@@ -8,10 +8,9 @@ Runs the pipeline's own stages in a scratch folder and writes benchmarks/origina
 
 from pathlib import Path
 
-from runs import EIGHT, TEN, add_row, address, parser, run
+from runs import EIGHT, SEEDS, TEN, add_row, address, parser, run
 
 TABLE = Path(__file__).with_suffix(".csv")
-SEEDS = (1, 2, 3)
 SELECTIONS = {
     "original ten": {"dataset": "speech_commands", "split": "random", "words": sorted((*EIGHT, "off", "on"))},
     "eight": {"dataset": "mini_speech_commands", "split": "random", "words": list(EIGHT)},

@@ -9,10 +9,9 @@ Runs the pipeline's own stages in a scratch folder and writes benchmarks/presets
 from pathlib import Path
 from typing import Any
 
-from runs import EIGHT, TEN, add_row, address, parser, preset, run
+from runs import EIGHT, SEEDS, add_row, address, parser, preset, run, ten
 
 TABLE = Path(__file__).with_suffix(".csv")
-SEEDS = (1, 2, 3)
 STREAM = {"stream_minutes": 240}  # 0.5 false alarms an hour are then two
 FIGURES = (
     *("test_clips", "accuracy", "accuracy_low", "accuracy_high", "accuracy_speakers_low", "accuracy_speakers_high"),
@@ -28,12 +27,11 @@ COLUMNS = ("case", "seed", "parameters", "train_clips", "epochs", "cpu_seconds",
 
 def cases(mirror: str | None) -> dict[str, dict[str, Any]]:
     """What is set beside the seed, by case."""
-    ten = {"dataset": "speech_commands", "words": list(TEN), "dataset_url": address(mirror, "speech_commands")}
     companion = address(mirror, "speech_commands_test_set") or "speech_commands_test_set"
-    rejecting = {**ten, "words": list(EIGHT), "test_dataset": companion}
+    rejecting = {**ten(mirror), "words": list(EIGHT), "test_dataset": companion}
     return {
-        "fast": {**preset("fast"), **ten, **STREAM},
-        "best": {**preset("best"), **ten, **STREAM},
+        "fast": {**preset("fast"), **ten(mirror), **STREAM},
+        "best": {**preset("best"), **ten(mirror), **STREAM},
         "balanced": {**preset("balanced"), **rejecting, **STREAM},
     }
 

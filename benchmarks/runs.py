@@ -19,6 +19,7 @@ from kws.params import load_params, read_yaml
 from kws.sources import PUBLISHED
 
 ROOT = Path(__file__).parent.parent
+SEEDS = (1, 2, 3)
 EIGHT = ("down", "go", "left", "no", "right", "stop", "up", "yes")
 TEN = tuple(sorted((*EIGHT, "bed", "cat")))
 
@@ -38,6 +39,11 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 def address(mirror: str | None, dataset: str) -> str:
     """Where the mirror has a published archive; empty: at the publisher's."""
     return f"{mirror}/{PUBLISHED[dataset].name}" if mirror else ""
+
+
+def ten(mirror: str | None) -> dict[str, Any]:
+    """What is set for the words of *ten*."""
+    return {"dataset": "speech_commands", "words": list(TEN), "dataset_url": address(mirror, "speech_commands")}
 
 
 def run(changes: Mapping[str, Any]) -> dict[str, dict[str, float]]:

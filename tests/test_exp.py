@@ -52,6 +52,12 @@ def test_a_setting_without_a_value_is_refused():
         exp.command("fast", ["seed"])
 
 
+def test_a_quote_that_is_not_closed_is_one_line(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["exp", "fast", 'seed=2 "words=[no,yes]'])
+    with pytest.raises(SystemExit, match=r"error: SET=seed=2 .*No closing quotation"):
+        exp.main()
+
+
 def test_the_command_is_printed_as_a_shell_takes_it_and_run(monkeypatch, capsys):
     ran = []
     monkeypatch.setattr(os, "execvp", lambda name, words: ran.append((name, words)))

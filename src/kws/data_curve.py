@@ -9,10 +9,10 @@ import numpy as np
 
 from kws import paths, plots
 from kws.errors import UserError
-from kws.exp import command
+from kws.exp import command, split_settings
 from kws.files import folder_written_whole, read_json, write_csv
 
-SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # of the training clips; the last one leaves the workspace as it was
+SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # of the training clips; the last one is what params.yaml is left with
 FITTED = 3  # of them, the largest
 TIMES = (2, 4)  # as many clips
 FOLDER = paths.PLOTS / "curve"
@@ -48,9 +48,9 @@ def estimate(rows: Sequence[Mapping[str, float]]) -> str:
 
 def main() -> None:
     """Runs an experiment for each share, draws the curve."""
-    preset, settings = sys.argv[1], shlex.split(sys.argv[2])
     rows = []
     try:
+        preset, settings = sys.argv[1], split_settings(sys.argv[2])
         for share in SHARES:
             words = command(preset, [*settings, f"train_share={share}"])
             print(shlex.join(words), flush=True)

@@ -12,6 +12,18 @@ from kws.params import read_yaml
 PRESETS = Path("presets")
 
 
+def split_settings(text: str) -> list[str]:
+    """The settings of a `SET`, split as a shell does.
+
+    Raises:
+        UserError: a quote is not closed.
+    """
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"SET={text}: {error}") from None
+
+
 def command(preset: str, settings: Sequence[str]) -> list[str]:
     """The words of the command.
 
@@ -34,9 +46,8 @@ def command(preset: str, settings: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """Prints the command and becomes it."""
-    preset, settings = sys.argv[1], shlex.split(sys.argv[2])
     try:
-        words = command(preset, settings)
+        words = command(sys.argv[1], split_settings(sys.argv[2]))
     except UserError as error:
         sys.exit(f"error: {error}")
     print(shlex.join(words), flush=True)
