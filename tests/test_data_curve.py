@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from kws import data_curve
+from kws.files import write_csv
+from kws.params import UNKNOWN
 
 
 def row(share: float, clips: float, error: float) -> dict[str, float]:
@@ -46,14 +48,22 @@ def project(tmp_path, monkeypatch) -> Path:
     for folder in ("presets", "metrics", "data/features"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "presets" / "fast.yaml").write_text("width: 2.0\n")
+    (tmp_path / "params.yaml").write_text("train_share: 1.0\n")
 
     def pretend(command, *, check):
         assert check
         share = float(command[-1].removeprefix("train_share="))
         own = next(row for row in LAW if row["share"] == share)
         (tmp_path / "metrics" / "evaluate.json").write_text(json.dumps(own))
-        spec = {"clips": {"train": 2 * own["clips_a_class"]}, "words": ["no", "yes"], "test_synthetic": False}
-        (tmp_path / "data" / "features" / "spec.json").write_text(json.dumps(spec))
+        (tmp_path / "data" / "features" / "spec.json").write_text(json.dumps({"test_synthetic": False}))
+        clips = [(word, "train", "ok") for word in ("no", "yes", UNKNOWN) for _ in range(round(own["clips_a_class"]))]
+        clips += [("no", "test", "ok"), ("yes", "train", "set aside")]
+        write_csv(
+            tmp_path / "data" / "features" / "manifest.csv",
+            [dict(zip(("class", "split", "status"), clip, strict=True)) for clip in clips],
+            ("class", "split", "status"),
+        )
+        (tmp_path / "params.yaml").write_text(f"train_share: {share}\n")
 
     monkeypatch.setattr(subprocess, "run", pretend)
     return tmp_path
@@ -66,13 +76,14 @@ def test_an_experiment_for_each_share_gives_the_curve_and_the_estimate(project, 
     assert printed.count("dvc exp run -S width=2.0 -S seed=2 -S train_share=") == len(data_curve.SHARES)
     assert "1000 training clips of each class give 93.7%" in printed
     folder = project / "plots" / "curve"
-    assert (folder / "curve.csv").read_text().splitlines()[1] == "0.05,50.0,0.717157,0.717157,1.0"
+    assert (folder / "curve.csv").read_text().splitlines()[1] == "0.05,50,0.717157,0.717157,1.0"
     assert (folder / "curve.png").stat().st_size > 10_000
     assert (folder / "estimate.txt").read_text() in printed
 
 
 def test_a_run_that_fails_ends_the_curve_with_its_exit_code(project, monkeypatch):
     def fail(command, *, check):  # noqa: ARG001
+        (project / "params.yaml").write_text("train_share: 0.05\n")
         raise subprocess.CalledProcessError(255, command)
 
     monkeypatch.setattr(subprocess, "run", fail)
@@ -80,4 +91,5 @@ def test_a_run_that_fails_ends_the_curve_with_its_exit_code(project, monkeypatch
     with pytest.raises(SystemExit) as ended:
         data_curve.main()
     assert ended.value.code == 255
+    assert (project / "params.yaml").read_text() == "train_share: 1.0\n"  # nobody trains on a share unknowingly
     assert not (project / "plots" / "curve").exists()

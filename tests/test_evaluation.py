@@ -70,6 +70,13 @@ def test_the_figures_of_a_case_done_by_hand(answers):
     assert json.loads(json.dumps(figures)) == figures
 
 
+def test_without_noise_only_the_clips_count_in_which_somebody_speaks(answers):
+    assert evaluation.score(answers, ["no", "yes"], seed=1)["noise_clean_accuracy"] == 0.5
+    figures = evaluation.score(answers, ["yes", "_silence_"], seed=1)
+    spoken = answers.labels == 0
+    assert figures["noise_clean_accuracy"] == (answers.predicted[spoken] == 0).mean()
+
+
 def test_words_never_heard_are_rejected_as_unknown_or_silence(answers):
     classes = ["no", "_unknown_", "_silence_"]
     unheard = Answers(

@@ -78,6 +78,12 @@ def test_the_speakers_understood_worst_and_best_are_a_tenth_each():
     assert metrics.speaker_spread(np.array([True, False]), np.array(["a", "a"])) == (0.5, 0.5)
 
 
+def test_speakers_of_a_clip_or_two_are_neither_worst_nor_best():
+    speakers = np.array(["often"] * 10 + ["now and then"] * 5 + ["once"])
+    correct = np.array([True] * 8 + [False] * 2 + [True] * 3 + [False] * 2 + [False])
+    assert metrics.speaker_spread(correct, speakers) == (0.6, 0.8)
+
+
 def test_a_paired_test_sees_what_two_intervals_do_not():
     rng = np.random.default_rng(0)
     first = rng.uniform(size=2000) < 0.9

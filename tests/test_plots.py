@@ -30,7 +30,7 @@ NOISE = [
 ]
 DET = [{"false_alarms_an_hour": n / 2, "missed": 0.5 / (n + 1)} for n in range(5)]
 SCORES = {
-    "accuracy": 0.95,
+    "noise_clean_accuracy": 0.95,
     **{f"stream_missed{bound}": value for bound, value in (("", 0.1), ("_low", 0.05), ("_high", 0.2))},
     **{f"stream_false_alarms_an_hour{bound}": value for bound, value in (("", 0.5), ("_low", 0.1), ("_high", 1.8))},
     "stream_hours": 4.0,

@@ -139,11 +139,19 @@ def test_silence_is_made_for_a_test_data_set_that_has_none(select):
     assert counts(chosen)[SILENCE, "test"] == 3  # as many as a word has
 
 
-def test_a_clip_may_have_the_same_name_in_both_data_sets(select):
-    chosen = select(tested=clips_of(*WORDS))
-    for split in ("train", "validation"):
-        assert of_label(chosen, "yes", split) == of_label(select(), "yes", split)
-    assert of_label(chosen, "yes", "test") == {clip.name for clip in clips_of("yes")}
+@pytest.mark.parametrize("how", ["speaker", "random"])
+def test_who_speaks_in_a_test_data_set_is_kept_from_training(select, how):
+    shared = SPEAKERS[::3]
+    chosen = select(tested=clips_of(*WORDS, speakers=shared), unknown=2.0, split=how)
+    heard = {one.clip.speaker for one in chosen if one.split in ("train", "validation")}
+    assert heard
+    assert not heard & set(shared)
+    assert of_label(chosen, "yes", "test") == {f"yes/{speaker}_nohash_0.wav" for speaker in shared}
+
+
+def test_a_test_data_set_with_all_our_speakers_leaves_nothing_to_train_on(select):
+    with pytest.raises(UserError, match="train"):
+        select(tested=clips_of(*WORDS))
 
 
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.99])
@@ -172,6 +180,12 @@ def test_unknown_without_other_words_is_an_error_that_says_what_to_do(select):
     for recordings, tested in ((clips_of(*WORDS, "_background_noise_"), None), (clips_of(*WORDS, "dog"), TESTED)):
         with pytest.raises(UserError, match=r"^unknown: the data set has no other words .* set it to 0$"):
             select(recordings, tested, unknown=1.0)
+
+
+def test_unknown_without_other_words_for_a_split_is_an_error_that_says_which(select):
+    only_test = [speaker for speaker in SPEAKERS if speaker_split(speaker) == "test"]
+    with pytest.raises(UserError, match=r"^unknown: no clip of the data set's other words is for train; add some"):
+        select(clips_of(*WORDS) + clips_of("dog", speakers=only_test), unknown=1.0)
 
 
 def test_a_word_that_is_missing_is_an_error(select):

@@ -44,8 +44,11 @@ def read_background(archive: Path, clips: Iterable[Clip], sample_rate: int) -> d
     for name, data in read_members(archive, names):
         if data is None:
             raise UserError(f"{name}: larger than {MAX_MEMBER_BYTES:,} bytes; shorten this background recording")
+        path = PurePosixPath(name)
         try:
-            recordings[PurePosixPath(name).stem] = decode_clip(data, sample_rate, LONGEST_SECONDS)
+            recordings[path.name if path.stem in recordings else path.stem] = decode_clip(
+                data, sample_rate, LONGEST_SECONDS
+            )
         except UnusableClipError as problem:
             raise UserError(f"{name}: {problem}; mend this background recording, or take it away") from None
     return recordings
@@ -55,7 +58,8 @@ def generated(sample_rate: int) -> dict[str, np.ndarray]:
     """White, pink and brown noise: float32 (samples,), mean power 1e-2."""
     length = GENERATED_SECONDS * sample_rate
     noises = {
-        name: coloured_noise(np.random.default_rng(0), length, slope, sample_rate) for name, slope in SLOPES.items()
+        name: coloured_noise(np.random.default_rng(seed), length, slope, sample_rate)
+        for seed, (name, slope) in enumerate(SLOPES.items())
     }
     return {name: (0.1 * noise).astype(np.float32) for name, noise in noises.items()}
 

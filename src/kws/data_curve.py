@@ -1,9 +1,12 @@
 """`make curve`: how accuracy grows with the number of training clips, and what more of them would bring."""
 
+import csv
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import mean
 
 import numpy as np
 
@@ -11,6 +14,7 @@ from kws import paths, plots
 from kws.errors import UserError
 from kws.exp import command, split_settings
 from kws.files import folder_written_whole, read_json, write_csv
+from kws.params import SILENCE, UNKNOWN
 
 SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # of the training clips; the last one is what params.yaml is left with
 FITTED = 3  # of them, the largest
@@ -49,6 +53,7 @@ def estimate(rows: Sequence[Mapping[str, float]]) -> str:
 def main() -> None:
     """Runs an experiment for each share, draws the curve."""
     rows = []
+    before = paths.PARAMS.read_text(encoding="utf-8")
     try:
         preset, settings = sys.argv[1], split_settings(sys.argv[2])
         for share in SHARES:
@@ -60,6 +65,9 @@ def main() -> None:
         sys.exit(f"error: {error}")
     except subprocess.CalledProcessError as error:
         sys.exit(error.returncode)  # DVC has said why
+    finally:
+        if len(rows) < len(SHARES):  # or the next experiment would train on a share, and nobody would know
+            paths.PARAMS.write_text(before, encoding="utf-8")
     with folder_written_whole(FOLDER) as folder:
         write_csv(folder / "curve.csv", rows, COLUMNS)
         figure = plots.data_curve_figure(rows, power_law(rows), read_json(paths.SPEC)["test_synthetic"])
@@ -69,9 +77,16 @@ def main() -> None:
 
 
 def _row(share: float) -> dict[str, float]:
-    scores, spec = read_json(paths.METRICS / "evaluate.json"), read_json(paths.SPEC)
-    row = {"share": share, "clips_a_class": round(spec["clips"]["train"] / len(spec["words"]), 1)}
+    scores = read_json(paths.METRICS / "evaluate.json")
+    row = {"share": share, "clips_a_class": round(mean(_clips_of_words().values()), 1)}
     return row | {name: scores[name] for name in COLUMNS[2:]}
+
+
+def _clips_of_words() -> Counter[str]:
+    """How many training clips each word has."""
+    with paths.MANIFEST.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "train" and row["status"] == "ok"]
+    return Counter(row["class"] for row in rows if row["class"] not in (UNKNOWN, SILENCE))
 
 
 if __name__ == "__main__":

@@ -88,6 +88,14 @@ def score(answers: Answers, words: list[str], seed: int) -> dict[str, float]:
         "calibration_error": metrics.calibration_error(rows),
         "loss": metrics.cross_entropy(answers.probabilities, answers.labels),
     }
+    # Silence has no signal-to-noise ratio: the sweep of noise is of the clips in which somebody speaks
+    spoken = correct[answers.labels != words.index(SILENCE)] if SILENCE in words else correct
+    low, high = metrics.wilson_interval(int(spoken.sum()), len(spoken))
+    figures |= {
+        "noise_clean_accuracy": spoken.mean(),
+        "noise_clean_accuracy_low": low,
+        "noise_clean_accuracy_high": high,
+    }
     for row in word_rows(answers, words):
         figures |= {f"{name}_{row['word']}": row[name] for name in ("precision", "recall", "f1") if row["clips"]}
         if row["word"] in (UNKNOWN, SILENCE) and row["clips"]:

@@ -4,6 +4,8 @@ import numpy as np
 import scipy.stats
 from sklearn.metrics import precision_recall_fscore_support
 
+_CLIPS_OF_A_SPEAKER = 5  # from which a speaker's accuracy is one
+
 
 def wilson_interval(correct: int, clips: int) -> tuple[float, float]:
     """95 % interval of an accuracy, all clips taken as independent (Wilson, 1927)."""
@@ -86,13 +88,17 @@ def calibration_error(rows: list[dict[str, float]]) -> float:
 def speaker_spread(correct: np.ndarray, speakers: np.ndarray, share: float = 0.1) -> tuple[float, float]:
     """Accuracy for the speakers who are understood worst and best: means over a tenth of the speakers each.
 
+    Of the speakers with five clips or more: with one clip, everybody is understood always or never.
+
     Args:
         correct: bool (clips,).
         speakers: (clips,), who speaks in each.
         share: of the speakers, at least one.
     """
     _, speaker = np.unique(speakers, return_inverse=True)
-    accuracies = np.sort(np.bincount(speaker, weights=correct) / np.bincount(speaker))
+    clips = np.bincount(speaker)
+    enough = clips >= min(_CLIPS_OF_A_SPEAKER, clips.max())
+    accuracies = np.sort((np.bincount(speaker, weights=correct) / clips)[enough])
     count = max(1, round(share * len(accuracies)))
     return float(accuracies[:count].mean()), float(accuracies[-count:].mean())
 

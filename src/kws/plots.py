@@ -206,7 +206,7 @@ def noise_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float],
         else:
             colour, marker = word_style(number - 1)
             axes.plot(ratios, accuracies, color=colour, marker=marker, linewidth=1, label=kind.replace("_", " "))
-    axes.axhline(scores["accuracy"], color="0.4", linestyle=":", label="clean")
+    axes.axhline(scores["noise_clean_accuracy"], color="0.4", linestyle=":", label="clean")
     axes.set(xlabel="signal-to-noise ratio (dB)", ylabel="accuracy", ylim=(0, 1))
     axes.set_title(voices_title("Test clips in background that training has not heard", synthetic))
     axes.invert_xaxis()
@@ -239,7 +239,7 @@ def det_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], s
     )  # fmt: skip
     axes.set_xscale("symlog", linthresh=1)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set(xlabel="false alarms an hour", ylabel="missed words", ylim=(0, 1), xlim=(0, None))
+    axes.set(xlabel="false alarms an hour", ylabel="missed words", ylim=(0, 1), xlim=(-0.1, None))
     title = f"Stream of {scores['stream_hours']:.1f} h: {scores['stream_words']} words over background"
     axes.set_title(voices_title(title, synthetic))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -28,8 +28,8 @@ def choose(recordings: Sequence[Clip], test_recordings: Sequence[Clip] | None, p
 
     The words' clips are split; those of other words become `_unknown_` where that class is on: `unknown` times as
     many for training as a word has on average, and as many as a word has for validation and test. A test data set is
-    the whole test split; the test speakers of the other one then remain unused. Its words that are none of ours are
-    kept from training, and are the split `unheard`.
+    the whole test split; who speaks in it is kept from training, and the test speakers of the other one remain unused.
+    Its words that are none of ours are kept from training, and are the split `unheard`.
 
     Args:
         recordings: of the data set.
@@ -47,7 +47,9 @@ def choose(recordings: Sequence[Clip], test_recordings: Sequence[Clip] | None, p
         others = [c for c in recordings if not c.word.startswith("_") and c.word not in {*params.words, *kept_away}]
         chosen += _unknown(others, chosen, params)
     if test_recordings is not None:
-        chosen = [one for one in chosen if one.split != "test"] + _tested(test_recordings, params)
+        tested = {clip.speaker for clip in test_recordings if not clip.word.startswith("_")}
+        chosen = [one for one in chosen if one.split != "test" and one.clip.speaker not in tested]
+        chosen += _tested(test_recordings, params)
     if params.silence:
         chosen += _silences(chosen, params)
     check_splits({(one.label, one.split) for one in chosen}, params.words, params.split)
@@ -63,6 +65,8 @@ def _unknown(others: Sequence[Clip], words: Sequence[Chosen], params: Params) ->
         average = sum(one.split == split for one in words) / len(params.words)
         wanted = max(1, round(average * (params.unknown if split == "train" else 1)))
         there = sorted((clip for clip in others if split_of[clip.name] == split), key=_lot)
+        if not there:
+            raise UserError(f"unknown: no clip of the data set's other words is for {split}; add some, or set it to 0")
         chosen += [Chosen(clip, UNKNOWN, split) for clip in there[:wanted]]
     return chosen
 

@@ -18,8 +18,8 @@ from kws.recordings import Recording
 SECONDS = 60  # a stretch: computed at once, over one background
 STEP_SECONDS = 0.1  # between windows
 SMOOTHED = 5  # windows whose probabilities are averaged
-APART_SECONDS = 0.75  # detections are at least so far apart
-TOLERANCE_SECONDS = 0.5  # a detection may be so far from its word
+APART_SECONDS = 1.0  # detections are at least so far apart
+TOLERANCE_SECONDS = 0.75  # a detection may be so far from its word's clip: the window still holds a quarter of that
 GAP_SECONDS = (1.0, 5.0)  # from a word's end to the next one's start
 WORD_DBFS = -26.0
 SNR_DB = (5.0, 25.0)  # of the words in a stretch
@@ -33,7 +33,7 @@ class Heard:
         hours: its length.
         words: score of the right detection of each word that was said, 0 where there is none.
         wrong: scores of the detections of another word where one of ours was said and not detected rightly.
-        false: scores of the detections where none was said: the false alarms.
+        false: scores of the false alarms: detections where none was said, or of a word that was detected already.
     """
 
     hours: float
@@ -144,12 +144,14 @@ def _compare(
     right, wrong = np.zeros(len(script)), np.zeros(len(script))
     false: list[float] = []
     for time, word, score in detections:
-        near = [number for number, (start, _) in enumerate(script) if abs(time - start) <= TOLERANCE_SECONDS]
-        for number in near:
-            scores = right if script[number][1] == word else wrong
-            scores[number] = max(scores[number], score)
-        if not near:
+        near = next((n for n, (start, _) in enumerate(script) if abs(time - start) <= TOLERANCE_SECONDS), None)
+        if near is None:
             false.append(score)
+        elif script[near][1] != word:
+            wrong[near] = max(wrong[near], score)
+        else:
+            false += [min(right[near], score)] if right[near] else []
+            right[near] = max(right[near], score)
     return right, wrong[(wrong > 0) & (right == 0)], np.array(false)
 
 
