@@ -8,7 +8,7 @@ Runs the pipeline's own stages in a scratch folder and writes benchmarks/origina
 
 from pathlib import Path
 
-from runs import EIGHT, SEEDS, TEN, add_row, address, parser, run
+from runs import EIGHT, SEEDS, TEN, add_row, address, downloaded, parser, run
 
 TABLE = Path(__file__).with_suffix(".csv")
 SELECTIONS = {
@@ -24,12 +24,14 @@ def main() -> None:
     """Trains them all."""
     mirror = parser(__doc__).parse_args().mirror
     for selection, choice in SELECTIONS.items():
-        for seed in SEEDS:
-            metrics = run({**choice, "seed": seed, "dataset_url": address(mirror, choice["dataset"])})
-            row = {"selection": selection, "split": choice["split"], "seed": seed}
-            row |= {"train_clips": metrics["featurize"]["train"], "epochs": metrics["train"]["epochs"]}
-            row |= {name: metrics["evaluate"][name] for name in FIGURES}
-            add_row(TABLE, row, COLUMNS, ("selection", "seed"))
+        changes = {**choice, "dataset_url": address(mirror, choice["dataset"])}
+        with downloaded(changes) as project:
+            for seed in SEEDS:
+                metrics = run(project, {**changes, "seed": seed})
+                row = {"selection": selection, "split": choice["split"], "seed": seed}
+                row |= {"train_clips": metrics["featurize"]["train"], "epochs": metrics["train"]["epochs"]}
+                row |= {name: metrics["evaluate"][name] for name in FIGURES}
+                add_row(TABLE, row, COLUMNS, ("selection", "seed"))
 
 
 if __name__ == "__main__":

@@ -2,13 +2,15 @@
 
 import argparse
 import csv
+import json
 import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,27 +48,51 @@ def ten(mirror: str | None) -> dict[str, Any]:
     return {"dataset": "speech_commands", "words": list(TEN), "dataset_url": address(mirror, "speech_commands")}
 
 
-def run(changes: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """The figures of one experiment, by stage, with the time that training took: `cpu_seconds` and `seconds`."""
-    params = yaml.safe_load(_committed("params.yaml")) | dict(changes)  # not what an experiment has left in the file
+@contextmanager
+def downloaded(changes: Mapping[str, Any]) -> Iterator[Path]:
+    """A scratch folder with the recordings of an experiment, for any number of `run`."""
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder)
         (project / "data").mkdir()
-        (project / "params.yaml").write_text(yaml.safe_dump(params))
-        environment = os.environ | {"DVC_ROOT": str(ROOT), "KWS_TRACKING": "off", "PYTHONPATH": str(ROOT / "src")}
-        times = {}
-        for stage in ("download", "featurize", "train", "evaluate"):
-            command = [sys.executable, ROOT / "stages" / f"{stage}.py"]
-            before, started = _cpu_seconds(), time.monotonic()
-            subprocess.run(command, cwd=project, env=environment, check=True)  # noqa: S603 (our own scripts)
-            if stage == "train":
-                times = {"cpu_seconds": round(_cpu_seconds() - before), "seconds": round(time.monotonic() - started)}
-        metrics = {path.stem: read_json(path) for path in (project / "metrics").iterdir()}
+        _stage("download", project, changes)
+        yield project
+
+
+def run(project: Path, changes: Mapping[str, Any], *, evaluated: bool = True) -> dict[str, dict[str, float]]:
+    """The figures of one experiment, by stage, with the time that training took: `cpu_seconds` and `seconds`.
+
+    Args:
+        project: with the recordings.
+        changes: to the committed parameters; those of stage download are the ones of `downloaded`.
+        evaluated: on the test clips; else there are the figures of training alone.
+    """
+    params = _params(changes)
+    depends_on = read_yaml(ROOT / "dvc.yaml")["stages"]["featurize"]["params"]
+    features = json.dumps({name: params[name] for name in depends_on})
+    computed = project / "features.json"  # of which features stand in the folder, from the run before
+    if not computed.exists() or computed.read_text() != features:
+        _stage("featurize", project, changes)
+        computed.write_text(features)
+    before, started = _cpu_seconds(), time.monotonic()
+    _stage("train", project, changes)
+    times = {"cpu_seconds": round(_cpu_seconds() - before), "seconds": round(time.monotonic() - started)}
+    if evaluated:
+        _stage("evaluate", project, changes)
+    metrics = {path.stem: read_json(path) for path in (project / "metrics").iterdir()}
     return metrics | {"train": metrics["train"] | times}
 
 
-def _committed(file: str) -> str:
-    return subprocess.check_output(["git", "show", f"HEAD:{file}"], cwd=ROOT, text=True)  # noqa: S603, S607 (git)
+def _stage(name: str, project: Path, changes: Mapping[str, Any]) -> None:
+    (project / "params.yaml").write_text(yaml.safe_dump(_params(changes)))
+    environment = os.environ | {"DVC_ROOT": str(project), "KWS_TRACKING": "off", "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, ROOT / "stages" / f"{name}.py"]
+    subprocess.run(command, cwd=project, env=environment, check=True)  # noqa: S603 (our own scripts)
+
+
+def _params(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The committed parameters, not what an experiment has left in the working copy, with changes."""
+    committed = subprocess.check_output(["git", "show", "HEAD:params.yaml"], cwd=ROOT, text=True)  # noqa: S607 (git)
+    return yaml.safe_load(committed) | dict(changes)
 
 
 def _cpu_seconds() -> float:
