@@ -13,6 +13,7 @@ from PIL import Image, ImageSequence
 from scipy.stats import special_ortho_group
 
 from kws import projection
+from kws.answers import Answers, write_answers
 from kws.errors import UserError
 
 WORDS = ["down", "go", "left", "no", "off"]
@@ -47,17 +48,14 @@ def project_folder(tmp_path_factory):
     embedding, labels = make_embedding()
     predicted = labels.copy()
     predicted[:3] = (predicted[:3] + 1) % 5
-    np.savez(
-        folder / "data" / "embeddings.npz",
-        embedding=embedding,
-        label=labels,
-        predicted=predicted,
-        probability=np.full(60, 0.5, np.float32),
-        name=np.array([f"{WORDS[label]}/clip\t{i}.wav" for i, label in enumerate(labels)]),
-        speaker=np.array([f"s{i}" for i in range(60)]),
-        words=np.array(WORDS),
-        synthetic=np.array(True),
+    answers = Answers(
+        names=np.array([f"{WORDS[label]}/clip\t{i}.wav" for i, label in enumerate(labels)]),
+        speakers=np.array([f"s{i}" for i in range(60)]),
+        labels=labels,
+        probabilities=np.eye(5, dtype=np.float32)[predicted],
+        embeddings=embedding,
     )
+    write_answers(folder / "data" / "answers.npz", answers, WORDS, synthetic=True)
     code = "import runpy, sys\n"
     code += f"stage = runpy.run_path({str(ROOT / 'stages' / 'project.py')!r})\nstage['main']()\n"
     code += "print([name for name in ('tensorflow', 'keras') if name in sys.modules], file=sys.stderr)"
