@@ -1,13 +1,11 @@
 """evaluate: ask the trained network about every test clip, in quiet, in noise and in a stream; say how good it is.
 
-Reads models/kws.keras, data/features and data/raw, writes metrics/evaluate.json, plots/evaluate and
-data/embeddings.npz.
+Reads models/kws.keras, data/features and data/raw, writes metrics/evaluate.json, plots/evaluate and data/answers.npz.
 """
 
-import numpy as np
-
 from kws import background, corpus, metrics, noise_sweep, paths, plots, stage, stream
-from kws.files import folder_written_whole, read_json, write_csv, write_json, written_whole
+from kws.answers import write_answers
+from kws.files import folder_written_whole, read_json, write_csv, write_json
 from kws.frontend import FrontEnd
 from kws.params import load_params
 from kws.recordings import archive_of, read_recordings
@@ -15,7 +13,7 @@ from kws.tracking import tracked_run
 
 
 def main() -> None:
-    """Model and test clips in, figures, pictures and embeddings out."""
+    """Model and test clips in, figures, pictures and answers out."""
     params = load_params()
     from kws import evaluation, models  # TensorFlow: not before the parameters are known to be good
 
@@ -71,18 +69,7 @@ def main() -> None:
             plots.save(plots.confusion_figure(matrix, classes, synthetic), folder / "confusion.png")
             plots.save(plots.noise_figure(noisy, scores, synthetic), folder / "noise.png")
             plots.save(plots.det_figure(tables["det"][1], scores, synthetic), folder / "det.png")
-        with written_whole(paths.EMBEDDINGS) as partial:
-            np.savez(
-                partial,
-                embedding=answers.embeddings,
-                label=answers.labels,
-                predicted=answers.predicted,
-                probability=answers.confidence,
-                name=answers.names,
-                speaker=answers.speakers,
-                words=classes,
-                synthetic=synthetic,
-            )
+        write_answers(paths.ANSWERS, answers, classes, synthetic=synthetic)
     for line in evaluation.told(scores, leaking=params.split == "random"):
         print(plots.voices_title(line, synthetic))
 

@@ -231,7 +231,7 @@ def test_every_stage_has_help_without_tensorflow(try_stages):
         ("featurize", "data/raw/source.json"),
         ("train", "data/features/spec.json"),
         ("evaluate", "models/kws.keras"),
-        ("project", "data/embeddings.npz"),
+        ("project", "data/answers.npz"),
     ],
 )
 def test_a_stage_without_its_input_says_in_one_line_what_is_missing(stage, missing, write_params, monkeypatch):

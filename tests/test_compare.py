@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from kws import compare
+from kws.answers import Answers, write_answers
 from kws.compare import Answered
 from kws.errors import UserError
 
@@ -27,16 +28,15 @@ def test_networks_tested_on_other_clips_are_not_compared():
         compare.compare(answered([True] * 3), answered([True] * 2))
 
 
-def write_answers(project, predicted) -> None:
-    (project / "data").mkdir(exist_ok=True)
-    np.savez(
-        project / "data" / "embeddings.npz",
-        name=["b.wav", "a.wav"],
-        speaker=["bo", "al"],
-        words=["no", "yes"],
-        label=[0, 1],
-        predicted=predicted,
+def answer(project, predicted) -> None:
+    answers = Answers(
+        names=np.array(["b.wav", "a.wav"]),
+        speakers=np.array(["bo", "al"]),
+        labels=np.array([0, 1]),
+        probabilities=np.eye(2, dtype=np.float32)[predicted],
+        embeddings=np.zeros((2, 3), np.float32),
     )
+    write_answers(project / "data" / "answers.npz", answers, ["no", "yes"], synthetic=False)
 
 
 def test_experiments_are_compared_by_their_names_in_git(tmp_path, monkeypatch, capsys):
@@ -48,8 +48,8 @@ def test_experiments_are_compared_by_their_names_in_git(tmp_path, monkeypatch, c
     run("git", "config", "user.name", "a")
     run("dvc", "init", "-q")
     for revision, predicted in (("one", [0, 0]), ("two", [0, 1])):
-        write_answers(tmp_path, predicted)
-        run("dvc", "add", "-q", "data/embeddings.npz")
+        answer(tmp_path, predicted)
+        run("dvc", "add", "-q", "data/answers.npz")
         run("git", "add", "-A")
         run("git", "commit", "-qm", revision)
         run("git", "tag", revision)

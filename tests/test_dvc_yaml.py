@@ -118,4 +118,4 @@ def test_stages_hand_over_what_the_next_ones_read():
         paths.LOCAL_SOURCE,
         paths.LOCAL_TEST,
     }
-    assert {p.as_posix() for p in (paths.RAW, paths.FEATURES, paths.MODEL, paths.EMBEDDINGS)} <= written
+    assert {p.as_posix() for p in (paths.RAW, paths.FEATURES, paths.MODEL, paths.ANSWERS)} <= written

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from kws import evaluation
+from kws.answers import Answers
 from kws.dataset import RecordWriter
-from kws.evaluation import Answers
 from kws.networks import NETWORKS
 from kws.stream import Heard
 

@@ -228,7 +228,7 @@ def test_a_stage_started_by_hand_writes_the_bytes_that_it_writes_for_dvc(project
     monkeypatch.setenv("KWS_TRACKING", "off")
     monkeypatch.setenv("DVC_ROOT", str(project.root))
     monkeypatch.chdir(project.root)
-    for stage, output in (("train", "models/kws.keras"), ("evaluate", "data/embeddings.npz")):
+    for stage, output in (("train", "models/kws.keras"), ("evaluate", "data/answers.npz")):
         Path(output).unlink()
         monkeypatch.setattr(sys, "argv", [f"{stage}.py"])
         runpy.run_path(str(ROOT / "stages" / f"{stage}.py"), run_name="__main__")

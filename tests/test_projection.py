@@ -13,6 +13,7 @@ from PIL import Image, ImageSequence
 from scipy.stats import special_ortho_group
 
 from kws import projection
+from kws.answers import Answers, write_answers
 from kws.errors import UserError
 
 WORDS = ["down", "go", "left", "no", "off"]
@@ -47,17 +48,14 @@ def project_folder(tmp_path_factory):
     embedding, labels = make_embedding()
     predicted = labels.copy()
     predicted[:3] = (predicted[:3] + 1) % 5
-    np.savez(
-        folder / "data" / "embeddings.npz",
-        embedding=embedding,
-        label=labels,
-        predicted=predicted,
-        probability=np.full(60, 0.5, np.float32),
-        name=np.array([f"{WORDS[label]}/clip\t{i}.wav" for i, label in enumerate(labels)]),
-        speaker=np.array([f"s{i}" for i in range(60)]),
-        words=np.array(WORDS),
-        synthetic=np.array(True),
+    answers = Answers(
+        names=np.array([f"{WORDS[label]}/clip\t{i}.wav" for i, label in enumerate(labels)]),
+        speakers=np.array([f"s{i}" for i in range(60)]),
+        labels=labels,
+        probabilities=np.eye(5, dtype=np.float32)[predicted],
+        embeddings=embedding,
     )
+    write_answers(folder / "data" / "answers.npz", answers, WORDS, synthetic=True)
     code = "import runpy, sys\n"
     code += f"stage = runpy.run_path({str(ROOT / 'stages' / 'project.py')!r})\nstage['main']()\n"
     code += "print([name for name in ('tensorflow', 'keras') if name in sys.modules], file=sys.stderr)"
@@ -82,6 +80,22 @@ def spaces():
 
 def test_the_stage_needs_no_tensorflow(project_folder):
     assert project_folder[1].stderr.splitlines()[-1] == "[]"
+
+
+@pytest.mark.usefixtures("spaces")  # compiles it, if nothing has before
+def test_umap_is_compiled_once_for_all_processes():
+    code = """if True:
+        from test_projection import make_embedding
+        from kws import projection
+        embedding, _ = make_embedding()
+        projection.project(embedding, 1, 15, 9.0, 0.1)
+        import umap
+        print([sum(function.stats.cache_misses.values()) for function in projection._compiled(umap)])
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "tests", capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "[0, 0, 0]\n"
 
 
 def test_the_stage_writes_all_it_promises(project_folder):

@@ -9,6 +9,7 @@ import numpy as np
 from dvc.exceptions import DvcException
 
 from kws import metrics, paths
+from kws.answers import read_answers
 from kws.errors import UserError
 
 
@@ -30,15 +31,14 @@ def answers_of(revision: str) -> Answered:
     if not revision:
         raise UserError("give two experiments, branches or commits: make compare A=main B=brisk-bras")
     try:
-        content = dvc.api.read(paths.EMBEDDINGS.as_posix(), rev=revision, mode="rb")
+        content = dvc.api.read(paths.ANSWERS.as_posix(), rev=revision, mode="rb")
     except DvcException as error:
         raise UserError(f"{revision}: {error}; an experiment's name (dvc exp show), a branch or a commit") from None
-    with np.load(io.BytesIO(content)) as test:
-        # names alone are not enough: the publishers' archives have two recordings of one name
-        order = np.argsort(test["name"], kind="stable")
-        words = test["words"]
-        names = np.char.add(np.char.add(test["name"], " "), words[test["label"]])
-        return Answered(names[order], test["speaker"][order], (test["label"] == test["predicted"])[order])
+    answers, classes, _ = read_answers(io.BytesIO(content))
+    # names alone are not enough: the publishers' archives have two recordings of one name
+    order = np.argsort(answers.names, kind="stable")
+    names = np.char.add(np.char.add(answers.names, " "), np.array(classes)[answers.labels])
+    return Answered(names[order], answers.speakers[order], (answers.labels == answers.predicted)[order])
 
 
 def compare(first: Answered, second: Answered) -> str:

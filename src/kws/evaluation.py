@@ -1,6 +1,5 @@
 """What a trained network makes of the test clips, and how that is told."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import keras
 import numpy as np
 
 from kws import metrics
+from kws.answers import Answers
 from kws.dataset import read_split
 from kws.models import embedding_and_probabilities
 from kws.noise_sweep import Predict
@@ -22,27 +22,6 @@ MISTAKE_COLUMNS = ("name", "speaker", "actual", "predicted", "confidence")
 CALIBRATION_COLUMNS = ("confidence", "accuracy", "clips")
 DET_COLUMNS = ("false_alarms_an_hour", "missed", "threshold")
 WORD_COLUMNS = ("word", "precision", "recall", "recall_low", "recall_high", "f1", "clips")
-
-
-@dataclass(frozen=True)
-class Answers:
-    """The test clips and the network's answers, one entry a clip."""
-
-    names: np.ndarray
-    speakers: np.ndarray
-    labels: np.ndarray
-    probabilities: np.ndarray
-    embeddings: np.ndarray
-
-    @property
-    def predicted(self) -> np.ndarray:
-        """The likeliest word of each clip, as an index."""
-        return self.probabilities.argmax(axis=1)
-
-    @property
-    def confidence(self) -> np.ndarray:
-        """The probability of that word."""
-        return self.probabilities.max(axis=1)
 
 
 def predictor(model: keras.Model) -> Predict:

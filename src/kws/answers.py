@@ -1,0 +1,59 @@
+"""The test clips and the network's answers: written by evaluate, read by whatever needs no network for it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from kws.files import written_whole
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the network makes of clips, one entry a clip.
+
+    Attributes:
+        names: of the clips in their archive.
+        speakers: who speaks.
+        labels: the right classes, as indices; int64 (clips,).
+        probabilities: float32 (clips, classes).
+        embeddings: float32 (clips, units).
+    """
+
+    names: np.ndarray
+    speakers: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
+    embeddings: np.ndarray
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The likeliest class of each clip, as an index."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """The probability of that class."""
+        return self.probabilities.max(axis=1)
+
+
+def write_answers(path: Path, answers: Answers, classes: list[str], *, synthetic: bool) -> None:
+    """Writes a NumPy archive; the same answers give the same bytes.
+
+    Args:
+        path: of the file.
+        answers: of the network.
+        classes: their names, in the order of the probabilities.
+        synthetic: whether the voices are a computer's.
+    """
+    with written_whole(path) as partial:
+        np.savez(partial, **vars(answers), classes=classes, synthetic=synthetic)
+
+
+def read_answers(file: Path | IO[bytes]) -> tuple[Answers, list[str], bool]:
+    """What `write_answers` was given: the answers, the names of the classes, whether the voices are synthetic."""
+    with np.load(file) as parts:
+        arrays = dict(parts)
+    classes, synthetic = arrays.pop("classes").tolist(), bool(arrays.pop("synthetic"))
+    return Answers(**arrays), classes, synthetic
