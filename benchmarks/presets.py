@@ -1,15 +1,17 @@
-"""The presets on real speech, three seeds each: the figures of the README's table.
+"""The presets on real speech, and voices of computers alone, three seeds each: the figures of the README's table.
 
     python benchmarks/presets.py                                       # from the publishers' addresses: 2.5 GB
     python benchmarks/presets.py --mirror file:///data --case best     # from archives in a folder; one case alone
+    pip install '.[neural]'                                            # for the case "synthetic and neural"
 
 Runs the pipeline's own stages in a scratch folder and writes benchmarks/presets.csv, a row after each training.
 """
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from runs import EIGHT, SEEDS, add_row, address, downloaded, parser, preset, run, ten
+from runs import EIGHT, SEEDS, TEN, add_row, address, downloaded, parser, preset, run, ten, write_official_test
 
 TABLE = Path(__file__).with_suffix(".csv")
 STREAM = {"stream_minutes": 240}  # 0.5 false alarms an hour are then two
@@ -22,35 +24,60 @@ FIGURES = (
     *("recall__unknown_", "recall__unknown__low", "recall__unknown__high"),
     *("unheard_clips", "unheard_rejected", "unheard_rejected_low", "unheard_rejected_high"),
 )
-COLUMNS = ("case", "seed", "parameters", "train_clips", "epochs", "cpu_seconds", "seconds", *FIGURES)
+KEY = ("case", "seed")
+COLUMNS = (*KEY, "parameters", "train_clips", "epochs", "cpu_seconds", "seconds", *FIGURES)
 
 
-def cases(mirror: str | None) -> dict[str, dict[str, Any]]:
-    """What is set beside the seed, by case."""
+NO_RECORDINGS = {
+    **preset("fast"),
+    "dataset": "synthetic",
+    "words": list(TEN),
+    "synthetic_speakers": 2000,
+    "synthetic_variety": 1.0,
+    "model": "tc_resnet",
+    "width": 2.0,
+    "epochs": 20,
+    "speed": 0.12,
+    "frequency_warp": 0.1,
+    "mixup": 0.3,
+}
+
+
+def cases(mirror: str | None, official_test: Path) -> dict[str, dict[str, Any]]:
+    """What is set beside the seed, by case; `official_test` holds the test clips of *ten*."""
     companion = address(mirror, "speech_commands_test_set") or "speech_commands_test_set"
     rejecting = {**ten(mirror), "words": list(EIGHT), "test_dataset": companion}
     return {
         "fast": {**preset("fast"), **ten(mirror), **STREAM},
         "best": {**preset("best"), **ten(mirror), **STREAM},
         "balanced": {**preset("balanced"), **rejecting, **STREAM},
+        "synthetic": {**NO_RECORDINGS, "test_dataset": str(official_test)},
+        "synthetic and neural": {**NO_RECORDINGS, "neural_share": 0.7, "test_dataset": str(official_test)},
     }
 
 
 def main() -> None:
     """Trains them all, or one case."""
     options = parser(__doc__)
-    options.add_argument("--case", choices=list(cases(None)), help="this one alone")
+    options.add_argument("--case", choices=list(cases(None, Path())), help="this one alone")
     options.add_argument("--seed", type=int, choices=SEEDS, help="this one alone")
     asked = options.parse_args()
-    for case, choice in cases(asked.mirror).items():
-        if asked.case in (None, case):
-            with downloaded(choice) as project:
-                for seed in SEEDS if asked.seed is None else [asked.seed]:
-                    metrics = run(project, {**choice, "seed": seed})
-                    row = {"case": case, "seed": seed, "train_clips": metrics["featurize"]["train"]}
-                    row |= {name: metrics["train"][name] for name in ("parameters", "epochs", "cpu_seconds", "seconds")}
-                    row |= {name: metrics["evaluate"].get(name, "") for name in FIGURES}
-                    add_row(TABLE, row, COLUMNS, ("case", "seed"))
+    with tempfile.TemporaryDirectory() as scratch:
+        official_test = Path(scratch) / "ten.tar"
+        for case, choice in cases(asked.mirror, official_test).items():
+            if asked.case in (None, case):
+                if choice["dataset"] == "synthetic" and not official_test.exists():
+                    write_official_test(asked.mirror, official_test)
+                with downloaded(choice) as project:
+                    for seed in SEEDS if asked.seed is None else [asked.seed]:
+                        add_row(TABLE, row_of(case, seed, run(project, {**choice, "seed": seed})), COLUMNS, KEY)
+
+
+def row_of(case: str, seed: int, metrics: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """The row of a run."""
+    row = {"case": case, "seed": seed, "train_clips": metrics["featurize"]["train"]}
+    row |= {name: metrics["train"][name] for name in ("parameters", "epochs", "cpu_seconds", "seconds")}
+    return row | {name: metrics["evaluate"].get(name, "") for name in FIGURES}
 
 
 if __name__ == "__main__":

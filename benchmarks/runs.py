@@ -2,11 +2,13 @@
 
 import argparse
 import csv
+import io
 import json
 import os
 import resource
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +18,11 @@ from typing import Any
 
 import yaml
 
+from kws.archive import list_members, read_members
+from kws.corpus import list_clips, speaker_split
 from kws.files import read_json, write_csv
 from kws.params import read_yaml
-from kws.sources import PUBLISHED
+from kws.sources import PUBLISHED, obtain
 
 ROOT = Path(__file__).parent.parent
 SEEDS = (1, 2, 3)
@@ -46,6 +50,18 @@ def address(mirror: str | None, dataset: str) -> str:
 def ten(mirror: str | None) -> dict[str, Any]:
     """What is set for the words of *ten*."""
     return {"dataset": "speech_commands", "words": list(TEN), "dataset_url": address(mirror, "speech_commands")}
+
+
+def write_official_test(mirror: str | None, target: Path) -> None:
+    """Writes the test clips of *ten*, as the publishers split them, into an archive: for what trains on other voices."""
+    with tempfile.TemporaryDirectory() as folder, tarfile.open(target, "w") as out:
+        archive = obtain(Path(folder), "speech_commands", address(mirror, "speech_commands")).archive
+        clips = list_clips(list_members(archive))
+        chosen = {clip.name for clip in clips if clip.word in TEN and speaker_split(clip.speaker) == "test"}
+        for name, data in read_members(archive, chosen):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            out.addfile(member, io.BytesIO(data))
 
 
 @contextmanager
