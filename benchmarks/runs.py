@@ -53,7 +53,7 @@ def ten(mirror: str | None) -> dict[str, Any]:
 
 
 def write_official_test(mirror: str | None, target: Path) -> None:
-    """Writes the test clips of *ten*, as the publishers split them, into an archive: for what trains on other voices."""
+    """Writes the official test clips of *ten* into an archive, to test what was trained on other voices."""
     with tempfile.TemporaryDirectory() as folder, tarfile.open(target, "w") as out:
         archive = obtain(Path(folder), "speech_commands", address(mirror, "speech_commands")).archive
         clips = list_clips(list_members(archive))
