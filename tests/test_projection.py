@@ -91,6 +91,22 @@ def test_the_stage_needs_no_tensorflow(project_folder):
     assert project_folder[1].stderr.splitlines()[-1] == "[]"
 
 
+@pytest.mark.usefixtures("spaces")  # compiles it, if nothing has before
+def test_umap_is_compiled_once_for_all_processes():
+    code = """if True:
+        from test_projection import make_embedding
+        from kws import projection
+        embedding, _ = make_embedding()
+        projection.project(embedding, 1, 15, 9.0, 0.1)
+        import umap
+        print([sum(function.stats.cache_misses.values()) for function in projection._compiled(umap)])
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "tests", capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "[0, 0, 0]\n"
+
+
 def test_the_stage_writes_all_it_promises(project_folder):
     folder, result = project_folder
     files = {

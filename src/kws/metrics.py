@@ -1,12 +1,12 @@
 """How good the answers are, each figure with its interval. Arrays of class indices in, numbers out."""
 
 import numpy as np
-import scipy.stats
-from sklearn.metrics import precision_recall_fscore_support
 
 
 def wilson_interval(correct: int, clips: int) -> tuple[float, float]:
     """95 % interval of an accuracy, all clips taken as independent (Wilson, 1927)."""
+    import scipy.stats
+
     interval = scipy.stats.binomtest(correct, clips).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
@@ -48,12 +48,20 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
 
 def word_scores(labels: np.ndarray, predicted: np.ndarray, classes: int) -> dict[str, np.ndarray]:
     """Precision, recall and F1 (0 where a word was never guessed) and the number of clips, each (classes,)."""
-    scores = precision_recall_fscore_support(labels, predicted, labels=range(classes), zero_division=0)
-    return dict(zip(("precision", "recall", "f1", "clips"), scores, strict=True))
+    counts = confusion_matrix(labels, predicted, classes)
+    right, clips, guesses = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    return {
+        "precision": right / np.maximum(guesses, 1),
+        "recall": right / np.maximum(clips, 1),
+        "f1": 2 * right / np.maximum(clips + guesses, 1),
+        "clips": clips,
+    }
 
 
 def poisson_interval(events: int, hours: float) -> tuple[float, float]:
     """95 % interval of a rate, in events an hour (Garwood, 1936)."""
+    import scipy.stats
+
     low = scipy.stats.chi2.ppf(0.025, 2 * events) / 2 if events else 0.0
     return float(low) / hours, float(scipy.stats.chi2.ppf(0.975, 2 * events + 2)) / 2 / hours
 
@@ -113,6 +121,8 @@ def paired_test(
         The difference of the accuracies, its 95 % interval by bootstrap over speakers, how many clips only one of
         them gets right, and the p-value of McNemar's exact test (1947), which takes the clips as independent.
     """
+    import scipy.stats
+
     _, speaker = np.unique(speakers, return_inverse=True)
     gain, clips = np.bincount(speaker, weights=second.astype(int) - first.astype(int)), np.bincount(speaker)
     drawn = np.random.default_rng(seed).integers(len(clips), size=(resamples, len(clips)))

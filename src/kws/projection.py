@@ -16,10 +16,6 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
 from matplotlib.transforms import IdentityTransform
 from PIL import Image
-from scipy.linalg import orthogonal_procrustes
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE, trustworthiness
-from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from kws.errors import UserError
@@ -82,6 +78,9 @@ def project(
     """
     if not np.ptp(embedding, axis=0).any():
         raise UserError("all test clips have the same embedding: the network learned nothing; lower learning_rate")
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
     with threadpool_limits(limits=1):  # the last digits of a sum depend on the number of threads
         pca = PCA(3, svd_solver="full").fit_transform(embedding)
         umap = _umap(embedding, pca, seed, umap_neighbors, umap_min_dist)
@@ -99,13 +98,17 @@ def project(
 def _umap(embedding: np.ndarray, start: np.ndarray, seed: int, neighbors: int, min_dist: float) -> np.ndarray:
     with _hidden("tensorflow"), warnings.catch_warnings():  # it is imported for a variant that is not used here
         warnings.simplefilter("ignore", ImportWarning)
-        from umap import UMAP
+        import umap
+    from sklearn.neighbors import NearestNeighbors
+
+    for function in _compiled(umap):
+        function.enable_caching()
 
     # From sklearn, since UMAP's own search is slow below 4096 clips. The spectral start is not repeatable.
     distances, indices = NearestNeighbors(n_neighbors=neighbors).fit(embedding).kneighbors(embedding)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "precomputed_knn", UserWarning)  # no new clips will be placed
-        reducer = UMAP(
+        reducer = umap.UMAP(
             n_components=3,
             n_neighbors=neighbors,
             min_dist=min_dist,
@@ -116,6 +119,15 @@ def _umap(embedding: np.ndarray, start: np.ndarray, seed: int, neighbors: int, m
             force_approximation_algorithm=True,  # below 4096 clips the neighbours given would not be used
         )
         return reducer.fit_transform(embedding)
+
+
+def _compiled(umap: Any) -> tuple[Any, ...]:
+    """The functions of UMAP that are compiled at their first call, for longer than they then run."""
+    return (
+        umap.umap_.smooth_knn_dist,
+        umap.umap_.compute_membership_strengths,
+        umap.layouts._nb_optimize_layout_euclidean_single_epoch,  # noqa: SLF001 (it has no other name)
+    )
 
 
 @contextmanager
@@ -145,6 +157,8 @@ def orient(points: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     Returns:
         float32 (clips, 3); root mean square distance from the middle is 1.
     """
+    from scipy.linalg import orthogonal_procrustes
+
     centred = points.astype(np.float64) - points.mean(axis=0, dtype=np.float64)
     centred /= np.sqrt((centred**2).sum(axis=1).mean())
     principal = centred @ np.linalg.svd(centred, full_matrices=False)[2].T
@@ -177,6 +191,9 @@ def quality(embedding: np.ndarray, projections: dict[str, np.ndarray], labels: n
         projections: (clips, 3) by space.
         labels: (clips,) word indices.
     """
+    from sklearn.manifold import trustworthiness
+    from sklearn.neighbors import KNeighborsClassifier
+
     neighbors = min(NEIGHBORS, (len(labels) - 1) // 2)
     spaces = {"embedding": embedding} | projections
     trust = {
