@@ -18,7 +18,7 @@ DERIVED = {  # properties of Params
     "classes": {"words", "unknown", "silence"},
 }
 RECORDS_ALL = {"tracked_run"}  # notes every parameter down for MLflow; changes nothing that the stage writes
-READS_ALL = {"experiment_key"}
+READS_ALL = {"experiment_key", "model_card"}
 
 
 def modules_of(script: Path) -> set[Path]:
