@@ -43,7 +43,7 @@ def register(card: str) -> str:
     aliases = client.get_registered_model(NAME).aliases
     sound = _sound(read_json(paths.SOURCE))
     version = _new_version(client, card, sound)
-    better, reason = True, "the first"
+    better, reason = True, "there was none"
     if ALIAS in aliases:
         better, reason = _beats(client.get_model_version(NAME, aliases[ALIAS]), sound)
     if not better:
