@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from kws.frontend import FrontEnd
 from kws.params import Params, load_params
 
 ROOT = Path(__file__).parent.parent
@@ -21,6 +22,56 @@ def _deterministic_tensorflow() -> None:
     from kws import training
 
     training.make_deterministic(seed=1)
+
+
+@pytest.fixture(scope="session")
+def small_spec() -> dict[str, Any]:
+    """A feature spec as featurize writes it: clips of 0.1 s, two words."""
+    front_end = FrontEnd(
+        sample_rate=4000,
+        clip_samples=400,
+        frame_length=64,
+        hop_length=32,
+        fft_length=64,
+        mel_bins=4,
+        mel_low_hz=20.0,
+        mel_high_hz=2000.0,
+        log_offset=1e-7,
+    )
+    return front_end.spec() | {"words": ["yes", "no"]}
+
+
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory: pytest.TempPathFactory, small_spec: dict[str, Any]) -> list[Path]:
+    """Two small networks that know two words, as files that train writes."""
+    import keras
+
+    from kws.models import save_model
+
+    folder = tmp_path_factory.mktemp("networks")
+    for index in range(2):
+        initial = keras.initializers.RandomNormal(seed=index)
+        layers = [
+            keras.Input((small_spec["frames"], small_spec["mel_bins"], 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3, kernel_initializer=initial, name="embedding"),
+            keras.layers.Dense(2, kernel_initializer=initial),
+        ]
+        save_model(keras.Sequential(layers), folder / f"{index}.keras", small_spec)
+    return [folder / "0.keras", folder / "1.keras"]
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables in it, to be copied: making one takes seconds."""
+    store = tmp_path_factory.mktemp("store") / "mlflow.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        patch.setenv("MLFLOW_LOGGING_LEVEL", "ERROR")
+        import mlflow
+
+        mlflow.MlflowClient(f"sqlite:///{store}").search_experiments()
+    return store
 
 
 @pytest.fixture

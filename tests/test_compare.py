@@ -6,8 +6,8 @@ import pytest
 
 from kws import compare
 from kws.answers import Answers, write_answers
-from kws.compare import Answered
 from kws.errors import UserError
+from kws.pairing import Answered
 
 
 def answered(correct) -> Answered:

@@ -8,15 +8,18 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import soundfile
 from conftest import ROOT
 from PIL import Image, ImageSequence
 from scipy.stats import special_ortho_group
 
 from kws import projection
 from kws.answers import Answers, write_answers
+from kws.archive import pack_folder
 from kws.errors import UserError
 
 WORDS = ["down", "go", "left", "no", "off"]
+HEARD = 7  # of the clips in the project: the one whose recording is there
 
 
 def make_embedding(clips=60, words=5, seed=0, noise=0.5):
@@ -43,13 +46,19 @@ def project_folder(tmp_path_factory):
     """A project in which the stage ran, in a process of its own; what it printed; what it imported."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "data" / "raw").mkdir(parents=True)
-    (folder / "data" / "raw" / "source.json").write_text("{}")
+    source = {"archive": "clips.tar", "test": None}
+    (folder / "data" / "raw" / "source.json").write_text(json.dumps(source))
+    (folder / "clips" / "down").mkdir(parents=True)
+    soundfile.write(folder / "clips" / "down" / "heard.wav", np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
+    pack_folder(folder / "clips", folder / "data" / "raw" / "clips.tar")
     (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text().replace("perplexity: 30.0", "perplexity: 9"))
     embedding, labels = make_embedding()
     predicted = labels.copy()
     predicted[:3] = (predicted[:3] + 1) % 5
+    names = [f"{WORDS[label]}/clip\t{i}.wav" for i, label in enumerate(labels)]
+    names[HEARD] = "down/heard.wav"
     answers = Answers(
-        names=np.array([f"{WORDS[label]}/clip\t{i}.wav" for i, label in enumerate(labels)]),
+        names=np.array(names),
         speakers=np.array([f"s{i}" for i in range(60)]),
         labels=labels,
         probabilities=np.eye(5, dtype=np.float32)[predicted],
@@ -105,7 +114,8 @@ def test_the_stage_writes_all_it_promises(project_folder):
     }
     pictures = {f"{space}.{kind}" for space in ("pca", "umap", "tsne") for kind in ("gif", "csv")}
     assert files == pictures | {
-        f"projector/{name}" for name in ("tensors.tsv", "metadata.tsv", "projector_config.pbtxt")
+        "explorer.html",
+        *(f"projector/{name}" for name in ("tensors.tsv", "metadata.tsv", "projector_config.pbtxt")),
     }
     metrics = json.loads((folder / "metrics" / "project.json").read_text())
     assert metrics.pop("clips") == 60
@@ -114,6 +124,12 @@ def test_the_stage_writes_all_it_promises(project_folder):
         *(f"{space}_knn_accuracy" for space in ("embedding", "pca", "umap", "tsne")),
     }
     assert "trustworthiness of the projections of 60 test clips: PCA 0." in result.stdout
+
+
+def test_the_explorer_holds_the_recording_that_is_there(project_folder):
+    text = (project_folder[0] / "plots" / "project" / "explorer.html").read_text()
+    assert "<title>60 test clips of synthetic (synthetic voices)</title>" in text
+    assert "1 of 60 clips can be heard." in text
 
 
 def test_another_process_makes_the_same_bytes(project_folder, tmp_path, monkeypatch):
@@ -134,7 +150,8 @@ def test_the_tables_hold_each_clip_with_its_word_and_the_answer(project_folder):
     assert lines[0] == "x,y,z,word,predicted,name"
     rows = [line.split(",") for line in lines[1:]]
     assert len(rows) == 60
-    assert all(name.startswith(f"{word}/clip") for *_, word, _, name in rows)
+    assert [name for *_, name in rows][HEARD] == "down/heard.wav"
+    assert all(name.startswith(f"{word}/") for *_, word, _, name in rows[:HEARD] + rows[HEARD + 1 :])
     assert [word != predicted for *_, word, predicted, _ in rows] == [True] * 3 + [False] * 57
     points = np.array([row[:3] for row in rows], dtype=float)
     assert np.sqrt((points**2).sum(axis=1).mean()) == pytest.approx(1, abs=1e-3)

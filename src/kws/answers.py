@@ -1,8 +1,8 @@
 """The test clips and the network's answers: written by evaluate, read by whatever needs no network for it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 import numpy as np
 
@@ -36,6 +36,10 @@ class Answers:
     def confidence(self) -> np.ndarray:
         """The probability of that class."""
         return self.probabilities.max(axis=1)
+
+    def of(self, positions: np.ndarray) -> Self:
+        """The answers to some of the clips, in this order."""
+        return replace(self, **{name: values[positions] for name, values in vars(self).items()})
 
 
 def write_answers(path: Path, answers: Answers, classes: list[str], *, synthetic: bool) -> None:

@@ -2,24 +2,13 @@
 
 import io
 import sys
-from dataclasses import dataclass
 
 import dvc.api
-import numpy as np
 from dvc.exceptions import DvcException
 
-from kws import metrics, paths
-from kws.answers import read_answers
+from kws import paths
 from kws.errors import UserError
-
-
-@dataclass(frozen=True)
-class Answered:
-    """The test clips of an experiment: names, speakers, and bool, whether the answer is right; (clips,) each."""
-
-    names: np.ndarray
-    speakers: np.ndarray
-    correct: np.ndarray
+from kws.pairing import Answered, paired_test, read_answered
 
 
 def answers_of(revision: str) -> Answered:
@@ -34,26 +23,12 @@ def answers_of(revision: str) -> Answered:
         content = dvc.api.read(paths.ANSWERS.as_posix(), rev=revision, mode="rb")
     except DvcException as error:
         raise UserError(f"{revision}: {error}; an experiment's name (dvc exp show), a branch or a commit") from None
-    answers, classes, _ = read_answers(io.BytesIO(content))
-    # names alone are not enough: the publishers' archives have two recordings of one name
-    order = np.argsort(answers.names, kind="stable")
-    names = np.char.add(np.char.add(answers.names, " "), np.array(classes)[answers.labels])
-    return Answered(names[order], answers.speakers[order], (answers.labels == answers.predicted)[order])
+    return read_answered(io.BytesIO(content))
 
 
 def compare(first: Answered, second: Answered) -> str:
-    """What a paired test says, for a person to read.
-
-    Raises:
-        UserError: they were not tested on the same clips.
-    """
-    if first.names.tolist() != second.names.tolist():
-        common = len(set(first.names) & set(second.names))
-        raise UserError(
-            f"the test clips differ ({len(first.names)} and {len(second.names)}, {common} in common): "
-            "compare experiments with the same words, data set and split"
-        )
-    test = metrics.paired_test(first.correct, second.correct, first.speakers, seed=0)
+    """What a paired test says, for a person to read; errors as `paired_test`."""
+    test = paired_test(first, second)
     better = "better" if test["low"] > 0 else "worse" if test["high"] < 0 else "not known to differ"
     low, difference, high = (100 * test[name] for name in ("low", "difference", "high"))
     speakers = len(set(first.speakers))

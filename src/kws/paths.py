@@ -11,6 +11,7 @@ TEST_RAW = RAW / "test"
 FEATURES = Path("data/features")
 ANSWERS = Path("data/answers.npz")
 MODEL = Path("models/kws.keras")
+CARD = Path("models/README.md")  # the model card, where forges show it
 TRACKED = Path("data/tracked.json")  # which experiment was recorded; see dvc.yaml
 METRICS = Path("metrics")
 PLOTS = Path("plots")

@@ -5,14 +5,12 @@ import csv
 import hashlib
 import io
 import json
-import math
 import os
 import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,9 @@ from kws.params import Params
 
 EXPERIMENT = "kws"
 STAGES = ("download", "featurize", "train", "evaluate", "project")
+LOCK = ".mlflow.lock"  # in the project's root
 _KEY, _MODEL = "kws.key", "kws.model"  # the tags by which a run is found again
+_REGISTERED = "kws.registered"  # the tag that tells what became of the model
 
 
 class Run:
@@ -125,6 +125,8 @@ def _finish(params: Params, stage: str) -> None:
         mlflow.delete_run(run.info.run_id)
     else:
         _log_stage(stage, params)
+        if stage == STAGES[-1]:
+            _register()
         _end("FINISHED")
 
 
@@ -141,6 +143,7 @@ def _connect() -> str:
     """Sets MLflow up, makes the store if need be, and returns the id of our experiment in it."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # a dead server costs seconds, not minutes
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")  # s
     root = paths.project_root()  # not the folder of a queued experiment, which DVC deletes
@@ -148,7 +151,7 @@ def _connect() -> str:
     ours = os.environ.setdefault("MLFLOW_TRACKING_URI", store) == store
     import mlflow
 
-    with FileLock(root / ".mlflow.lock"):  # two workers that make the tables at once break the store for good
+    with FileLock(root / LOCK):  # two workers that make the tables at once break the store for good
         experiment = mlflow.get_experiment_by_name(EXPERIMENT)
         if experiment:
             return experiment.experiment_id
@@ -183,7 +186,7 @@ def _log_stage(stage: str, params: Params) -> None:
         _log_dataset(params)
     if stage == "train":
         _log_curves()
-        _log_model(params)
+        mlflow.set_tag(_MODEL, sha256_of(paths.MODEL))
     folder = paths.PLOTS / ("features" if stage == "featurize" else stage)
     if folder.exists():
         mlflow.log_artifacts(str(folder), folder.as_posix())
@@ -224,25 +227,18 @@ def _log_curves() -> None:
                 _log_epoch({name: float(value) for name, value in row.items()})
 
 
-def _log_model(params: Params) -> None:
-    """Logs the network with a clip of silence as its example. The one place here that needs TensorFlow."""
-    import keras
+def _register() -> None:
+    """Registers the run's model, once, and says what became of it, now and in the run."""
     import mlflow
-    import numpy as np
 
-    model = keras.saving.load_model(paths.MODEL, compile=False)
-    silence = np.full((1, *model.input_shape[1:]), math.log(params.log_offset), dtype=np.float32)
-    packages = packages_distributions()  # tensorflow or tensorflow-cpu
-    with contextlib.redirect_stdout(io.StringIO()):  # MLflow tries the example, with a progress bar
-        mlflow.tensorflow.log_model(  # mlflow.keras fails where an example is given (mlflow#16183)
-            model,
-            name="model",
-            input_example=silence,
-            metadata=read_json(paths.SPEC),
-            pip_requirements=[
-                f"{name}=={version(name)}"
-                for module in ("keras", "numpy", "tensorflow")
-                for name in packages[module][:1]
-            ],
-        )
-    mlflow.set_tag(_MODEL, sha256_of(paths.MODEL))
+    said = mlflow.get_run(mlflow.active_run().info.run_id).data.tags.get(_REGISTERED)
+    if not said:
+        from kws import registry
+
+        with (
+            FileLock(paths.project_root() / LOCK),  # two workers would compare with the same champion
+            contextlib.redirect_stdout(io.StringIO()),  # MLflow tries the example, with a progress bar
+        ):
+            said = registry.register(paths.CARD.read_text(encoding="utf-8"))
+        mlflow.set_tag(_REGISTERED, said)
+    print(said)

@@ -1,0 +1,65 @@
+"""The model card: what a user of the model must know, from the files of the stages alone."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from kws.params import Params
+
+TEMPLATE = Path(__file__).with_name("card.md.jinja")
+_NOISE = re.compile(r"noise_(?:clean|(-?\d+)db)_accuracy")
+
+
+def model_card(params: Params, source: Mapping[str, Any], figures: Mapping[str, Mapping[str, float]]) -> str:
+    """The card in Markdown. What the metrics do not tell of (unknown words, a stream) is left out.
+
+    Args:
+        params: of the experiment.
+        source: what the download stage wrote into source.json.
+        figures: the content of metrics/<stage>.json for download, featurize, train and evaluate.
+    """
+    environment = jinja2.Environment(
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 (Markdown, not HTML)
+    )
+    environment.filters |= {"percent": _percent, "number": _number, "interval": _interval, "code": _code}
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    text = template.render(
+        **figures,
+        source=source,
+        params=params,
+        parameters=params.model_dump(mode="json"),
+        words=params.words,
+        classes=params.classes,
+        noises=[(name, _level(found[1])) for name in figures["evaluate"] if (found := _NOISE.fullmatch(name))],
+    )
+    return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _interval(figures: Mapping[str, float], low: str, high: str) -> str:
+    return f"{100 * figures[low]:.1f} to {_percent(figures[high])}"
+
+
+def _code(word: str) -> str:
+    return f"`{word}`"
+
+
+def _level(decibels: str | None) -> str:
+    return (
+        "nothing added"
+        if decibels is None
+        else f"background not heard in training, signal-to-noise ratio {decibels} dB"
+    )

@@ -1,0 +1,119 @@
+"""Which model is champion, and what is registered with it."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kws import paths
+from kws.answers import Answers, write_answers
+from kws.files import write_json
+
+pytestmark = [
+    pytest.mark.usefixtures("project"),
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),  # MLflow, of SQLAlchemy
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),  # MLflow, of itself
+]
+CLIPS = 60
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, networks: list[Path], small_spec: dict[str, Any], empty_store: Path
+) -> None:
+    """A project whose stages have run, before a store that is empty yet."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    monkeypatch.chdir(tmp_path)
+    paths.MODEL.parent.mkdir()
+    shutil.copy(networks[0], paths.MODEL)
+    write_json(paths.SPEC, small_spec)
+    write_json(paths.SOURCE, {"sha256": "train", "test": {"sha256": "test"}})
+
+
+def answer(wrong: int, clips: int = CLIPS) -> None:
+    """Writes the answers of a network that gets so many clips wrong, the first ones."""
+    labels = np.arange(clips) % 2
+    predicted = np.where(np.arange(clips) < wrong, 1 - labels, labels)
+    answers = Answers(
+        names=np.array([f"{clip}.wav" for clip in range(clips)]),
+        speakers=np.array([f"{clip // 3}" for clip in range(clips)]),
+        labels=labels,
+        probabilities=np.eye(2, dtype=np.float32)[predicted],
+        embeddings=np.zeros((clips, 3), np.float32),
+    )
+    write_answers(paths.ANSWERS, answers, ["yes", "no"], synthetic=False)
+
+
+def register(wrong: int, card: str = "# Card", clips: int = CLIPS) -> str:
+    """Registers a model whose network gets so many clips wrong, in a run of its own."""
+    import mlflow
+
+    from kws import registry
+
+    answer(wrong, clips)
+    with mlflow.start_run():
+        return registry.register(card)
+
+
+def champion() -> Any:
+    import mlflow
+
+    return mlflow.MlflowClient().get_model_version_by_alias("kws", "champion")
+
+
+def test_the_first_model_is_champion_and_the_card_is_its_description() -> None:
+    import mlflow
+
+    assert register(wrong=20) == "registered as kws version 1, the champion: there was none"
+    assert champion().version == 1
+    assert champion().description == "# Card"
+    assert mlflow.MlflowClient().get_registered_model("kws").description == "# Card"
+
+
+def test_the_alias_moves_to_a_model_that_is_better_beyond_chance_and_to_no_other() -> None:
+    import mlflow
+
+    register(wrong=20)
+    for wrong, points in ((20, "+0.00"), (19, "+1.67"), (40, "-33.33")):
+        said = register(wrong)
+        assert "; champion stays version 1: " in said
+        assert f"{points} points, 95 % interval " in said
+        assert said.endswith(", on the same 60 test clips as version 1")
+    assert champion().version == 1
+
+    said = register(wrong=2, card="# Better")
+    assert said.startswith("registered as kws version 5, the champion: +30.00 points, 95 % interval +")
+    assert champion().version == 5
+    assert mlflow.MlflowClient().get_registered_model("kws").description == "# Better"
+    assert mlflow.MlflowClient().get_model_version("kws", "1").description == "# Card"
+
+
+def test_a_model_that_was_tested_on_other_clips_is_not_comparable() -> None:
+    register(wrong=20)
+    assert "champion stays version 1: the test clips differ (60 and 59, 59 in common)" in register(0, clips=59)
+    write_json(paths.SOURCE, {"sha256": "test", "test": None})  # the very recordings, as the test share of a data set
+    assert "version 3, the champion: +33.33 points" in register(wrong=0)
+    write_json(paths.SOURCE, {"sha256": "other voices", "test": None})
+    said = register(wrong=0)
+    assert said.endswith("champion stays version 3: it was tested on other recordings, so they cannot be compared")
+    assert champion().version == 3
+
+
+def test_a_champion_that_was_deposed_by_hand_is_followed_by_the_next_model() -> None:
+    import mlflow
+
+    register(wrong=0)
+    mlflow.MlflowClient().delete_registered_model_alias("kws", "champion")
+    assert register(wrong=20) == "registered as kws version 2, the champion: there was none"
+
+
+def test_a_long_card_is_cut_at_a_line_and_says_so() -> None:
+    register(wrong=0, card="word 12345\n" * 500)
+    *lines, empty, last = champion().description.splitlines()
+    assert set(lines) == {"word 12345"}
+    assert (empty, last) == ("", "The rest stands in the run's artifacts.")
+    assert 4900 < len(champion().description) <= 5000

@@ -1,0 +1,173 @@
+"""The registered model, asked as MLflow's server asks it."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+
+from kws import models, paths
+from kws.answers import Answers, write_answers
+from kws.files import write_json
+from kws.frontend import FrontEnd
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),  # MLflow, of SQLAlchemy
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),  # MLflow, of itself
+]
+
+
+@pytest.fixture(scope="module")
+def project(
+    tmp_path_factory: pytest.TempPathFactory, networks: list[Path], small_spec: dict[str, Any], empty_store: Path
+) -> Path:
+    """A project with a model in its registry."""
+    root = tmp_path_factory.mktemp("project")
+    shutil.copy(empty_store, root / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
+        patch.chdir(root)
+        paths.MODEL.parent.mkdir()
+        shutil.copy(networks[0], paths.MODEL)
+        write_json(paths.SPEC, small_spec)
+        write_json(paths.SOURCE, {"sha256": "5", "test": None})
+        one = np.zeros(1, np.int64)
+        answers = Answers(np.array(["a.wav"]), np.array(["al"]), one, np.eye(2, dtype=np.float32)[:1], np.zeros((1, 3)))
+        write_answers(paths.ANSWERS, answers, ["yes", "no"], synthetic=True)
+        import mlflow
+
+        from kws import registry
+
+        with mlflow.start_run():
+            registry.register("# Card")
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(project: Path) -> Any:
+    """The champion, as a server loads it."""
+    import mlflow
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/mlflow.db")
+        return mlflow.pyfunc.load_model("models:/kws@champion")
+
+
+@pytest.fixture
+def waveforms() -> np.ndarray:
+    """Two clips of noise, float32 (2, 400)."""
+    return np.random.default_rng(0).normal(0, 0.1, (2, 400)).astype(np.float32)
+
+
+def test_the_answer_is_the_networks_to_what_the_front_end_makes_of_the_waveform(
+    model: Any, waveforms: np.ndarray, networks: list[Path]
+) -> None:
+    network, spec = models.load_model(networks[0])
+    log_mel = np.stack([FrontEnd.from_spec(spec).log_mel(waveform) for waveform in waveforms])[..., None]
+    _, expected = models.embedding_and_probabilities(network)(log_mel)
+    answers = model.predict(waveforms)
+    assert [list(answer["probabilities"]) for answer in answers] == [["yes", "no"]] * 2
+    found = [list(answer["probabilities"].values()) for answer in answers]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert [answer["label"] for answer in answers] == [["yes", "no"][row.argmax()] for row in expected]
+
+
+def test_the_model_holds_signature_example_spec_code_and_requirements(model: Any, small_spec: dict[str, Any]) -> None:
+    about = model.metadata
+    assert about.metadata == small_spec
+    [waveforms] = about.signature.inputs.inputs
+    assert (waveforms.type, waveforms.shape) == (np.dtype(np.float32), (-1, 400))
+    assert [column.name for column in about.signature.outputs.inputs] == ["label", "probabilities"]
+    folder = Path(model._model_impl.context.artifacts["network"]).parent.parent
+    example = json.loads((folder / "serving_input_example.json").read_text())
+    assert np.shape(example["inputs"]) == (1, 400)
+    assert (folder / "code" / "kws" / "frontend.py").exists()
+    required = {line.partition("==")[0] for line in (folder / "requirements.txt").read_text().split()}
+    assert required >= {"mlflow", "keras", "numpy", "scipy"}
+
+
+CLIP = [0.1] * 400
+MALFORMED = {
+    "too short": ({"inputs": [[0.1] * 5]}, r"Shape of input \(1, 5\) does not match expected shape \(-1, 400\)"),
+    "too long": ({"inputs": [[*CLIP, 0.1]]}, r"Shape of input \(1, 401\) does not match"),
+    "no list of clips": ({"inputs": CLIP}, r"Shape of input \(400,\) does not match"),
+    "one clip too deep": ({"inputs": [[CLIP]]}, r"Shape of input \(1, 1, 400\) does not match"),
+    "clips of two lengths": ({"instances": [CLIP, CLIP[1:]]}, "inhomogeneous shape"),
+    "no clip": ({"inputs": []}, "Failed to enforce schema of data '\\[\\]'"),
+    "words": ({"inputs": [["a"] * 400]}, "could not convert string to float: 'a'"),
+    "objects": ({"inputs": [[{}] * 400]}, "must be a string or a real number, not 'dict'"),
+    "nulls": ({"inputs": [[None] * 400]}, "clip 0: samples that are not numbers, or infinite"),
+    "NaN in the second clip": ({"inputs": [CLIP, [*CLIP[1:], float("nan")]]}, "clip 1: samples that are not numbers"),
+    "infinite": ({"inputs": [[*CLIP[1:], float("-inf")]]}, "clip 0: samples that are not numbers, or infinite"),
+    "16-bit integers": ({"inputs": [[-1000] * 400]}, "a sample of 1000, but full scale is 1: divide 16-bit integers"),
+    "another key": ({"waveforms": [CLIP]}, "exactly one of the input fields"),
+    "a list alone": ([CLIP], "must be a JSON dictionary"),
+    "a table": ({"dataframe_split": {"columns": ["a"], "data": [[1]]}}, "Failed to enforce schema"),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_a_malformed_request_gets_a_400_that_says_why(model: Any, case: str) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.pyfunc.scoring_server import invocations
+
+    content, reason = MALFORMED[case]
+    with pytest.raises(MlflowException, match=reason) as caught:
+        invocations(json.dumps(content), "application/json", model, model.metadata.get_input_schema())
+    assert caught.value.get_http_status_code() == 400
+
+
+def test_an_empty_array_is_refused_too(model: Any) -> None:
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(MlflowException, match="no clip: give at least one waveform"):
+        model.predict(np.zeros((0, 400), np.float32))
+
+
+@contextlib.contextmanager
+def served(project: Path) -> Any:
+    """The address at which `mlflow models serve` answers, in a folder without kws and without a way out."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= nowhere | {"MLFLOW_TRACKING_URI": f"sqlite:///{project}/mlflow.db", "no_proxy": "127.0.0.1"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    command = ["mlflow", "models", "serve", "-m", "models:/kws@champion", "--env-manager", "local", "-p", str(port)]
+    with (project / "served.txt").open("w") as log:
+        server = subprocess.Popen(command, cwd=project, env=environment, stdout=log, stderr=log, start_new_session=True)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        while True:
+            assert server.poll() is None, (project / "served.txt").read_text()
+            with contextlib.suppress(requests.ConnectionError):
+                requests.get(f"{address}/ping", timeout=60).raise_for_status()
+                break
+            time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+def test_mlflow_serves_the_champion_without_a_network(project: Path, model: Any, waveforms: np.ndarray) -> None:
+    with served(project) as address:
+        answer = requests.post(f"{address}/invocations", json={"inputs": waveforms.tolist()}, timeout=60)
+        refused = requests.post(f"{address}/invocations", json={"inputs": [[0.5]]}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    for found, expected in zip(answer.json()["predictions"], model.predict(waveforms), strict=True):
+        assert found["label"] == expected["label"]
+        assert found["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-6)
+    assert refused.status_code == 400
+    assert "does not match expected shape (-1, 400)" in refused.json()["message"]
