@@ -11,6 +11,7 @@ TEST_RAW = RAW / "test"
 FEATURES = Path("data/features")
 EMBEDDINGS = Path("data/embeddings.npz")
 MODEL = Path("models/kws.keras")
+EXPORT = Path("models/export")
 TRACKED = Path("data/tracked.json")  # which experiment was recorded; see dvc.yaml
 METRICS = Path("metrics")
 PLOTS = Path("plots")
