@@ -12,6 +12,7 @@ FEATURES = Path("data/features")
 ANSWERS = Path("data/answers.npz")
 MODEL = Path("models/kws.keras")
 CARD = Path("models/README.md")  # the model card, where forges show it
+EXPORT = Path("models/export")
 TRACKED = Path("data/tracked.json")  # which experiment was recorded; see dvc.yaml
 METRICS = Path("metrics")
 PLOTS = Path("plots")

@@ -21,7 +21,7 @@ from kws.files import read_json, sha256_of
 from kws.params import Params
 
 EXPERIMENT = "kws"
-STAGES = ("download", "featurize", "train", "evaluate", "project")
+STAGES = ("download", "featurize", "train", "evaluate", "export", "project")
 LOCK = ".mlflow.lock"  # in the project's root
 _KEY, _MODEL = "kws.key", "kws.model"  # the tags by which a run is found again
 _REGISTERED = "kws.registered"  # the tag that tells what became of the model
@@ -37,6 +37,10 @@ class Run:
     def log_epoch(self, row: Mapping[str, float]) -> None:
         """Adds a row of the training curves, `epoch` and its figures, to be watched while training goes on."""
         self.attempt(lambda: _log_epoch(row))
+
+    def log_figures(self, figures: Mapping[str, float]) -> None:
+        """Adds what depends on the machine, and so stands in no file."""
+        self.attempt(lambda: _log_figures(figures))
 
     def attempt(self, action: Callable[[], None]) -> None:
         """Calls MLflow, unless it is turned off or has failed before."""
@@ -69,7 +73,7 @@ def tracked_run(params: Params, stage: str, *, new: bool = False) -> Iterator[Ru
 
     Args:
         params: all parameters of the experiment.
-        stage: train, evaluate or project.
+        stage: train, evaluate, export or project.
         new: training starts with its first epoch, instead of where it was interrupted.
     """
     run = Run(stage)
@@ -176,6 +180,12 @@ def _log_epoch(row: Mapping[str, float]) -> None:
     import mlflow
 
     mlflow.log_metrics({name: value for name, value in row.items() if name != "epoch"}, step=int(row["epoch"]))
+
+
+def _log_figures(figures: Mapping[str, float]) -> None:
+    import mlflow
+
+    mlflow.log_metrics(dict(figures))
 
 
 def _log_stage(stage: str, params: Params) -> None:
