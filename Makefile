@@ -55,7 +55,7 @@ readme: $(READY)  ## write the figures of the README anew from the files of the 
 	@.venv/bin/python docs/readme.py
 
 lock:  ## lock requirements.txt anew from pyproject.toml (needs uv)
-	uv pip compile --universal --python-version 3.11 --generate-hashes --group dev --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet --upgrade pyproject.toml -o requirements.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --extra pipeline --group dev --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet --upgrade pyproject.toml -o requirements.txt
 
 clean:  ## remove the environment, unfinished trainings and the caches of tools; data, models and MLflow's store stay
 	rm -rf .venv .scratch/training .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dvc_plots

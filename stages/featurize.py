@@ -14,9 +14,10 @@ from kws.archive import read_members
 from kws.audio import decode_clip
 from kws.features import compute_chosen
 from kws.files import folder_written_whole, read_json, write_csv, write_json
-from kws.frontend import FrontEnd, fit
+from kws.frontend import FrontEnd
 from kws.params import load_params
 from kws.recordings import archive_of
+from kws.samples import fit
 
 MANIFEST_COLUMNS = ("name", "word", "class", "speaker", "split", "samples", "status", "reason")
 SHOWN = 12  # classes in the grid of samples

@@ -105,12 +105,12 @@ def test_make_help_lists_every_target():
 
 def test_the_tree_of_the_readme_names_the_stages_of_the_pipeline():
     text = (ROOT / "README.md").read_text()
-    for stage in ("download", "featurize", "train", "evaluate", "project"):
+    for stage in ("download", "featurize", "train", "evaluate", "export", "project"):
         assert (ROOT / "stages" / f"{stage}.py").exists()
         assert stage in text
 
 
-@pytest.mark.parametrize("stage", ["download", "featurize", "train", "evaluate", "project"])
+@pytest.mark.parametrize("stage", ["download", "featurize", "train", "evaluate", "export", "project"])
 def test_each_stage_has_help(stage):
     command = [sys.executable, ROOT / "stages" / f"{stage}.py", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -99,8 +99,8 @@ def test_every_parameter_is_read_by_a_stage():
     assert {name for names in written_out for name in names} | of_project == set(Params.model_fields)
 
 
-def test_the_stages_are_the_five_and_described():
-    assert list(STAGES) == ["download", "featurize", "train", "evaluate", "project"]
+def test_the_stages_are_the_six_and_described():
+    assert list(STAGES) == ["download", "featurize", "train", "evaluate", "export", "project"]
     for name, stage in STAGES.items():
         assert stage["desc"]
         assert stage["cmd"] == f"PYTHONPATH=src python stages/{name}.py"

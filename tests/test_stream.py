@@ -73,14 +73,6 @@ def test_the_threshold_keeps_false_alarms_within_the_number_asked_for():
     assert heard.at(0.0) == (1, 1, 4)  # a word that was never detected is missed at any threshold
 
 
-def test_of_detections_that_are_near_each_other_the_highest_stays():
-    times = np.arange(20) / 10
-    scores = np.zeros((20, 2))
-    scores[3, 0], scores[5, 1], scores[15, 0] = 0.5, 0.9, 0.4
-    detections = stream._detections(times, scores)
-    assert detections[:2] == [(0.5, 1, 0.9), (1.5, 0, 0.4)]
-
-
 def test_a_word_counts_once_and_only_near_its_time():
     detections = [(1.2, 0, 0.9), (2.1, 1, 0.8), (0.8, 0, 0.7), (3.0, 0, 0.6)]
     right, wrong, false = stream._compare(detections, [(1.0, 0), (2.0, 0)])

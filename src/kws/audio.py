@@ -1,12 +1,15 @@
 """From the bytes of a recording to samples of one length, rate and channel."""
 
 import io
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
 
 LONGEST_SECONDS = 60  # a recording of one word; also bounds the memory
+BLOCK_SECONDS = 1  # of a long recording, in memory at a time
 LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz
 
 
@@ -29,13 +32,11 @@ def decode_clip(data: bytes, sample_rate: int, longest_seconds: int = LONGEST_SE
         raise UnusableClipError("empty file")
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
-            rate = file.samplerate
-            if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-                raise UnusableClipError(f"a sample rate of {rate} Hz")
+            rate = _rate(file)
             # Not by the length that the header gives, which may be unknown, or a lie.
             samples = file.read(longest_seconds * rate + 1, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise UnusableClipError(f"not audio: {error.error_string.rstrip('.')}") from None
+        raise _not_audio(error) from None
     if len(samples) > longest_seconds * rate:
         raise UnusableClipError(f"longer than {longest_seconds} s")
     if not len(samples):
@@ -46,3 +47,43 @@ def decode_clip(data: bytes, sample_rate: int, longest_seconds: int = LONGEST_SE
         raise UnusableClipError("silent: every sample is zero")
     mono = samples.mean(axis=1)
     return mono if rate == sample_rate else soxr.resample(mono, rate, sample_rate, quality="VHQ")
+
+
+def read_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
+    """The sound of an audio file of any length, a block at a time, as `decode_clip` gives it; silence is sound, too.
+
+    Yields:
+        float32 (samples,), at `sample_rate`, full scale = 1; the blocks differ in length.
+
+    Raises:
+        UnusableClipError: no audio, or none in it.
+    """
+    if not path.stat().st_size:
+        raise UnusableClipError("empty file")
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate = _rate(file)
+            resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="VHQ")
+            heard = 0
+            while len(samples := file.read(BLOCK_SECONDS * rate, dtype="float32", always_2d=True)):
+                if not np.isfinite(samples).all():
+                    raise UnusableClipError("samples that are not numbers")
+                heard += len(samples)
+                mono = samples.mean(axis=1)
+                yield mono if rate == sample_rate else resampler.resample_chunk(mono)
+    except soundfile.LibsndfileError as error:
+        raise _not_audio(error) from None
+    if not heard:
+        raise UnusableClipError("no samples")
+    if rate != sample_rate:
+        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _rate(file: soundfile.SoundFile) -> int:
+    if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
+        raise UnusableClipError(f"a sample rate of {file.samplerate} Hz")
+    return int(file.samplerate)
+
+
+def _not_audio(error: soundfile.LibsndfileError) -> UnusableClipError:
+    return UnusableClipError(f"not audio: {error.error_string.rstrip('.')}")

@@ -19,9 +19,9 @@ import soundfile
 from kws.answers import Answers
 from kws.archive import read_members
 from kws.audio import decode_clip
-from kws.frontend import fit
 from kws.plots import word_style
 from kws.projection import TITLES
+from kws.samples import fit
 
 PAGE = Path(__file__).with_suffix(".html")
 TOP = 3  # likeliest words that are told of a clip

@@ -15,6 +15,7 @@ import scipy.fft
 
 from kws.mel import mel_matrix
 from kws.params import Params
+from kws.samples import fit
 
 BLAS_THREADS = 1  # while features are made; another number splits a product elsewhere, and changes the last digits
 MARGIN_SECONDS = 0.2  # the longest shift, and room for a faster speed
@@ -73,10 +74,15 @@ class FrontEnd:
         """The Mel filter bank, float32 (fft_length // 2 + 1, mel_bins)."""
         return _weights(self.sample_rate, self.fft_length, self.mel_bins, self.mel_low_hz, self.mel_high_hz)
 
+    @property
+    def window(self) -> np.ndarray:
+        """What each frame is multiplied by, float32 (frame_length,)."""
+        return _hann(self.frame_length)
+
     def power(self, waveform: np.ndarray) -> np.ndarray:
         """Power spectrum of each frame: float32 (samples,) -> (frames, fft_length // 2 + 1)."""
         frames = np.lib.stride_tricks.sliding_window_view(waveform, self.frame_length)[:: self.hop_length]
-        spectrum = scipy.fft.rfft(frames * _hann(self.frame_length), n=self.fft_length)
+        spectrum = scipy.fft.rfft(frames * self.window, n=self.fft_length)
         return spectrum.real**2 + spectrum.imag**2
 
     def mel_power(self, waveform: np.ndarray) -> np.ndarray:
@@ -104,13 +110,8 @@ class FrontEnd:
 
     def power_of(self, decibels: float) -> float:
         """Mean Mel power, over frames and bins, of white noise whose level is `decibels` of full scale."""
-        energy = float(np.square(_hann(self.frame_length)).sum())
+        energy = float(np.square(self.window).sum())
         return 10 ** (decibels / 10) * energy * float(self.weights.sum(axis=0).mean())
-
-
-def fit(samples: np.ndarray, length: int) -> np.ndarray:
-    """The first `length` samples, followed by zeros where there are fewer."""
-    return np.pad(samples[:length], (0, max(0, length - len(samples))))
 
 
 _weights = cache(mel_matrix)

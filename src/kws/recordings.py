@@ -11,8 +11,8 @@ import numpy as np
 from kws import paths
 from kws.archive import read_members
 from kws.audio import decode_clip
-from kws.frontend import fit
 from kws.params import SILENCE
+from kws.samples import fit
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,20 @@
 """A long stream of words and background, as a device hears it: false alarms an hour against missed words.
 
 The stream is made of the clips of one split, at times that are known, over background that training has not heard. A
-window as long as a clip slides over it; the probabilities of neighbouring windows are averaged (Chen et al., 2014,
-"Small-footprint keyword spotting"), and where a word's average is the highest around, that is a detection.
+window as long as a clip slides over it, and `kws.detect` says what that detects.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.ndimage
 
+from kws.detect import detections, smoothed, step_frames
 from kws.frontend import FrontEnd
 from kws.noise_sweep import Predict
 from kws.recordings import Recording
 
 SECONDS = 60  # a stretch: computed at once, over one background
-STEP_SECONDS = 0.1  # between windows
-SMOOTHED = 5  # windows whose probabilities are averaged
-APART_SECONDS = 0.75  # detections are at least so far apart
 TOLERANCE_SECONDS = 0.5  # a detection may be so far from its word
 GAP_SECONDS = (1.0, 5.0)  # from a word's end to the next one's start
 WORD_DBFS = -26.0
@@ -83,10 +79,8 @@ def listen(  # noqa: PLR0913 (a measurement has that many ingredients)
     for number in range(minutes):
         noise = noises[sorted(noises)[number % len(noises)]]
         sound, script = _stretch(said, noise, front_end, rng)
-        times, scores = _scores(predict, sound, front_end)
-        detections = _detections(times, scores[:, [classes.index(word) for word in words]])
-        ours = [(time, words.index(label)) for time, label in script if label in words]
-        parts.append(_compare(detections, ours))
+        ours = [(time, classes.index(label)) for time, label in script if label in words]
+        parts.append(_compare(_detected(predict, sound, front_end, [classes.index(word) for word in words]), ours))
     return Heard(minutes / 60, *(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
@@ -115,26 +109,17 @@ def _stretch(
     return sound, script
 
 
-def _scores(predict: Predict, sound: np.ndarray, front_end: FrontEnd) -> tuple[np.ndarray, np.ndarray]:
-    """Averaged probabilities: when each window starts, in seconds, and (windows, classes)."""
+def _detected(
+    predict: Predict, sound: np.ndarray, front_end: FrontEnd, words: Sequence[int]
+) -> list[tuple[float, int, float]]:
+    """What is detected in a stretch: when the window starts, in seconds, the word and its score."""
     log_mel = front_end.log_mel(sound)
-    step = max(1, round(STEP_SECONDS * front_end.sample_rate / front_end.hop_length))
+    step = step_frames(front_end.sample_rate, front_end.hop_length)
     windows = np.lib.stride_tricks.sliding_window_view(log_mel, front_end.frames, axis=0)[::step]
     probabilities = predict(windows.transpose(0, 2, 1)[..., None])
-    times = np.arange(len(probabilities)) * step * front_end.hop_length / front_end.sample_rate
-    return times, scipy.ndimage.uniform_filter1d(probabilities, SMOOTHED, axis=0, mode="nearest")
-
-
-def _detections(times: np.ndarray, scores: np.ndarray) -> list[tuple[float, int, float]]:
-    """Time, word and score of each peak: the highest score of any word within APART_SECONDS."""
-    best, word = scores.max(axis=1), scores.argmax(axis=1)
-    left = []
-    taken = np.zeros(len(times), bool)
-    for index in np.argsort(-best, kind="stable"):
-        if not taken[index]:
-            left.append((float(times[index]), int(word[index]), float(best[index])))
-            taken |= np.abs(times - times[index]) < APART_SECONDS
-    return left
+    step_seconds = step * front_end.hop_length / front_end.sample_rate
+    found = detections(smoothed(probabilities), words, step_seconds)
+    return [(one.window * step_seconds, one.word, one.score) for one in found]
 
 
 def _compare(

@@ -21,7 +21,7 @@ from kws.files import read_json, sha256_of
 from kws.params import Params
 
 EXPERIMENT = "kws"
-STAGES = ("download", "featurize", "train", "evaluate", "project")
+STAGES = ("download", "featurize", "train", "evaluate", "export", "project")
 LOCK = ".mlflow.lock"  # in the project's root
 _KEY, _MODEL = "kws.key", "kws.model"  # the tags by which a run is found again
 _REGISTERED = "kws.registered"  # the tag that tells what became of the model
@@ -37,6 +37,18 @@ class Run:
     def log_epoch(self, row: Mapping[str, float]) -> None:
         """Adds a row of the training curves, `epoch` and its figures, to be watched while training goes on."""
         self.attempt(lambda: _log_epoch(row))
+
+    def log_figures(self, figures: Mapping[str, float]) -> None:
+        """Adds what depends on the machine, and so stands in no file."""
+        self.attempt(lambda: _log_figures(figures))
+
+    def register(self, register: Callable[[], str]) -> None:
+        """Has the run's model registered, once, and tells what became of it, now and in the run.
+
+        Args:
+            register: `kws.registry.register` with its argument. Not imported here, or every stage would depend on it.
+        """
+        self.attempt(lambda: _register(register))
 
     def attempt(self, action: Callable[[], None]) -> None:
         """Calls MLflow, unless it is turned off or has failed before."""
@@ -69,7 +81,7 @@ def tracked_run(params: Params, stage: str, *, new: bool = False) -> Iterator[Ru
 
     Args:
         params: all parameters of the experiment.
-        stage: train, evaluate or project.
+        stage: train, evaluate, export or project.
         new: training starts with its first epoch, instead of where it was interrupted.
     """
     run = Run(stage)
@@ -125,8 +137,6 @@ def _finish(params: Params, stage: str) -> None:
         mlflow.delete_run(run.info.run_id)
     else:
         _log_stage(stage, params)
-        if stage == STAGES[-1]:
-            _register()
         _end("FINISHED")
 
 
@@ -178,6 +188,12 @@ def _log_epoch(row: Mapping[str, float]) -> None:
     mlflow.log_metrics({name: value for name, value in row.items() if name != "epoch"}, step=int(row["epoch"]))
 
 
+def _log_figures(figures: Mapping[str, float]) -> None:
+    import mlflow
+
+    mlflow.log_metrics(dict(figures))
+
+
 def _log_stage(stage: str, params: Params) -> None:
     """Logs what a stage wrote; its figures come last, since they tell that the stage is logged."""
     import mlflow
@@ -227,18 +243,15 @@ def _log_curves() -> None:
                 _log_epoch({name: float(value) for name, value in row.items()})
 
 
-def _register() -> None:
-    """Registers the run's model, once, and says what became of it, now and in the run."""
+def _register(register: Callable[[], str]) -> None:
     import mlflow
 
     said = mlflow.get_run(mlflow.active_run().info.run_id).data.tags.get(_REGISTERED)
     if not said:
-        from kws import registry
-
         with (
             FileLock(paths.project_root() / LOCK),  # two workers would compare with the same champion
             contextlib.redirect_stdout(io.StringIO()),  # MLflow tries the example, with a progress bar
         ):
-            said = registry.register(paths.CARD.read_text(encoding="utf-8"))
+            said = register()
         mlflow.set_tag(_REGISTERED, said)
     print(said)

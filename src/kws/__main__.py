@@ -1,0 +1,8 @@
+"""`python -m kws`: the `kws` command."""
+
+import sys
+
+from kws.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,257 @@
+"""`kws`: the words in recordings and from the microphone, by an exported model. It starts fast: no TensorFlow.
+
+Exit codes: 0, all was answered; 1, something could not be, and a line on stderr says what; 2, wrong usage.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from kws import paths
+from kws.audio import UnusableClipError, read_blocks
+from kws.corpus import AUDIO_SUFFIXES
+from kws.errors import UserError
+from kws.litert import Network
+from kws.spotter import Spotter
+
+MODEL = paths.SPOTTER
+SHOWN = 3  # likeliest classes
+LONGER = 1.1  # times a clip's length: what is no longer is one clip, and cut as in training
+METER = 40  # characters of the level meter, from -METER_DB to full scale
+METER_DB = 60
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command line and returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files may be no text
+    options = _parser().parse_args(arguments)
+    try:
+        code = options.run(options)
+        sys.stdout.flush()
+    except UserError as error:
+        return _told(error)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Prints the answers to files and folders; goes on after those that cannot be read."""
+    spotter = Spotter.load(options.model)
+    threshold = spotter.threshold if options.threshold is None else options.threshold
+    code = 0
+    for given in options.files:
+        try:
+            found = _sound_files(given)
+        except UserError as problem:
+            code = _told(problem)
+            continue
+        for path in found:
+            try:
+                for start, answers in _answers(spotter, path, threshold):
+                    tqdm.write(_row(path, start, answers, as_json=options.json), file=sys.stdout)
+            except UnusableClipError as problem:
+                code = _told(UserError(f"{path}: {problem}"))
+            except OSError as problem:
+                code = _told(UserError(f"{path}: {problem.strerror}"))
+    return code
+
+
+def listen(options: argparse.Namespace) -> int:
+    """Prints the words that it hears, until the sound ends."""
+    spotter = Spotter.load(options.model)
+    threshold = spotter.threshold if options.threshold is None else options.threshold
+    if options.source:
+        [source] = _sound_files(options.source) if options.source.is_file() else [options.source]
+        blocks = read_blocks(source, spotter.sample_rate)
+    else:
+        blocks = _microphone(spotter, options.device)
+    words = ", ".join(spotter.classes[index] for index in spotter.words)
+    print(f"listening for {words} from {threshold:.2f} on; Ctrl-C ends", file=sys.stderr)
+    try:
+        for found in spotter.detect(_metered(blocks), threshold):
+            seconds = found.window * spotter.step_samples / spotter.sample_rate
+            line = {"start": round(seconds, 3), "word": spotter.classes[found.word], "score": round(found.score, 4)}
+            _clear_meter()
+            text = f"{_clock(seconds)}  {line['word']}  {found.score:.1%}"
+            print(json.dumps(line, ensure_ascii=False) if options.json else text, flush=True)
+    except UnusableClipError as problem:
+        raise UserError(f"{options.source}: {problem}") from None
+    except OSError as problem:
+        raise UserError(f"{options.source}: {problem.strerror}") from None
+    except KeyboardInterrupt:
+        pass
+    finally:
+        _clear_meter()
+    return 0
+
+
+def info(options: argparse.Namespace) -> int:
+    """Prints what a model says of itself."""
+    network = Network.load(options.model)
+    about = network.about | {"bytes": options.model.stat().st_size}
+    if options.json:
+        print(json.dumps(about, ensure_ascii=False))
+        return 0
+    spec = about["front_end"]
+    seconds = spec["clip_samples"] / spec["sample_rate"]
+    print(f"""\
+kind        {about["kind"]}, {about["bytes"]:,} bytes
+classes     {", ".join(about["classes"])}
+input       {"log-Mel" if about["kind"] == "features" else "waveform"} of {seconds:g} s at {spec["sample_rate"]} Hz
+front end   {spec["frames"]} frames of {spec["frame_length"]} samples, one each {spec["hop_length"]}, FFT of \
+{spec["fft_length"]}, {spec["mel_bins"]} Mel bins from {spec["mel_low_hz"]:g} to {spec["mel_high_hz"]:g} Hz
+threshold   {about["threshold"]:g}, for {about["false_alarms_an_hour"]:g} false alarms an hour at validation""")
+    return 0
+
+
+def _sound_files(given: Path) -> list[Path]:
+    """The file itself, or the sound files below a folder, by name."""
+    if not given.is_dir():
+        return [given]
+    found = sorted(path for path in given.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    if not found:
+        raise UserError(f"{given}: no sound files in this folder; their names end in {', '.join(AUDIO_SUFFIXES)}")
+    return found
+
+
+def _answers(spotter: Spotter, path: Path, threshold: float) -> Iterator[tuple[float | None, list[tuple[str, float]]]]:
+    """When a word starts, in seconds, and the likeliest classes: once of a clip, for each detection in a longer file.
+
+    Of a longer file with no detection: None, and nothing.
+    """
+    blocks = read_blocks(path, spotter.sample_rate)
+    head: list[np.ndarray] = []
+    limit = int(LONGER * spotter.clip_samples)
+    for block in blocks:
+        head.append(block)
+        if sum(map(len, head)) > limit:
+            break
+    else:
+        yield 0.0, _likeliest(spotter, spotter.clip(np.concatenate(head)))
+        return
+    detected = False
+    for found in spotter.detect(_progress(chain(head, blocks), path, spotter.sample_rate), threshold):
+        detected = True
+        yield found.window * spotter.step_samples / spotter.sample_rate, _likeliest(spotter, found.probabilities)
+    if not detected:
+        yield None, []
+
+
+def _likeliest(spotter: Spotter, probabilities: np.ndarray) -> list[tuple[str, float]]:
+    order = np.argsort(-probabilities, kind="stable")[:SHOWN]
+    return [(spotter.classes[index], float(probabilities[index])) for index in order]
+
+
+def _row(path: Path, start: float | None, answers: list[tuple[str, float]], *, as_json: bool) -> str:
+    if as_json:
+        named = [{"word": word, "probability": round(probability, 4)} for word, probability in answers]
+        return json.dumps({"file": str(path), "start": start if start is None else round(start, 3), "answers": named})
+    told = "  ".join(f"{word} {probability:.1%}" for word, probability in answers)
+    return f"{path}  {'-' if start is None else _clock(start)}  {told or 'no word'}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{int(minutes) // 60}:{int(minutes) % 60:02d}:{rest:04.1f}"
+
+
+def _progress(blocks: Iterable[np.ndarray], path: Path, sample_rate: int) -> Iterator[np.ndarray]:
+    """The blocks, with a progress bar where that takes longer than a second and a person looks on."""
+    total = soundfile.info(path).duration
+    with tqdm(total=round(total), desc=path.name, unit="s", delay=1, disable=None, leave=False) as bar:
+        for block in blocks:
+            yield block
+            bar.update(len(block) / sample_rate)
+
+
+def _microphone(spotter: Spotter, device: str | None) -> Iterator[np.ndarray]:
+    """Blocks from a microphone, a step long each."""
+    elsewhere = "or give a sound file: --source FILE"
+    try:
+        import sounddevice
+    except ImportError:
+        raise UserError(
+            f"the microphone needs the package sounddevice: pip install 'kws[listen]', {elsewhere}"
+        ) from None
+    except OSError:
+        raise UserError(f"the microphone needs the library PortAudio (Debian: libportaudio2), {elsewhere}") from None
+    chosen: Any = int(device) if device and device.isdecimal() else device
+    try:
+        with sounddevice.InputStream(
+            samplerate=spotter.sample_rate, blocksize=spotter.step_samples, device=chosen, channels=1, dtype="float32"
+        ) as microphone:
+            while True:
+                samples, lost = microphone.read(spotter.step_samples)
+                if lost:
+                    print("warning: sound was lost, this machine is too slow", file=sys.stderr)
+                yield samples[:, 0]
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise UserError(f"no microphone answers ({error}); --device chooses one, {elsewhere}") from None
+
+
+def _metered(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The blocks, with their level on the terminal."""
+    for block in blocks:
+        if sys.stderr.isatty() and len(block):
+            decibels = 20 * np.log10(max(float(np.sqrt(np.mean(np.square(block)))), 1e-6))
+            filled = round(METER * min(1.0, max(0.0, 1 + decibels / METER_DB)))
+            print(f"\r[{'#' * filled:{METER}}] {decibels:4.0f} dB", end="", file=sys.stderr, flush=True)
+        yield block
+
+
+def _clear_meter() -> None:
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _told(problem: UserError) -> int:
+    sys.stdout.flush()  # so that both streams in one file are in order
+    print(f"error: {problem}", file=sys.stderr)
+    return 1
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kws", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for run, about in (
+        (predict, "the words in sound files"),
+        (listen, "the words that a microphone hears"),
+        (info, "what a model recognises, and how"),
+    ):
+        command = commands.add_parser(run.__name__, help=about, description=about)
+        command.set_defaults(run=run)
+        command.add_argument("--json", action="store_true", help="one JSON object a line")
+        if run is info:
+            command.add_argument("model", type=Path, nargs="?", default=MODEL, help=f"a LiteRT file ({MODEL})")
+            continue
+        command.add_argument("--model", "-m", type=Path, default=MODEL, help=f"a LiteRT file ({MODEL})")
+        command.add_argument(
+            "--threshold", type=_share, help="probability from which a word in a stream counts (the model's own)"
+        )
+        if run is predict:
+            command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="sound files, and folders of them")
+        else:
+            command.add_argument("--source", type=Path, metavar="FILE", help="a sound file in place of the microphone")
+            command.add_argument("--device", help="name or number of the microphone")
+    return parser

@@ -1,0 +1,114 @@
+"""From a trained network to LiteRT: the front end before it, its softmax behind it, its weights in 8 bits if wanted.
+
+waveform (1, clip_samples) -> log-Mel (1, frames, mel_bins, 1) -> logits (1, classes) -> probabilities (1, classes)
+
+Each arrow is converted by itself, and `kws.flatbuffer` joins them: so the front end and the softmax of the int8 model
+are in float32 by construction, and the network of all models with 8 bits is the same.
+"""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kws.dataset import read_split
+from kws.flatbuffer import join
+from kws.frontend import FrontEnd
+from kws.litert import without_banners
+
+KINDS = {"float32": "kws.tflite", "int8": "kws_int8.tflite", "features": "kws_features.tflite"}
+CALIBRATION_CLIPS = 500  # what the ranges of the activations are taken from
+BANDS = 8  # of the Mel filter bank
+BATCH = 256  # clips; memory, not results, depends on it
+
+
+def convert(
+    model: keras.Model, features: Path, spec: Mapping[str, Any], detection: Mapping[str, float]
+) -> dict[str, bytes]:
+    """The LiteRT files of a network, by kind as in KINDS; same network, same bytes.
+
+    Args:
+        model: log-Mel (frames, mel_bins, 1) -> logits.
+        features: folder of the TFRecords, whose training clips calibrate the 8 bits.
+        spec: the feature spec, with `words`: the network's classes.
+        detection: `threshold` of a stream's detections, and the `false_alarms_an_hour` that it was chosen for.
+    """
+    front_end = FrontEnd.from_spec(spec)
+    front = _converted(front_end_model(front_end))
+    network = keras.Input(model.input_shape[1:], batch_size=1, name="log_mel")
+    logits = model(network, training=False)
+    float32 = _converted(keras.Model(network, logits))
+    int8 = _converted(keras.Model(network, logits), calibration_clips(features, spec))
+    last = keras.Input(logits.shape[1:], batch_size=1, name="logits")
+    softmax = _converted(keras.Model(last, keras.ops.softmax(last)))
+
+    parts = {"float32": (front, float32, softmax), "int8": (front, int8, softmax), "features": (int8, softmax)}
+    about = {"classes": list(spec["words"]), **detection, "front_end": front_end.spec()}
+    return {kind: join(parts[kind], {"kind": kind} | about) for kind in KINDS}
+
+
+def front_end_model(front_end: FrontEnd) -> keras.Model:
+    """The front end as a network: waveform (1, clip_samples) -> log-Mel (1, frames, mel_bins, 1)."""
+    waveform = keras.Input((front_end.clip_samples,), batch_size=1, name="waveform")
+    return keras.Model(waveform, _LogMel(front_end)(waveform))
+
+
+class _LogMel(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+    """`FrontEnd.log_mel` in TensorFlow, of operators that LiteRT has."""
+
+    def __init__(self, front_end: FrontEnd) -> None:
+        super().__init__()
+        self._front_end = front_end
+
+    def call(self, waveform: tf.Tensor) -> tf.Tensor:
+        f = self._front_end
+        frames = tf.signal.frame(waveform, f.frame_length, f.hop_length) * f.window
+        if f.fft_length & (f.fft_length - 1):  # LiteRT's FFT knows powers of two
+            angles = 2 * np.pi * np.outer(np.arange(f.frame_length), np.arange(f.fft_length // 2 + 1)) / f.fft_length
+            real, imaginary = (frames @ part.astype(np.float32) for part in (np.cos(angles), np.sin(angles)))
+        else:
+            spectrum = tf.signal.rfft(frames, [f.fft_length])
+            real, imaginary = tf.math.real(spectrum), tf.math.imag(spectrum)
+        mel_power = _mel_power(real**2 + imaginary**2, f.weights)
+        return tf.math.log(mel_power + np.float32(f.log_offset))[..., None]
+
+
+def _mel_power(power: tf.Tensor, weights: np.ndarray) -> tf.Tensor:
+    """`power @ weights`, band by band: most weights are 0, and all of them would be half of a small model's file."""
+    bands = []
+    for mels in np.array_split(weights, min(BANDS, weights.shape[1]), axis=1):
+        used = np.flatnonzero(mels.any(axis=1))
+        inside = slice(used[0], used[-1] + 1)
+        bands.append(power[..., inside] @ mels[inside])
+    return tf.concat(bands, axis=-1)
+
+
+def calibration_clips(features: Path, spec: Mapping[str, Any]) -> np.ndarray:
+    """Log-Mel of training clips, evenly through the records: (CALIBRATION_CLIPS, frames, mel_bins, 1), or all."""
+    every = max(1, spec["clips"]["train"] // CALIBRATION_CLIPS)
+    batches = read_split(features, "train", dict(spec), BATCH).as_numpy_iterator()
+    number, chosen = 0, []
+    for batch in batches:
+        log_mel = batch["log_mel"]
+        chosen.append(log_mel[-number % every :: every])
+        number += len(log_mel)
+    return np.concatenate(chosen)
+
+
+def _converted(model: keras.Model, calibration: np.ndarray | None = None) -> bytes:
+    """The network as LiteRT has it, of built-in operators alone; in 8 bits where clips calibrate them."""
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if calibration is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([clip[None]] for clip in calibration)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    # on stdout it tells of its temporary files
+    with contextlib.redirect_stdout(io.StringIO()), without_banners(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)  # they come from the clips
+        return bytes(converter.convert())

@@ -1,0 +1,106 @@
+"""LiteRT files as they are written: networks joined one behind the other, what their user must know put inside.
+
+The parts are what the converter gives: one graph each, with one input and one output. `ai_edge_litert` reads and packs
+the FlatBuffers; the schema is TensorFlow's `lite/schema/schema.fbs`.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+from kws.litert import ABOUT
+
+ALIGNMENT = (
+    16  # bytes, of constants: the schema's force_align, which the packer does not know; microcontrollers need it
+)
+
+
+def join(parts: Sequence[bytes], about: Mapping[str, Any]) -> bytes:
+    """One LiteRT file in which each part's output is the next one's input, with `about` in its metadata.
+
+    Names of tensors are left out: they are a tenth of a small network, and tell of the program that made it.
+    """
+    models = [flatbuffer_utils.read_model_from_bytearray(part) for part in parts]
+    joined = models[0]
+    [graph] = joined.subgraphs
+    for model in models[1:]:
+        _append(joined, graph, model)
+    flatbuffer_utils.strip_strings(joined)
+    joined.buffers.append(schema.BufferT(data=np.frombuffer(json.dumps(about).encode(), np.uint8)))
+    joined.metadata = [schema.MetadataT(name=ABOUT, buffer=len(joined.buffers) - 1)]
+    builder = _Builder()
+    builder.Finish(joined.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def _append(joined: schema.ModelT, graph: schema.SubGraphT, model: schema.ModelT) -> None:
+    [added] = model.subgraphs
+    first_buffer, first_code = len(joined.buffers), len(joined.operatorCodes)
+    place = {-1: -1, added.inputs[0]: graph.outputs[0]}  # -1: an optional input that is not there
+    for number, tensor in enumerate(added.tensors):
+        if number not in place:
+            place[number] = len(graph.tensors)
+            tensor.buffer += first_buffer
+            graph.tensors.append(tensor)
+    for operator in added.operators:
+        operator.opcodeIndex += first_code
+        operator.inputs = [place[number] for number in operator.inputs]
+        operator.outputs = [place[number] for number in operator.outputs]
+    joined.buffers += model.buffers
+    joined.operatorCodes += model.operatorCodes
+    graph.operators += added.operators
+    graph.outputs = [place[added.outputs[0]]]
+
+
+class _Builder(flatbuffers.Builder):  # type: ignore[misc]  # FlatBuffers has no types
+    """Packs equal vectors once, such as the zero points of 8 bits, and aligns the content of buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._packed: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 (FlatBuffers' name)
+        content = x.tobytes()
+        key = (x.dtype.str, content)
+        if key not in self._packed:
+            self.StartVector(x.itemsize, len(x), ALIGNMENT)
+            self.head -= len(content)
+            self.Bytes[self.head : self.head + len(content)] = content
+            self._packed[key] = self.EndVector()
+        return self._packed[key]
+
+
+def peak_memory(content: bytes) -> int:
+    """The most bytes of activations that are alive at a time, when the operators run in the file's order.
+
+    What a runtime needs is this, its own state, and the file: a lower bound that does not depend on the machine.
+    """
+    model = flatbuffer_utils.read_model_from_bytearray(content)
+    [graph] = model.subgraphs
+    constants = {number for number, tensor in enumerate(graph.tensors) if model.buffers[tensor.buffer].data is not None}
+    last_use = {number: step for step, operator in enumerate(graph.operators) for number in operator.inputs}
+    last_use |= dict.fromkeys(graph.outputs, len(graph.operators))
+    alive, peak = set(graph.inputs), 0
+    for step, operator in enumerate(graph.operators):
+        alive |= set(operator.outputs)
+        peak = max(peak, sum(_bytes_of(graph.tensors[number]) for number in alive - constants))
+        alive = {number for number in alive if last_use.get(number, -1) > step}
+    return peak
+
+
+def operators(content: bytes) -> Counter[str]:
+    """How often each operator stands in a file, by LiteRT's names; those of others are `CUSTOM` and `FLEX…`."""
+    model = flatbuffer_utils.read_model_from_bytearray(content)
+    names = [flatbuffer_utils.opcode_to_name(model, number) for number in range(len(model.operatorCodes))]
+    return Counter(names[operator.opcodeIndex] for operator in model.subgraphs[0].operators)
+
+
+def _bytes_of(tensor: schema.TensorT) -> int:
+    kind = np.dtype(flatbuffer_utils.type_to_name(tensor.type).lower())
+    return int(np.prod(tensor.shape, dtype=np.int64)) * kind.itemsize

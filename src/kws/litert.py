@@ -1,0 +1,90 @@
+"""A LiteRT file with what its user must know inside: read, and asked, without TensorFlow."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.schema_py_generated import Model
+
+from kws.errors import UserError
+
+ABOUT = "kws.json"  # the name of our entry in the file's metadata
+
+
+class Network:
+    """A network in a LiteRT file, on one thread.
+
+    Attributes:
+        about: what the export stage wrote into the file: `kind` (float32, int8, features), `classes` in the order of
+            the network's outputs, `front_end` (`kws.frontend.FrontEnd.spec`), `threshold`.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self.about = read_about(content)
+        with without_banners():
+            self._interpreter = Interpreter(model_content=content, num_threads=1)
+            self._interpreter.allocate_tensors()
+        [self._input], [self._output] = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+
+    @classmethod
+    def load(cls, path: Path) -> "Network":
+        """The network in a file.
+
+        Raises:
+            UserError: there is none, or none of ours.
+        """
+        if not path.is_file():
+            raise UserError(f"{path}: no such model; dvc repro export makes models/export, --model names another file")
+        try:
+            return cls(path.read_bytes())
+        except ValueError as error:
+            raise UserError(f"{path}: no model that the export stage made, or damaged ({error})") from None
+
+    def probabilities(self, values: np.ndarray) -> np.ndarray:
+        """What the network makes of one clip.
+
+        Args:
+            values: float32, the waveform (clip_samples,); of kind features: log-Mel (frames, mel_bins).
+
+        Returns:
+            float32 (classes,).
+        """
+        self._interpreter.set_tensor(self._input["index"], values.reshape(self._input["shape"]))
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._output["index"])[0]
+
+
+def read_about(content: bytes) -> dict[str, Any]:
+    """What the export stage wrote into a file's metadata.
+
+    Raises:
+        ValueError: it is no LiteRT file, or there is nothing of ours in it.
+    """
+    if not Model.ModelBufferHasIdentifier(content, 0):
+        raise ValueError("no LiteRT file")
+    model = Model.GetRootAs(content, 0)
+    for number in range(model.MetadataLength()):
+        entry = model.Metadata(number)
+        if entry.Name() == ABOUT.encode():
+            return json.loads(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
+    raise ValueError(f"no {ABOUT} in its metadata")
+
+
+@contextmanager
+def without_banners() -> Iterator[None]:
+    """LiteRT and its converter tell of their work on stderr, beneath Python, and cannot be asked not to."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -1,0 +1,71 @@
+"""A trained network at work on sound: clips, and streams by a window that slides. LiteRT and NumPy are all it needs."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from kws.detect import Detection, detections, smoothed, step_frames
+from kws.errors import UserError
+from kws.litert import Network
+from kws.samples import fit
+
+
+class Spotter:
+    """A network that takes waveforms, with its words and its threshold.
+
+    Attributes:
+        classes: in the order of the probabilities; `_unknown_` and `_silence_` are no words.
+        words: indices of the classes that are.
+        sample_rate: Hz, of all sound that it is given.
+        clip_samples: length of a window.
+        step_samples: from one window to the next.
+        threshold: the averaged probability from which a word counts as said, as the evaluation chose it.
+    """
+
+    def __init__(self, network: Network) -> None:
+        about = network.about
+        if about["kind"] == "features":
+            raise UserError("this model takes features, not sound: take kws.tflite or kws_int8.tflite")
+        self._network = network
+        self.classes: list[str] = about["classes"]
+        self.words = [index for index, name in enumerate(self.classes) if not name.startswith("_")]
+        self.threshold: float = about["threshold"]
+        spec = about["front_end"]
+        self.sample_rate: int = spec["sample_rate"]
+        self.clip_samples: int = spec["clip_samples"]
+        self.step_samples: int = step_frames(self.sample_rate, spec["hop_length"]) * spec["hop_length"]
+
+    @classmethod
+    def load(cls, path: Path) -> "Spotter":
+        """The spotter in a LiteRT file; errors as `Network.load`, and for one that takes features."""
+        return cls(Network.load(path))
+
+    def clip(self, waveform: np.ndarray) -> np.ndarray:
+        """Probabilities of the classes, float32 (classes,), for one clip: cut, or padded with zeros, to a window."""
+        return self._network.probabilities(fit(waveform, self.clip_samples))
+
+    def windows(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Probabilities of each window that slides over a stream, (classes,) each.
+
+        No more of the stream is in memory than a window and a block. At its end zeros fill the last step.
+
+        Args:
+            blocks: the stream, float32 (samples,) each, of any lengths.
+        """
+        heard = np.zeros(0, np.float32)
+        start = covered = 0  # in `heard`: where the next window starts, and where the last one ended
+        for block in blocks:
+            heard = np.concatenate([heard, block])
+            while start + self.clip_samples <= len(heard):
+                yield self._network.probabilities(heard[start : start + self.clip_samples])
+                covered = start + self.clip_samples
+                start += self.step_samples
+            past = min(start, len(heard))
+            heard, start, covered = heard[past:], start - past, covered - past
+        if len(heard) > max(start, covered):
+            yield self.clip(heard[start:])
+
+    def detect(self, blocks: Iterable[np.ndarray], threshold: float) -> Iterator[Detection]:
+        """The words in a stream, each as soon as no later sound can change it."""
+        return detections(smoothed(self.windows(blocks)), self.words, self.step_samples / self.sample_rate, threshold)

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from kws import detect
+
+STEP = 0.096  # s: reaches seven windows to each side
+
+
+def of_a_whole_recording(scores: np.ndarray, threshold: float = 0.0) -> list[tuple[int, int, float]]:
+    """The rule as one would write it down: the highest first, and nothing within 0.75 s of it."""
+    best, word = scores.max(axis=1), scores.argmax(axis=1)
+    left, taken = [], np.zeros(len(scores), bool)
+    for index in np.argsort(-best, kind="stable"):
+        if not taken[index] and best[index] >= threshold:
+            left.append((int(index), int(word[index]), float(best[index])))
+            taken |= np.abs(np.arange(len(scores)) - index) * STEP < detect.APART_SECONDS
+    return sorted(left)
+
+
+def found(scores, threshold=0.0, words=(0, 1)):
+    detections = detect.detections(scores, words, STEP, threshold)
+    return sorted((one.window, one.word, one.score) for one in detections)
+
+
+# few values, so that many are equal
+@settings(deadline=None)
+@given(
+    hnp.arrays(np.float32, st.tuples(st.integers(1, 60), st.just(2)), elements=st.integers(0, 9).map(float)),
+    st.integers(0, 9),
+)
+def test_windows_as_they_come_give_what_the_whole_recording_gives(scores, threshold):
+    assert found(scores, threshold) == of_a_whole_recording(scores, threshold)
+
+
+def test_of_detections_that_are_near_each_other_the_highest_stays():
+    scores = np.zeros((20, 2))
+    scores[3, 0], scores[5, 1], scores[15, 0] = 0.5, 0.9, 0.4
+    assert found(scores, 0.1) == [(5, 1, 0.9), (15, 0, 0.4)]
+
+
+def test_a_detection_is_told_as_soon_as_no_later_window_can_change_it():
+    heard = 0
+
+    def windows():
+        nonlocal heard
+        for number in range(40):
+            heard = number
+            yield np.array([0.9 if number == 5 else 0.1, 0.0])
+
+    assert next(detect.detections(windows(), [0], STEP, 0.5)).window == 5
+    assert heard == 5 + 7
+
+
+def test_only_words_are_detected_and_all_probabilities_are_told():
+    scores = np.array([[0.2, 0.7, 0.1]] * 3)
+    [detection] = detect.detections(scores, [0, 2], STEP)
+    assert (detection.word, detection.score) == (0, 0.2)
+    assert detection.probabilities.tolist() == [0.2, 0.7, 0.1]
+
+
+def test_no_window_no_detection():
+    assert found(np.zeros((0, 2))) == []
+
+
+@pytest.mark.parametrize("windows", [1, 2, 3, 4, 5, 6, 50])
+def test_each_window_is_averaged_with_two_on_each_side_and_the_ends_count_for_those_beyond(windows):
+    values = np.random.default_rng(0).uniform(size=(windows, 3)).astype(np.float32)
+    averaged = np.array(list(detect.smoothed(values)))
+    around = np.pad(values, ((2, 2), (0, 0)), mode="edge")
+    expected = np.stack([around[number : number + 5].mean(axis=0) for number in range(windows)])
+    np.testing.assert_allclose(averaged, expected, rtol=1e-6)
+
+
+def test_windows_are_a_tenth_of_a_second_apart_in_whole_frames():
+    assert detect.step_frames(16_000, 256) == 6
+    assert detect.step_frames(16_000, 320) == 5
+    assert detect.step_frames(8000, 4000) == 1
