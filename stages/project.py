@@ -33,7 +33,7 @@ def main() -> None:
     if neighbourhoods != (params.umap_neighbors, params.tsne_perplexity):
         print("{} test clips allow umap_neighbors {} and tsne_perplexity {:g}".format(len(labels), *neighbourhoods))
 
-    with tracked_run(params, "project"):
+    with tracked_run(params, "project") as run:
         spaces = projection.project(embedding, params.seed, *neighbourhoods, params.umap_min_dist)
         quality = projection.quality(embedding, spaces, labels)
         write_json(paths.METRICS / "project.json", {"clips": len(labels)} | quality)
@@ -49,11 +49,20 @@ def main() -> None:
             title = voices_title(f"{len(labels)} test clips of {params.test_dataset or params.dataset}", synthetic)
             page = explorer.page(title, spaces, answers, classes, sounds)
             (folder / "explorer.html").write_text(page, encoding="utf-8")
+        card = model_card(params, source, figures)
         with written_whole(paths.CARD) as partial:
-            partial.write_text(model_card(params, source, figures), encoding="utf-8")
+            partial.write_text(card, encoding="utf-8")
+        run.register(lambda: registered(card))
     write_json(paths.TRACKED, {"experiment": experiment_key(params)})
     trust = ", ".join(f"{projection.TITLES[space]} {quality[f'{space}_trustworthiness']:.3f}" for space in spaces)
     print(voices_title(f"trustworthiness of the projections of {len(labels)} test clips: {trust}", synthetic))
+
+
+def registered(card: str) -> str:
+    """Registers the model with its card, and says what became of it."""
+    from kws import registry  # MLflow, which may be turned off
+
+    return registry.register(card)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -59,6 +60,24 @@ def networks(tmp_path_factory: pytest.TempPathFactory, small_spec: dict[str, Any
         ]
         save_model(keras.Sequential(layers), folder / f"{index}.keras", small_spec)
     return [folder / "0.keras", folder / "1.keras"]
+
+
+@pytest.fixture(scope="session")
+def small_spotter(tmp_path_factory: pytest.TempPathFactory, networks: list[Path]) -> Path:
+    """The first of these networks, as the file that takes waveforms."""
+    from kws.dataset import RecordWriter
+    from kws.export import convert
+    from kws.models import load_model
+
+    folder = tmp_path_factory.mktemp("spotter")
+    network, spec = load_model(networks[0])
+    power = np.random.default_rng(0).exponential(size=(4, spec["frames"] + 2 * spec["margin"], spec["mel_bins"]))
+    with RecordWriter(folder, {"train": len(power)}) as writer:
+        for number, clip in enumerate(power):
+            writer.write("train", f"{number}", "al", 0, clip.astype(np.float32))
+    files = convert(network, folder, spec | {"clips": {"train": len(power)}}, {"threshold": 0.5})
+    (folder / "kws.tflite").write_bytes(files["float32"])
+    return folder / "kws.tflite"
 
 
 @pytest.fixture(scope="session")

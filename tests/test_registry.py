@@ -20,17 +20,14 @@ CLIPS = 60
 
 
 @pytest.fixture
-def project(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, networks: list[Path], small_spec: dict[str, Any], empty_store: Path
-) -> None:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_spotter: Path, empty_store: Path) -> None:
     """A project whose stages have run, before a store that is empty yet."""
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     monkeypatch.chdir(tmp_path)
-    paths.MODEL.parent.mkdir()
-    shutil.copy(networks[0], paths.MODEL)
-    write_json(paths.SPEC, small_spec)
+    paths.EXPORT.mkdir(parents=True)
+    shutil.copy(small_spotter, paths.SPOTTER)
     write_json(paths.SOURCE, {"sha256": "train", "test": {"sha256": "test"}})
 
 

@@ -31,6 +31,7 @@ FIGURES = {
     "featurize": {"clips": 11},
     "train": {"epochs": 2, "validation_loss": 1.1},
     "evaluate": {"accuracy": 0.5, "f1_don't": 0.25},
+    "export": {"int8_bytes": 5},
     "project": {"clips": 4, "umap_trustworthiness": 0.9},
 }
 SOURCE = {"address": "http://example.org/words.zip", "synthetic": True, "sha256": "5", "test": None}
@@ -47,18 +48,18 @@ PICTURES = ["plots/evaluate", "plots/features", "plots/project", "plots/train"]
 class Project:
     """A project in which the stages write what FIGURES and CURVES say."""
 
-    def __init__(self, root: Path, params: Params, networks: list[Path], spec: dict[str, Any]) -> None:
-        self.root, self.params, self.networks, self.spec = root, params, networks, spec
+    def __init__(self, root: Path, params: Params, networks: list[Path], spotter: Path) -> None:
+        self.root, self.params, self.networks, self.spotter = root, params, networks, spotter
 
     def write(self, stage: str, network: int = 0) -> None:
         if stage == "download":
             write_json(paths.SOURCE, SOURCE)
-        else:
+        elif stage != "export":
             folder = paths.PLOTS / ("features" if stage == "featurize" else stage)
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "picture.png").write_text(stage)
         if stage == "featurize":
-            write_json(paths.SPEC, self.spec)
+            write_json(paths.SPEC, {"words": ["yes", "no"]})
             paths.MANIFEST.write_text("name,word,samples\na.wav,yes,16000\nb.wav,no,\n")
         if stage == "train":
             paths.MODEL.parent.mkdir(exist_ok=True)
@@ -69,9 +70,9 @@ class Project:
                 writer.writerows(CURVES)
         if stage == "evaluate":
             write_answers(paths.ANSWERS, ANSWERS, ["yes", "no"], synthetic=True)
-        if stage == "project":
-            paths.CARD.parent.mkdir(exist_ok=True)
-            paths.CARD.write_text("# Model card")
+        if stage == "export":
+            paths.EXPORT.mkdir(exist_ok=True)
+            shutil.copy(self.spotter, paths.SPOTTER)
         write_json(paths.METRICS / f"{stage}.json", FIGURES[stage])
 
     def prepare(self) -> None:
@@ -95,8 +96,12 @@ class Project:
             self.write("evaluate")
 
     def project(self) -> None:
-        with tracked_run(self.params, "project"):
+        from kws import registry
+
+        self.write("export")
+        with tracked_run(self.params, "project") as run:
             self.write("project")
+            run.register(lambda: registry.register("# Card"))
 
     def runs(self) -> list[Any]:
         """All runs in the store, the oldest first."""
@@ -114,7 +119,7 @@ def fresh(
     monkeypatch: pytest.MonkeyPatch,
     make_params: Callable[..., Params],
     networks: list[Path],
-    small_spec: dict[str, Any],
+    small_spotter: Path,
 ) -> Project:
     """A project without a store, data ready for training."""
     for name in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "KWS_TRACKING"):
@@ -122,7 +127,7 @@ def fresh(
         monkeypatch.delenv(name)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    project = Project(tmp_path, make_params(words=["yes", "no"]), networks, small_spec)
+    project = Project(tmp_path, make_params(words=["yes", "no"]), networks, small_spotter)
     project.prepare()
     return project
 

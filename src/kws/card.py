@@ -19,7 +19,7 @@ def model_card(params: Params, source: Mapping[str, Any], figures: Mapping[str, 
     Args:
         params: of the experiment.
         source: what the download stage wrote into source.json.
-        figures: the content of metrics/<stage>.json for download, featurize, train and evaluate.
+        figures: the content of metrics/<stage>.json for download, featurize, train, evaluate and export.
     """
     environment = jinja2.Environment(
         trim_blocks=True,

@@ -23,7 +23,7 @@ from kws.errors import UserError
 from kws.litert import Network
 from kws.spotter import Spotter
 
-MODEL = paths.EXPORT / "kws.tflite"
+MODEL = paths.SPOTTER
 SHOWN = 3  # likeliest classes
 LONGER = 1.1  # times a clip's length: what is no longer is one clip, and cut as in training
 METER = 40  # characters of the level meter, from -METER_DB to full scale

@@ -4,7 +4,7 @@ The alias moves only to a model that is better than the present champion on the 
 """
 
 from collections.abc import Mapping
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,15 @@ from mlflow.types.schema import Map
 from kws import paths
 from kws.errors import UserError
 from kws.files import read_json
+from kws.litert import read_about
 from kws.pairing import paired_test, read_answered
 
 NAME, ALIAS = "kws", "champion"
 TEST_SOUND = "kws.test_sound"  # the tag of a version that tells which recordings it was tested on
 LONGEST_DESCRIPTION = 5000  # characters: MLflow's column
 PACKAGE = Path(__file__).parent
-REQUIRED = ("keras", "numpy", "scipy", "tensorflow")  # modules that a server needs beside MLflow's own
-ARTIFACTS = {"network": paths.MODEL, "answers": paths.ANSWERS}
+REQUIRED = ("ai-edge-litert", "numpy")  # what a server needs beside MLflow
+ARTIFACTS = {"network": paths.SPOTTER, "answers": paths.ANSWERS}
 
 
 def register(card: str) -> str:
@@ -55,8 +56,8 @@ def register(card: str) -> str:
 
 def _new_version(client: mlflow.MlflowClient, card: str, sound: str) -> str:
     """Logs the model with signature, example and all that a server needs, and registers it: its version."""
-    spec = read_json(paths.SPEC)
-    samples = spec["clip_samples"]
+    about = read_about(paths.SPOTTER.read_bytes())
+    samples = about["front_end"]["clip_samples"]
     model = mlflow.pyfunc.log_model(
         name="model",
         python_model=str(PACKAGE / "service.py"),
@@ -67,8 +68,8 @@ def _new_version(client: mlflow.MlflowClient, card: str, sound: str) -> str:
             outputs=Schema([ColSpec(DataType.string, "label"), ColSpec(Map(DataType.double), "probabilities")]),
         ),
         input_example=np.zeros((1, samples), np.float32),
-        metadata=spec,
-        pip_requirements=[f"{name}=={version(name)}" for name in _packages(REQUIRED)],
+        metadata=about,
+        pip_requirements=[f"{name}=={version(name)}" for name in REQUIRED],
     )
     run_id = mlflow.active_run().info.run_id
     registered = client.create_model_version(
@@ -80,12 +81,6 @@ def _new_version(client: mlflow.MlflowClient, card: str, sound: str) -> str:
         model_id=model.model_id,
     )
     return str(registered.version)
-
-
-def _packages(modules: tuple[str, ...]) -> list[str]:
-    """The installed packages that hold modules: tensorflow may be of tensorflow or of tensorflow-cpu."""
-    found = packages_distributions()
-    return [found[module][0] for module in modules]
 
 
 def _sound(source: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@
 """
 
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,14 @@ LOUDEST = 2.0  # full scale is 1, and resampling overshoots it a little; 16-bit 
 
 
 class Service(PythonModel):  # type: ignore[misc]  # MLflow has no types
-    """The network with its front end, as MLflow wants it."""
+    """The exported network, as MLflow wants it: neither TensorFlow nor Keras is needed."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Loads the network, once for all requests."""
-        from kws import models
-        from kws.frontend import FrontEnd
+        from kws.spotter import Spotter
 
-        model, spec = models.load_model(Path(context.artifacts["network"]))
-        self._classes, self._front_end = spec["words"], FrontEnd.from_spec(spec)
-        self._answer = models.embedding_and_probabilities(model)
+        self._spotter = Spotter.load(Path(context.artifacts["network"]))
+        self._asked = Lock()  # a server asks from several threads; LiteRT answers one at a time
 
     def predict(self, model_input: np.ndarray) -> list[dict[str, Any]]:
         """What is said in each clip.
@@ -40,10 +39,11 @@ class Service(PythonModel):  # type: ignore[misc]  # MLflow has no types
             MlflowException: the samples cannot be sound; a server answers 400 with the reason.
         """
         refuse_unless_sound(model_input)
-        log_mel = np.stack([self._front_end.log_mel(waveform) for waveform in model_input])[..., None]
-        _, probabilities = self._answer(log_mel)
+        with self._asked:
+            probabilities = [self._spotter.clip(waveform) for waveform in model_input]
+        classes = self._spotter.classes
         return [
-            {"label": self._classes[row.argmax()], "probabilities": dict(zip(self._classes, row.tolist(), strict=True))}
+            {"label": classes[row.argmax()], "probabilities": dict(zip(classes, row.tolist(), strict=True))}
             for row in probabilities
         ]
 

@@ -42,6 +42,14 @@ class Run:
         """Adds what depends on the machine, and so stands in no file."""
         self.attempt(lambda: _log_figures(figures))
 
+    def register(self, register: Callable[[], str]) -> None:
+        """Has the run's model registered, once, and tells what became of it, now and in the run.
+
+        Args:
+            register: `kws.registry.register` with its argument. Not imported here, or every stage would depend on it.
+        """
+        self.attempt(lambda: _register(register))
+
     def attempt(self, action: Callable[[], None]) -> None:
         """Calls MLflow, unless it is turned off or has failed before."""
         if not self._works:
@@ -129,8 +137,6 @@ def _finish(params: Params, stage: str) -> None:
         mlflow.delete_run(run.info.run_id)
     else:
         _log_stage(stage, params)
-        if stage == STAGES[-1]:
-            _register()
         _end("FINISHED")
 
 
@@ -237,18 +243,15 @@ def _log_curves() -> None:
                 _log_epoch({name: float(value) for name, value in row.items()})
 
 
-def _register() -> None:
-    """Registers the run's model, once, and says what became of it, now and in the run."""
+def _register(register: Callable[[], str]) -> None:
     import mlflow
 
     said = mlflow.get_run(mlflow.active_run().info.run_id).data.tags.get(_REGISTERED)
     if not said:
-        from kws import registry
-
         with (
             FileLock(paths.project_root() / LOCK),  # two workers would compare with the same champion
             contextlib.redirect_stdout(io.StringIO()),  # MLflow tries the example, with a progress bar
         ):
-            said = registry.register(paths.CARD.read_text(encoding="utf-8"))
+            said = register()
         mlflow.set_tag(_REGISTERED, said)
     print(said)
