@@ -1,4 +1,4 @@
-"""Writes the README's figures from the files that the pipeline and the benchmark wrote: `make readme`."""
+"""Writes the figures of README.md and docs/recipes.md from the files of the pipeline and the benchmarks: `make readme`."""
 
 import csv
 import statistics
@@ -8,10 +8,16 @@ from kws.files import written_whole
 from kws.summary import summary
 
 README = Path("README.md")
+RECIPES = Path("docs/recipes.md")
 TABLE = Path("benchmarks/original_recipe.csv")
 PRESETS = Path("benchmarks/presets.csv")
+ABLATION = Path("benchmarks/ablation.csv")
 EXPERIMENT = Path("docs/exp-run.txt")  # what `dvc exp show` and `dvc metrics diff` printed
-ACCURACY = {"accuracy": "accuracy", "with background of 0 dB that training has not heard": "noise_0db_accuracy"}
+ACCURACY = {
+    "accuracy": "accuracy",
+    "with background of 0 dB that training has not heard": "noise_0db_accuracy",
+    "words missed in the stream": "stream_missed",
+}
 CASES = (  # preset, what is recognised, what is told of it
     ("fast", "*ten*", ACCURACY),
     ("best", "*ten*", ACCURACY),
@@ -23,9 +29,10 @@ CASES = (  # preset, what is recognised, what is told of it
             "recall of silence": "recall__silence_",
             "recall of unknown words": "recall__unknown_",
             "on and off, never heard, rejected": "unheard_rejected",
-            "words missed in the stream": "stream_missed",
         },
     ),
+    ("synthetic and neural", "*ten*, trained on computed voices alone", {"accuracy": "accuracy"}),
+    ("synthetic", "*ten*, trained on eSpeak NG's voices alone", {"accuracy": "accuracy"}),
 )
 PROTOTYPES = {
     "original ten": "87.3 %",
@@ -36,17 +43,21 @@ PROTOTYPES = {
 
 def main() -> None:
     """Replaces what stands between the marks."""
-    text = README.read_text(encoding="utf-8")
-    for name, content in {
-        "summary": _block(summary()),
-        "exp": _block(EXPERIMENT.read_text()),
-        "presets": presets(),
-        "table": table(),
+    for page, contents in {
+        README: {
+            "summary": _block(summary()),
+            "exp": _block(EXPERIMENT.read_text()),
+            "presets": presets(),
+            "table": table(),
+        },
+        RECIPES: {"ablation": ablation()},
     }.items():
-        before, _, after = text.partition(f"<!-- {name} -->")
-        text = f"{before}<!-- {name} -->\n{content}\n<!-- end -->" + after.partition("<!-- end -->")[2]
-    with written_whole(README) as partial:
-        partial.write_text(text, encoding="utf-8")
+        text = page.read_text(encoding="utf-8")
+        for name, content in contents.items():
+            before, _, after = text.partition(f"<!-- {name} -->")
+            text = f"{before}<!-- {name} -->\n{content}\n<!-- end -->" + after.partition("<!-- end -->")[2]
+        with written_whole(page) as partial:
+            partial.write_text(text, encoding="utf-8")
 
 
 def table() -> str:
@@ -86,6 +97,27 @@ def presets() -> str:
             mean = f"**{statistics.mean(values):.1%}** [{low:.1%}, {high:.1%}]"
             seeds = ", ".join(f"{row['seed']}: {100 * value:.1f}" for row, value in zip(own, values, strict=True))
             lines.append([f"{words}: {what}", case, mean, seeds, time])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def ablation() -> str:
+    """The table of the ablation, from benchmarks/ablation.csv: each change against the preset, seed by seed."""
+    with ABLATION.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    accuracy = {(row["change"], row["seed"]): float(row["validation_accuracy"]) for row in rows}
+    lines = [["change", "validation accuracy", "against the preset, seed by seed", "parameters", "CPU time"]]
+    lines.append(["---"] * len(lines[0]))
+    for change in dict.fromkeys(row["change"] for row in rows):
+        own = [row for row in rows if row["change"] == change]
+        mean = statistics.mean(accuracy[change, row["seed"]] for row in own)
+        gains = [100 * (accuracy[change, row["seed"]] - accuracy["as it is", row["seed"]]) for row in own]
+        told = (
+            ""
+            if change == "as it is"
+            else f"**{statistics.mean(gains):+.1f}** ({', '.join(f'{g:+.1f}' for g in gains)})"
+        )
+        seconds = statistics.mean(float(row["cpu_seconds"]) for row in own)
+        lines.append([change, f"{mean:.1%}", told, f"{int(own[0]['parameters']):,}", f"{seconds:.0f} s"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
