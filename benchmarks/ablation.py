@@ -22,8 +22,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "no gain": {"gain_db": 0.0},
     "no masks": {"time_masks": 0, "frequency_masks": 0},
     "none of these augmentations": {
-        **{"shift_ms": 0.0, "speed": 0.0, "frequency_warp": 0.0, "noise_share": 0.0, "gain_db": 0.0},
-        **{"time_masks": 0, "frequency_masks": 0},
+        "shift_ms": 0.0, "speed": 0.0, "frequency_warp": 0.0, "noise_share": 0.0, "gain_db": 0.0,
+        "time_masks": 0, "frequency_masks": 0,
     },
     "mixup": {"mixup": 0.3},
     "constant learning rate": {"schedule": "constant", "warmup_epochs": 0, "patience": SMALLER["epochs"]},

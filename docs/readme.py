@@ -1,4 +1,4 @@
-"""Writes the figures of README.md and docs/recipes.md from the files of the pipeline and the benchmarks: `make readme`."""
+"""Writes figures of README.md and docs/recipes.md from the files of the pipeline and the benchmarks: `make readme`."""
 
 import csv
 import statistics
