@@ -75,8 +75,7 @@ def listen(options: argparse.Namespace) -> int:
     spotter = Spotter.load(options.model)
     threshold = spotter.threshold if options.threshold is None else options.threshold
     if options.source:
-        [source] = _sound_files(options.source) if options.source.is_file() else [options.source]
-        blocks = read_blocks(source, spotter.sample_rate)
+        blocks = read_blocks(options.source, spotter.sample_rate)
     else:
         blocks = _microphone(spotter, options.device)
     words = ", ".join(spotter.classes[index] for index in spotter.words)
