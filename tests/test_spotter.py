@@ -97,7 +97,9 @@ def test_a_model_that_is_none_is_one_line(exported, tmp_path):
     with pytest.raises(UserError, match=r"nothing\.tflite: no such model; dvc repro export makes models/export"):
         Network.load(tmp_path / "nothing.tflite")
     (tmp_path / "text.tflite").write_text("hello, world")
-    with pytest.raises(UserError, match=r"text\.tflite: no model that the export stage made, or damaged: The model is not a valid"):
+    with pytest.raises(
+        UserError, match=r"text\.tflite: no model that the export stage made, or damaged: The model is not a valid"
+    ):
         Network.load(tmp_path / "text.tflite")
     cut = tmp_path / "cut.tflite"
     shutil.copy(exported / "kws.tflite", cut)
