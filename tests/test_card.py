@@ -1,0 +1,220 @@
+import json
+import re
+
+import pytest
+from conftest import ROOT
+
+from kws.card import model_card
+
+FIGURES = {
+    "download": {"clips": 12345, "words": 10, "speakers": 678, "bytes": 5, "synthetic": 0},
+    "featurize": {"train": 9001, "validation": 1002, "test": 1003, "set_aside": 7},
+    "train": {"epochs": 3, "parameters": 254_626},
+    "export": {
+        "test_clips": 1003,
+        "float32_bytes": 1_234_567,
+        "float32_accuracy": 0.9512,
+        "float32_agreement": 1.0,
+        "int8_bytes": 345_678,
+        "int8_accuracy": 0.9492,
+        "int8_agreement": 0.9937,
+    },
+    "evaluate": {
+        "test_clips": 1003,
+        "accuracy": 0.9512,
+        "accuracy_low": 0.9361,
+        "accuracy_high": 0.9629,
+        "accuracy_speakers_low": 0.9283,
+        "accuracy_speakers_high": 0.9714,
+        "accuracy_worst_speakers": 0.6123,
+        "accuracy_best_speakers": 0.9987,
+        "calibration_error": 0.0345,
+        "loss": 0.2,
+    },
+}
+WORDS = {
+    f"{name}_{word}": 0.5 + 0.01 * position + 0.0013 * index
+    for index, name in enumerate(("precision", "recall", "f1"))
+    for position, word in enumerate(("down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes"))
+}
+SECTIONS = {  # what evaluate tells of in some experiments alone, and what the card says of it
+    "noise": {
+        f"noise_{level}_accuracy{end}": value + shift
+        for level, value in (("clean", 0.93), ("20db", 0.91), ("-5db", 0.41))
+        for end, shift in (("", 0.0), ("_low", -0.0234), ("_high", 0.0217))
+    },
+    "stream": {
+        "stream_hours": 0.1667,
+        "stream_words": 146,
+        "stream_threshold": 0.7161,
+        "stream_missed": 0.1234,
+        "stream_missed_low": 0.0871,
+        "stream_missed_high": 0.1766,
+        "stream_wrong": 0.02,
+        **{f"stream_false_alarms_an_hour{end}": rate for end, rate in (("", 0.51), ("_low", 0.26), ("_high", 0.98))},
+    },
+    "unknown": {
+        "precision__unknown_": 0.7711,
+        "recall__unknown_": 0.7522,
+        "f1__unknown_": 0.7613,
+        "recall__unknown__low": 0.7212,
+        "recall__unknown__high": 0.7833,
+    },
+    "silence": {
+        "precision__silence_": 0.9811,
+        "recall__silence_": 0.9722,
+        "f1__silence_": 0.9766,
+        "recall__silence__low": 0.9512,
+        "recall__silence__high": 0.9843,
+    },
+    "unheard": {
+        "unheard_clips": 798,
+        "unheard_rejected": 0.6123,
+        "unheard_rejected_low": 0.5781,
+        "unheard_rejected_high": 0.6454,
+    },
+    "leak": {
+        "leaking": 1,
+        "new_speakers_clips": 88,
+        "new_speakers_accuracy": 0.8412,
+        "new_speakers_low": 0.7514,
+        "new_speakers_high": 0.9023,
+    },
+}
+TOLD = {
+    "noise": "signal-to-noise ratio -5 dB: accuracy | 41.0 % | 38.7 to 43.2 % |",
+    "stream": "missed words | 12.3 % | 8.7 to 17.7 % |",
+    "unknown": "other words, of kinds heard in training: taken for no word | 75.2 % | 72.1 to 78.3 % |",
+    "silence": "nobody speaks: recognised | 97.2 % | 95.1 to 98.4 % |",
+    "unheard": "words never heard (798 clips): taken for no word | 61.2 % | 57.8 to 64.5 % |",
+    "leak": "On the 88 test clips of other voices it is 84.1 % (75.1 to 90.2 %).",
+}
+SOURCE = {
+    "dataset": "speech_commands",
+    "archive": "a.tar.gz",
+    "address": "https://example.org/words.tar.gz",
+    "bytes": 5,
+    "sha256": "abc123",
+    "checked": True,
+    "licence": "CC BY 4.0",
+    "synthetic": False,
+    "speakers": "nohash names",
+    "words": {},
+    "clips": 12345,
+    "test": None,
+    "test_synthetic": False,
+}
+
+
+@pytest.fixture
+def card(make_params):
+    """Makes a card of these sections of the metrics."""
+
+    def make(*sections, source=SOURCE, without=(), **changes):
+        switches = {name: 1.0 for name in ("unknown", "silence") if name in sections}
+        split = "random" if "leak" in sections else "speaker"
+        evaluate = FIGURES["evaluate"] | WORDS
+        for section in sections:
+            evaluate |= SECTIONS[section]
+        figures = FIGURES | {"evaluate": evaluate} | {stage: {} for stage in without}
+        return model_card(make_params(split=split, **switches | changes), source, figures)
+
+    return make
+
+
+def numbers_of(value):
+    """The ways in which a card may write what a file holds."""
+    if isinstance(value, dict):
+        return set().union(*(numbers_of(entry) for entry in value.values()), set())
+    if isinstance(value, list | tuple):
+        return set().union(*(numbers_of(entry) for entry in value), set())
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return {f"{value}", f"{value:,}", f"{value:.4g}", f"{100 * value:.1f}", json.dumps(value)}
+    return set(re.findall(r"[\d][\d.,]*", str(value)))
+
+
+def test_every_number_in_the_card_is_found_in_the_files(card, make_params):
+    text = card(*SECTIONS)
+    words = 10
+    files = [FIGURES, WORDS, SECTIONS, SOURCE, make_params(unknown=1.0, silence=1.0).model_dump(), words]
+    known = set().union(*(numbers_of(file) for file in files)) | {"-5", "20", "95", "32", "8", "1"}
+    prose = re.sub(r"`[^`\n]*`|F1|SHA-256", "", text.partition("```yaml")[0])
+    found = re.findall(r"-?\d+(?:,\d{3})*(?:\.\d+)?", prose)
+    assert len(found) > 90
+    assert set(found) <= known
+    figures = [row for row in text.splitlines() if row.startswith("| `down`")]
+    assert figures == ["| `down` | 50.0 % | 50.1 % | 50.3 % |"]
+
+
+def test_every_figure_of_the_metrics_that_the_card_tells_stands_in_it(card):
+    text = card(*SECTIONS)
+    for told in TOLD.values():
+        assert told in text
+    assert (
+        "**Accuracy 95.1 %**, 95 % interval 93.6 to 96.3 % for other clips, 92.8 to 97.1 % for other speakers" in text
+    )
+    assert "| `kws_int8.tflite` (8 bits) | 345,678 | 94.9 % | 99.4 % |" in text
+    assert "12,345 clips of 678 speakers" in text
+
+
+@pytest.mark.parametrize("missing", SECTIONS)
+def test_what_the_metrics_do_not_tell_of_is_left_out(card, missing):
+    text = card(*(section for section in SECTIONS if section != missing))
+    assert TOLD[missing] not in text
+    for section in SECTIONS:
+        assert (TOLD[section] in text) == (section != missing)
+
+
+def test_without_an_export_nothing_is_said_of_devices(card):
+    assert "On a device" in card()
+    assert "device" not in card(without=["export"]).replace("a small device", "")
+
+
+def test_a_model_without_classes_for_them_is_said_to_know_neither_other_words_nor_silence(card):
+    assert "whatever is said, it names one of the 10." in card()
+    assert "in which nobody speaks, it names a word" in card()
+    assert "it names" not in card("unknown", "silence")
+
+
+def test_synthetic_voices_are_said_to_be_so_at_the_top_and_among_the_limits(card):
+    assert "ynthetic" not in card().partition("```yaml")[0]
+    text = card(source=SOURCE | {"synthetic": True, "test_synthetic": True})
+    head = text.partition("\n## ")[0]
+    assert "> **Trained on synthetic voices.**" in head
+    assert "> **Tested on synthetic voices:** no figure below says how well people are understood." in head
+    assert "12,345 clips of 678 synthetic voices" in text
+    assert "- Synthetic voices vary far less than people" in text
+
+
+def test_a_test_data_set_of_its_own_is_told_with_its_licence(card):
+    other = {"dataset": "mine", "address": "https://example.org/mine.zip", "licence": "CC0", "sha256": "fed987"}
+    text = card(source=SOURCE | {"synthetic": True, "test": other}, test_dataset="mine")
+    assert "| training | speech_commands | https://example.org/words.tar.gz | CC BY 4.0 | `abc123` |" in text
+    assert "| test | mine | https://example.org/mine.zip | CC0 | `fed987` |" in text
+    assert "come from one data set" not in text
+    assert "> **Trained on synthetic voices.**" in text
+    assert "**Tested on synthetic" not in text
+
+
+def test_the_parameters_in_the_card_are_the_experiments_as_yaml(card, tmp_path, make_params):
+    from kws.params import load_params
+
+    _, _, parameters = card(seed=7, words=["no", "l'eau"]).partition("```yaml\n")
+    path = tmp_path / "params.yaml"
+    path.write_text(parameters.partition("```")[0])
+    assert load_params(path) == make_params(seed=7, words=["no", "l'eau"], split="speaker")
+
+
+def test_no_two_empty_lines_and_no_line_ends_in_a_space(card):
+    for text in (card(), card(*SECTIONS), card(source=SOURCE | {"synthetic": True, "test_synthetic": True})):
+        assert "\n\n\n" not in text
+        assert all(line == line.rstrip() for line in text.splitlines())
+        assert text.endswith("```\n")
+
+
+def test_the_committed_card_is_of_the_committed_metrics():
+    path = ROOT / "models" / "README.md"
+    if not path.exists():
+        pytest.skip("the pipeline has not run since the card was added")
+    scores = json.loads((ROOT / "metrics" / "evaluate.json").read_text())
+    assert f"**Accuracy {100 * scores['accuracy']:.1f} %**" in path.read_text()
