@@ -116,3 +116,44 @@ def write_params(tmp_path: Path, defaults: dict[str, Any]) -> Callable[..., Path
 def make_params(defaults: dict[str, Any]) -> Callable[..., Params]:
     """The defaults as checked parameters, with these changes."""
     return lambda **changes: Params.model_validate(defaults | changes)
+
+
+FRONT_END = FrontEnd(16_000, 16_000, 480, 320, 512, 40, 20.0, 7600.0, 1e-6)
+
+
+def tone(hertz: float, rate: int = 16_000) -> np.ndarray:
+    """A third of a second in the middle of a clip of one second."""
+    sound = np.zeros(rate, np.float32)
+    time = np.arange(rate // 3) / rate
+    sound[rate // 3 : rate // 3 + len(time)] = 0.5 * np.sin(2 * np.pi * hertz * time)
+    return sound
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory) -> Path:
+    """A folder with the LiteRT files of a network that knows two words, a low tone and a high one, and silence."""
+    import keras
+
+    from kws import export
+    from kws.dataset import RecordWriter
+
+    log_mel = keras.Input((FRONT_END.frames, FRONT_END.mel_bins, 1))
+    middle = keras.layers.Cropping2D(((16, 16), (0, 0)))(log_mel)
+    mels = keras.layers.Flatten()(keras.layers.AveragePooling2D((17, 1))(middle))
+    logits = keras.layers.Dense(3)
+    model = keras.Model(log_mel, logits(mels))
+    low = np.where(np.arange(40) < 20, 0.25, -0.25)
+    logits.set_weights([np.stack([low, -low, np.zeros(40)], axis=1), np.array([0, 0, 5])])
+
+    features = tmp_path_factory.mktemp("features")
+    clips = {f"{hertz}.wav": tone(hertz) for hertz in (250, 300, 350, 2500, 3000, 3500)} | {"0.wav": np.zeros(16_000)}
+    with RecordWriter(features, {"train": len(clips)}) as records:
+        for name, clip in clips.items():
+            power = FRONT_END.mel_power(FRONT_END.with_margins(clip.astype(np.float32)))
+            records.write("train", name, "nobody", 0, power)
+    spec = FRONT_END.spec() | {"words": ["low", "high", "_silence_"], "clips": {"train": len(clips)}}
+    files = export.convert(model, features, spec, {"threshold": 0.6, "false_alarms_an_hour": 0.5})
+    folder = tmp_path_factory.mktemp("export")
+    for kind, content in files.items():
+        (folder / export.KINDS[kind]).write_bytes(content)
+    return folder

@@ -1,8 +1,10 @@
 """From the bytes of a recording to samples of one length, rate and channel."""
 
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -56,23 +58,30 @@ def read_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
         float32 (samples,), at `sample_rate`, full scale = 1; the blocks differ in length.
 
     Raises:
-        UnusableClipError: no audio, or none in it.
+        UnusableClipError: no audio, or none in it, or it cannot be opened.
     """
-    if not path.stat().st_size:
-        raise UnusableClipError("empty file")
     try:
-        with soundfile.SoundFile(path) as file:
-            rate = _rate(file)
-            resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="VHQ")
-            heard = 0
-            while len(samples := file.read(BLOCK_SECONDS * rate, dtype="float32", always_2d=True)):
-                if not np.isfinite(samples).all():
-                    raise UnusableClipError("samples that are not numbers")
-                heard += len(samples)
-                mono = samples.mean(axis=1)
-                yield mono if rate == sample_rate else resampler.resample_chunk(mono)
+        with path.open("rb") as opened:
+            yield from _blocks_of(opened, sample_rate)
+    except OSError as error:
+        raise UnusableClipError(error.strerror) from None
     except soundfile.LibsndfileError as error:
         raise _not_audio(error) from None
+
+
+def _blocks_of(opened: BinaryIO, sample_rate: int) -> Iterator[np.ndarray]:
+    if not os.fstat(opened.fileno()).st_size:
+        raise UnusableClipError("empty file")
+    with soundfile.SoundFile(opened) as file:
+        rate = _rate(file)
+        resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="VHQ")
+        heard = 0
+        while len(samples := file.read(BLOCK_SECONDS * rate, dtype="float32", always_2d=True)):
+            if not np.isfinite(samples).all():
+                raise UnusableClipError("samples that are not numbers")
+            heard += len(samples)
+            mono = samples.mean(axis=1)
+            yield mono if rate == sample_rate else resampler.resample_chunk(mono)
     if not heard:
         raise UnusableClipError("no samples")
     if rate != sample_rate:

@@ -65,8 +65,6 @@ def predict(options: argparse.Namespace) -> int:
                     tqdm.write(_row(path, start, answers, as_json=options.json), file=sys.stdout)
             except UnusableClipError as problem:
                 code = _told(UserError(f"{path}: {problem}"))
-            except OSError as problem:
-                code = _told(UserError(f"{path}: {problem.strerror}"))
     return code
 
 
@@ -75,8 +73,7 @@ def listen(options: argparse.Namespace) -> int:
     spotter = Spotter.load(options.model)
     threshold = spotter.threshold if options.threshold is None else options.threshold
     if options.source:
-        [source] = _sound_files(options.source) if options.source.is_file() else [options.source]
-        blocks = read_blocks(source, spotter.sample_rate)
+        blocks = read_blocks(options.source, spotter.sample_rate)
     else:
         blocks = _microphone(spotter, options.device)
     words = ", ".join(spotter.classes[index] for index in spotter.words)
@@ -90,8 +87,6 @@ def listen(options: argparse.Namespace) -> int:
             print(json.dumps(line, ensure_ascii=False) if options.json else text, flush=True)
     except UnusableClipError as problem:
         raise UserError(f"{options.source}: {problem}") from None
-    except OSError as problem:
-        raise UserError(f"{options.source}: {problem.strerror}") from None
     except KeyboardInterrupt:
         pass
     finally:
@@ -171,7 +166,8 @@ def _clock(seconds: float) -> str:
 
 def _progress(blocks: Iterable[np.ndarray], path: Path, sample_rate: int) -> Iterator[np.ndarray]:
     """The blocks, with a progress bar where that takes longer than a second and a person looks on."""
-    total = soundfile.info(path).duration
+    with path.open("rb") as file:
+        total = soundfile.info(file).duration
     with tqdm(total=round(total), desc=path.name, unit="s", delay=1, disable=None, leave=False) as bar:
         for block in blocks:
             yield block

@@ -26,10 +26,10 @@ class Network:
     """
 
     def __init__(self, content: bytes) -> None:
-        self.about = read_about(content)
         with without_banners():
-            self._interpreter = Interpreter(model_content=content, num_threads=1)
+            self._interpreter = Interpreter(model_content=content, num_threads=1)  # it verifies the file
             self._interpreter.allocate_tensors()
+        self.about = read_about(content)
         [self._input], [self._output] = self._interpreter.get_input_details(), self._interpreter.get_output_details()
 
     @classmethod
@@ -44,7 +44,7 @@ class Network:
         try:
             return cls(path.read_bytes())
         except ValueError as error:
-            raise UserError(f"{path}: no model that the export stage made, or damaged ({error})") from None
+            raise UserError(f"{path}: no model that the export stage made, or damaged: {error}") from None
 
     def probabilities(self, values: np.ndarray) -> np.ndarray:
         """What the network makes of one clip.
@@ -61,13 +61,11 @@ class Network:
 
 
 def read_about(content: bytes) -> dict[str, Any]:
-    """What the export stage wrote into a file's metadata.
+    """What the export stage wrote into the metadata of a LiteRT file.
 
     Raises:
-        ValueError: it is no LiteRT file, or there is nothing of ours in it.
+        ValueError: there is nothing of ours in it.
     """
-    if not Model.ModelBufferHasIdentifier(content, 0):
-        raise ValueError("no LiteRT file")
     model = Model.GetRootAs(content, 0)
     for number in range(model.MetadataLength()):
         entry = model.Metadata(number)

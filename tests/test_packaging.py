@@ -1,0 +1,77 @@
+"""`pip install .` brings what the `kws` command needs, and nothing of what trains."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from email import message_from_bytes
+from importlib.metadata import requires
+
+import pytest
+from conftest import ROOT
+
+NEEDED = {"ai-edge-litert", "numpy", "soundfile", "soxr", "tqdm"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel that pip builds of the project."""
+    source = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-build-isolation",
+        "--no-deps",
+        "-w",
+        source,
+        source,
+    ]
+    subprocess.run(command, check=True)
+    [path] = source.glob("kws-*.whl")
+    with zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+def of_wheel(wheel: zipfile.ZipFile, name: str) -> bytes:
+    [found] = [member for member in wheel.namelist() if member.endswith(f".dist-info/{name}")]
+    return wheel.read(found)
+
+
+def test_the_wheel_needs_what_the_command_needs_and_no_tensorflow(wheel):
+    told = message_from_bytes(of_wheel(wheel, "METADATA"))
+    required = [line for line in told.get_all("Requires-Dist") if "extra ==" not in line]
+    assert {re.match(r"[\w-]+", line)[0] for line in required} == NEEDED
+    extras = {"listen", "neural", "pipeline"}
+    assert set(told.get_all("Provides-Extra")) == extras
+    assert [line for line in told.get_all("Requires-Dist") if line.startswith("tensorflow") and "pipeline" in line]
+
+
+def test_the_wheel_holds_the_package_and_the_command(wheel):
+    assert b"kws = kws.cli:main" in of_wheel(wheel, "entry_points.txt")
+    assert {"kws/cli.py", "kws/spotter.py", "kws/networks/cnn.py"} <= set(wheel.namelist())
+    assert not [name for name in wheel.namelist() if not name.startswith(("kws/", "kws-"))]
+
+
+def test_the_command_imports_no_more_than_it_needs():
+    program = """
+import json, sys
+from importlib.metadata import packages_distributions
+import kws.cli
+tops = {name.split(".")[0] for name, module in sys.modules.items() if getattr(module, "__file__", None)}
+known = packages_distributions()
+print(json.dumps(sorted({owner for top in tops for owner in known.get(top, [])})))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    imported = {name.lower().replace("_", "-").replace(".", "-") for name in json.loads(done.stdout)}
+    below = {re.match(r"[\w.-]+", line)[0].lower() for name in NEEDED for line in requires(name) or ()}
+    below |= {"pycparser", "setuptools", "kws"}  # of cffi; of the virtual environment itself; ourselves
+    assert imported <= NEEDED | {name.replace("_", "-").replace(".", "-") for name in below}
+    assert not imported & {"tensorflow", "tensorflow-cpu", "keras", "scipy", "pandas", "pydantic", "mlflow"}

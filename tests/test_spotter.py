@@ -1,0 +1,108 @@
+import shutil
+import tracemalloc
+
+import numpy as np
+import pytest
+from conftest import FRONT_END, tone
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kws.errors import UserError
+from kws.litert import Network
+from kws.spotter import Spotter
+
+
+class Listener:
+    """A network that answers with the first and the last sample that it hears."""
+
+    def __init__(self, clip_samples: int = 1000, sample_rate: int = 1000, hop_length: int = 20) -> None:
+        spec = {"sample_rate": sample_rate, "clip_samples": clip_samples, "hop_length": hop_length}
+        self.about = {"kind": "int8", "classes": ["no", "_silence_", "yes"], "threshold": 0.5, "front_end": spec}
+
+    def probabilities(self, waveform: np.ndarray) -> np.ndarray:
+        assert waveform.shape == (self.about["front_end"]["clip_samples"],)
+        return np.array([waveform[0], waveform[-1], 0])
+
+
+@settings(deadline=None)
+@given(samples=st.integers(1, 2500), block=st.integers(1, 1200))
+def test_windows_are_a_step_apart_whatever_the_blocks_and_zeros_fill_the_last_one(samples, block):
+    sound = np.arange(1, samples + 1, dtype=np.float32)
+    blocks = [sound[first : first + block] for first in range(0, samples, block)]
+    windows = np.array(list(Spotter(Listener()).windows(blocks)))
+    steps = max(0, -(-(samples - 1000) // 100))
+    assert windows[:, 0].tolist() == [1 + 100 * number for number in range(steps + 1)]
+    heard = 1000 + 100 * np.arange(steps + 1)
+    assert windows[:, 1].tolist() == np.where(heard <= samples, heard, 0).tolist()
+
+
+def test_steps_may_be_longer_than_windows():
+    spotter = Spotter(Listener(clip_samples=50, hop_length=40))
+    assert spotter.step_samples == 80
+    windows = list(spotter.windows([np.arange(30, dtype=np.float32)] * 10))
+    assert [window[0] for window in windows] == [0, 20, 10, 0]
+
+
+def test_no_sound_no_windows():
+    assert list(Spotter(Listener()).windows([])) == []
+
+
+def test_an_hour_takes_no_more_memory_than_a_minute():
+    def peak(minutes: int) -> int:
+        sound = (np.zeros(1000, np.float32) for _ in range(60 * minutes))
+        tracemalloc.start()
+        for _ in Spotter(Listener()).detect(sound, 0.5):
+            pass
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    assert peak(60) < 1.2 * peak(1)
+
+
+def test_classes_that_are_no_words_are_never_detected():
+    spotter = Spotter(Listener())
+    assert [spotter.classes[index] for index in spotter.words] == ["no", "yes"]
+
+
+@pytest.mark.parametrize("file", ["kws.tflite", "kws_int8.tflite"])
+def test_an_exported_network_knows_its_words_in_clips_and_in_a_stream(exported, file):
+    spotter = Spotter.load(exported / file)
+    assert spotter.classes == ["low", "high", "_silence_"]
+    for hertz, word in ((300, 0), (3000, 1), (0, 2)):
+        assert spotter.clip(tone(hertz)).argmax() == word
+    stream = np.concatenate([tone(hertz) for hertz in (0, 0, 300, 0, 0, 3000, 0, 0)])
+    found = list(spotter.detect(np.array_split(stream, 37), spotter.threshold))
+    step_seconds = spotter.step_samples / spotter.sample_rate
+    assert [spotter.classes[one.word] for one in found] == ["low", "high"]
+    assert [one.window * step_seconds for one in found] == pytest.approx([2, 5], abs=0.2)
+
+
+def test_both_kinds_of_model_agree_and_short_clips_are_padded(exported):
+    float32, int8 = (Spotter.load(exported / file) for file in ("kws.tflite", "kws_int8.tflite"))
+    waveform = tone(300)
+    np.testing.assert_allclose(float32.clip(waveform), int8.clip(waveform), atol=0.05)
+    short = waveform[:11_000]
+    np.testing.assert_array_equal(float32.clip(short), float32.clip(np.pad(short, (0, 5000))))
+
+
+def test_the_model_that_takes_features_does_not_take_sound(exported):
+    with pytest.raises(UserError, match=r"takes features, not sound: take kws\.tflite or kws_int8\.tflite"):
+        Spotter.load(exported / "kws_features.tflite")
+    network = Network.load(exported / "kws_features.tflite")
+    assert network.probabilities(FRONT_END.log_mel(tone(3000))).argmax() == 1
+
+
+def test_a_model_that_is_none_is_one_line(exported, tmp_path):
+    with pytest.raises(UserError, match=r"nothing\.tflite: no such model; dvc repro export makes models/export"):
+        Network.load(tmp_path / "nothing.tflite")
+    (tmp_path / "text.tflite").write_text("hello, world")
+    with pytest.raises(
+        UserError, match=r"text\.tflite: no model that the export stage made, or damaged: The model is not a valid"
+    ):
+        Network.load(tmp_path / "text.tflite")
+    cut = tmp_path / "cut.tflite"
+    shutil.copy(exported / "kws.tflite", cut)
+    cut.write_bytes(cut.read_bytes()[:3000])
+    with pytest.raises(UserError, match=r"cut\.tflite: no model that the export stage made, or damaged"):
+        Network.load(cut)
