@@ -9,9 +9,10 @@ READY := .venv/ready
 PAGE := .dvc/plots/page.html
 PRESET := fast
 SET :=
+PORT := 5001
 
 .DEFAULT_GOAL := repro
-.PHONY: repro setup exp compare curve test lint ui readme lock clean help
+.PHONY: repro setup exp compare curve test lint ui serve readme lock clean help
 
 repro: $(READY) $(PAGE)  ## run the pipeline on the parameters in params.yaml, then say what came of it (the default)
 	@.venv/bin/dvc repro
@@ -50,6 +51,9 @@ lint: $(READY)  ## check style, types, import direction and spelling
 
 ui: $(READY)  ## open MLflow on the store
 	.venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db
+
+serve: $(READY)  ## answer waveforms over HTTP with the best registered model: make serve PORT=5001
+	MLFLOW_TRACKING_URI=$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} .venv/bin/mlflow models serve -m models:/kws@champion --env-manager local --port $(PORT)
 
 readme: $(READY)  ## write the figures of the README anew from the files of the pipeline
 	@.venv/bin/python docs/readme.py
