@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from kws.audio import UnusableClipError, decode_clip
+from kws import audio
+from kws.audio import UnusableClipError, decode_clip, read_blocks
 
 
 def tone(rate: int, seconds: float = 1.0, hz: float = 440.0) -> np.ndarray:
@@ -89,3 +90,48 @@ def test_the_length_in_a_header_is_not_believed():
     flac[21] |= 0x0F  # the upper four of the 36 bits that hold the number of samples
     with pytest.raises(UnusableClipError, match="not audio"):
         decode_clip(bytes(flac), 16_000)
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000, 44_100])
+@pytest.mark.parametrize("kind", ["WAV", "FLAC"])
+def test_a_file_in_blocks_is_the_sound_that_it_is_in_one_piece(tmp_path, monkeypatch, rate, kind):
+    stereo = np.stack([tone(rate, 2.6), tone(rate, 2.6, 1000.0)], axis=1)
+    path = tmp_path / "sound"
+    path.write_bytes(encoded(stereo, rate, kind))
+    blocks = list(read_blocks(path, 16_000))
+    assert all(block.dtype == np.float32 for block in blocks)
+    assert max(map(len, blocks)) <= 17_000  # a second, and what the resampler held back
+    whole = decode_clip(path.read_bytes(), 16_000)
+    joined = np.concatenate(blocks)
+    assert len(joined) == pytest.approx(len(whole), abs=1)
+    np.testing.assert_allclose(joined[: len(whole)], whole[: len(joined)], atol=1e-4)
+    monkeypatch.setattr(audio, "BLOCK_SECONDS", 2)
+    assert len(list(read_blocks(path, 16_000))) < len(blocks)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty file"),
+        (b"a text, no sound", "not audio: "),
+        (encoded(np.zeros(0), 16_000), "no samples"),
+        (encoded(np.full(10, np.nan), 16_000, subtype="FLOAT"), "samples that are not numbers"),
+        (encoded(np.ones(10), 999), "a sample rate of 999 Hz"),
+    ],
+)
+def test_a_file_that_holds_no_sound_says_why(tmp_path, data, reason):
+    (tmp_path / "sound.wav").write_bytes(data)
+    with pytest.raises(UnusableClipError, match=f"^{reason}"):
+        list(read_blocks(tmp_path / "sound.wav", 16_000))
+
+
+def test_a_file_that_cannot_be_opened_says_why(tmp_path):
+    with pytest.raises(UnusableClipError, match=r"^No such file or directory$"):
+        list(read_blocks(tmp_path / "sound.wav", 16_000))
+    with pytest.raises(UnusableClipError, match=r"^Is a directory$"):
+        list(read_blocks(tmp_path, 16_000))
+
+
+def test_digital_silence_in_blocks_is_sound(tmp_path):
+    (tmp_path / "sound.wav").write_bytes(encoded(np.zeros(20_000), 16_000))
+    assert np.concatenate(list(read_blocks(tmp_path / "sound.wav", 16_000))).tolist() == [0] * 20_000

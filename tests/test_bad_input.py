@@ -23,7 +23,7 @@ from kws.errors import UserError
 from kws.files import read_json
 from kws.frontend import FrontEnd
 
-STAGES = ["download", "featurize", "train", "evaluate", "project"]
+STAGES = ["download", "featurize", "train", "evaluate", "export", "project"]
 WORDS = ["no", "yes"]
 RATE = 16_000
 SOUND = np.random.default_rng(1).normal(scale=0.1, size=5 * RATE).clip(-1, 1).astype(np.float32)

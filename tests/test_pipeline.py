@@ -426,3 +426,38 @@ def test_a_writer_that_finds_the_disk_full_is_one_line(project, monkeypatch, sta
         runpy.run_path(str(ROOT / "stages" / f"{stage}.py"), run_name="__main__")
     assert {path: path.stat().st_mtime_ns for path in Path(output).parent.rglob("*")} == before
     assert project.leftovers() == []
+
+
+def test_an_export_that_answers_otherwise_than_the_network_is_refused_and_changes_nothing(project, monkeypatch):
+    from kws import export
+
+    def off(power: Any, weights: Any) -> Any:
+        return power @ weights * 1.5
+
+    monkeypatch.setattr(export, "_mel_power", off)
+    monkeypatch.setenv("KWS_TRACKING", "off")
+    monkeypatch.setenv("DVC_ROOT", str(project.root))
+    monkeypatch.setattr(sys, "argv", ["export.py"])
+    monkeypatch.chdir(project.root)
+    with pytest.raises(SystemExit, match=r"^error: the export is refused: float32: .*probabilities differ by [^\n]*$"):
+        runpy.run_path(str(ROOT / "stages" / "export.py"), run_name="__main__")
+    assert project.changed() == []
+    assert project.leftovers() == []
+    assert "up to date" in project.run("dvc", "status", "export")
+
+
+def test_the_exported_model_of_a_pipeline_answers_from_another_folder(finished, tmp_path):
+    about = json.loads((finished.root / "metrics" / "export.json").read_text())
+    assert about["float32_agreement"] == about["stream_agreement"] == 1
+    assert about["float32_largest_difference"] <= 1e-4
+    assert (
+        about["float32_accuracy"] == json.loads((finished.root / "metrics" / "evaluate.json").read_text())["accuracy"]
+    )
+    project = Project(tmp_path, finished.environment)
+    archive = str(finished.root / "data/raw/synthetic.tar")
+    project.run("tar", "--extract", "--file", archive, "--wildcards", "yes/*")
+    command = ["-m", "kws", "predict", "--json", "--model", str(finished.root / "models/export/kws_int8.tflite"), "yes"]
+    answers = project.run(sys.executable, *command, PYTHONPATH=str(finished.root / "src")).splitlines()
+    heard = [json.loads(answer)["answers"][0]["word"] for answer in answers]
+    assert len(heard) == 40
+    assert heard.count("yes") > 30
