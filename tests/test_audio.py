@@ -89,3 +89,17 @@ def test_the_length_in_a_header_is_not_believed():
     flac[21] |= 0x0F  # the upper four of the 36 bits that hold the number of samples
     with pytest.raises(UnusableClipError, match="not audio"):
         decode_clip(bytes(flac), 16_000)
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000, 44_100])
+def test_a_plain_wav_has_the_numbers_that_libsndfile_reads_and_longer_headers_are_read_too(rate):
+    samples = np.random.default_rng(0).integers(-(2**15), 2**15, rate).astype(np.int16)
+    samples[:2] = -(2**15), 2**15 - 1
+    data = encoded(samples, rate, subtype="PCM_16")
+    wanted, _ = soundfile.read(io.BytesIO(data), dtype="float32")
+    np.testing.assert_array_equal(decode_clip(data, rate), wanted)
+    assert data[12:16] == b"fmt "
+    longer = data[:12] + b"LIST\4\0\0\0abcd" + data[12:]
+    np.testing.assert_array_equal(decode_clip(longer, rate), wanted)
+    followed = data + b"LIST\4\0\0\0abcd"
+    np.testing.assert_array_equal(decode_clip(followed, rate), wanted)

@@ -1,6 +1,7 @@
 """From the bytes of a recording to samples of one length, rate and channel."""
 
 import io
+import struct
 
 import numpy as np
 import soundfile
@@ -8,6 +9,9 @@ import soxr
 
 LONGEST_SECONDS = 60  # a recording of one word; also bounds the memory
 LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz
+_PLAIN_WAV = struct.Struct(
+    "<4s4x8sIHHI6xH4sI"
+)  # RIFF, WAVEfmt, its length, PCM, channels, rate, bits, data, its length
 
 
 class UnusableClipError(Exception):
@@ -27,15 +31,7 @@ def decode_clip(data: bytes, sample_rate: int, longest_seconds: int = LONGEST_SE
     """
     if not data:
         raise UnusableClipError("empty file")
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            rate = file.samplerate
-            if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-                raise UnusableClipError(f"a sample rate of {rate} Hz")
-            # Not by the length that the header gives, which may be unknown, or a lie.
-            samples = file.read(longest_seconds * rate + 1, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise UnusableClipError(f"not audio: {error.error_string.rstrip('.')}") from None
+    rate, samples = _plain_wav(data) or _read(data, longest_seconds)
     if len(samples) > longest_seconds * rate:
         raise UnusableClipError(f"longer than {longest_seconds} s")
     if not len(samples):
@@ -44,5 +40,33 @@ def decode_clip(data: bytes, sample_rate: int, longest_seconds: int = LONGEST_SE
         raise UnusableClipError("samples that are not numbers")
     if not samples.any():
         raise UnusableClipError("silent: every sample is zero")
-    mono = samples.mean(axis=1)
+    mono = samples if samples.ndim == 1 else samples.mean(axis=1)
     return mono if rate == sample_rate else soxr.resample(mono, rate, sample_rate, quality="VHQ")
+
+
+def _plain_wav(data: bytes) -> tuple[int, np.ndarray] | None:
+    """Rate and samples of the commonest file, a WAV of 16 bits and one channel with nothing else in it; None: another.
+
+    libsndfile gives the same numbers, and takes five times as long.
+    """
+    if len(data) < _PLAIN_WAV.size:
+        return None
+    *kind, rate, bits, name, size = _PLAIN_WAV.unpack_from(data)
+    plain = kind == [b"RIFF", b"WAVEfmt ", 16, 1, 1] and (bits, name) == (16, b"data")
+    if not plain or size % 2 or size != len(data) - _PLAIN_WAV.size or not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        return None
+    return rate, np.frombuffer(data, "<i2", offset=_PLAIN_WAV.size) * np.float32(2**-15)
+
+
+def _read(data: bytes, longest_seconds: int) -> tuple[int, np.ndarray]:
+    """Rate and samples (samples, channels) of any file."""
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            rate = file.samplerate
+            if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+                raise UnusableClipError(f"a sample rate of {rate} Hz")
+            # Not by the length that the header gives, which may be unknown, or a lie.
+            samples = file.read(longest_seconds * rate + 1, dtype="float32")
+    except soundfile.LibsndfileError as error:
+        raise UnusableClipError(f"not audio: {error.error_string.rstrip('.')}") from None
+    return rate, samples

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.ndimage
 
 from kws.frontend import FrontEnd
 from kws.noise_sweep import Predict
@@ -117,6 +116,8 @@ def _stretch(
 
 def _scores(predict: Predict, sound: np.ndarray, front_end: FrontEnd) -> tuple[np.ndarray, np.ndarray]:
     """Averaged probabilities: when each window starts, in seconds, and (windows, classes)."""
+    import scipy.ndimage
+
     log_mel = front_end.log_mel(sound)
     step = max(1, round(STEP_SECONDS * front_end.sample_rate / front_end.hop_length))
     windows = np.lib.stride_tricks.sliding_window_view(log_mel, front_end.frames, axis=0)[::step]
