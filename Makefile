@@ -8,11 +8,13 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 READY := .venv/ready
 PAGE := .dvc/plots/page.html
 PRESET := fast
+ARCHIVE := data/raw/mini_speech_commands.zip
+BENCH :=
 SET :=
 PORT := 5001
 
 .DEFAULT_GOAL := repro
-.PHONY: repro setup exp compare curve test lint ui serve readme lock clean help
+.PHONY: repro setup exp compare curve bench test lint ui serve readme lock clean help
 
 repro: $(READY) $(PAGE)  ## run the pipeline on the parameters in params.yaml, then say what came of it (the default)
 	@.venv/bin/dvc repro
@@ -38,6 +40,9 @@ compare: $(READY)  ## compare two experiments on the same test clips: make compa
 
 curve: $(READY)  ## accuracy over the number of training clips, and what more would bring: make curve PRESET=fast SET=...
 	@.venv/bin/python -m kws.data_curve '$(PRESET)' '$(SET)'
+
+bench: $(READY)  ## time the pipeline beside others and its limits, 12 minutes: make bench ARCHIVE=... BENCH='--section fixed'
+	@.venv/bin/python benchmarks/speed.py --archive '$(ARCHIVE)' $(BENCH)
 
 test: $(READY)  ## run the tests, with the coverage of src/kws and stages
 	@.venv/bin/python -m pytest --cov
