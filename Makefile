@@ -8,10 +8,13 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 READY := .venv/ready
 PAGE := .dvc/plots/page.html
 PRESET := fast
+ARCHIVE := data/raw/mini_speech_commands.zip
+BENCH :=
 SET :=
+PORT := 5001
 
 .DEFAULT_GOAL := repro
-.PHONY: repro setup exp compare curve test lint ui readme lock clean help
+.PHONY: repro setup exp compare curve bench test lint ui serve readme lock clean help
 
 repro: $(READY) $(PAGE)  ## run the pipeline on the parameters in params.yaml, then say what came of it (the default)
 	@.venv/bin/dvc repro
@@ -38,6 +41,9 @@ compare: $(READY)  ## compare two experiments on the same test clips: make compa
 curve: $(READY)  ## accuracy over the number of training clips, and what more would bring: make curve PRESET=fast SET=...
 	@.venv/bin/python -m kws.data_curve '$(PRESET)' '$(SET)'
 
+bench: $(READY)  ## time the pipeline beside others and its limits, 12 minutes: make bench ARCHIVE=... BENCH='--section fixed'
+	@.venv/bin/python benchmarks/speed.py --archive '$(ARCHIVE)' $(BENCH)
+
 test: $(READY)  ## run the tests, with the coverage of src/kws and stages
 	@.venv/bin/python -m pytest --cov
 
@@ -50,6 +56,9 @@ lint: $(READY)  ## check style, types, import direction and spelling
 
 ui: $(READY)  ## open MLflow on the store
 	.venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db
+
+serve: $(READY)  ## answer waveforms over HTTP with the best registered model: make serve PORT=5001
+	MLFLOW_TRACKING_URI=$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} .venv/bin/mlflow models serve -m models:/kws@champion --env-manager local --port $(PORT)
 
 readme: $(READY)  ## write the figures of the README anew from the files of the pipeline
 	@.venv/bin/python docs/readme.py

@@ -17,6 +17,7 @@ from kws.files import folder_written_whole, read_json, write_csv, write_json
 from kws.frontend import FrontEnd
 from kws.params import load_params
 from kws.recordings import archive_of
+from kws.records import RecordWriter, write_background
 from kws.samples import fit
 
 MANIFEST_COLUMNS = ("name", "word", "class", "speaker", "split", "samples", "status", "reason")
@@ -31,8 +32,6 @@ def main() -> None:
     chosen = selection.choose(recordings, corpus.read_clips(paths.TEST_CLIPS) if source["test"] else None, params)
     front_end = FrontEnd.from_params(params)
     noises = background.read_background(archive, recordings, front_end.sample_rate)
-
-    from kws.dataset import RecordWriter, write_background  # TensorFlow: not before all of that is known to be good
 
     manifest, usable, reasons = [], [], []
     examples: dict[str, np.ndarray] = {}  # the first clip of each class

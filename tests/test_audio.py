@@ -135,3 +135,17 @@ def test_a_file_that_cannot_be_opened_says_why(tmp_path):
 def test_digital_silence_in_blocks_is_sound(tmp_path):
     (tmp_path / "sound.wav").write_bytes(encoded(np.zeros(20_000), 16_000))
     assert np.concatenate(list(read_blocks(tmp_path / "sound.wav", 16_000))).tolist() == [0] * 20_000
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000, 44_100])
+def test_a_plain_wav_has_the_numbers_that_libsndfile_reads_and_longer_headers_are_read_too(rate):
+    samples = np.random.default_rng(0).integers(-(2**15), 2**15, rate).astype(np.int16)
+    samples[:2] = -(2**15), 2**15 - 1
+    data = encoded(samples, rate, subtype="PCM_16")
+    wanted, _ = soundfile.read(io.BytesIO(data), dtype="float32")
+    np.testing.assert_array_equal(decode_clip(data, rate), wanted)
+    assert data[12:16] == b"fmt "
+    longer = data[:12] + b"LIST\4\0\0\0abcd" + data[12:]
+    np.testing.assert_array_equal(decode_clip(longer, rate), wanted)
+    followed = data + b"LIST\4\0\0\0abcd"
+    np.testing.assert_array_equal(decode_clip(followed, rate), wanted)

@@ -9,9 +9,10 @@ import tensorflow as tf
 from scipy.optimize import brentq
 
 from kws.augment import QUIET_DBFS, Augmentation, Augmenter
-from kws.dataset import RecordWriter, read_split
+from kws.dataset import read_split
 from kws.frontend import FrontEnd
 from kws.mel import hz_to_mel, mel_to_hz
+from kws.records import RecordWriter
 
 RATE = 16_000
 FRONT_END = FrontEnd(RATE, RATE, 400, 160, 512, 40, 60.0, 7600.0, 1e-7)  # 98 frames, margins of 20
@@ -62,7 +63,7 @@ def noise(seed: int, seconds: int) -> np.ndarray:
 
 
 def cached(recording: np.ndarray) -> np.ndarray:
-    return FRONT_END.mel_power(FRONT_END.with_margins(recording))
+    return FRONT_END.with_margins(recording)
 
 
 def augment(what, power, *, front_end=FRONT_END, background=(), labels=None, seed=(1, 2)):  # noqa: PLR0913 (as given)

@@ -1,12 +1,11 @@
-import errno
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kws import dataset
-from kws.dataset import RecordWriter, read_background, read_split, training_batches, write_background
+from kws import dataset, records
+from kws.dataset import read_split, training_batches
 from kws.errors import UserError
+from kws.records import RecordWriter
 
 SPEC = {
     "frames": 3,
@@ -26,11 +25,11 @@ def mel_power(index: int) -> np.ndarray:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(dataset, "CLIPS_A_SHARD", 20)
-    with RecordWriter(tmp_path, SPEC["clips"]) as records:
+    monkeypatch.setattr(records, "CLIPS_A_SHARD", 20)
+    with RecordWriter(tmp_path, SPEC["clips"]) as writer:
         for split, clips in SPEC["clips"].items():
             for index in range(clips):
-                records.write(split, f"{split}/{index}.wav", f"voice{index % 3}", index, mel_power(index))
+                writer.write(split, f"{split}/{index}.wav", f"voice{index % 3}", index, mel_power(index))
     return tmp_path
 
 
@@ -91,37 +90,6 @@ def test_the_number_of_batches_is_known_before_they_are_read(folder):
     assert read_split(folder, "validation", SPEC, 3).cardinality() == 2
 
 
-def test_each_split_hears_its_own_background_in_the_order_of_the_names(tmp_path):
-    power = {name: np.full((3, 2), number, np.float32) for number, name in enumerate(("a", "b", "c"))}
-    write_background(
-        tmp_path,
-        {"train": {"b": power["b"], "c": power["c"], "a": power["a"]}, "test": {"a": power["c"]}, "validation": {}},
-    )
-    assert [part[0, 0] for part in read_background(tmp_path, "train")] == [0, 1, 2]
-    assert [part.tolist() for part in read_background(tmp_path, "test")] == [power["c"].tolist()]
-    assert read_background(tmp_path, "test")[0].dtype == np.float32
-    assert read_background(tmp_path, "validation") == []
-
-
-def test_the_same_background_gives_the_same_bytes_whenever_it_is_written(tmp_path, monkeypatch):
-    written = []
-    for time in (1e9, 2e9):
-        monkeypatch.setattr("time.time", lambda time=time: time)
-        write_background(tmp_path, {"train": {"hiss": np.ones((3, 2), np.float32)}})
-        written.append((tmp_path / "background.npz").read_bytes())
-    assert written[0] == written[1]
-
-
 def test_a_split_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(UserError, match="holds no test clips: run dvc repro"):
         read_split(tmp_path, "test", SPEC, 4)
-
-
-def test_a_full_disk_is_told_as_python_does(tmp_path, monkeypatch):
-    def full(*_):
-        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
-
-    monkeypatch.setattr(tf.io.TFRecordWriter, "write", full)
-    with RecordWriter(tmp_path, SPEC["clips"]) as records, pytest.raises(OSError, match="No space left") as error:
-        records.write("train", "a.wav", "voice", 0, mel_power(0))
-    assert error.value.errno == errno.ENOSPC

@@ -5,8 +5,8 @@ import pytest
 
 from kws import evaluation
 from kws.answers import Answers
-from kws.dataset import RecordWriter
 from kws.networks import NETWORKS
+from kws.records import RecordWriter
 from kws.stream import Heard
 
 WORDS = ["no", "yes"]

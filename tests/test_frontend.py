@@ -87,7 +87,7 @@ def test_cached_mel_power_holds_the_clip_between_two_margins(sizes):
     f = front_end(sizes)
     assert abs(f.margin * f.hop_length - 0.2 * f.sample_rate) <= f.hop_length / 2
     waveform = np.random.default_rng(0).normal(scale=0.1, size=f.clip_samples).astype(np.float32)
-    cached = f.mel_power(f.with_margins(waveform))
+    cached = f.with_margins(waveform)
     assert cached.dtype == np.float32
     assert cached.shape == (f.frames + 2 * f.margin, f.mel_bins)
     np.testing.assert_allclose(f.log_of(cached), f.log_mel(waveform), atol=1e-4)
@@ -97,9 +97,20 @@ def test_before_a_clip_there_is_nothing_and_after_it_what_its_recording_goes_on_
     f = FrontEnd(1000, 1000, 40, 20, 64, 8, 20.0, 400.0, 1e-7)  # ten frames of margin, 200 samples
     for samples in (300, 1000, 1100, 5000):
         recording = np.arange(1, samples + 1, dtype=np.float32)
-        around = f.with_margins(recording)
         heard = min(samples, 1200)
-        assert around.tolist() == [*[0] * 200, *range(1, heard + 1), *[0] * (1200 - heard)]
+        around = np.array([*[0] * 200, *range(1, heard + 1), *[0] * (1200 - heard)], np.float32)
+        np.testing.assert_allclose(f.with_margins(recording), f.mel_power(around), rtol=1e-5)
+
+
+@settings(deadline=None)
+@given(frame=st.integers(16, 600), hop_share=st.floats(0.01, 1), samples=st.integers(1, 2500))
+def test_frames_of_silence_are_left_out_at_every_size(frame, hop_share, samples):
+    hop = max(1, int(frame * hop_share))
+    f = FrontEnd(4000, 1600, frame, hop, frame, 4, 100.0, 1900.0, 1e-7)
+    recording = np.random.default_rng(0).normal(size=samples).astype(np.float32)
+    margin = f.margin * hop
+    around = np.pad(fit(recording, 1600 + margin), (margin, 0))
+    np.testing.assert_allclose(f.with_margins(recording), f.mel_power(around), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("sizes", [SIZES[0], SIZES[3], SIZES[4]], ids=str)

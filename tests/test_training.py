@@ -7,10 +7,11 @@ import tensorflow as tf
 
 from kws import models, training
 from kws.augment import Augmentation
-from kws.dataset import RecordWriter, read_split, write_background
+from kws.dataset import read_split
 from kws.errors import UserError
 from kws.frontend import FrontEnd
 from kws.networks import NETWORKS
+from kws.records import RecordWriter, write_background
 from kws.training import Epoch, Recipe
 
 FRONT_END = FrontEnd(4000, 2000, 100, 100, 128, 16, 20.0, 2000.0, 1e-7)  # 20 frames, margins of 8

@@ -2,6 +2,7 @@
 
 import io
 import os
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -32,13 +33,7 @@ def decode_clip(data: bytes, sample_rate: int, longest_seconds: int = LONGEST_SE
     """
     if not data:
         raise UnusableClipError("empty file")
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            rate = _rate(file)
-            # Not by the length that the header gives, which may be unknown, or a lie.
-            samples = file.read(longest_seconds * rate + 1, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise _not_audio(error) from None
+    rate, samples = _plain_wav(data) or _read(data, longest_seconds)
     if len(samples) > longest_seconds * rate:
         raise UnusableClipError(f"longer than {longest_seconds} s")
     if not len(samples):
@@ -47,8 +42,35 @@ def decode_clip(data: bytes, sample_rate: int, longest_seconds: int = LONGEST_SE
         raise UnusableClipError("samples that are not numbers")
     if not samples.any():
         raise UnusableClipError("silent: every sample is zero")
-    mono = samples.mean(axis=1)
+    mono = samples if samples.ndim == 1 else samples.mean(axis=1)
     return mono if rate == sample_rate else soxr.resample(mono, rate, sample_rate, quality="VHQ")
+
+
+def _plain_wav(data: bytes) -> tuple[int, np.ndarray] | None:
+    """Rate and samples of the commonest file, a WAV of 16 bits and one channel; None: another kind.
+
+    libsndfile gives the same numbers, and takes five times as long.
+    """
+    try:
+        with wave.open(io.BytesIO(data)) as file:
+            rate, frames = file.getframerate(), file.getnframes()
+            if (file.getnchannels(), file.getsampwidth()) != (1, 2) or not LOWEST_RATE <= rate <= HIGHEST_RATE:
+                return None
+            pcm = file.readframes(frames)
+    except (wave.Error, EOFError):
+        return None
+    return (rate, np.frombuffer(pcm, "<i2") * np.float32(2**-15)) if frames and len(pcm) == 2 * frames else None
+
+
+def _read(data: bytes, longest_seconds: int) -> tuple[int, np.ndarray]:
+    """Rate and samples (samples, channels) of any file."""
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            rate = _rate(file)
+            # Not by the length that the header gives, which may be unknown, or a lie.
+            return rate, file.read(longest_seconds * rate + 1, dtype="float32")
+    except soundfile.LibsndfileError as error:
+        raise _not_audio(error) from None
 
 
 def read_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray]:

@@ -111,6 +111,8 @@ class Augmenter:
         what, frames = self._what, self._front_end.frames
         shift = tf.round(random.uniform(-what.shift_ms, what.shift_ms) / self._hop_ms)
         rate = 1 + random.uniform(-what.speed, what.speed)
+        if not (what.shift_ms or what.speed or what.frequency_warp):
+            return power[:, self._front_end.margin : self._front_end.margin + frames]
         middle = (frames - 1) / 2
         times = (tf.range(frames, dtype=tf.float32) - middle) * rate[:, None] + middle
         power = tf.matmul(_tents(times + (self._front_end.margin + shift)[:, None], power.shape[1]), power)
@@ -133,6 +135,8 @@ class Augmenter:
         """SpecAugment (Park et al., 2019): some frames, some Mel bins take the mean of the clip."""
         what = self._what
         _, frames, mel_bins = log_mel.shape
+        if not (what.time_masks or what.frequency_masks):
+            return log_mel
         hidden_frames = random.stretches(what.time_masks, what.time_mask_ms / self._hop_ms, frames)
         hidden_bins = random.stretches(what.frequency_masks, what.frequency_mask_bins, mel_bins)
         hidden = hidden_frames[:, :, None] | hidden_bins[:, None, :]

@@ -1,11 +1,9 @@
 """From recordings to Mel power, on all cores, in the order the recordings come in."""
 
-import multiprocessing
 import os
-import threading
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -57,7 +55,7 @@ def compute(name: str, data: bytes | None, front_end: FrontEnd) -> Features:
         waveform = decode_clip(data, front_end.sample_rate)
     except UnusableClipError as problem:
         return Features(name, 0, None, str(problem))
-    return Features(name, len(waveform), front_end.mel_power(front_end.with_margins(waveform)))
+    return Features(name, len(waveform), front_end.with_margins(waveform))
 
 
 def compute_chosen(
@@ -83,17 +81,16 @@ def compute_chosen(
     with threadpool_limits(BLAS_THREADS):
         for name, one in silent.items():
             waveform = silence(name, list(noises.values()), one.split, front_end.clip_samples)
-            yield one, Features(name, len(waveform), front_end.mel_power(front_end.with_margins(waveform)))
+            yield one, Features(name, len(waveform), front_end.with_margins(waveform))
 
 
 def compute_all(recordings: Iterable[tuple[str, bytes | None]], front_end: FrontEnd) -> Iterator[Features]:
-    """`compute` for each (name, data), on every core; only a few tasks are in memory at a time."""
+    """`compute` for each (name, data), on every core; only a few tasks are in memory at a time.
+
+    Threads do: decoding, FFT and products, as well as reading the archive meanwhile, run without Python's lock.
+    """
     cores = os.cpu_count() or 1
-    with ProcessPoolExecutor(
-        cores,
-        mp_context=multiprocessing.get_context("spawn"),  # a fork of a process with TensorFlow's threads can hang
-        initializer=_start_worker,
-    ) as pool:
+    with threadpool_limits(BLAS_THREADS), ThreadPoolExecutor(cores) as pool:
         waiting: deque[Future[list[Features]]] = deque()
         recordings = iter(recordings)
         while task := list(islice(recordings, CLIPS_A_TASK)):
@@ -102,19 +99,6 @@ def compute_all(recordings: Iterable[tuple[str, bytes | None]], front_end: Front
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
-
-
-def _start_worker() -> None:
-    threadpool_limits(BLAS_THREADS)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Ends a worker whose parent was killed: it would wait for its next task for ever."""
-    parent = multiprocessing.parent_process()
-    if parent:
-        parent.join()
-        os._exit(1)
 
 
 def _compute_task(task: list[tuple[str, bytes | None]], front_end: FrontEnd) -> list[Features]:

@@ -1,0 +1,268 @@
+"""How fast the pipeline is beside what people would use instead, and beside the limit: `make bench`.
+
+    python benchmarks/speed.py --archive data/raw/mini_speech_commands.zip             # all of it, about 12 minutes
+    python benchmarks/speed.py --archive ... --section training --repeats 1 --clips 500
+
+Every figure is a ratio of two things that are timed alternately, in processes of their own, or a floor; medians of
+`--repeats`. Writes benchmarks/speed.json, benchmarks/speed.md (the table) and benchmarks/growth.png. To be run on an
+otherwise idle machine. Peers that are not installed (`pip install librosa torch`) are left out, and said to be.
+"""
+
+import argparse
+import importlib.util
+import itertools
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from kws.archive import read_members
+from kws.files import write_json, written_whole
+from kws.params import load_params
+
+ROOT = Path(__file__).parent.parent
+WORDS = ["down", "go", "left", "no", "right", "stop", "up", "yes"]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT / "src"), "KWS_TRACKING": "off", "TF_CPP_MIN_LOG_LEVEL": "3"}
+CONTENDERS = ROOT / "benchmarks" / "contenders.py"
+PEERS = {"tutorial": "tensorflow", "batched": "tensorflow", "librosa": "librosa", "torch": "torch"}
+PACKAGES = (
+    "tensorflow",
+    "tensorflow-cpu",
+    "keras",
+    "numpy",
+    "scipy",
+    "librosa",
+    "torch",
+    "dvc",
+    "mlflow",
+    "umap-learn",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a process took: seconds, peak memory in MB, and the figures that it printed."""
+
+    seconds: float
+    memory: float
+    figures: dict[str, float]
+
+
+def run(command: Sequence[str | Path], folder: Path) -> Run:
+    """Runs a process to its end."""
+    started = time.perf_counter()
+    environment = ENVIRONMENT | {"DVC_ROOT": str(folder)}
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE) as process:  # noqa: S603
+        assert process.stdout is not None
+        printed = process.stdout.read().decode().splitlines()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - started
+    if process.returncode:
+        sys.exit(f"error: {' '.join(map(str, command))} ended with exit code {process.returncode}")
+    figures = json.loads(printed[-1]) if printed and printed[-1].startswith("{") else {}
+    return Run(seconds, used.ru_maxrss / 1024, figures)
+
+
+def alternately(commands: Mapping[str, Sequence[str | Path]], folder: Path, repeats: int) -> dict[str, list[Run]]:
+    """Runs each of the commands in turn, `repeats` times, in the folder."""
+    runs: dict[str, list[Run]] = defaultdict(list)
+    for _ in range(repeats):
+        for name, command in commands.items():
+            runs[name].append(run(command, folder))
+            print(f"  {name}: {runs[name][-1].seconds:.2f} s", flush=True)
+    return runs
+
+
+def seconds(runs: Iterable[Run]) -> float:
+    """The median."""
+    return statistics.median(one.seconds for one in runs)
+
+
+def figure(runs: Iterable[Run], name: str) -> float:
+    """The median of what they printed."""
+    return statistics.median(one.figures[name] for one in runs)
+
+
+def contender(name: str, source: Path, results: Path) -> list[str | Path]:
+    """The command of a contender."""
+    return [sys.executable, CONTENDERS, name, source, results]
+
+
+def project(folder: Path, recordings: Sequence[tuple[str, bytes]], clips: int) -> Path:
+    """A project whose download stage has brought so many clips: the recordings, again and again as other speakers."""
+    raw = folder / "data" / "raw"
+    raw.mkdir(parents=True)
+    names = []
+    with tarfile.open(raw / "clips.tar", "w") as tar:
+        for number, (name, data) in zip(range(clips), itertools.cycle(recordings), strict=False):
+            word, _, file = name.rpartition("/")
+            copy = "" if number < len(recordings) else f"{number // len(recordings)}x"
+            info = tarfile.TarInfo(f"{Path(word).name}/{copy}{file}")
+            info.size = len(data)
+            tar.addfile(info, BytesIO(data))
+            names.append(info.name)
+    (raw / "clips.txt").write_text("\n".join(sorted(names)) + "\n")
+    about = {"archive": "clips.tar", "address": "clips.tar", "synthetic": False, "test": None, "test_synthetic": False}
+    write_json(raw / "source.json", about)
+    values = load_params(ROOT / "params.yaml").model_dump() | {"words": WORDS}
+    (folder / "params.yaml").write_text(json.dumps(values))  # JSON is YAML
+    return folder
+
+
+def features(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Path) -> dict[str, float]:
+    """Featurize against its peers and its floor."""
+    folder = project(scratch / "features", recordings, asked.clips)
+    archive, results = folder / "data" / "raw" / "clips.tar", folder / "results"
+    there = [peer for peer, package in PEERS.items() if importlib.util.find_spec(package)]
+    commands: dict[str, Sequence[str | Path]] = {"stage": [sys.executable, ROOT / "stages" / "featurize.py"]}
+    commands |= {name: contender(name, archive, results) for name in ("ours", "floors", *there)}
+    runs = alternately(commands, folder, asked.repeats)
+    ratios = {f"featurize against {peer}": seconds(runs[peer]) / seconds(runs["stage"]) for peer in there}
+    parts = {name: figure(runs["floors"], name) for name in runs["floors"][0].figures}
+    work = figure(runs["ours"], "seconds")
+    ratios |= {"featurize, share of the floor": sum(parts.values()) / work}
+    ratios |= {f"floor: {name}, share of featurize": part / work for name, part in parts.items()}
+    return ratios
+
+
+def training(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Path) -> dict[str, float]:
+    """Training against `model.fit` and the products of its layers; the input against a small network."""
+    folder = project(scratch / "training", recordings, asked.clips)
+    run([sys.executable, ROOT / "stages" / "featurize.py"], folder)
+    names = ("train_ours", "plain_fit", "products", "train_augmented", "input_augmented")
+    commands = {name: contender(name, folder / "data" / "features", folder / "results") for name in names}
+    runs = alternately(commands, folder, asked.repeats)
+    rate = {name: figure(runs[name], "clips a second") for name in names}
+    return {
+        "cnn training against model.fit on arrays": rate["train_ours"] / rate["plain_fit"],
+        "cnn training, share of its matrix products": rate["train_ours"] / rate["products"],
+        "input, share of training (tc_resnet, augmented)": rate["train_augmented"] / rate["input_augmented"],
+    }
+
+
+def fixed(_: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Path) -> dict[str, float]:
+    """What doing nothing costs."""
+    stages = ("download", "featurize", "train", "evaluate", "project")
+    plain = {"pyplot": [sys.executable, "-c", "import numpy, matplotlib.pyplot"]}
+    commands = plain | {stage: [sys.executable, str(ROOT / "stages" / f"{stage}.py"), "--help"] for stage in stages}
+    runs = alternately(commands, ROOT, asked.repeats)
+    ratios = {
+        f"{stage}, doing nothing, against pyplot": seconds(runs[stage]) / seconds(runs["pyplot"]) for stage in stages
+    }
+    dvc = [sys.executable, "-m", "dvc"]
+    empty = scratch / "empty"
+    empty.mkdir()
+    subprocess.run(["git", "init", "-q"], cwd=empty, check=True)  # noqa: S607
+    subprocess.run([*dvc, "init", "-q"], cwd=empty, check=True)  # noqa: S603
+    shutil.copy(ROOT / ".dvc" / "config", empty / ".dvc" / "config")
+    (empty / "dvc.yaml").write_text(json.dumps({"stages": {f"stage{n}": {"cmd": "true"} for n in range(5)}}))
+    run([*dvc, "repro", "-q"], empty)
+    if run([*dvc, "status", "--json"], ROOT).figures:
+        print("  dvc repro with nothing to do: left out, since here there is something to do; run make first")
+        return ratios
+    repro = {"ours": ["sh", "-c", f"cd {ROOT} && {' '.join(dvc)} repro -q"], "empty": [*dvc, "repro", "-q"]}
+    runs = alternately(repro, empty, asked.repeats)
+    return ratios | {
+        "dvc repro with nothing to do, against five times true": seconds(runs["ours"]) / seconds(runs["empty"])
+    }
+
+
+def growth(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Path) -> dict[str, float]:
+    """Time and memory over the number of clips, and their picture."""
+    stages = ("featurize", "train")
+    curves: dict[str, list[tuple[int, float, float]]] = {stage: [] for stage in stages}
+    for clips in asked.growth:
+        folder = project(scratch / f"growth{clips}", recordings, clips)
+        values = json.loads((folder / "params.yaml").read_text())
+        (folder / "params.yaml").write_text(json.dumps(values | {"model": "tc_resnet", "epochs": 1}))
+        for stage in stages:
+            repeats = asked.repeats if stage == "featurize" and clips < max(asked.growth) else 1
+            runs = alternately({stage: [sys.executable, ROOT / "stages" / f"{stage}.py"]}, folder, repeats)[stage]
+            memory = statistics.median(one.memory for one in runs)
+            curves[stage].append((clips, seconds(runs) / clips, memory))
+        shutil.rmtree(folder)
+    picture(curves, ROOT / "benchmarks" / "growth.png")
+    least, middle, most = 0, len(asked.growth) // 2, -1
+    time_a_clip = curves["featurize"][most][1] / curves["featurize"][least][1]
+    return {"featurize, time a clip, most against fewest clips": time_a_clip} | {
+        f"{stage}, peak memory, most against middle": curve[most][2] / curve[middle][2]
+        for stage, curve in curves.items()
+    }
+
+
+def picture(curves: Mapping[str, Sequence[tuple[int, float, float]]], path: Path) -> None:
+    """Time a clip and peak memory over the number of clips, each against the first."""
+    drawing = Figure(figsize=(8, 3.5), layout="constrained")
+    for axes, index, label in zip(drawing.subplots(1, 2), (1, 2), ("time a clip", "peak memory"), strict=True):
+        for stage, curve in curves.items():
+            axes.plot([row[0] for row in curve], [row[index] / curve[0][index] for row in curve], "o-", label=stage)
+        axes.set(xscale="log", ylim=(0, None), xlabel="clips", ylabel=f"{label} (that of the fewest clips = 1)")
+        axes.legend(frameon=False)
+    drawing.savefig(path, dpi=100, metadata={"Software": None})
+
+
+SECTIONS = {"features": features, "training": training, "fixed": fixed, "growth": growth}
+
+
+def machine() -> dict[str, Any]:
+    """Processor and versions."""
+    cpu = [line.split(": ")[1] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    packages = {one.name: one.version for one in distributions() if one.name.replace("_", "-") in PACKAGES}
+    return {"processor": f"{cpu[0]}, {os.cpu_count()} cores", "python": platform.python_version(), "packages": packages}
+
+
+def main() -> None:
+    """Sections in, table and JSON out."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--archive", type=Path, required=True, help="recordings of the eight words, as zip or tar")
+    options.add_argument("--section", choices=SECTIONS, help="this one alone")
+    options.add_argument("--clips", type=int, default=2000, help="clips in the comparisons")
+    options.add_argument("--repeats", type=int, default=5)
+    options.add_argument("--growth", type=int, nargs="+", default=[1000, 10_000, 100_000], help="clips of the curves")
+    asked = options.parse_args()
+    wanted = (one for one in read_members(asked.archive) if Path(one[0]).parent.name in WORDS)
+    recordings = [(name, data) for name, data in itertools.islice(wanted, max(asked.clips, 8000)) if data]
+    recordings.sort(key=lambda one: Path(one[0]).name)  # all words among the first ones
+    path = ROOT / "benchmarks" / "speed.json"
+    result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"ratios": {}}
+    result |= machine() | {"repeats": asked.repeats, "clips": asked.clips}
+    for section, measure in SECTIONS.items():
+        if asked.section in (None, section):
+            print(section, flush=True)
+            with tempfile.TemporaryDirectory() as scratch:
+                ratios = measure(recordings, asked, Path(scratch))
+            result["ratios"] |= {name: round(value, 3) for name, value in ratios.items()}
+            write_json(path, result)
+    lines = [
+        f"{result['processor']}, Python {result['python']}, "
+        + ", ".join(" ".join(p) for p in result["packages"].items())
+    ]
+    lines += [
+        "",
+        "| what | ratio |",
+        "| --- | --- |",
+        *(f"| {name} | {value} |" for name, value in result["ratios"].items()),
+    ]
+    with written_whole(ROOT / "benchmarks" / "speed.md") as partial:
+        partial.write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
