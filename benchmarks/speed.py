@@ -120,7 +120,7 @@ def project(folder: Path, recordings: Sequence[tuple[str, bytes]], clips: int) -
     (raw / "clips.txt").write_text("\n".join(sorted(names)) + "\n")
     about = {"archive": "clips.tar", "address": "clips.tar", "synthetic": False, "test": None, "test_synthetic": False}
     write_json(raw / "source.json", about)
-    values = load_params(ROOT / "params.yaml").model_dump() | {"words": WORDS}
+    values = load_params(ROOT / "params.yaml").model_dump() | {"words": WORDS, "split": "random"}  # any number will do
     (folder / "params.yaml").write_text(json.dumps(values))  # JSON is YAML
     return folder
 

@@ -1,5 +1,6 @@
 import io
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from kws import background, features, paths
 from kws.corpus import Clip
 from kws.features import CLIPS_A_TASK, TASKS_AHEAD, compute, compute_all, compute_chosen
 from kws.frontend import BLAS_THREADS, FrontEnd
+from kws.records import RecordWriter
 from kws.selection import NOBODY, UNHEARD, Chosen
 
 FRONT_END = FrontEnd(16_000, 16_000, 1024, 256, 1024, 80, 20.0, 7600.0, 1e-7)
@@ -48,6 +50,24 @@ def test_recordings_are_read_only_a_few_tasks_ahead(monkeypatch):
         next(stream)
     assert drawn <= (5 + 2 * TASKS_AHEAD + 1) * CLIPS_A_TASK
     stream.close()
+
+
+def test_memory_does_not_grow_with_the_clips(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr(features, "CLIPS_A_TASK", 8)
+
+    def peak(clips: int) -> int:
+        recordings = ((f"{n}.wav", wav(n % 3, 1600)) for n in range(clips))
+        tracemalloc.start()
+        with RecordWriter(tmp_path, {"train": clips}) as writer:
+            for clip in compute_all(recordings, FRONT_END):
+                writer.write("train", clip.name, "ada", 0, clip.mel_power)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(1)  # what is imported at the first clip
+    assert peak(600) < 1.15 * peak(200)  # 72 are in memory at a time
 
 
 @pytest.mark.parametrize(
