@@ -73,7 +73,7 @@ def test_links_and_pictures_lead_somewhere(page):
 
 
 def test_paths_named_in_the_readme_exist():
-    generated = {"data/raw", "data/features", "models/", "mlflow.db", "mlartifacts/"}
+    generated = {"data/raw", "data/features", "models/", "models/export", "mlflow.db", "mlartifacts/"}
     for path in re.findall(
         r"`((?:src|stages|docs|tests|benchmarks|params|data|models|metrics|plots)[\w/.]*)`",
         (ROOT / "README.md").read_text(),
