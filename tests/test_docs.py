@@ -73,12 +73,12 @@ def test_links_and_pictures_lead_somewhere(page):
 
 
 def test_paths_named_in_the_readme_exist():
-    generated = {"data/raw", "data/features", "models/", "models/export", "mlflow.db", "mlartifacts/"}
+    generated = {"data/raw", "data/features", "mlflow.db", "mlartifacts/"}
     for path in re.findall(
         r"`((?:src|stages|docs|tests|benchmarks|params|data|models|metrics|plots)[\w/.]*)`",
         (ROOT / "README.md").read_text(),
     ):
-        assert path in generated or (ROOT / path).exists(), path
+        assert path in generated or path.startswith("models/") or (ROOT / path).exists(), path
 
 
 def test_the_table_is_what_the_benchmark_wrote(monkeypatch):
