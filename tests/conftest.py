@@ -65,9 +65,9 @@ def networks(tmp_path_factory: pytest.TempPathFactory, small_spec: dict[str, Any
 @pytest.fixture(scope="session")
 def small_spotter(tmp_path_factory: pytest.TempPathFactory, networks: list[Path]) -> Path:
     """The first of these networks, as the file that takes waveforms."""
-    from kws.dataset import RecordWriter
     from kws.export import convert
     from kws.models import load_model
+    from kws.records import RecordWriter
 
     folder = tmp_path_factory.mktemp("spotter")
     network, spec = load_model(networks[0])
@@ -135,7 +135,7 @@ def exported(tmp_path_factory) -> Path:
     import keras
 
     from kws import export
-    from kws.dataset import RecordWriter
+    from kws.records import RecordWriter
 
     log_mel = keras.Input((FRONT_END.frames, FRONT_END.mel_bins, 1))
     middle = keras.layers.Cropping2D(((16, 16), (0, 0)))(log_mel)

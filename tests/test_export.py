@@ -6,9 +6,9 @@ import pytest
 from conftest import FRONT_END, ROOT, tone
 
 from kws import export, flatbuffer
-from kws.dataset import RecordWriter
 from kws.litert import Network, read_about
 from kws.networks import NETWORKS
+from kws.records import RecordWriter
 
 WORDS = ["no", "yes", "_unknown_"]
 
