@@ -21,7 +21,7 @@ def features(tmp_path_factory):
     with RecordWriter(folder, {"train": 40}) as records:
         for number in range(40):
             hiss = np.cumsum(rng.normal(scale=0.02, size=16_000)) if number % 2 else rng.normal(scale=0.05, size=16_000)
-            power = FRONT_END.mel_power(FRONT_END.with_margins(hiss.astype(np.float32)))
+            power = FRONT_END.with_margins(hiss.astype(np.float32))
             records.write("train", f"{number:02d}.wav", "ada", number % 3, power)
     return folder, FRONT_END.spec() | {"words": WORDS, "clips": {"train": 40}}
 
