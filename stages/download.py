@@ -86,15 +86,13 @@ def _obtain_test(folder: Path, params: Params) -> dict[str, Any]:
 
 
 def _watch(dependency: Path, own: Path | None) -> None:
-    """Makes a file on which this stage depends a link to the user's data set, so that DVC sees it change.
+    """Makes a link on which this stage depends point to the user's data set, so that DVC sees it change.
 
-    DVC follows a dependency that is a link itself, but none below it. For other data sets the file is a line of text.
+    DVC follows a dependency that is a link itself, but none below it. For other data sets it points to data/none. It is
+    a link in git, too: in place of a file, `dvc exp run` would write that file's text into the user's recordings.
     """
     with written_whole(dependency) as partial:
-        if own:
-            partial.symlink_to(own)
-        else:
-            partial.write_text("no data set of your own\n", encoding="utf-8")
+        partial.symlink_to(own or paths.NO_SOURCE.name)
 
 
 if __name__ == "__main__":

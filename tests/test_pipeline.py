@@ -29,7 +29,7 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = list(PIPELINE["stages"])
 TRACKED = [
     *(".dvc/.gitignore", ".dvc/config", ".dvc/plots/noise.json", ".dvc/plots/projection.json", ".dvcignore"),
-    *(".gitignore", "data/local", "data/local_test", "dvc.yaml", "src/kws", "stages"),
+    *(".gitignore", "data/local", "data/local_test", "data/none", "dvc.yaml", "src/kws", "stages"),
 ]
 SMALL = {
     "words": ["no", "yes"],
@@ -327,7 +327,27 @@ def test_a_change_in_a_folder_of_ones_own_is_noticed_and_the_folder_is_left_alon
     assert len([path for path in recordings.rglob("*") if path.is_file()]) == 3
     project.set()
     project.run("dvc", "repro", "download")
-    assert not (project.root / "data/local").is_symlink()
+    assert (project.root / "data/local").readlink() == Path("none")
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_one_experiment_after_another_leaves_a_data_set_of_ones_own_alone(project, kind):
+    recordings = project.root / "recordings"
+    for word in SMALL["words"]:
+        (recordings / word / "ada").mkdir(parents=True)
+        (recordings / word / "ada" / "1.wav").write_bytes(b"of no matter to download")
+    own = recordings
+    if kind == "archive":
+        own = project.root / "recordings.tar"
+        project.run("tar", "-cf", own.name, "recordings")
+    before = sorted((path, path.read_bytes()) for path in project.root.glob("recordings*/**/*.wav"))
+    before += [(own, own.read_bytes())] if kind == "archive" else []
+    for seconds in (1.0, 0.9):
+        project.try_to("dvc", "exp", "run", "download", "-S", f"dataset={own.name}", "-S", f"clip_seconds={seconds}")
+        assert (project.root / "data/local").resolve() == own
+    project.run("dvc", "exp", "run", "download", "-S", "dataset=synthetic", "-S", "clip_seconds=1.0")
+    assert (project.root / "data/local").readlink() == Path("none")
+    assert [(path, path.read_bytes()) for path, _ in before] == before
 
 
 def test_two_workers_on_a_store_that_does_not_exist_yet_leave_a_complete_run_for_each_queued_experiment(project):

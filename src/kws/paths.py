@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
-LOCAL_SOURCE = Path("data/local")  # DVC watches it: download makes it a link to the user's own data set
+NO_SOURCE = Path("data/none")
+LOCAL_SOURCE = Path("data/local")  # a link that DVC watches: download makes it point to the user's data set, or to none
 LOCAL_TEST = Path("data/local_test")  # likewise, for the test data set
 RAW = Path("data/raw")
 TEST_RAW = RAW / "test"
