@@ -130,6 +130,8 @@ def features(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace,
     folder = project(scratch / "features", recordings, asked.clips)
     archive, results = folder / "data" / "raw" / "clips.tar", folder / "results"
     there = [peer for peer, package in PEERS.items() if importlib.util.find_spec(package)]
+    for peer in PEERS.keys() - there:
+        print(f"  {peer}: left out, {PEERS[peer]} is not installed")
     commands: dict[str, Sequence[str | Path]] = {"stage": [sys.executable, ROOT / "stages" / "featurize.py"]}
     commands |= {name: contender(name, archive, results) for name in ("ours", "floors", *there)}
     runs = alternately(commands, folder, asked.repeats)
@@ -158,7 +160,7 @@ def training(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace,
 
 def fixed(_: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Path) -> dict[str, float]:
     """What doing nothing costs."""
-    stages = ("download", "featurize", "train", "evaluate", "project")
+    stages = ("download", "featurize", "train", "evaluate", "export", "project")
     plain = {"pyplot": [sys.executable, "-c", "import numpy, matplotlib.pyplot"]}
     commands = plain | {stage: [sys.executable, str(ROOT / "stages" / f"{stage}.py"), "--help"] for stage in stages}
     runs = alternately(commands, ROOT, asked.repeats)
@@ -239,6 +241,8 @@ def main() -> None:
     options.add_argument("--repeats", type=int, default=5)
     options.add_argument("--growth", type=int, nargs="+", default=[1000, 10_000, 100_000], help="clips of the curves")
     asked = options.parse_args()
+    if not asked.archive.is_file():
+        sys.exit(f"error: {asked.archive}: no such archive; make bench ARCHIVE=... names one with the eight words")
     wanted = (one for one in read_members(asked.archive) if Path(one[0]).parent.name in WORDS)
     recordings = [(name, data) for name, data in itertools.islice(wanted, max(asked.clips, 8000)) if data]
     recordings.sort(key=lambda one: Path(one[0]).name)  # all words among the first ones

@@ -27,9 +27,12 @@ def main() -> None:
 
     model, spec = models.load_model(paths.MODEL)
     source, front_end = read_json(paths.SOURCE), FrontEnd.from_spec(spec)
+    evaluated = read_json(paths.METRICS / "evaluate.json")
     detection = {
-        "threshold": read_json(paths.METRICS / "evaluate.json")["stream_threshold"],
+        "threshold": evaluated["stream_threshold"],
         "false_alarms_an_hour": params.false_alarms_an_hour,
+        "test_false_alarms_an_hour": evaluated["stream_false_alarms_an_hour"],
+        "test_hours": evaluated["stream_hours"],
     }
     recordings = corpus.read_clips(paths.CLIPS)
     noises = background.read_background(archive_of(source, "train"), recordings, front_end.sample_rate)

@@ -152,7 +152,8 @@ def exported(tmp_path_factory) -> Path:
             power = FRONT_END.with_margins(clip.astype(np.float32))
             records.write("train", name, "nobody", 0, power)
     spec = FRONT_END.spec() | {"words": ["low", "high", "_silence_"], "clips": {"train": len(clips)}}
-    files = export.convert(model, features, spec, {"threshold": 0.6, "false_alarms_an_hour": 0.5})
+    measured = {"test_false_alarms_an_hour": 0.75, "test_hours": 4.0}
+    files = export.convert(model, features, spec, {"threshold": 0.6, "false_alarms_an_hour": 0.5, **measured})
     folder = tmp_path_factory.mktemp("export")
     for kind, content in files.items():
         (folder / export.KINDS[kind]).write_bytes(content)

@@ -140,7 +140,7 @@ def test_info_says_what_a_model_recognises(kws):
     assert code == 0
     assert "classes     low, high, _silence_" in out
     assert "input       waveform of 1 s at 16000 Hz" in out
-    assert "threshold   0.6, for 0.5 false alarms an hour at validation" in out
+    assert "threshold   0.6, for 0.5 false alarms an hour of validation; 0.75 in 4 h of test" in out
     about = json.loads(kws("info --json")[1][0])
     assert about["classes"] == ["low", "high", "_silence_"]
     assert about["front_end"]["mel_bins"] == 40

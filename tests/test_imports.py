@@ -8,7 +8,8 @@ import pytest
 from conftest import ROOT
 from test_dvc_yaml import modules_of
 
-STAGES = ("download", "featurize", "train", "evaluate", "project")
+from kws.tracking import STAGES
+
 SLOW = ("dvc", "keras", "mlflow", "numba", "pandas", "scipy.stats", "sklearn", "tensorflow", "umap")
 
 

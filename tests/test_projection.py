@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -46,8 +47,23 @@ def project_folder(tmp_path_factory):
     """A project in which the stage ran, in a process of its own; what it printed; what it imported."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "data" / "raw").mkdir(parents=True)
-    source = {"archive": "clips.tar", "test": None}
+    source = {
+        "archive": "clips.tar",
+        "address": "made here",
+        "bytes": 1,
+        "sha256": "0" * 64,
+        "checked": False,
+        "dataset": "synthetic",
+        "licence": "none",
+        "synthetic": True,
+        "test": None,
+        "test_synthetic": True,
+        "speakers": "nohash names",
+        "words": WORDS,
+        "clips": 60,
+    }
     (folder / "data" / "raw" / "source.json").write_text(json.dumps(source))
+    shutil.copytree(ROOT / "metrics", folder / "metrics")  # the card tells of all stages
     (folder / "clips" / "down").mkdir(parents=True)
     soundfile.write(folder / "clips" / "down" / "heard.wav", np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
     pack_folder(folder / "clips", folder / "data" / "raw" / "clips.tar")
@@ -134,6 +150,7 @@ def test_the_explorer_holds_the_recording_that_is_there(project_folder):
 
 def test_another_process_makes_the_same_bytes(project_folder, tmp_path, monkeypatch):
     folder, _ = project_folder
+    shutil.copytree(folder / "metrics", tmp_path / "metrics")
     for name in ("params.yaml", "data"):
         (tmp_path / name).symlink_to(folder / name)
     monkeypatch.chdir(tmp_path)

@@ -10,6 +10,7 @@ import pytest
 from kws import paths
 from kws.answers import Answers, write_answers
 from kws.files import write_json
+from kws.pairing import better
 
 pytestmark = [
     pytest.mark.usefixtures("project"),
@@ -28,7 +29,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_spotter: Path
     monkeypatch.chdir(tmp_path)
     paths.EXPORT.mkdir(parents=True)
     shutil.copy(small_spotter, paths.SPOTTER)
-    write_json(paths.SOURCE, {"sha256": "train", "test": {"sha256": "test"}})
+    write_json(paths.SOURCE, SOURCE)
+
+
+SOURCE = {"sha256": "train", "test": {"sha256": "test"}, "test_synthetic": False}
 
 
 def answer(wrong: int, clips: int = CLIPS) -> None:
@@ -71,6 +75,36 @@ def test_the_first_model_is_champion_and_the_card_is_its_description() -> None:
     assert mlflow.MlflowClient().get_registered_model("kws").description == "# Card"
 
 
+def test_a_model_for_people_follows_a_champion_of_a_computers_voices_and_not_the_other_way_round() -> None:
+    write_json(paths.SOURCE, SOURCE | {"test": {"sha256": "voices"}, "test_synthetic": True})
+    register(wrong=0)
+    write_json(paths.SOURCE, SOURCE)
+    assert register(wrong=20) == (
+        "registered as kws version 2, the champion: version 1 was tested on a computer's voices, this one on people's"
+    )
+    write_json(paths.SOURCE, SOURCE | {"test": {"sha256": "voices"}, "test_synthetic": True})
+    assert "champion stays version 2: it was tested on other recordings" in register(wrong=0)
+
+
+def test_a_champion_whose_answers_are_lost_stays_and_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    register(wrong=20)
+
+    def lost(uri: str) -> str:
+        raise FileNotFoundError(uri)
+
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", lost)
+    said = register(wrong=0)
+    assert said.startswith("registered as kws version 2; champion stays version 1: its answers cannot be had: ")
+
+
+def test_few_speakers_with_a_clip_more_each_are_no_better_network() -> None:
+    assert not better({"low": 0.025, "p_value": 0.25})
+    assert not better({"low": -0.01, "p_value": 0.01})
+    assert better({"low": 0.01, "p_value": 0.01})
+
+
 def test_the_alias_moves_to_a_model_that_is_better_beyond_chance_and_to_no_other() -> None:
     import mlflow
 
@@ -92,9 +126,11 @@ def test_the_alias_moves_to_a_model_that_is_better_beyond_chance_and_to_no_other
 def test_a_model_that_was_tested_on_other_clips_is_not_comparable() -> None:
     register(wrong=20)
     assert "champion stays version 1: the test clips differ (60 and 59, 59 in common)" in register(0, clips=59)
-    write_json(paths.SOURCE, {"sha256": "test", "test": None})  # the very recordings, as the test share of a data set
+    write_json(
+        paths.SOURCE, SOURCE | {"sha256": "test", "test": None}
+    )  # the very recordings, as the test share of a data set
     assert "version 3, the champion: +33.33 points" in register(wrong=0)
-    write_json(paths.SOURCE, {"sha256": "other voices", "test": None})
+    write_json(paths.SOURCE, SOURCE | {"sha256": "other voices", "test": None})
     said = register(wrong=0)
     assert said.endswith("champion stays version 3: it was tested on other recordings, so they cannot be compared")
     assert champion().version == 3

@@ -109,7 +109,8 @@ classes     {", ".join(about["classes"])}
 input       {"log-Mel" if about["kind"] == "features" else "waveform"} of {seconds:g} s at {spec["sample_rate"]} Hz
 front end   {spec["frames"]} frames of {spec["frame_length"]} samples, one each {spec["hop_length"]}, FFT of \
 {spec["fft_length"]}, {spec["mel_bins"]} Mel bins from {spec["mel_low_hz"]:g} to {spec["mel_high_hz"]:g} Hz
-threshold   {about["threshold"]:g}, for {about["false_alarms_an_hour"]:g} false alarms an hour at validation""")
+threshold   {about["threshold"]:g}, for {about["false_alarms_an_hour"]:g} false alarms an hour of validation; \
+{about["test_false_alarms_an_hour"]:g} in {about["test_hours"]:g} h of test""")
     return 0
 
 
@@ -154,7 +155,8 @@ def _likeliest(spotter: Spotter, probabilities: np.ndarray) -> list[tuple[str, f
 def _row(path: Path, start: float | None, answers: list[tuple[str, float]], *, as_json: bool) -> str:
     if as_json:
         named = [{"word": word, "probability": round(probability, 4)} for word, probability in answers]
-        return json.dumps({"file": str(path), "start": start if start is None else round(start, 3), "answers": named})
+        row = {"file": str(path), "start": start if start is None else round(start, 3), "answers": named}
+        return json.dumps(row, ensure_ascii=False)
     told = "  ".join(f"{word} {probability:.1%}" for word, probability in answers)
     return f"{path}  {'-' if start is None else _clock(start)}  {told or 'no word'}"
 

@@ -8,7 +8,7 @@ from dvc.exceptions import DvcException
 
 from kws import paths
 from kws.errors import UserError
-from kws.pairing import Answered, paired_test, read_answered
+from kws.pairing import Answered, better, paired_test, read_answered
 
 
 def answers_of(revision: str) -> Answered:
@@ -29,13 +29,17 @@ def answers_of(revision: str) -> Answered:
 def compare(first: Answered, second: Answered) -> str:
     """What a paired test says, for a person to read; errors as `paired_test`."""
     test = paired_test(first, second)
-    better = "better" if test["low"] > 0 else "worse" if test["high"] < 0 else "not known to differ"
+    verdict = "not known to differ"
+    if better(test):
+        verdict = "better"
+    elif better(paired_test(second, first)):
+        verdict = "worse"
     low, difference, high = (100 * test[name] for name in ("low", "difference", "high"))
     speakers = len(set(first.speakers))
     return f"""A: {first.correct.mean():.2%}, B: {second.correct.mean():.2%} of {len(first.correct)} test clips
 B minus A: {difference:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f} (bootstrap over {speakers} speakers)
 only A right: {test["only_first"]}, only B right: {test["only_second"]}; McNemar's exact test: p = {test["p_value"]:.2g}
-B is {better}."""
+B is {verdict}."""
 
 
 def main() -> None:

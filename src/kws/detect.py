@@ -70,13 +70,20 @@ def detections(
     """
     reach = math.ceil(APART_SECONDS / step_seconds) - 1  # windows on each side
     open_ones: list[Detection] = []
+    settled: list[Detection] = []  # that wait for an earlier one, so that all come in their order
     window = -1
     for window, probabilities in enumerate(scores):
         word = max(words, key=lambda word: probabilities[word])
         if probabilities[word] >= threshold:
             open_ones.append(Detection(window, word, float(probabilities[word]), probabilities))
-        yield from _settled(open_ones, reach, window)
-    yield from _settled(open_ones, reach, window + reach)
+        settled += _settled(open_ones, reach, window)
+        while settled and not any(one.window < min(settled, key=_window).window for one in open_ones):
+            yield settled.pop(settled.index(min(settled, key=_window)))
+    yield from sorted([*settled, *_settled(open_ones, reach, window + reach)], key=_window)
+
+
+def _window(one: Detection) -> int:
+    return one.window
 
 
 def _settled(open_ones: list[Detection], reach: int, newest: int) -> Iterator[Detection]:

@@ -1,5 +1,6 @@
 """What a trained network makes of the test clips, and how that is told."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def leak(answers: Answers, train_speakers: set[str]) -> dict[str, float]:
 
 def score_stream(validation: Heard, test: Heard, false_alarms_an_hour: float) -> dict[str, float]:
     """Missed words and false alarms of the test stream, at the threshold that the validation stream asks for."""
-    threshold = validation.threshold(false_alarms_an_hour)
+    threshold = math.ceil(1e6 * validation.threshold(false_alarms_an_hour)) / 1e6  # as told, and not below
     missed, wrong, false = test.at(threshold)
     low, high = metrics.wilson_interval(missed, len(test.words))
     rate_low, rate_high = metrics.poisson_interval(false, test.hours)

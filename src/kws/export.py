@@ -90,8 +90,8 @@ def _mel_power(power: tf.Tensor, weights: np.ndarray) -> tf.Tensor:
 
 
 def calibration_clips(features: Path, spec: Mapping[str, Any]) -> np.ndarray:
-    """Log-Mel of training clips, evenly through the records: (CALIBRATION_CLIPS, frames, mel_bins, 1), or all."""
-    every = max(1, spec["clips"]["train"] // CALIBRATION_CLIPS)
+    """Log-Mel of training clips, evenly through the records: (at most CALIBRATION_CLIPS, frames, mel_bins, 1)."""
+    every = max(1, -(-spec["clips"]["train"] // CALIBRATION_CLIPS))
     batches = read_split(features, "train", dict(spec), BATCH).as_numpy_iterator()
     number, chosen = 0, []
     for batch in batches:

@@ -43,7 +43,7 @@ class Network:
             raise UserError(f"{path}: no such model; dvc repro export makes models/export, --model names another file")
         try:
             return cls(path.read_bytes())
-        except ValueError as error:
+        except (OSError, RuntimeError, ValueError) as error:  # unreadable, unknown operators, no LiteRT file
             raise UserError(f"{path}: no model that the export stage made, or damaged: {error}") from None
 
     def probabilities(self, values: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Two networks asked about the same test clips: is one better?"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -23,7 +24,7 @@ class Answered:
 def read_answered(file: Path | IO[bytes]) -> Answered:
     """What a network made of its test clips, by name: of the file that evaluate writes."""
     answers, classes, _ = read_answers(file)
-    # names alone are not enough: the publishers' archives have two recordings of one name
+    # with their classes: two experiments may call one recording a word and `_unknown_`
     order = np.argsort(answers.names, kind="stable")
     names = np.char.add(np.char.add(answers.names, " "), np.array(classes)[answers.labels])
     return Answered(names[order], answers.speakers[order], (answers.labels == answers.predicted)[order])
@@ -42,3 +43,11 @@ def paired_test(first: Answered, second: Answered) -> dict[str, float]:
             "compare experiments with the same words, data set and split"
         )
     return metrics.paired_test(first.correct, second.correct, first.speakers, seed=0)
+
+
+def better(test: Mapping[str, float]) -> bool:
+    """Whether the second network is better beyond chance: by the bootstrap over speakers and by McNemar's test.
+
+    The bootstrap alone says so of three speakers with a clip more each, the exact test forgets whose clips they are.
+    """
+    return test["low"] > 0 and test["p_value"] < 0.05

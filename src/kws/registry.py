@@ -11,6 +11,7 @@ from typing import Any
 import mlflow
 import numpy as np
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import Map
@@ -19,10 +20,11 @@ from kws import paths
 from kws.errors import UserError
 from kws.files import read_json
 from kws.litert import read_about
-from kws.pairing import paired_test, read_answered
+from kws.pairing import better, paired_test, read_answered
 
 NAME, ALIAS = "kws", "champion"
 TEST_SOUND = "kws.test_sound"  # the tag of a version that tells which recordings it was tested on
+SYNTHETIC = "kws.synthetic"  # likewise, whether a computer spoke them
 LONGEST_DESCRIPTION = 5000  # characters: MLflow's column
 PACKAGE = Path(__file__).parent
 REQUIRED = ("ai-edge-litert", "numpy")  # what a server needs beside MLflow
@@ -42,19 +44,20 @@ def register(card: str) -> str:
     if not client.search_registered_models(f"name = '{NAME}'"):
         client.create_registered_model(NAME)
     aliases = client.get_registered_model(NAME).aliases
-    sound = _sound(read_json(paths.SOURCE))
-    version = _new_version(client, card, sound)
-    better, reason = True, "there was none"
+    source = read_json(paths.SOURCE)
+    tags = {TEST_SOUND: _sound(source), SYNTHETIC: str(source["test_synthetic"])}
+    wins, reason = True, "there was none"
     if ALIAS in aliases:
-        better, reason = _beats(client.get_model_version(NAME, aliases[ALIAS]), sound)
-    if not better:
+        wins, reason = _beats(client.get_model_version(NAME, aliases[ALIAS]), tags)
+    version = _new_version(client, card, tags)
+    if not wins:
         return f"registered as {NAME} version {version}; champion stays version {aliases[ALIAS]}: {reason}"
     client.set_registered_model_alias(NAME, ALIAS, version)
     client.update_registered_model(NAME, _shortened(card))
     return f"registered as {NAME} version {version}, the champion: {reason}"
 
 
-def _new_version(client: mlflow.MlflowClient, card: str, sound: str) -> str:
+def _new_version(client: mlflow.MlflowClient, card: str, tags: dict[str, str]) -> str:
     """Logs the model with signature, example and all that a server needs, and registers it: its version."""
     about = read_about(paths.SPOTTER.read_bytes())
     samples = about["front_end"]["clip_samples"]
@@ -76,7 +79,7 @@ def _new_version(client: mlflow.MlflowClient, card: str, sound: str) -> str:
         NAME,
         model.model_uri,
         run_id,
-        tags={TEST_SOUND: sound},
+        tags=tags,
         description=_shortened(card),
         model_id=model.model_id,
     )
@@ -88,11 +91,16 @@ def _sound(source: Mapping[str, Any]) -> str:
     return str((source["test"] or source)["sha256"])
 
 
-def _beats(champion: ModelVersion, sound: str) -> tuple[bool, str]:
+def _beats(champion: ModelVersion, tags: Mapping[str, str]) -> tuple[bool, str]:
     """Whether the answers of this workspace are better than the champion's, and why, or why not."""
-    if champion.tags.get(TEST_SOUND) != sound:
+    if champion.tags.get(SYNTHETIC) == "True" and tags[SYNTHETIC] == "False":
+        return True, f"version {champion.version} was tested on a computer's voices, this one on people's"
+    if champion.tags.get(TEST_SOUND) != tags[TEST_SOUND]:
         return False, "it was tested on other recordings, so they cannot be compared"
-    kept = mlflow.artifacts.download_artifacts(f"models:/{NAME}/{champion.version}/artifacts/{paths.ANSWERS.name}")
+    try:
+        kept = mlflow.artifacts.download_artifacts(f"models:/{NAME}/{champion.version}/artifacts/{paths.ANSWERS.name}")
+    except (MlflowException, OSError) as problem:
+        return False, f"its answers cannot be had: {problem}"
     theirs, ours = read_answered(Path(kept)), read_answered(paths.ANSWERS)
     try:
         test = paired_test(theirs, ours)
@@ -100,7 +108,7 @@ def _beats(champion: ModelVersion, sound: str) -> tuple[bool, str]:
         return False, str(problem)
     low, difference, high = (100 * test[name] for name in ("low", "difference", "high"))
     clips = f"on the same {len(ours.correct)} test clips as version {champion.version}"
-    return test["low"] > 0, f"{difference:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}, {clips}"
+    return better(test), f"{difference:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}, {clips}"
 
 
 def _shortened(card: str) -> str:
