@@ -126,9 +126,7 @@ def test_the_alias_moves_to_a_model_that_is_better_beyond_chance_and_to_no_other
 def test_a_model_that_was_tested_on_other_clips_is_not_comparable() -> None:
     register(wrong=20)
     assert "champion stays version 1: the test clips differ (60 and 59, 59 in common)" in register(0, clips=59)
-    write_json(
-        paths.SOURCE, SOURCE | {"sha256": "test", "test": None}
-    )  # the very recordings, as the test share of a data set
+    write_json(paths.SOURCE, SOURCE | {"sha256": "test", "test": None})
     assert "version 3, the champion: +33.33 points" in register(wrong=0)
     write_json(paths.SOURCE, SOURCE | {"sha256": "other voices", "test": None})
     said = register(wrong=0)
