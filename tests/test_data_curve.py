@@ -52,7 +52,8 @@ def project(tmp_path, monkeypatch) -> Path:
 
     def pretend(command, *, check):
         assert check
-        share = float(command[-1].removeprefix("train_share="))
+        assert command[-1] == "evaluate"
+        share = float(command[-2].removeprefix("train_share="))
         own = next(row for row in LAW if row["share"] == share)
         (tmp_path / "metrics" / "evaluate.json").write_text(json.dumps(own))
         (tmp_path / "data" / "features" / "spec.json").write_text(json.dumps({"test_synthetic": False}))

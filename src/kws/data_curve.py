@@ -57,7 +57,7 @@ def main() -> None:
     try:
         preset, settings = sys.argv[1], split_settings(sys.argv[2])
         for share in SHARES:
-            words = command(preset, [*settings, f"train_share={share}"])
+            words = [*command(preset, [*settings, f"train_share={share}"]), "evaluate"]  # no files for devices
             print(shlex.join(words), flush=True)
             subprocess.run(words, check=True)  # noqa: S603 (ours)
             rows.append(_row(share))
