@@ -32,7 +32,6 @@ CASES = (  # preset, what is recognised, what is told of it
         },
     ),
     ("synthetic and neural", "*ten*, trained on computed voices alone", {"accuracy": "accuracy"}),
-    ("synthetic", "*ten*, trained on eSpeak NG's voices alone", {"accuracy": "accuracy"}),
 )
 PROTOTYPES = {
     "original ten": "87.3 %",

@@ -1,6 +1,7 @@
 """One front end, five times the same numbers: 64 bits, NumPy, TensorFlow, LiteRT, and C++ on a device."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -112,3 +113,12 @@ int main(void) {
     done = subprocess.run([tmp_path / "program"], capture_output=True, check=True)
     assert done.stdout == model
     assert done.stderr.decode().splitlines() == ["yes", "été 'n", "16000 24 0.7 5"]
+
+
+@pytest.mark.skipif(not COMPILER or "TFLM" not in os.environ, reason="needs a checkout of tflite-micro, named by TFLM")
+def test_the_example_for_microcontrollers_compiles(tmp_path):
+    write_header(tmp_path, FrontEnd(**make_golden.COMMON, **make_golden.SPECS["presets"]))
+    there = Path(os.environ["TFLM"])
+    folders = [tmp_path, there, there / "third_party/flatbuffers/include", there / "third_party/gemmlowp"]
+    command = [COMPILER, "-std=c++17", "-fsyntax-only", *(f"-I{folder}" for folder in folders)]
+    subprocess.run([*command, str(ROOT / "examples/micro/main.cc")], check=True)
