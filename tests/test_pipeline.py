@@ -131,7 +131,7 @@ def finished(tmp_path_factory, environment) -> Project:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(ROOT / name, target)
+            shutil.copy(ROOT / name, target, follow_symlinks=False)  # data/local is a link
     project.set()
     project.run("git", "init", "--quiet")
     project.commit()
@@ -144,7 +144,8 @@ def finished(tmp_path_factory, environment) -> Project:
 def project(finished, tmp_path) -> Project:
     """A copy of the finished project that a test may change; what git and DVC do not know is left out."""
     root = tmp_path / "project"
-    shutil.copytree(finished.root, root, ignore=shutil.ignore_patterns("mlflow.db", "mlartifacts", ".scratch"))
+    without = shutil.ignore_patterns("mlflow.db", "mlartifacts", ".scratch")
+    shutil.copytree(finished.root, root, ignore=without, symlinks=True)
     return Project(root, finished.environment)
 
 

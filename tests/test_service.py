@@ -37,7 +37,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, small_spotter: Path, empty
         patch.chdir(root)
         paths.EXPORT.mkdir(parents=True)
         shutil.copy(small_spotter, paths.SPOTTER)
-        write_json(paths.SOURCE, {"sha256": "5", "test": None})
+        write_json(paths.SOURCE, {"sha256": "5", "test": None, "test_synthetic": True})
         one = np.zeros(1, np.int64)
         answers = Answers(np.array(["a.wav"]), np.array(["al"]), one, np.eye(2, dtype=np.float32)[:1], np.zeros((1, 3)))
         write_answers(paths.ANSWERS, answers, ["yes", "no"], synthetic=True)

@@ -34,7 +34,13 @@ FIGURES = {
     "export": {"int8_bytes": 5},
     "project": {"clips": 4, "umap_trustworthiness": 0.9},
 }
-SOURCE = {"address": "http://example.org/words.zip", "synthetic": True, "sha256": "5", "test": None}
+SOURCE = {
+    "address": "http://example.org/words.zip",
+    "synthetic": True,
+    "sha256": "5",
+    "test": None,
+    "test_synthetic": True,
+}
 ANSWERS = Answers(
     names=np.array(["a.wav", "b.wav"]),
     speakers=np.array(["al", "bo"]),
