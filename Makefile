@@ -35,7 +35,7 @@ $(PAGE): $(READY) src/kws/plots_page.py
 exp: $(READY)  ## run a preset as an experiment: make exp PRESET=fast SET='seed=2 split=random'
 	@.venv/bin/python -m kws.exp '$(PRESET)' '$(SET)'
 
-compare: $(READY)  ## compare two experiments on the same test clips: make compare A=main B=brisk-bras
+compare: $(READY)  ## compare two experiments on the same test clips: make compare A=main B=sorer-cull
 	@.venv/bin/python -m kws.compare '$(A)' '$(B)'
 
 curve: $(READY)  ## accuracy over the number of training clips, and what more would bring: make curve PRESET=fast SET=...

@@ -94,6 +94,9 @@ def presets() -> str:
             bound = f"{figure}_speakers" if f"{figure}_speakers_low" in own[0] else figure
             low, high = (statistics.mean(float(row[f"{bound}_{end}"]) for row in own) for end in ("low", "high"))
             mean = f"**{statistics.mean(values):.1%}** [{low:.1%}, {high:.1%}]"
+            if figure == "stream_missed":
+                alarms = (f"{float(row['stream_false_alarms_an_hour']):.2g}" for row in own)
+                what += f", with false alarms an hour of {', '.join(alarms)}"  # noqa: PLW2901 (the label goes on)
             seeds = ", ".join(f"{row['seed']}: {100 * value:.1f}" for row, value in zip(own, values, strict=True))
             lines.append([f"{words}: {what}", case, mean, seeds, time])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,4 +1,4 @@
-"""`make compare A=main B=brisk-bras`: is one experiment better than another, on the same test clips?"""
+"""`make compare A=main B=sorer-cull`: is one experiment better than another, on the same test clips?"""
 
 import io
 import sys
@@ -18,7 +18,7 @@ def answers_of(revision: str) -> Answered:
         UserError: there is no such revision, or its answers are not in DVC's cache.
     """
     if not revision:
-        raise UserError("give two experiments, branches or commits: make compare A=main B=brisk-bras")
+        raise UserError("give two experiments, branches or commits: make compare A=main B=sorer-cull")
     try:
         content = dvc.api.read(paths.ANSWERS.as_posix(), rev=revision, mode="rb")
     except DvcException as error:
