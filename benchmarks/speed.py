@@ -34,6 +34,7 @@ from matplotlib.figure import Figure
 from kws.archive import read_members
 from kws.files import write_json, written_whole
 from kws.params import load_params
+from kws.tracking import STAGES
 
 ROOT = Path(__file__).parent.parent
 WORDS = ["down", "go", "left", "no", "right", "stop", "up", "yes"]
@@ -160,12 +161,11 @@ def training(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace,
 
 def fixed(_: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Path) -> dict[str, float]:
     """What doing nothing costs."""
-    stages = ("download", "featurize", "train", "evaluate", "export", "project")
     plain = {"pyplot": [sys.executable, "-c", "import numpy, matplotlib.pyplot"]}
-    commands = plain | {stage: [sys.executable, str(ROOT / "stages" / f"{stage}.py"), "--help"] for stage in stages}
+    commands = plain | {stage: [sys.executable, str(ROOT / "stages" / f"{stage}.py"), "--help"] for stage in STAGES}
     runs = alternately(commands, ROOT, asked.repeats)
     ratios = {
-        f"{stage}, doing nothing, against pyplot": seconds(runs[stage]) / seconds(runs["pyplot"]) for stage in stages
+        f"{stage}, doing nothing, against pyplot": seconds(runs[stage]) / seconds(runs["pyplot"]) for stage in STAGES
     }
     dvc = [sys.executable, "-m", "dvc"]
     empty = scratch / "empty"

@@ -77,8 +77,9 @@ def detections(
         if probabilities[word] >= threshold:
             open_ones.append(Detection(window, word, float(probabilities[word]), probabilities))
         settled += _settled(open_ones, reach, window)
-        while settled and not any(one.window < min(settled, key=_window).window for one in open_ones):
-            yield settled.pop(settled.index(min(settled, key=_window)))
+        settled.sort(key=_window)
+        while settled and (not open_ones or settled[0].window < open_ones[0].window):
+            yield settled.pop(0)
     yield from sorted([*settled, *_settled(open_ones, reach, window + reach)], key=_window)
 
 
