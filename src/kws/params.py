@@ -82,7 +82,7 @@ class Params(BaseModel):
     mel_high_hz: float = Field(gt=0)
     log_offset: float = Field(ge=1e-30, le=1)
 
-    model: Literal["bc_resnet", "cnn", "ds_cnn", "matchboxnet", "tc_resnet"]
+    model: Literal["bc_resnet", "cnn", "ds_cnn", "matchboxnet", "matchboxnet_2d", "tc_resnet"]
     width: float = Field(ge=0.125, le=16)
     epochs: int = Field(ge=1, le=1000)
     batch_size: int = Field(ge=1, le=4096)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import keras
 
-from kws.networks import bc_resnet, cnn, ds_cnn, matchboxnet, tc_resnet
+from kws.networks import bc_resnet, cnn, ds_cnn, matchboxnet, matchboxnet_2d, tc_resnet
 
 # `width` multiplies the channels. One layer is named "normalization": training adapts it. The one whose output
 # is shown by the project stage is named "embedding".
@@ -13,5 +13,6 @@ NETWORKS: dict[str, Callable[[int, int, int, float], keras.Model]] = {
     "cnn": cnn.build,
     "ds_cnn": ds_cnn.build,
     "matchboxnet": matchboxnet.build,
+    "matchboxnet_2d": matchboxnet_2d.build,
     "tc_resnet": tc_resnet.build,
 }

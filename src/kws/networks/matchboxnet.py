@@ -16,9 +16,13 @@ def build(frames: int, mel_bins: int, classes: int, width: float) -> keras.Model
     The paper's net at width 1: 71,556 trainable parameters for 40 bins and twelve classes. With half as many frames,
     kernels are half as long, so that they span the same time: 70,114 for ten classes.
     """
-    block, outer = channels(BLOCK, width), channels(OUTER, width)
     inputs = keras.Input((frames, mel_bins, 1), name="log_mel")
-    x = mels_as_channels(inputs)
+    return keras.Model(inputs, body(mels_as_channels(inputs), frames, classes, width), name="matchboxnet")
+
+
+def body(x: keras.KerasTensor, frames: int, classes: int, width: float) -> keras.KerasTensor:
+    """The net behind its input: (frames of a clip, channels) -> logits (classes,)."""
+    block, outer = channels(BLOCK, width), channels(OUTER, width)
     x = norm_relu(_separable(x, outer, _kernel(11, frames), 1, "first"), "first")
     for number, kernel in enumerate(BLOCK_KERNELS, start=1):
         name = f"block{number}"
@@ -28,7 +32,7 @@ def build(frames: int, mel_bins: int, classes: int, width: float) -> keras.Model
     x = norm_relu(_separable(x, outer, _kernel(29, frames), 2, "dilated"), "dilated")
     x = norm_relu(layers.Conv1D(outer, 1, use_bias=False, name="last")(x), "last")
     x = layers.GlobalAveragePooling1D(name="embedding")(x)
-    return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="matchboxnet")
+    return layers.Dense(classes, name="logits")(x)
 
 
 def _kernel(paper: int, frames: int) -> int:
