@@ -3,12 +3,14 @@
 Reads models/kws.keras, data/features and data/raw, writes metrics/evaluate.json, plots/evaluate and data/answers.npz.
 """
 
+import numpy as np
+
 from kws import background, corpus, metrics, noise_sweep, paths, plots, stage, stream
 from kws.answers import write_answers
 from kws.files import folder_written_whole, read_json, write_csv, write_json
 from kws.frontend import FrontEnd
 from kws.params import load_params
-from kws.recordings import archive_of, read_recordings
+from kws.recordings import Recording, archive_of, read_recordings
 from kws.tracking import tracked_run
 
 
@@ -24,6 +26,14 @@ def main() -> None:
     noises = background.read_background(
         archive_of(source, "train"), corpus.read_clips(paths.CLIPS), front_end.sample_rate
     )
+    told = {"front_end": front_end, "classes": classes, "seed": params.seed}
+    stream_told = told | {"words": params.words, "minutes": params.stream_minutes}
+
+    def sounds(split: str) -> tuple[list[Recording], dict[str, np.ndarray]]:
+        """The clips of a split, and the part of the background that is kept for it."""
+        parts = {name: background.part_of(noise, split, front_end.clip_samples) for name, noise in noises.items()}
+        return read_recordings(paths.MANIFEST, split, archive_of(source, split), spec), parts
+
     with tracked_run(params, "evaluate"):
         answers = evaluation.answer_clips(model, paths.FEATURES, "test", spec)
         scores = evaluation.score(answers, classes, params.seed)
@@ -33,25 +43,11 @@ def main() -> None:
         if params.split == "random":
             scores |= evaluation.leak(answers, corpus.speakers_of(paths.MANIFEST, "train"))
 
-        heard = {}
-        for split in ("validation", "test"):
-            said = read_recordings(paths.MANIFEST, split, archive_of(source, split), spec)
-            parts = {name: background.part_of(noise, split, front_end.clip_samples) for name, noise in noises.items()}
-            heard[split] = stream.listen(
-                predict,
-                said,
-                parts,
-                front_end=front_end,
-                classes=classes,
-                words=params.words,
-                minutes=params.stream_minutes,
-                seed=params.seed,
-            )
-        noisy = noise_sweep.sweep(  # of the test clips
-            predict, said, parts, front_end=front_end, classes=classes, seed=params.seed
-        )
-        scores |= noise_sweep.figures(noisy)
-        scores |= evaluation.score_stream(heard["validation"], heard["test"], params.false_alarms_an_hour)
+        chosen_on = stream.listen(predict, *sounds("validation"), **stream_told)
+        clips, parts = sounds("test")
+        heard = stream.listen(predict, clips, parts, **stream_told)
+        noisy = noise_sweep.sweep(predict, clips, parts, **told)
+        scores |= noise_sweep.figures(noisy) | evaluation.score_stream(chosen_on, heard, params.false_alarms_an_hour)
         write_json(paths.METRICS / "evaluate.json", scores | {"synthetic": int(synthetic)})
 
         tables = {
@@ -60,7 +56,7 @@ def main() -> None:
             "mistakes": (evaluation.MISTAKE_COLUMNS, evaluation.worst_mistakes(answers, classes)),
             "calibration": (evaluation.CALIBRATION_COLUMNS, evaluation.calibration_rows(answers)),
             "noise": (noise_sweep.COLUMNS, noisy),
-            "det": (evaluation.DET_COLUMNS, evaluation.det_rows(heard["test"])),
+            "det": (evaluation.DET_COLUMNS, evaluation.det_rows(heard)),
         }
         with folder_written_whole(paths.PLOTS / "evaluate") as folder:
             for name, (columns, rows) in tables.items():

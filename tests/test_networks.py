@@ -13,6 +13,7 @@ SHAPES = {  # frames, Mel bins: of each network's paper
     "cnn": (59, 80),
     "ds_cnn": (49, 10),
     "matchboxnet": (98, 40),
+    "matchboxnet_2d": (50, 40),
     "tc_resnet": (98, 40),
 }
 CLASSES = 12
@@ -65,6 +66,15 @@ def test_matchboxnet_has_the_papers_parameters_with_the_statistics_of_its_batch_
     network = NETWORKS["matchboxnet"](49, 40, 10, 1)
     counted = [layer for layer in network.layers if not isinstance(layer, keras.layers.Normalization)]
     assert size(weight for layer in counted for weight in layer.weights) == 70_114
+
+
+def test_two_convolutions_over_time_and_frequency_stand_before_matchboxnet_and_the_rest_is_the_same():
+    alone, behind = (NETWORKS[name](49, 40, 10, 1) for name in ("matchboxnet", "matchboxnet_2d"))
+    stem = 3 * 3 * (1 * 12 + 12 * 24) + 2 * (12 + 24)  # kernels, and scale and offset of the normalisations
+    first = (24 * 10 - 40) * (
+        7 + 128
+    )  # ten bands of 24 channels in the place of 40 Mel bins: kernel of 7, then 128 out
+    assert size(behind.trainable_weights) - size(alone.trainable_weights) == stem + first
 
 
 def test_the_kernels_of_matchboxnet_span_the_same_time_with_half_as_many_frames():
@@ -150,7 +160,7 @@ def test_the_narrowest_network_gives_answers_too(name):
     assert answers(network, np.zeros((1, *SHAPES[name], 1), np.float32)).shape == (1, CLASSES)
 
 
-@pytest.mark.parametrize("name", ["cnn", "ds_cnn", "matchboxnet"])
+@pytest.mark.parametrize("name", ["cnn", "ds_cnn", "matchboxnet", "matchboxnet_2d"])
 def test_width_multiplies_the_channels(name):
     narrow, wide = (NETWORKS[name](*SHAPES[name], CLASSES, width) for width in (1, 2))
     assert wide.get_layer("embedding").output.shape[-1] == 2 * narrow.get_layer("embedding").output.shape[-1]
