@@ -2,6 +2,7 @@
 
     python benchmarks/speed.py --archive data/raw/mini_speech_commands.zip             # all of it, about 12 minutes
     python benchmarks/speed.py --archive ... --section training --repeats 1 --clips 500
+    python benchmarks/speed.py --archive ... --before ../kws-old                       # an older checkout beside it
 
 Every figure is a ratio of two things that are timed alternately, in processes of their own, or a floor; medians of
 `--repeats`. Writes benchmarks/speed.json, benchmarks/speed.md (the table) and benchmarks/growth.png. To be run on an
@@ -105,6 +106,11 @@ def contender(name: str, source: Path, results: Path) -> list[str | Path]:
     return [sys.executable, CONTENDERS, name, source, results]
 
 
+def stage(name: str, root: Path = ROOT) -> list[str | Path]:
+    """The command of a stage, of this checkout or of another one."""
+    return ["env", f"PYTHONPATH={root / 'src'}", sys.executable, root / "stages" / f"{name}.py"]
+
+
 def project(folder: Path, recordings: Sequence[tuple[str, bytes]], clips: int) -> Path:
     """A project whose download stage has brought so many clips: the recordings, again and again as other speakers."""
     raw = folder / "data" / "raw"
@@ -133,10 +139,13 @@ def features(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace,
     there = [peer for peer, package in PEERS.items() if importlib.util.find_spec(package)]
     for peer in PEERS.keys() - there:
         print(f"  {peer}: left out, {PEERS[peer]} is not installed")
-    commands: dict[str, Sequence[str | Path]] = {"stage": [sys.executable, ROOT / "stages" / "featurize.py"]}
+    commands: dict[str, Sequence[str | Path]] = {"stage": stage("featurize")}
+    if asked.before:
+        commands["the stage before"] = stage("featurize", asked.before)
     commands |= {name: contender(name, archive, results) for name in ("ours", "floors", *there)}
     runs = alternately(commands, folder, asked.repeats)
-    ratios = {f"featurize against {peer}": seconds(runs[peer]) / seconds(runs["stage"]) for peer in there}
+    peers = [*there, "the stage before"] if asked.before else there
+    ratios = {f"featurize against {peer}": seconds(runs[peer]) / seconds(runs["stage"]) for peer in peers}
     parts = {name: figure(runs["floors"], name) for name in runs["floors"][0].figures}
     work = figure(runs["ours"], "seconds")
     ratios |= {"featurize, share of the floor": sum(parts.values()) / work}
@@ -147,7 +156,7 @@ def features(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace,
 def training(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Path) -> dict[str, float]:
     """Training against `model.fit` and the products of its layers; the input against a small network."""
     folder = project(scratch / "training", recordings, asked.clips)
-    run([sys.executable, ROOT / "stages" / "featurize.py"], folder)
+    run(stage("featurize"), folder)
     names = ("train_ours", "plain_fit", "products", "train_augmented", "input_augmented")
     commands = {name: contender(name, folder / "data" / "features", folder / "results") for name in names}
     runs = alternately(commands, folder, asked.repeats)
@@ -161,11 +170,16 @@ def training(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace,
 
 def fixed(_: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Path) -> dict[str, float]:
     """What doing nothing costs."""
-    plain = {"pyplot": [sys.executable, "-c", "import numpy, matplotlib.pyplot"]}
-    commands = plain | {stage: [sys.executable, str(ROOT / "stages" / f"{stage}.py"), "--help"] for stage in STAGES}
+    plain = [sys.executable, "-c", "import numpy, matplotlib.pyplot"]
+    commands: dict[str, Sequence[str | Path]] = {"pyplot": plain}
+    commands |= {name: [*stage(name), "--help"] for name in STAGES}
+    if asked.before:
+        there = [name for name in STAGES if (asked.before / "stages" / f"{name}.py").exists()]
+        commands |= {f"{name} before": [*stage(name, asked.before), "--help"] for name in there}
     runs = alternately(commands, ROOT, asked.repeats)
     ratios = {
-        f"{stage}, doing nothing, against pyplot": seconds(runs[stage]) / seconds(runs["pyplot"]) for stage in STAGES
+        f"{name}, doing nothing, against pyplot": seconds(runs[name]) / seconds(runs["pyplot"])
+        for name in commands.keys() - {"pyplot"}
     }
     dvc = [sys.executable, "-m", "dvc"]
     empty = scratch / "empty"
@@ -191,23 +205,24 @@ def fixed(_: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Pa
 def growth(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Path) -> dict[str, float]:
     """Time and memory over the number of clips, and their picture."""
     stages = ("featurize", "train")
-    curves: dict[str, list[tuple[int, float, float]]] = {stage: [] for stage in stages}
+    curves: dict[str, list[tuple[int, float, float]]] = {name: [] for name in stages}
     for clips in asked.growth:
         folder = project(scratch / f"growth{clips}", recordings, clips)
         values = json.loads((folder / "params.yaml").read_text())
         (folder / "params.yaml").write_text(json.dumps(values | {"model": "tc_resnet", "epochs": 1}))
-        for stage in stages:
-            repeats = asked.repeats if stage == "featurize" and clips < max(asked.growth) else 1
-            runs = alternately({stage: [sys.executable, ROOT / "stages" / f"{stage}.py"]}, folder, repeats)[stage]
+        for name in stages:
+            repeats = 1 if clips == max(asked.growth) else asked.repeats
+            runs = alternately({name: stage(name)}, folder, repeats)[name]
             memory = statistics.median(one.memory for one in runs)
-            curves[stage].append((clips, seconds(runs) / clips, memory))
+            curves[name].append((clips, seconds(runs) / clips, memory))
         shutil.rmtree(folder)
     picture(curves, ROOT / "benchmarks" / "growth.png")
     least, middle, most = 0, len(asked.growth) // 2, -1
-    time_a_clip = curves["featurize"][most][1] / curves["featurize"][least][1]
-    return {"featurize, time a clip, most against fewest clips": time_a_clip} | {
-        f"{stage}, peak memory, most against middle": curve[most][2] / curve[middle][2]
-        for stage, curve in curves.items()
+    return {
+        f"{name}, time a clip, most against fewest clips": curve[most][1] / curve[least][1]
+        for name, curve in curves.items()
+    } | {
+        f"{name}, peak memory, most against middle": curve[most][2] / curve[middle][2] for name, curve in curves.items()
     }
 
 
@@ -215,8 +230,8 @@ def picture(curves: Mapping[str, Sequence[tuple[int, float, float]]], path: Path
     """Time a clip and peak memory over the number of clips, each against the first."""
     drawing = Figure(figsize=(8, 3.5), layout="constrained")
     for axes, index, label in zip(drawing.subplots(1, 2), (1, 2), ("time a clip", "peak memory"), strict=True):
-        for stage, curve in curves.items():
-            axes.plot([row[0] for row in curve], [row[index] / curve[0][index] for row in curve], "o-", label=stage)
+        for name, curve in curves.items():
+            axes.plot([row[0] for row in curve], [row[index] / curve[0][index] for row in curve], "o-", label=name)
         axes.set(xscale="log", ylim=(0, None), xlabel="clips", ylabel=f"{label} (that of the fewest clips = 1)")
         axes.legend(frameon=False)
     drawing.savefig(path, dpi=100, metadata={"Software": None})
@@ -238,6 +253,7 @@ def main() -> None:
     options.add_argument("--archive", type=Path, required=True, help="recordings of the eight words, as zip or tar")
     options.add_argument("--section", choices=SECTIONS, help="this one alone")
     options.add_argument("--clips", type=int, default=2000, help="clips in the comparisons")
+    options.add_argument("--before", type=Path, help="an older checkout of this project, timed beside this one")
     options.add_argument("--repeats", type=int, default=5)
     options.add_argument("--growth", type=int, nargs="+", default=[1000, 10_000, 100_000], help="clips of the curves")
     asked = options.parse_args()

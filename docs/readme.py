@@ -1,6 +1,7 @@
-"""Writes figures of README.md and docs/recipes.md from the files of the pipeline and the benchmarks: `make readme`."""
+"""Writes figures of README.md, docs/recipes.md and docs/speed.md from the files of the pipeline and the benchmarks: `make readme`."""
 
 import csv
+import json
 import statistics
 from pathlib import Path
 
@@ -9,9 +10,12 @@ from kws.summary import summary
 
 README = Path("README.md")
 RECIPES = Path("docs/recipes.md")
+SPEED = Path("docs/speed.md")
 TABLE = Path("benchmarks/original_recipe.csv")
 PRESETS = Path("benchmarks/presets.csv")
 ABLATION = Path("benchmarks/ablation.csv")
+RATIOS = Path("benchmarks/speed.json")
+TIME_TO_ACCURACY = Path("benchmarks/time_to_accuracy.csv")
 EXPERIMENT = Path("docs/exp-run.txt")  # what `dvc exp show` and `dvc metrics diff` printed
 ACCURACY = {
     "accuracy": "accuracy",
@@ -50,6 +54,7 @@ def main() -> None:
             "table": table(),
         },
         RECIPES: {"ablation": ablation()},
+        SPEED: {"speed": speed()},
     }.items():
         text = page.read_text(encoding="utf-8")
         for name, content in contents.items():
@@ -120,6 +125,33 @@ def ablation() -> str:
         )
         seconds = statistics.mean(float(row["cpu_seconds"]) for row in own)
         lines.append([change, f"{mean:.1%}", told, f"{int(own[0]['parameters']):,}", f"{seconds:.0f} s"])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def speed() -> str:
+    """The table of docs/speed.md, from benchmarks/speed.json and benchmarks/time_to_accuracy.csv."""
+    ratios = json.loads(RATIOS.read_text())["ratios"]
+    lines = [["what", "ratio", "before"], ["---"] * 3]
+    faster = "featurize against the stage before"
+    for what, now in ratios.items():
+        if what.startswith("floor: ") or what == faster or " before," in what:
+            continue
+        was = ratios.get(what.replace(", doing nothing", " before, doing nothing")) if "doing nothing" in what else None
+        if what.startswith("featurize against") and faster in ratios:
+            was = now / ratios[faster]
+        lines.append([what, f"{now:.2f}", f"{was:.2f}" if was else ""])
+    with TIME_TO_ACCURACY.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for recipe in dict.fromkeys(row["recipe"] for row in rows):
+        own = [row for row in rows if row["recipe"] == recipe]
+        cpu = {row["seed"]: float(row["cpu_seconds"]) for row in own}
+        original = {row["seed"]: float(row["cpu_seconds"]) for row in rows if row["recipe"] == "original"}
+        ratio = statistics.mean(cpu[seed] / original[seed] for seed in cpu)
+        accuracy = statistics.mean(float(row["accuracy"]) for row in own)
+        epochs = ", ".join(row["epochs"] for row in own)
+        lines.append(
+            [f"CPU time of training, {recipe} recipe ({epochs} epochs), to {accuracy:.1%}", f"{ratio:.2f}", ""]
+        )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
