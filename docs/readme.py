@@ -1,4 +1,4 @@
-"""Writes figures of README.md, docs/recipes.md and docs/speed.md from the files of the pipeline and the benchmarks: `make readme`."""
+"""Writes figures of README.md and docs/ from the files of the pipeline and the benchmarks: `make readme`."""
 
 import csv
 import json
