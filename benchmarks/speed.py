@@ -264,7 +264,9 @@ def main() -> None:
     recordings.sort(key=lambda one: Path(one[0]).name)  # all words among the first ones
     path = ROOT / "benchmarks" / "speed.json"
     result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"ratios": {}}
+    packages = result.get("packages", {})  # a peer may stand in another environment
     result |= machine() | {"repeats": asked.repeats, "clips": asked.clips}
+    result["packages"] = packages | result["packages"]
     for section, measure in SECTIONS.items():
         if asked.section in (None, section):
             print(section, flush=True)

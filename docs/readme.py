@@ -147,7 +147,7 @@ def speed() -> str:
         cpu = {row["seed"]: float(row["cpu_seconds"]) for row in own}
         original = {row["seed"]: float(row["cpu_seconds"]) for row in rows if row["recipe"] == "original"}
         ratio = statistics.mean(cpu[seed] / original[seed] for seed in cpu)
-        accuracy = statistics.mean(float(row["accuracy"]) for row in own)
+        accuracy = statistics.mean(float(row["validation_accuracy"]) for row in own)
         epochs = ", ".join(row["epochs"] for row in own)
         lines.append(
             [f"CPU time of training, {recipe} recipe ({epochs} epochs), to {accuracy:.1%}", f"{ratio:.2f}", ""]
