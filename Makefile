@@ -41,7 +41,7 @@ compare: $(READY)  ## compare two experiments on the same test clips: make compa
 curve: $(READY)  ## accuracy over the number of training clips, and what more would bring: make curve PRESET=fast SET=...
 	@.venv/bin/python -m kws.data_curve '$(PRESET)' '$(SET)'
 
-bench: $(READY)  ## time the pipeline beside others and its limits, 12 minutes: make bench ARCHIVE=... BENCH='--section fixed'
+bench: $(READY)  ## time the pipeline beside others and its limits, 20 minutes: make bench ARCHIVE=... BENCH='--section fixed'
 	@.venv/bin/python benchmarks/speed.py --archive '$(ARCHIVE)' $(BENCH)
 
 test: $(READY)  ## run the tests, with the coverage of src/kws and stages

@@ -1,12 +1,13 @@
 """How fast the pipeline is beside what people would use instead, and beside the limit: `make bench`.
 
-    python benchmarks/speed.py --archive data/raw/mini_speech_commands.zip             # all of it, about 12 minutes
+    python benchmarks/speed.py --archive data/raw/mini_speech_commands.zip             # all of it, about 20 minutes
     python benchmarks/speed.py --archive ... --section training --repeats 1 --clips 500
     python benchmarks/speed.py --archive ... --before ../kws-old                       # an older checkout beside it
 
 Every figure is a ratio of two things that are timed alternately, in processes of their own, or a floor; medians of
-`--repeats`. Writes benchmarks/speed.json, benchmarks/speed.md (the table) and benchmarks/growth.png. To be run on an
-otherwise idle machine. Peers that are not installed (`pip install librosa torch`) are left out, and said to be.
+`--repeats`. (But for growth: one size after the other, the largest once.) Writes benchmarks/speed.json,
+benchmarks/speed.md (the table) and benchmarks/growth.png. To be run on an otherwise idle machine. Peers that are not
+installed (`pip install librosa torch`) are left out, and said to be.
 """
 
 import argparse
@@ -137,7 +138,7 @@ def features(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace,
     folder = project(scratch / "features", recordings, asked.clips)
     archive, results = folder / "data" / "raw" / "clips.tar", folder / "results"
     there = [peer for peer, package in PEERS.items() if importlib.util.find_spec(package)]
-    for peer in PEERS.keys() - there:
+    for peer in [name for name in PEERS if name not in there]:
         print(f"  {peer}: left out, {PEERS[peer]} is not installed")
     commands: dict[str, Sequence[str | Path]] = {"stage": stage("featurize")}
     if asked.before:
@@ -179,7 +180,8 @@ def fixed(_: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Pa
     runs = alternately(commands, ROOT, asked.repeats)
     ratios = {
         f"{name}, doing nothing, against pyplot": seconds(runs[name]) / seconds(runs["pyplot"])
-        for name in commands.keys() - {"pyplot"}
+        for name in commands
+        if name != "pyplot"
     }
     dvc = [sys.executable, "-m", "dvc"]
     empty = scratch / "empty"
@@ -247,13 +249,20 @@ def machine() -> dict[str, Any]:
     return {"processor": f"{cpu[0]}, {os.cpu_count()} cores", "python": platform.python_version(), "packages": packages}
 
 
+def _checkout(folder: str) -> Path:
+    path = Path(folder).resolve()  # commands run in folders of their own
+    if not (path / "stages").is_dir():
+        raise argparse.ArgumentTypeError(f"{folder}: no checkout of this project, it has no stages")
+    return path
+
+
 def main() -> None:
     """Sections in, table and JSON out."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--archive", type=Path, required=True, help="recordings of the eight words, as zip or tar")
     options.add_argument("--section", choices=SECTIONS, help="this one alone")
     options.add_argument("--clips", type=int, default=2000, help="clips in the comparisons")
-    options.add_argument("--before", type=Path, help="an older checkout of this project, timed beside this one")
+    options.add_argument("--before", type=_checkout, help="an older checkout of this project, timed beside this one")
     options.add_argument("--repeats", type=int, default=5)
     options.add_argument("--growth", type=int, nargs="+", default=[1000, 10_000, 100_000], help="clips of the curves")
     asked = options.parse_args()
@@ -263,16 +272,21 @@ def main() -> None:
     recordings = [(name, data) for name, data in itertools.islice(wanted, max(asked.clips, 8000)) if data]
     recordings.sort(key=lambda one: Path(one[0]).name)  # all words among the first ones
     path = ROOT / "benchmarks" / "speed.json"
-    result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"ratios": {}}
+    result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"ratios": {}, "sections": {}}
     packages = result.get("packages", {})  # a peer may stand in another environment
-    result |= machine() | {"repeats": asked.repeats, "clips": asked.clips}
+    result |= machine()
     result["packages"] = packages | result["packages"]
+    if asked.before:
+        revision = ["git", "-C", asked.before, "rev-parse", "--short", "HEAD"]
+        result["before"] = subprocess.check_output(revision, text=True).strip()  # noqa: S603 (git)
     for section, measure in SECTIONS.items():
         if asked.section in (None, section):
             print(section, flush=True)
             with tempfile.TemporaryDirectory() as scratch:
                 ratios = measure(recordings, asked, Path(scratch))
             result["ratios"] |= {name: round(value, 3) for name, value in ratios.items()}
+            sizes = asked.growth if section == "growth" else asked.clips
+            result["sections"] |= {section: {"clips": sizes, "repeats": asked.repeats}}
             write_json(path, result)
     lines = [
         f"{result['processor']}, Python {result['python']}, "

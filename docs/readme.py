@@ -150,9 +150,10 @@ def speed() -> str:
         accuracy = statistics.mean(float(row["validation_accuracy"]) for row in own)
         epochs = ", ".join(row["epochs"] for row in own)
         lines.append(
-            [f"CPU time of training, {recipe} recipe ({epochs} epochs), to {accuracy:.1%}", f"{ratio:.2f}", ""]
+            [f"CPU time, {recipe} recipe ({epochs} epochs; validation accuracy {accuracy:.1%})", f"{ratio:.2f}", ""]
         )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    older = json.loads(RATIOS.read_text())["before"]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n*Before* is commit {older}."
 
 
 def _block(output: str) -> str:

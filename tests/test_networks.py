@@ -8,12 +8,12 @@ from kws import models
 from kws.networks import NETWORKS
 from kws.params import Params
 
-SHAPES = {  # frames, Mel bins: of each network's paper
+SHAPES = {  # frames, Mel bins: of each network's paper, of the presets where there is none
     "bc_resnet": (101, 40),
     "cnn": (59, 80),
     "ds_cnn": (49, 10),
     "matchboxnet": (98, 40),
-    "matchboxnet_2d": (50, 40),
+    "matchboxnet_2d": (49, 40),
     "tc_resnet": (98, 40),
 }
 CLASSES = 12
