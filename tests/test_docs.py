@@ -1,5 +1,6 @@
 """What the documents say is so: commands, parameters, files, links, figures."""
 
+import csv
 import os
 import re
 import runpy
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from kws.params import Params
+from kws.frontend import FrontEnd
+from kws.networks import NETWORKS
+from kws.params import Params, read_yaml
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 TARGETS = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
@@ -94,6 +97,24 @@ def test_the_table_of_the_presets_is_what_the_benchmark_wrote(monkeypatch):
     assert table in Path("README.md").read_text()
     for preset in ("fast", "balanced", "best"):
         assert f"| {preset} |" in table
+
+
+@pytest.mark.parametrize(("page", "block"), [("docs/recipes.md", "ablation"), ("docs/speed.md", "speed")])
+def test_the_tables_of_the_other_pages_are_what_the_benchmarks_wrote(monkeypatch, page, block):
+    monkeypatch.chdir(ROOT)
+    assert runpy.run_path("docs/readme.py")[block]() in Path(page).read_text()
+
+
+@pytest.mark.parametrize("preset", ["fast", "balanced", "best"])
+def test_the_figures_of_a_preset_are_of_the_preset_as_it_is(preset):
+    values = read_yaml(ROOT / "presets" / f"{preset}.yaml")
+    frames = FrontEnd.from_params(Params(**(read_yaml(ROOT / "params.yaml") | values))).frames
+    network = NETWORKS[values["model"]](frames, values["mel_bins"], 10, values["width"])
+    with (ROOT / "benchmarks" / "presets.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["case"] == preset]
+    assert {row["seed"] for row in rows} == {"1", "2", "3"}
+    told = {(int(row["epochs"]), int(row["parameters"])) for row in rows}
+    assert told == {(values["epochs"], network.count_params())}
 
 
 def test_make_help_lists_every_target():
