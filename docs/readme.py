@@ -130,7 +130,8 @@ def ablation() -> str:
 
 def speed() -> str:
     """The table of docs/speed.md, from benchmarks/speed.json and benchmarks/time_to_accuracy.csv."""
-    ratios = json.loads(RATIOS.read_text())["ratios"]
+    measured = json.loads(RATIOS.read_text())
+    ratios = measured["ratios"]
     lines = [["what", "ratio", "before"], ["---"] * 3]
     faster = "featurize against the stage before"
     for what, now in ratios.items():
@@ -152,8 +153,7 @@ def speed() -> str:
         lines.append(
             [f"CPU time, {recipe} recipe ({epochs} epochs; validation accuracy {accuracy:.1%})", f"{ratio:.2f}", ""]
         )
-    older = json.loads(RATIOS.read_text())["before"]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n*Before* is commit {older}."
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n*Before* is commit {measured['before']}."
 
 
 def _block(output: str) -> str:

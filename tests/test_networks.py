@@ -71,9 +71,7 @@ def test_matchboxnet_has_the_papers_parameters_with_the_statistics_of_its_batch_
 def test_two_convolutions_over_time_and_frequency_stand_before_matchboxnet_and_the_rest_is_the_same():
     alone, behind = (NETWORKS[name](49, 40, 10, 1) for name in ("matchboxnet", "matchboxnet_2d"))
     stem = 3 * 3 * (1 * 12 + 12 * 24) + 2 * (12 + 24)  # kernels, and scale and offset of the normalisations
-    first = (24 * 10 - 40) * (
-        7 + 128
-    )  # ten bands of 24 channels in the place of 40 Mel bins: kernel of 7, then 128 out
+    first = (24 * 10 - 40) * (7 + 128)  # 24 channels of 10 bands in place of 40 Mel bins: kernel of 7, then 128 out
     assert size(behind.trainable_weights) - size(alone.trainable_weights) == stem + first
 
 
