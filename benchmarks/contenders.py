@@ -214,12 +214,12 @@ def input_augmented(features: Path, folder: Path) -> dict[str, float]:  # noqa: 
     from kws.augment import Augmenter
     from kws.frontend import FrontEnd
     from kws.params import load_params
-    from kws.records import read_background
+    from kws.records import read_background_power
 
     params = load_params(Path(__file__).parent.parent / "params.yaml").model_copy(update=AUGMENTED)
     spec, recipe = json.loads((features / "spec.json").read_text()), training.Recipe.from_params(params)
     training.make_deterministic(1)
-    augmenter = Augmenter(recipe.augmentation, FrontEnd.from_spec(spec), read_background(features, "train"))
+    augmenter = Augmenter(recipe.augmentation, FrontEnd.from_spec(spec), read_background_power(features, "train"))
     seconds = []
     for epoch in range(EPOCHS):
         started = time.perf_counter()

@@ -7,7 +7,8 @@ the test data set) and metrics/download.json.
 from pathlib import Path
 from typing import Any
 
-from kws import archive, corpus, paths, sources, stage
+from kws import archive, paths, sources, stage
+from kws.corpus import Clip, choose_words, list_clips, speaker_naming, words_of
 from kws.errors import UserError
 from kws.files import folder_written_whole, write_json, written_whole
 from kws.params import Params, load_params
@@ -22,9 +23,9 @@ def main() -> None:
     with folder_written_whole(paths.RAW) as folder:
         source = _obtain(folder, params)
         recordings = _list(source, folder / paths.CLIPS.name)
-        corpus.choose_words(recordings, params.words)  # refuses a word that is not there
+        choose_words(recordings, params.words)  # refuses a word that is not there
         clips = [clip for clip in recordings if not clip.word.startswith("_")]  # the others: noises, silence, mixtures
-        words, naming = corpus.words_of(clips), corpus.speaker_naming(clips)
+        words, naming = words_of(clips), speaker_naming(clips)
         about = {"dataset": params.dataset, **_about(source), "synthetic": synthetic}
         about |= {"speakers": naming, "words": words, "clips": len(clips), "test": None, "test_synthetic": synthetic}
         if params.test_dataset:
@@ -44,9 +45,9 @@ def main() -> None:
         )
 
 
-def _list(source: sources.Source, target: Path) -> list[corpus.Clip]:
+def _list(source: sources.Source, target: Path) -> list[Clip]:
     """The clips of an archive, after reading it to its end; their names go into a file."""
-    recordings = corpus.list_clips(archive.list_members(source.archive))
+    recordings = list_clips(archive.list_members(source.archive))
     target.write_text("".join(f"{clip.name}\n" for clip in recordings), encoding="utf-8")
     return recordings
 
@@ -79,7 +80,7 @@ def _obtain_test(folder: Path, params: Params) -> dict[str, Any]:
     folder.mkdir()
     try:
         source = sources.obtain(folder, params.test_dataset)
-        corpus.choose_words(_list(source, folder / paths.TEST_CLIPS.name), params.words)
+        choose_words(_list(source, folder / paths.TEST_CLIPS.name), params.words)
     except UserError as problem:
         raise UserError(f"test_dataset: {str(problem).removeprefix('dataset: ')}") from None
     return {"dataset": params.test_dataset, **_about(source)}

@@ -5,11 +5,13 @@ Reads models/kws.keras, data/features and data/raw, writes metrics/evaluate.json
 
 import numpy as np
 
-from kws import background, corpus, metrics, noise_sweep, paths, plots, stage, stream
+from kws import background, metrics, noise_sweep, paths, stage, stream
 from kws.answers import write_answers
+from kws.corpus import read_clips, speakers_of
 from kws.files import folder_written_whole, read_json, write_csv, write_json
 from kws.frontend import FrontEnd
 from kws.params import load_params
+from kws.plots import confusion_figure, det_figure, noise_figure, save_figure, voices_title
 from kws.recordings import Recording, archive_of, read_recordings
 from kws.tracking import tracked_run
 
@@ -23,11 +25,9 @@ def main() -> None:
     source = read_json(paths.SOURCE)
     classes, front_end, synthetic = spec["words"], FrontEnd.from_spec(spec), spec["test_synthetic"]
     predict = evaluation.predictor(model)
-    noises = background.read_background(
-        archive_of(source, "train"), corpus.read_clips(paths.CLIPS), front_end.sample_rate
-    )
-    told = {"front_end": front_end, "classes": classes, "seed": params.seed}
-    stream_told = told | {"words": params.words, "minutes": params.stream_minutes}
+    noises = background.read_background(archive_of(source, "train"), read_clips(paths.CLIPS), front_end.sample_rate)
+    measured = {"front_end": front_end, "classes": classes, "seed": params.seed}
+    of_stream = measured | {"words": params.words, "minutes": params.stream_minutes}
 
     def sounds(split: str) -> tuple[list[Recording], dict[str, np.ndarray]]:
         """The clips of a split, and the part of the background that is kept for it."""
@@ -36,19 +36,19 @@ def main() -> None:
 
     with tracked_run(params, "evaluate"):
         answers = evaluation.answer_clips(model, paths.FEATURES, "test", spec)
-        scores = evaluation.score(answers, classes, params.seed)
+        figures = evaluation.score(answers, classes, params.seed)
         if spec["clips"].get("unheard"):
             unheard = evaluation.answer_clips(model, paths.FEATURES, "unheard", spec)
-            scores |= evaluation.rejection(unheard, classes, params.seed)
+            figures |= evaluation.rejection(unheard, classes, params.seed)
         if params.split == "random":
-            scores |= evaluation.leak(answers, corpus.speakers_of(paths.MANIFEST, "train"))
+            figures |= evaluation.leak(answers, speakers_of(paths.MANIFEST, "train"))
 
-        chosen_on = stream.listen(predict, *sounds("validation"), **stream_told)
+        chosen_on = stream.listen(predict, *sounds("validation"), **of_stream)
         clips, parts = sounds("test")
-        heard = stream.listen(predict, clips, parts, **stream_told)
-        noisy = noise_sweep.sweep(predict, clips, parts, **told)
-        scores |= noise_sweep.figures(noisy) | evaluation.score_stream(chosen_on, heard, params.false_alarms_an_hour)
-        write_json(paths.METRICS / "evaluate.json", scores | {"synthetic": int(synthetic)})
+        heard = stream.listen(predict, clips, parts, **of_stream)
+        noisy = noise_sweep.sweep(predict, clips, parts, **measured)
+        figures |= noise_sweep.figures(noisy) | evaluation.score_stream(chosen_on, heard, params.false_alarms_an_hour)
+        write_json(paths.METRICS / "evaluate.json", figures | {"synthetic": int(synthetic)})
 
         tables = {
             "confusion": (evaluation.CONFUSION_COLUMNS, evaluation.confusion_rows(answers, classes)),
@@ -62,12 +62,12 @@ def main() -> None:
             for name, (columns, rows) in tables.items():
                 write_csv(folder / f"{name}.csv", rows, columns)
             matrix = metrics.confusion_matrix(answers.labels, answers.predicted, len(classes))
-            plots.save(plots.confusion_figure(matrix, classes, synthetic), folder / "confusion.png")
-            plots.save(plots.noise_figure(noisy, scores, synthetic), folder / "noise.png")
-            plots.save(plots.det_figure(tables["det"][1], scores, synthetic), folder / "det.png")
+            save_figure(confusion_figure(matrix, classes, synthetic), folder / "confusion.png")
+            save_figure(noise_figure(noisy, figures, synthetic), folder / "noise.png")
+            save_figure(det_figure(tables["det"][1], figures, synthetic), folder / "det.png")
         write_answers(paths.ANSWERS, answers, classes, synthetic=synthetic)
-    for line in evaluation.told(scores, leaking=params.split == "random"):
-        print(plots.voices_title(line, synthetic))
+    for line in evaluation.told(figures, leaking=params.split == "random"):
+        print(voices_title(line, synthetic))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ Latency depends on the machine, and goes to MLflow alone.
 
 import numpy as np
 
-from kws import background, corpus, parity, paths, stage
+from kws import background, parity, paths, stage
+from kws.corpus import read_clips
 from kws.files import folder_written_whole, read_json, write_json
 from kws.flatbuffer import peak_memory
 from kws.frontend import FrontEnd
@@ -23,7 +24,9 @@ from kws.tracking import tracked_run
 def main() -> None:
     """A trained network in, files for devices out."""
     params = load_params()
-    from kws import evaluation, export, models  # TensorFlow: not before the parameters are known to be good
+    from kws import models  # TensorFlow: not before the parameters are known to be good
+    from kws.evaluation import answer_clips
+    from kws.export import KINDS, convert
 
     model, spec = models.load_model(paths.MODEL)
     source, front_end = read_json(paths.SOURCE), FrontEnd.from_spec(spec)
@@ -34,12 +37,12 @@ def main() -> None:
         "test_false_alarms_an_hour": evaluated["stream_false_alarms_an_hour"],
         "test_hours": evaluated["stream_hours"],
     }
-    recordings = corpus.read_clips(paths.CLIPS)
+    recordings = read_clips(paths.CLIPS)
     noises = background.read_background(archive_of(source, "train"), recordings, front_end.sample_rate)
     with tracked_run(params, "export") as run:
-        keras = evaluation.answer_clips(model, paths.FEATURES, "test", spec)
+        keras = answer_clips(model, paths.FEATURES, "test", spec)
         place = {name: number for number, name in enumerate(keras.names)}
-        files = export.convert(model, paths.FEATURES, spec, detection)
+        files = convert(model, paths.FEATURES, spec, detection)
         networks = {kind: Network(content) for kind, content in files.items()}
 
         clips = (paths.MANIFEST, archive_of(source, "test"), noises, front_end)
@@ -57,14 +60,14 @@ def main() -> None:
 
         with folder_written_whole(paths.EXPORT) as folder:
             for kind, content in files.items():
-                (folder / export.KINDS[kind]).write_bytes(content)
+                (folder / KINDS[kind]).write_bytes(content)
             np.savez(folder / "front_end.npz", window=front_end.window, mel_weights=front_end.weights)
             (folder / "kws_model.h").write_text(header(files["features"], front_end), encoding="utf-8")
         write_json(paths.METRICS / "export.json", scores)
         run.log_figures({f"export/{kind}_latency_ms": 1e3 * np.median(answers[kind].seconds) for kind in files})
     for kind in files:
         print(
-            f"{export.KINDS[kind]}: {scores[f'{kind}_bytes']:,} bytes, test accuracy {scores[f'{kind}_accuracy']:.1%}, "
+            f"{KINDS[kind]}: {scores[f'{kind}_bytes']:,} bytes, test accuracy {scores[f'{kind}_accuracy']:.1%}, "
             f"Keras's label for {scores[f'{kind}_agreement']:.1%} of the clips"
         )
 

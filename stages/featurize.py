@@ -9,16 +9,19 @@ from collections import Counter
 import numpy as np
 from tqdm import tqdm
 
-from kws import background, corpus, paths, plots, selection, stage
+from kws import background, paths, stage
 from kws.archive import read_members
 from kws.audio import decode_clip
+from kws.corpus import check_splits, check_unusable, read_clips
 from kws.features import compute_chosen
 from kws.files import folder_written_whole, read_json, write_csv, write_json
 from kws.frontend import FrontEnd
 from kws.params import load_params
+from kws.plots import clip_figure, mel_grid_figure, mel_matrix_figure, save_figure, voices_title
 from kws.recordings import archive_of
-from kws.records import RecordWriter, write_background
-from kws.samples import fit
+from kws.records import RecordWriter, write_background_power
+from kws.samples import cut_or_pad
+from kws.selection import choose
 
 MANIFEST_COLUMNS = ("name", "word", "class", "speaker", "split", "samples", "status", "reason")
 SHOWN = 12  # classes in the grid of samples
@@ -28,8 +31,8 @@ def main() -> None:
     """Parameters and recordings in, features out."""
     params = load_params()
     source = read_json(paths.SOURCE)
-    archive, recordings = archive_of(source, "train"), corpus.read_clips(paths.CLIPS)
-    chosen = selection.choose(recordings, corpus.read_clips(paths.TEST_CLIPS) if source["test"] else None, params)
+    archive, recordings = archive_of(source, "train"), read_clips(paths.CLIPS)
+    chosen = choose(recordings, read_clips(paths.TEST_CLIPS) if source["test"] else None, params)
     front_end = FrontEnd.from_params(params)
     noises = background.read_background(archive, recordings, front_end.sample_rate)
 
@@ -50,9 +53,9 @@ def main() -> None:
                 about = (clip.name, clip.word, one.label, clip.speaker, one.split)
                 row = (*about, features.samples, status, features.reason)
                 manifest.append(dict(zip(MANIFEST_COLUMNS, row, strict=True)))
-        corpus.check_unusable(reasons, len(chosen), params.max_unusable_share)
-        corpus.check_splits({(one.label, one.split) for one in usable}, params.words, params.split)
-        write_background(folder, background.mel_power(noises, front_end))
+        check_unusable(reasons, len(chosen), params.max_unusable_share)
+        check_splits({(one.label, one.split) for one in usable}, params.words, params.split)
+        write_background_power(folder, background.mel_power(noises, front_end))
         write_csv(folder / paths.MANIFEST.name, manifest, MANIFEST_COLUMNS)
         counts = Counter(one.split for one in usable)
         known = {"dataset": params.dataset, "test_dataset": params.test_dataset or params.dataset}
@@ -60,14 +63,14 @@ def main() -> None:
         write_json(folder / paths.SPEC.name, front_end.spec() | known | {"words": params.classes, "clips": counts})
 
     with folder_written_whole(paths.PLOTS / "features") as folder:
-        plots.save(plots.mel_matrix_figure(front_end.weights, front_end.sample_rate), folder / "mel_matrix.png")
+        save_figure(mel_matrix_figure(front_end.weights, front_end.sample_rate), folder / "mel_matrix.png")
         log_mels = {name: front_end.log_of(examples[name]) for name in params.classes[:SHOWN]}
-        plots.save(plots.mel_grid_figure(log_mels, front_end, source["synthetic"]), folder / "mel_grid.png")
+        save_figure(mel_grid_figure(log_mels, front_end, source["synthetic"]), folder / "mel_grid.png")
         shown = next(one.clip for one in usable if one.split == "train")
         _, data = next(read_members(archive, {shown.name}))
-        waveform = fit(decode_clip(data or b"", front_end.sample_rate), front_end.clip_samples)
-        title = plots.voices_title(shown.word, source["synthetic"])
-        plots.save(plots.clip_figure(waveform, front_end, title), folder / "clip.png")
+        waveform = cut_or_pad(decode_clip(data or b"", front_end.sample_rate), front_end.clip_samples)
+        title = voices_title(shown.word, source["synthetic"])
+        save_figure(clip_figure(waveform, front_end, title), folder / "clip.png")
     write_json(paths.METRICS / "featurize.json", counts | {"set_aside": len(reasons)})
     print(f"{len(usable)} clips: " + ", ".join(f"{number} {split}" for split, number in counts.items()))
     if reasons:

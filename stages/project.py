@@ -11,7 +11,7 @@ import numpy as np
 from kws import explorer, paths, projection, stage
 from kws.answers import read_answers
 from kws.card import model_card
-from kws.files import folder_written_whole, made, read_json, write_csv, write_json, written_whole
+from kws.files import folder_written_whole, read_json, require_exists, write_csv, write_json, written_whole
 from kws.params import load_params
 from kws.plots import voices_title
 from kws.recordings import archive_of
@@ -21,7 +21,7 @@ from kws.tracking import STAGES, experiment_key, tracked_run
 def main() -> None:
     """Answers in, projections, pictures, their quality and the model card out."""
     params = load_params()
-    answers, classes, synthetic = read_answers(made(paths.ANSWERS))
+    answers, classes, synthetic = read_answers(require_exists(paths.ANSWERS))
     source = read_json(paths.SOURCE)
     figures = {name: read_json(paths.METRICS / f"{name}.json") for name in STAGES[: STAGES.index("project")]}
     answers = answers.of(projection.choose_clips(answers.labels, params.projection_clips, params.seed))

@@ -6,9 +6,10 @@ A training that was killed goes on from its last epoch when the stage runs again
 
 from filelock import FileLock
 
-from kws import paths, plots, stage
+from kws import paths, stage
 from kws.files import folder_written_whole, read_json, remove_folder, write_csv, write_json
 from kws.params import load_params
+from kws.plots import curves_figure, save_figure, voices_title
 from kws.tracking import tracked_run
 
 
@@ -37,11 +38,11 @@ def main() -> None:
         write_json(paths.METRICS / "train.json", figures | {k: v for k, v in best.items() if k != "epoch"})
         with folder_written_whole(paths.PLOTS / "train") as folder:
             write_csv(folder / "history.csv", history, list(best))
-            plots.save(plots.curves_figure(history, best["epoch"], spec["synthetic"]), folder / "curves.png")
+            save_figure(curves_figure(history, best["epoch"], spec["synthetic"]), folder / "curves.png")
         remove_folder(checkpoint)
     epoch, accuracy = best["epoch"], best["validation_accuracy"]
     result = f"kept are the weights of epoch {epoch} of {len(history)}: validation accuracy {accuracy:.1%}"
-    print(plots.voices_title(result, spec["synthetic"]))
+    print(voices_title(result, spec["synthetic"]))
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ def exported(tmp_path_factory) -> Path:
     """A folder with the LiteRT files of a network that knows two words, a low tone and a high one, and silence."""
     import keras
 
-    from kws import export
+    from kws.export import KINDS, convert
     from kws.records import RecordWriter
 
     log_mel = keras.Input((FRONT_END.frames, FRONT_END.mel_bins, 1))
@@ -153,8 +153,8 @@ def exported(tmp_path_factory) -> Path:
             records.write("train", name, "nobody", 0, power)
     spec = FRONT_END.spec() | {"words": ["low", "high", "_silence_"], "clips": {"train": len(clips)}}
     measured = {"test_false_alarms_an_hour": 0.75, "test_hours": 4.0}
-    files = export.convert(model, features, spec, {"threshold": 0.6, "false_alarms_an_hour": 0.5, **measured})
+    files = convert(model, features, spec, {"threshold": 0.6, "false_alarms_an_hour": 0.5, **measured})
     folder = tmp_path_factory.mktemp("export")
     for kind, content in files.items():
-        (folder / export.KINDS[kind]).write_bytes(content)
+        (folder / KINDS[kind]).write_bytes(content)
     return folder

@@ -4,13 +4,23 @@ import random
 import pytest
 from conftest import RECORDINGS, needs_recordings
 
-from kws import corpus
-from kws.corpus import Clip
+from kws.corpus import (
+    SPLITS,
+    Clip,
+    check_splits,
+    check_unusable,
+    choose_words,
+    list_clips,
+    read_clips,
+    speaker_naming,
+    speaker_split,
+    split_clips,
+)
 from kws.errors import UserError
 
 
 def clips_of(*names: str) -> list[Clip]:
-    return corpus.list_clips(names)
+    return list_clips(names)
 
 
 def test_speakers_stand_before_nohash():
@@ -23,14 +33,14 @@ def test_speakers_stand_before_nohash():
 def test_speakers_are_the_folders_below_the_words():
     clips = clips_of("yes/ada/1.flac", "no/ada/1.mp3", "no/bob/1.ogg")
     assert [(c.word, c.speaker) for c in clips] == [("no", "ada"), ("no", "bob"), ("yes", "ada")]
-    assert corpus.speaker_naming(clips) == "folders"
+    assert speaker_naming(clips) == "folders"
 
 
 @pytest.mark.parametrize("around", ["", "./", "mini_speech_commands/", "a/b/"])
 def test_a_folder_around_all_words_does_not_matter(around):
     clips = clips_of(f"{around}yes/a_nohash_0.wav", f"{around}no/a_nohash_0.wav")
     assert [(c.word, c.speaker) for c in clips] == [("no", "a"), ("yes", "a")]
-    assert corpus.speaker_naming(clips) == "nohash names"
+    assert speaker_naming(clips) == "nohash names"
 
 
 def test_what_is_no_recording_is_passed_over():
@@ -48,12 +58,12 @@ def test_what_is_no_recording_is_passed_over():
 
 
 def test_a_file_each_is_said_to_be_one_speaker_a_file():
-    assert corpus.speaker_naming(clips_of("yes/a.wav", "no/a.wav")) == "one a file"
+    assert speaker_naming(clips_of("yes/a.wav", "no/a.wav")) == "one a file"
 
 
 def test_the_clips_are_read_from_the_list_that_the_download_stage_wrote(tmp_path):
     (tmp_path / "clips.txt").write_text("yes/ann_nohash_0.wav\nno/gr\u00fcn.wav\n", encoding="utf-8")
-    assert corpus.read_clips(tmp_path / "clips.txt") == clips_of("no/gr\u00fcn.wav", "yes/ann_nohash_0.wav")
+    assert read_clips(tmp_path / "clips.txt") == clips_of("no/gr\u00fcn.wav", "yes/ann_nohash_0.wav")
 
 
 def test_a_name_that_ends_twice_in_wav_is_read():
@@ -62,9 +72,9 @@ def test_a_name_that_ends_twice_in_wav_is_read():
 
 def test_a_word_the_data_set_lacks_is_an_error_that_lists_those_it_has():
     clips = clips_of("yes/a.wav", "no/b.wav", "_background_noise_/c.wav")
-    assert {clip.word for clip in corpus.choose_words(clips, ["yes"])} == {"yes"}
+    assert {clip.word for clip in choose_words(clips, ["yes"])} == {"yes"}
     with pytest.raises(UserError, match=r"no clip of maybe, never; it has no, yes$"):
-        corpus.choose_words(clips, ["yes", "maybe", "never"])
+        choose_words(clips, ["yes", "maybe", "never"])
 
 
 @needs_recordings
@@ -75,46 +85,46 @@ def test_the_speaker_split_agrees_with_every_line_of_the_published_lists():
     for row in rows:
         name = row["name_in_full_archive"] or row["file"]
         published = row["official_split"].replace("training", "train").replace("testing", "test")
-        assert corpus.speaker_split(name.split("_nohash_")[0]) == published
+        assert speaker_split(name.split("_nohash_")[0]) == published
 
 
 def test_known_speakers_keep_their_published_split():
     # From the publishers' validation_list.txt and testing_list.txt.
-    assert corpus.speaker_split("bb05582b") == "test"
-    assert corpus.speaker_split("a69b9b3e") == "validation"
+    assert speaker_split("bb05582b") == "test"
+    assert speaker_split("a69b9b3e") == "validation"
 
 
 def test_nobody_is_heard_in_two_splits():
     clips = [Clip(f"{word}/{n}_nohash_0.wav", word, str(n)) for word in ("yes", "no") for n in range(500)]
-    split_of = corpus.split_clips(clips, "speaker", seed=1)
+    split_of = split_clips(clips, "speaker", seed=1)
     splits_of_speaker = {clip.speaker: {split_of[c.name] for c in clips if c.speaker == clip.speaker} for clip in clips}
     assert {len(splits) for splits in splits_of_speaker.values()} == {1}
-    assert set(split_of.values()) == set(corpus.SPLITS)
+    assert set(split_of.values()) == set(SPLITS)
 
 
 def test_the_random_split_is_80_10_10_and_does_not_depend_on_the_order_of_the_clips():
     clips = [Clip(f"yes/{n}.wav", "yes", str(n)) for n in range(1000)]
-    split_of = corpus.split_clips(clips, "random", seed=1)
-    counts = [list(split_of.values()).count(split) for split in corpus.SPLITS]
+    split_of = split_clips(clips, "random", seed=1)
+    counts = [list(split_of.values()).count(split) for split in SPLITS]
     assert counts == [800, 100, 100]
     shuffled = random.Random(0).sample(clips, k=1000)
-    assert corpus.split_clips(shuffled, "random", seed=1) == split_of
-    assert corpus.split_clips(clips, "random", seed=2) != split_of
+    assert split_clips(shuffled, "random", seed=1) == split_of
+    assert split_clips(clips, "random", seed=2) != split_of
 
 
 def test_a_word_that_is_missing_in_a_split_is_an_error_that_says_what_to_do():
-    everywhere = {(word, split) for word in ("no", "yes") for split in corpus.SPLITS}
-    corpus.check_splits(everywhere, ["no", "yes"], "speaker")
-    for split in corpus.SPLITS:
+    everywhere = {(word, split) for word in ("no", "yes") for split in SPLITS}
+    check_splits(everywhere, ["no", "yes"], "speaker")
+    for split in SPLITS:
         message = rf"no usable clip of no in {split}: add clips of more speakers, or take split=random$"
         with pytest.raises(UserError, match=message):
-            corpus.check_splits(everywhere - {("no", split)}, ["no", "yes"], "speaker")
+            check_splits(everywhere - {("no", split)}, ["no", "yes"], "speaker")
 
 
 def test_more_unusable_clips_than_allowed_are_an_error_that_names_the_reasons():
-    corpus.check_unusable(["empty file"] * 5, 100, 0.05)
+    check_unusable(["empty file"] * 5, 100, 0.05)
     with pytest.raises(UserError, match=r"6 of 100 clips are unusable \(5 x empty file, 1 x silent\).*: 0.05"):
-        corpus.check_unusable(["empty file"] * 5 + ["silent"], 100, 0.05)
+        check_unusable(["empty file"] * 5 + ["silent"], 100, 0.05)
 
 
 def test_what_macos_writes_as_two_characters_is_one_letter():
@@ -124,4 +134,4 @@ def test_what_macos_writes_as_two_characters_is_one_letter():
 def test_with_a_random_split_the_way_out_is_more_clips():
     there = {("no", "test"), ("yes", "test")}
     with pytest.raises(UserError, match=r"no usable clip of no in train, .* go in test and 2 more: add clips$"):
-        corpus.check_splits(there, ["no", "go", "yes"], "random")
+        check_splits(there, ["no", "go", "yes"], "random")

@@ -11,7 +11,7 @@ import soundfile
 from kws import explorer
 from kws.answers import Answers
 from kws.archive import pack_folder
-from kws.files import made
+from kws.files import require_exists
 
 CLASSES = ["yes", "</script><b>", "it's"]
 SPACES = ("pca", "umap", "tsne")
@@ -149,7 +149,7 @@ def archive(tmp_path):
         tone = 0.5 * np.sin(2 * np.pi * 250 * (index + 1) * np.arange(4000 * (index + 1)) / 8000)
         soundfile.write(path, tone, 8000)
     pack_folder(tmp_path / "clips", tmp_path / "clips.tar")
-    return made(tmp_path / "clips.tar")
+    return require_exists(tmp_path / "clips.tar")
 
 
 def test_the_sounds_are_the_recordings_at_one_rate_and_length(archive):

@@ -6,6 +6,7 @@ import pytest
 from conftest import FRONT_END, ROOT, tone
 
 from kws import export, flatbuffer
+from kws.export import _converted, calibration_clips, convert, front_end_model
 from kws.litert import Network, read_about
 from kws.networks import NETWORKS
 from kws.records import RecordWriter
@@ -32,8 +33,8 @@ def converted(request, features):
     folder, spec = features
     keras.utils.set_random_seed(1)
     model = NETWORKS[request.param](FRONT_END.frames, FRONT_END.mel_bins, len(WORDS), 1.0)
-    model.get_layer("normalization").adapt(export.calibration_clips(folder, spec))
-    return model, export.convert(model, folder, spec, {"threshold": 0.7, "false_alarms_an_hour": 0.5})
+    model.get_layer("normalization").adapt(calibration_clips(folder, spec))
+    return model, convert(model, folder, spec, {"threshold": 0.7, "false_alarms_an_hour": 0.5})
 
 
 def test_each_file_answers_as_keras_does(converted):
@@ -57,7 +58,7 @@ def test_only_operators_that_litert_has_and_in_8_bits_the_float_ones_are_those_o
     assert flatbuffer.operators(files["features"])["QUANTIZE"] >= 1
     assert flatbuffer.operators(files["features"])["DEQUANTIZE"] == 1
     added = flatbuffer.operators(files["int8"]) - flatbuffer.operators(files["features"])
-    front = flatbuffer.operators(flatbuffer.join([export._converted(export.front_end_model(FRONT_END))], {}))
+    front = flatbuffer.operators(flatbuffer.join([_converted(front_end_model(FRONT_END))], {}))
     assert added == front
 
 
@@ -97,7 +98,7 @@ def test_same_network_same_bytes_and_constants_are_aligned(features):
     folder, spec = features
     keras.utils.set_random_seed(1)
     model = NETWORKS["tc_resnet"](FRONT_END.frames, FRONT_END.mel_bins, len(WORDS), 1.0)
-    first, second = (export.convert(model, folder, spec, {"threshold": 0.5}) for _ in range(2))
+    first, second = (convert(model, folder, spec, {"threshold": 0.5}) for _ in range(2))
     assert first == second
     assert len(first["int8"]) < len(first["float32"]) / 3
     for content in first.values():
@@ -112,10 +113,10 @@ def test_same_network_same_bytes_and_constants_are_aligned(features):
 def test_calibration_takes_training_clips_evenly(features, monkeypatch):
     folder, spec = features
     monkeypatch.setattr(export, "BATCH", 7)
-    everything = export.calibration_clips(folder, spec)
+    everything = calibration_clips(folder, spec)
     assert everything.shape == (40, FRONT_END.frames, FRONT_END.mel_bins, 1)
     monkeypatch.setattr(export, "CALIBRATION_CLIPS", 10)
-    np.testing.assert_array_equal(export.calibration_clips(folder, spec), everything[::4])
+    np.testing.assert_array_equal(calibration_clips(folder, spec), everything[::4])
 
 
 def test_peak_memory_is_the_most_that_is_alive_at_a_time(exported):
@@ -127,7 +128,7 @@ def test_peak_memory_is_the_most_that_is_alive_at_a_time(exported):
 
 
 def test_a_file_of_another_program_is_refused():
-    part = export._converted(export.front_end_model(FRONT_END))
+    part = _converted(front_end_model(FRONT_END))
     with pytest.raises(ValueError, match=r"no kws\.json in its metadata"):
         read_about(part)
     with pytest.raises(ValueError, match="not a valid Flatbuffer"):

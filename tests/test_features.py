@@ -9,11 +9,12 @@ import soundfile
 from threadpoolctl import threadpool_limits
 
 from kws import background, features, paths
+from kws.background import NOBODY
 from kws.corpus import Clip
 from kws.features import CLIPS_A_TASK, TASKS_AHEAD, compute, compute_all, compute_chosen
 from kws.frontend import BLAS_THREADS, FrontEnd
 from kws.records import RecordWriter
-from kws.selection import NOBODY, UNHEARD, Chosen
+from kws.selection import UNHEARD, Chosen
 
 FRONT_END = FrontEnd(16_000, 16_000, 1024, 256, 1024, 80, 20.0, 7600.0, 1e-7)
 

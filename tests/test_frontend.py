@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kws.frontend import FrontEnd
-from kws.samples import fit
+from kws.samples import cut_or_pad
 
 SIZES = [  # sample rate, samples, frame, hop, FFT, Mel bins, low, high
     (16_000, 16_000, 1024, 256, 1024, 80, 20.0, 7600.0),  # the original's
@@ -109,7 +109,7 @@ def test_frames_of_silence_are_left_out_at_every_size(frame, hop_share, samples)
     f = FrontEnd(4000, 1600, frame, hop, frame, 4, 100.0, 1900.0, 1e-7)
     recording = np.random.default_rng(0).normal(size=samples).astype(np.float32)
     margin = f.margin * hop
-    around = np.pad(fit(recording, 1600 + margin), (margin, 0))
+    around = np.pad(cut_or_pad(recording, 1600 + margin), (margin, 0))
     np.testing.assert_allclose(f.with_margins(recording), f.mel_power(around), rtol=1e-4, atol=1e-6)
 
 
@@ -122,5 +122,5 @@ def test_the_mel_power_of_white_noise_is_known_from_its_level(sizes, decibels):
 
 
 def test_short_clips_are_padded_with_zeros_and_long_ones_cut():
-    assert fit(np.ones(3, np.float32), 5).tolist() == [1, 1, 1, 0, 0]
-    assert fit(np.arange(9, dtype=np.float32), 5).tolist() == [0, 1, 2, 3, 4]
+    assert cut_or_pad(np.ones(3, np.float32), 5).tolist() == [1, 1, 1, 0, 0]
+    assert cut_or_pad(np.arange(9, dtype=np.float32), 5).tolist() == [0, 1, 2, 3, 4]

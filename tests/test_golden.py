@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT
 
-from kws import export, flatbuffer
+from kws import flatbuffer
+from kws.export import _converted, front_end_model
 from kws.frontend import FrontEnd
 from kws.header import header
 from kws.litert import Network
@@ -48,12 +49,12 @@ def test_tensorflow(golden):
     bins = f.fft_length // 2 + 1
     weights = tf.signal.linear_to_mel_weight_matrix(f.mel_bins, bins, f.sample_rate, f.mel_low_hz, f.mel_high_hz)
     np.testing.assert_allclose(tf.math.log(power @ weights + f.log_offset), expected, atol=2e-4)
-    np.testing.assert_allclose(export.front_end_model(f)(waveform[None])[0, :, :, 0], expected, atol=1e-4)
+    np.testing.assert_allclose(front_end_model(f)(waveform[None])[0, :, :, 0], expected, atol=1e-4)
 
 
 def test_litert(golden):
     waveform, front_end, expected = golden
-    content = flatbuffer.join([export._converted(export.front_end_model(front_end))], {})
+    content = flatbuffer.join([_converted(front_end_model(front_end))], {})
     log_mel = Network(content).probabilities(waveform)
     np.testing.assert_allclose(log_mel[..., 0], expected, atol=1e-4)
     assert not [name for name in flatbuffer.operators(content) if name.startswith(("CUSTOM", "FLEX"))]
@@ -61,7 +62,7 @@ def test_litert(golden):
 
 def write_header(folder: Path, front_end: FrontEnd) -> bytes:
     """A header as the export stage writes it; the front end itself stands for the network."""
-    part = export._converted(export.front_end_model(front_end))
+    part = _converted(front_end_model(front_end))
     model = flatbuffer.join([part], ABOUT | {"front_end": front_end.spec()})
     (folder / "kws_model.h").write_text(header(model, front_end), encoding="utf-8")
     return model

@@ -68,7 +68,7 @@ def texts_of(figure):
 @pytest.mark.parametrize("name", all_figures())
 def test_the_bytes_of_a_picture_repeat_and_name_no_version(name, tmp_path):
     for path in (tmp_path / "1.png", tmp_path / "2.png"):
-        plots.save(all_figures()[name], path)
+        plots.save_figure(all_figures()[name], path)
     content = (tmp_path / "1.png").read_bytes()
     assert content == (tmp_path / "2.png").read_bytes()
     assert b"Software" not in content
@@ -78,9 +78,9 @@ def test_the_bytes_of_a_picture_repeat_and_name_no_version(name, tmp_path):
 def test_a_matplotlibrc_of_the_users_changes_nothing(tmp_path):
     (tmp_path / "matplotlibrc").write_text("font.size: 30\naxes.facecolor: red\n")
     code = "from pathlib import Path; from kws import plots; import numpy as np; "
-    code += "plots.save(plots.confusion_figure(np.eye(2, dtype=int), ['a', 'b']), Path('theirs.png'))"
+    code += "plots.save_figure(plots.confusion_figure(np.eye(2, dtype=int), ['a', 'b']), Path('theirs.png'))"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
-    plots.save(plots.confusion_figure(np.eye(2, dtype=int), ["a", "b"]), tmp_path / "ours.png")
+    plots.save_figure(plots.confusion_figure(np.eye(2, dtype=int), ["a", "b"]), tmp_path / "ours.png")
     assert (tmp_path / "theirs.png").read_bytes() == (tmp_path / "ours.png").read_bytes()
 
 
@@ -160,7 +160,7 @@ def test_the_epoch_whose_weights_are_kept_is_marked():
 
 
 def test_one_epoch_is_a_picture_too(tmp_path):
-    plots.save(plots.curves_figure(HISTORY[:1], 1), tmp_path / "curves.png")
+    plots.save_figure(plots.curves_figure(HISTORY[:1], 1), tmp_path / "curves.png")
 
 
 def test_the_confusion_matrix_has_its_counts_in_the_cells_and_recall_beside_them():

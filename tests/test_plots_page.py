@@ -10,7 +10,8 @@ from conftest import ROOT
 from dvc_render.html import HTML
 from dvc_render.vega import VegaRenderer
 
-from kws import plots, plots_page
+from kws import plots_page
+from kws.plots import COLOURS, MARKERS
 
 TEMPLATE = ROOT / ".dvc" / "plots" / "projection.json"
 
@@ -100,5 +101,5 @@ def test_the_projection_template_shows_a_panel_a_revision_and_every_column(page)
 
 def test_the_projection_template_has_the_colours_of_the_pictures():
     encoding = json.loads(TEMPLATE.read_text())["spec"]["encoding"]
-    assert encoding["color"]["scale"]["range"] == plots.COLOURS
-    assert len(encoding["shape"]["scale"]["range"]) == len(plots.MARKERS)
+    assert encoding["color"]["scale"]["range"] == COLOURS
+    assert len(encoding["shape"]["scale"]["range"]) == len(MARKERS)

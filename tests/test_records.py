@@ -4,7 +4,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kws.records import RecordWriter, read_background, serialize, write_background
+from kws.records import RecordWriter, read_background_power, serialize, write_background_power
 
 
 def of_tensorflow(features: dict[str, bytes | int]) -> bytes:
@@ -40,20 +40,20 @@ def test_a_file_has_the_bytes_that_tensorflow_writes(tmp_path, frames):
 
 def test_each_split_hears_its_own_background_in_the_order_of_the_names(tmp_path):
     power = {name: np.full((3, 2), number, np.float32) for number, name in enumerate(("a", "b", "c"))}
-    write_background(
+    write_background_power(
         tmp_path,
         {"train": {"b": power["b"], "c": power["c"], "a": power["a"]}, "test": {"a": power["c"]}, "validation": {}},
     )
-    assert [part[0, 0] for part in read_background(tmp_path, "train")] == [0, 1, 2]
-    assert [part.tolist() for part in read_background(tmp_path, "test")] == [power["c"].tolist()]
-    assert read_background(tmp_path, "test")[0].dtype == np.float32
-    assert read_background(tmp_path, "validation") == []
+    assert [part[0, 0] for part in read_background_power(tmp_path, "train")] == [0, 1, 2]
+    assert [part.tolist() for part in read_background_power(tmp_path, "test")] == [power["c"].tolist()]
+    assert read_background_power(tmp_path, "test")[0].dtype == np.float32
+    assert read_background_power(tmp_path, "validation") == []
 
 
 def test_the_same_background_gives_the_same_bytes_whenever_it_is_written(tmp_path, monkeypatch):
     written = []
     for time in (1e9, 2e9):
         monkeypatch.setattr("time.time", lambda time=time: time)
-        write_background(tmp_path, {"train": {"hiss": np.ones((3, 2), np.float32)}})
+        write_background_power(tmp_path, {"train": {"hiss": np.ones((3, 2), np.float32)}})
         written.append((tmp_path / "background.npz").read_bytes())
     assert written[0] == written[1]

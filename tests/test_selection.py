@@ -4,10 +4,11 @@ from collections import Counter
 
 import pytest
 
+from kws.background import NOBODY
 from kws.corpus import SPLITS, Clip, speaker_split, split_clips
 from kws.errors import UserError
 from kws.params import SILENCE, UNKNOWN
-from kws.selection import NOBODY, UNHEARD, Chosen, choose
+from kws.selection import UNHEARD, Chosen, choose
 
 WORDS = ("yes", "no")
 OTHERS = ("bird", "cat", "dog")

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from kws import acoustics, corpus, espeak, synthetic
+from kws import acoustics, espeak, synthetic
+from kws.corpus import BACKGROUND, list_clips, speaker_naming, speaker_split, words_of
 from kws.errors import UserError
 from kws.synthetic import Voices
 
@@ -43,13 +44,13 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clips(archive: Path) -> dict[str, bytes]:
-    return {name: data for name, data in members(archive).items() if not name.startswith(corpus.BACKGROUND)}
+    return {name: data for name, data in members(archive).items() if not name.startswith(BACKGROUND)}
 
 
 def test_every_speaker_says_every_word_once(clips):
-    found = corpus.list_clips(clips)
-    assert corpus.words_of(found) == dict.fromkeys(sorted(WORDS), SPEAKERS)
-    assert corpus.speaker_naming(found) == "nohash names"
+    found = list_clips(clips)
+    assert words_of(found) == dict.fromkeys(sorted(WORDS), SPEAKERS)
+    assert speaker_naming(found) == "nohash names"
     speakers = Counter(clip.speaker for clip in found)
     assert set(speakers.values()) == {len(WORDS)}
     assert all(len(name) == 8 and int(name, 16) >= 0 for name in speakers)
@@ -97,8 +98,8 @@ def test_backgrounds_are_thirty_seconds_long(archive):
 def test_a_tenth_of_the_speakers_is_in_validation_and_test():
     names = [name for name, _ in synthetic._draw_speakers(voices(120, seed=5))]
     assert len(set(names)) == 120
-    assert Counter(map(corpus.speaker_split, names)) == {"train": 96, "validation": 12, "test": 12}
-    few = Counter(corpus.speaker_split(name) for name, _ in synthetic._draw_speakers(voices(20, seed=5)))
+    assert Counter(map(speaker_split, names)) == {"train": 96, "validation": 12, "test": 12}
+    few = Counter(speaker_split(name) for name, _ in synthetic._draw_speakers(voices(20, seed=5)))
     assert few == {"train": 16, "validation": 2, "test": 2}
 
 
@@ -120,7 +121,7 @@ def test_the_number_of_cores_changes_nothing(archive, tmp_path, monkeypatch, cor
 def test_another_seed_gives_other_speakers_and_other_noises(archive, tmp_path):
     first, second = members(archive), members(write(tmp_path / "synthetic.tar", WORDS[:2], seed=2))
     shared = set(first) & set(second)
-    assert all(name.startswith(corpus.BACKGROUND) for name in shared)
+    assert all(name.startswith(BACKGROUND) for name in shared)
     assert first["_background_noise_/babble.wav"] != second["_background_noise_/babble.wav"]
 
 
@@ -148,7 +149,7 @@ def test_unusual_and_long_words_are_spoken_within_the_second(tmp_path):
         "turn the lights of the house off",
     ]
     found = members(write(tmp_path / "synthetic.tar", words, speakers=1))
-    sounds = [hashlib.sha256(data).digest() for name, data in found.items() if not name.startswith(corpus.BACKGROUND)]
+    sounds = [hashlib.sha256(data).digest() for name, data in found.items() if not name.startswith(BACKGROUND)]
     assert len(set(sounds)) == len(words)
 
 

@@ -11,7 +11,7 @@ from kws.dataset import read_split
 from kws.errors import UserError
 from kws.frontend import FrontEnd
 from kws.networks import NETWORKS
-from kws.records import RecordWriter, write_background
+from kws.records import RecordWriter, write_background_power
 from kws.training import Epoch, Recipe
 
 FRONT_END = FrontEnd(4000, 2000, 100, 100, 128, 16, 20.0, 2000.0, 1e-7)  # 20 frames, margins of 8
@@ -74,7 +74,7 @@ def features(tmp_path_factory):
                 log_mel[:, 8 * (index % 2) : 8 * (index % 2) + 8] += 0.25
                 records.write(split, f"{split}{index}", "voice", index % 2, np.exp(log_mel))
     noise = np.exp(rng.normal(size=(60, 16)) - 5).astype(np.float32)
-    write_background(folder, {split: {"noise": noise} for split in SPEC["clips"]})
+    write_background_power(folder, {split: {"noise": noise} for split in SPEC["clips"]})
     return folder
 
 
@@ -221,7 +221,7 @@ def test_the_normalization_is_that_of_the_training_clips_without_augmentation(un
 def batches(
     features, recipe: Recipe, epoch: int, spec=SPEC, unknown: int | None = None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    background = training.read_background(features, "train")
+    background = training.read_background_power(features, "train")
     augmenter = training.Augmenter(recipe.augmentation, FRONT_END, background, unknown)
     return list(training._augmented(features, spec, recipe, epoch, augmenter).as_numpy_iterator())
 
@@ -242,7 +242,7 @@ def test_no_two_batches_nor_epochs_are_augmented_alike(tmp_path):
     with RecordWriter(tmp_path, spec["clips"]) as records:
         for number in range(12):
             records.write("train", f"{number}", "voice", 0, np.ones((36, 16), np.float32))
-    write_background(tmp_path, {})
+    write_background_power(tmp_path, {})
     recipe = replace(PLAIN, batch_size=2, augmentation=replace(UNCHANGED, gain_db=20))
     epochs = [batches(tmp_path, recipe, epoch, spec) for epoch in (1, 2)]
     levels = {level for epoch in epochs for log_mel, _ in epoch for level in log_mel[:, 0, 0, 0].tolist()}

@@ -11,6 +11,7 @@ import numpy as np
 import soundfile
 import soxr
 
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 LONGEST_SECONDS = 60  # a recording of one word; also bounds the memory
 BLOCK_SECONDS = 1  # of a long recording, in memory at a time
 LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz

@@ -18,6 +18,7 @@ from kws.errors import UserError
 from kws.frontend import BLAS_THREADS, FrontEnd
 from kws.noise import coloured_noise
 
+NOBODY = "nobody"  # the speaker of the clips of silence that are made here
 LONGEST_SECONDS = 600
 GENERATED_SECONDS = 60
 _SILENCE_DBFS = (-60.0, -10.0)

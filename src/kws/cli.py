@@ -17,8 +17,7 @@ import soundfile
 from tqdm import tqdm
 
 from kws import paths
-from kws.audio import UnusableClipError, read_blocks
-from kws.corpus import AUDIO_SUFFIXES
+from kws.audio import AUDIO_SUFFIXES, UnusableClipError, read_blocks
 from kws.errors import UserError
 from kws.litert import Network
 from kws.spotter import Spotter

@@ -11,9 +11,9 @@ from typing import Literal
 
 import numpy as np
 
+from kws.audio import AUDIO_SUFFIXES
 from kws.errors import UserError
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 SPLITS = ("train", "validation", "test")
 VALIDATION_PERCENT = 10  # the publishers' shares, and the original's
 TEST_PERCENT = 10

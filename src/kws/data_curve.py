@@ -10,11 +10,12 @@ from statistics import mean
 
 import numpy as np
 
-from kws import paths, plots
+from kws import paths
 from kws.errors import UserError
 from kws.exp import command, split_settings
 from kws.files import folder_written_whole, read_json, write_csv
 from kws.params import SILENCE, UNKNOWN
+from kws.plots import data_curve_figure, save_figure
 
 SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # of the training clips; the last one is what params.yaml is left with
 FITTED = 3  # of them, the largest
@@ -70,8 +71,8 @@ def main() -> None:
             paths.PARAMS.write_text(before, encoding="utf-8")
     with folder_written_whole(FOLDER) as folder:
         write_csv(folder / "curve.csv", rows, COLUMNS)
-        figure = plots.data_curve_figure(rows, power_law(rows), read_json(paths.SPEC)["test_synthetic"])
-        plots.save(figure, folder / "curve.png")
+        figure = data_curve_figure(rows, power_law(rows), read_json(paths.SPEC)["test_synthetic"])
+        save_figure(figure, folder / "curve.png")
         (folder / "estimate.txt").write_text(estimate(rows) + "\n")
     print(f"{estimate(rows)}\nThe curve: {FOLDER / 'curve.png'}")
 

@@ -21,7 +21,7 @@ from kws.archive import read_members
 from kws.audio import decode_clip
 from kws.plots import word_style
 from kws.projection import TITLES
-from kws.samples import fit
+from kws.samples import cut_or_pad
 
 PAGE = Path(__file__).with_suffix(".html")
 TOP = 3  # likeliest words that are told of a clip
@@ -56,7 +56,7 @@ def read_sounds(archive: Path, names: Sequence[str], seconds: float) -> dict[str
     """
     length = round(seconds * LISTENING_RATE)
     sounds = {
-        name: _mp3(fit(decode_clip(recording or b"", LISTENING_RATE), length))
+        name: _mp3(cut_or_pad(decode_clip(recording or b"", LISTENING_RATE), length))
         for name, recording in read_members(archive, set(names))
     }
     kept, size = {}, 0

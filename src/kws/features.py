@@ -14,11 +14,11 @@ from threadpoolctl import threadpool_limits
 
 from kws.archive import MAX_MEMBER_BYTES, read_members
 from kws.audio import UnusableClipError, decode_clip
-from kws.background import silence
+from kws.background import NOBODY, silence
 from kws.frontend import BLAS_THREADS, FrontEnd
 from kws.params import SILENCE
 from kws.recordings import archive_of
-from kws.selection import NOBODY, Chosen
+from kws.selection import Chosen
 
 CLIPS_A_TASK = 64
 TASKS_AHEAD = 4  # per core: enough to keep it busy, and no more recordings in memory than that

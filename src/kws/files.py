@@ -59,7 +59,7 @@ def write_json(path: Path, content: Any) -> None:
         partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def made(path: Path) -> Path:
+def require_exists(path: Path) -> Path:
     """The path of what an earlier stage made.
 
     Raises:
@@ -71,8 +71,8 @@ def made(path: Path) -> Path:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file that an earlier stage made; errors as `made`."""
-    return json.loads(made(path).read_text(encoding="utf-8"))
+    """The content of a JSON file that an earlier stage made; errors as `require_exists`."""
+    return json.loads(require_exists(path).read_text(encoding="utf-8"))
 
 
 def sha256_of(path: Path) -> str:

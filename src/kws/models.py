@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kws.files import made, written_whole
+from kws.files import require_exists, written_whole
 
 EMBEDDING = "embedding"  # the name of the layer whose output `project` shows
 _ABOUT = "kws.json"
@@ -36,8 +36,8 @@ def save_model(model: keras.Model, path: Path, about: dict[str, Any]) -> None:
 
 
 def load_model(path: Path) -> tuple[keras.Model, dict[str, Any]]:
-    """The model and what `save_model` was told about it; errors as `made`."""
-    with zipfile.ZipFile(made(path)) as file:
+    """The model and what `save_model` was told about it; errors as `require_exists`."""
+    with zipfile.ZipFile(require_exists(path)) as file:
         about = json.loads(file.read(_ABOUT))
     return keras.saving.load_model(path), about
 

@@ -15,13 +15,12 @@ from tqdm import tqdm
 
 from kws.archive import read_members
 from kws.audio import decode_clip
-from kws.background import silence
+from kws.background import NOBODY, silence
 from kws.errors import UserError
 from kws.frontend import FrontEnd
 from kws.litert import Network
 from kws.params import SILENCE
-from kws.samples import fit
-from kws.selection import NOBODY
+from kws.samples import cut_or_pad
 from kws.spotter import Spotter
 
 # What an export may lose against Keras; what loses more is refused.
@@ -57,7 +56,7 @@ def waveforms(
         rows = [row for row in csv.DictReader(file) if row["split"] == "test" and row["status"] == "ok"]
     made = {row["name"] for row in rows if row["class"] == SILENCE and row["speaker"] == NOBODY}
     for name, data in read_members(archive, {row["name"] for row in rows} - made):
-        yield name, fit(decode_clip(data or b"", front_end.sample_rate), front_end.clip_samples)
+        yield name, cut_or_pad(decode_clip(data or b"", front_end.sample_rate), front_end.clip_samples)
     for name in sorted(made):
         yield name, silence(name, list(noises.values()), "test", front_end.clip_samples)
 
@@ -110,7 +109,7 @@ def slide(
         for name, waveform in clips:
             if place[name] % every == 0:
                 places.append(place[name])
-                rest = np.concatenate([rest, fit(waveform, steps * spotter.step_samples)])
+                rest = np.concatenate([rest, cut_or_pad(waveform, steps * spotter.step_samples)])
             while len(rest) >= BLOCK_SAMPLES:
                 yield rest[:BLOCK_SAMPLES]
                 rest = rest[BLOCK_SAMPLES:]

@@ -24,7 +24,7 @@ mpl.rcdefaults()  # a matplotlibrc of the user's would change the pictures
 mpl.rcParams.update({"axes.titlesize": 11, "axes.spines.top": False, "axes.spines.right": False})
 
 
-def save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     """Writes a PNG: the same figure gives the same bytes."""
     figure.savefig(path, dpi=DPI, metadata={"Software": None})  # the default names matplotlib's version
 

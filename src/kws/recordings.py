@@ -12,7 +12,7 @@ from kws import paths
 from kws.archive import read_members
 from kws.audio import decode_clip
 from kws.params import SILENCE
-from kws.samples import fit
+from kws.samples import cut_or_pad
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,6 @@ def read_recordings(manifest: Path, split: str, archive: Path, spec: Mapping[str
         rows = [row for row in csv.DictReader(file) if row["split"] == split and row["status"] == "ok"]
     labels = {row["name"]: row["class"] for row in rows if row["class"] != SILENCE}
     return [
-        Recording(labels[name], fit(decode_clip(data or b"", spec["sample_rate"]), spec["clip_samples"]))
+        Recording(labels[name], cut_or_pad(decode_clip(data or b"", spec["sample_rate"]), spec["clip_samples"]))
         for name, data in read_members(archive, labels)
     ]

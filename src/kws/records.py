@@ -90,7 +90,7 @@ def _checksum(data: bytes) -> bytes:
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-def write_background(folder: Path, background: dict[str, dict[str, np.ndarray]]) -> None:
+def write_background_power(folder: Path, background: dict[str, dict[str, np.ndarray]]) -> None:
     """Writes the Mel power of the background recordings, by split and name: float32 (frames, mel_bins) each."""
     parts: dict[str, Any] = {
         f"{split}/{name}": power for split, recordings in background.items() for name, power in recordings.items()
@@ -98,7 +98,7 @@ def write_background(folder: Path, background: dict[str, dict[str, np.ndarray]])
     np.savez(folder / BACKGROUND_FILE, **parts)
 
 
-def read_background(folder: Path, split: str) -> list[np.ndarray]:
-    """Mel power of the parts of the background recordings that a split may hear, as `write_background` was given it."""
+def read_background_power(folder: Path, split: str) -> list[np.ndarray]:
+    """Mel power of the parts of the background recordings that a split may hear: float32 (frames, mel_bins) each."""
     with np.load(folder / BACKGROUND_FILE) as parts:
         return [parts[name] for name in sorted(parts) if name.startswith(f"{split}/")]

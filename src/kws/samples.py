@@ -3,6 +3,6 @@
 import numpy as np
 
 
-def fit(samples: np.ndarray, length: int) -> np.ndarray:
+def cut_or_pad(samples: np.ndarray, length: int) -> np.ndarray:
     """The first `length` samples, followed by zeros where there are fewer."""
     return np.pad(samples[:length], (0, max(0, length - len(samples))))

@@ -5,13 +5,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from kws.background import NOBODY
 from kws.corpus import SPLITS, Clip, check_splits, choose_words, split_clips
 from kws.errors import UserError
 from kws.params import SILENCE, UNKNOWN, Params
 
 UNHEARD = "unheard"  # a fourth split, beside corpus.SPLITS: words that the network never heard, to be rejected
-
-NOBODY = "nobody"  # speaks in the clips of silence that are made here
 
 
 @dataclass(frozen=True)

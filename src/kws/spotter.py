@@ -8,7 +8,7 @@ import numpy as np
 from kws.detect import Detection, detections, smoothed, step_frames
 from kws.errors import UserError
 from kws.litert import Network
-from kws.samples import fit
+from kws.samples import cut_or_pad
 
 
 class Spotter:
@@ -43,7 +43,7 @@ class Spotter:
 
     def clip(self, waveform: np.ndarray) -> np.ndarray:
         """Probabilities of the classes, float32 (classes,), for one clip: cut, or padded with zeros, to a window."""
-        return self._network.probabilities(fit(waveform, self.clip_samples))
+        return self._network.probabilities(cut_or_pad(waveform, self.clip_samples))
 
     def windows(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Probabilities of each window that slides over a stream, (classes,) each.

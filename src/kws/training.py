@@ -23,7 +23,7 @@ from kws.errors import UserError
 from kws.files import folder_written_whole, read_json, remove_folder, sha256_of
 from kws.frontend import FrontEnd
 from kws.params import UNKNOWN, Params
-from kws.records import read_background
+from kws.records import read_background_power
 
 THREADS = 2  # another number of threads adds in another order, and gives other weights
 
@@ -143,7 +143,7 @@ def train_model(  # noqa: PLR0913 (a recipe has that many ingredients)
         normalization.adapt(_unchanged(features, "train", spec, recipe).map(lambda log_mel, _: log_mel))
     validation = _unchanged(features, "validation", spec, recipe)
     unknown = spec["words"].index(UNKNOWN) if UNKNOWN in spec["words"] else None
-    background = read_background(features, "train")
+    background = read_background_power(features, "train")
     augmenter = Augmenter(recipe.augmentation, FrontEnd.from_spec(spec), background, unknown)
 
     progress = tqdm(total=recipe.epochs, initial=len(history), desc="train", unit="epoch", disable=None)
