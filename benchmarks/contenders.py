@@ -182,7 +182,7 @@ def train_ours(features: Path, folder: Path, model: str = "cnn", **changes: Any)
     import dataclasses
 
     from kws import networks, training
-    from kws.params import load_params
+    from kws.core.params import load_params
 
     params = load_params(Path(__file__).parent.parent / "params.yaml")
     spec = json.loads((features / "spec.json").read_text())
@@ -212,8 +212,8 @@ def input_augmented(features: Path, folder: Path) -> dict[str, float]:  # noqa: 
     """Clips a second of the same input alone, without a network."""
     from kws import training
     from kws.augment import Augmenter
+    from kws.core.params import load_params
     from kws.frontend import FrontEnd
-    from kws.params import load_params
     from kws.records import read_background_power
 
     params = load_params(Path(__file__).parent.parent / "params.yaml").model_copy(update=AUGMENTED)

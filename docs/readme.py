@@ -5,7 +5,7 @@ import json
 import statistics
 from pathlib import Path
 
-from kws.files import written_whole
+from kws.core.files import written_whole
 from kws.summary import summary
 
 README = Path("README.md")

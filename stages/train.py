@@ -6,9 +6,9 @@ A training that was killed goes on from its last epoch when the stage runs again
 
 from filelock import FileLock
 
-from kws import paths, stage
-from kws.files import folder_written_whole, read_json, remove_folder, write_csv, write_json
-from kws.params import load_params
+from kws.core import paths, stage
+from kws.core.files import folder_written_whole, read_json, remove_folder, write_csv, write_json
+from kws.core.params import load_params
 from kws.plots import curves_figure, save_figure, voices_title
 from kws.tracking import tracked_run
 

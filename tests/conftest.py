@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
+from kws.core.params import Params, load_params
 from kws.frontend import FrontEnd
-from kws.params import Params, load_params
 
 ROOT = Path(__file__).parent.parent
 RECORDINGS = ROOT.parent / "shared" / "speech_commands"

@@ -10,7 +10,7 @@ import pytest
 
 from kws import archive
 from kws.archive import list_members, pack_folder, read_members
-from kws.errors import UserError
+from kws.core.errors import UserError
 
 NOISE = random.Random(1).randbytes(3000)  # compresses to no less
 FILES = {"yes/ann_nohash_0.wav": NOISE, "no/ann_nohash_0.wav": b"", "no/bob_nohash_0.wav": b"RIFF" * 2000}

@@ -7,8 +7,8 @@ import soundfile
 from threadpoolctl import threadpool_limits
 
 from kws import archive, background
+from kws.core.errors import UserError
 from kws.corpus import SPLITS, list_clips
-from kws.errors import UserError
 from kws.frontend import FrontEnd
 
 RATE = 16_000

@@ -17,10 +17,10 @@ import pytest
 import soundfile
 from conftest import ROOT
 
-from kws import paths
+from kws.core import paths
+from kws.core.errors import UserError
+from kws.core.files import read_json
 from kws.corpus import SPLITS, speaker_split
-from kws.errors import UserError
-from kws.files import read_json
 from kws.frontend import FrontEnd
 
 STAGES = ["download", "featurize", "train", "evaluate", "export", "project"]

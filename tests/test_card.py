@@ -197,7 +197,7 @@ def test_a_test_data_set_of_its_own_is_told_with_its_licence(card):
 
 
 def test_the_parameters_in_the_card_are_the_experiments_as_yaml(card, tmp_path, make_params):
-    from kws.params import load_params
+    from kws.core.params import load_params
 
     _, _, parameters = card(seed=7, words=["no", "l'eau"]).partition("```yaml\n")
     path = tmp_path / "params.yaml"

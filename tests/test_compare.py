@@ -6,7 +6,7 @@ import pytest
 
 from kws import compare
 from kws.answers import Answers, write_answers
-from kws.errors import UserError
+from kws.core.errors import UserError
 from kws.pairing import Answered
 
 

@@ -4,6 +4,7 @@ import random
 import pytest
 from conftest import RECORDINGS, needs_recordings
 
+from kws.core.errors import UserError
 from kws.corpus import (
     SPLITS,
     Clip,
@@ -16,7 +17,6 @@ from kws.corpus import (
     speaker_split,
     split_clips,
 )
-from kws.errors import UserError
 
 
 def clips_of(*names: str) -> list[Clip]:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from kws import data_curve
-from kws.files import write_csv
-from kws.params import UNKNOWN
+from kws.core.files import write_csv
+from kws.core.params import UNKNOWN
 
 
 def row(share: float, clips: float, error: float) -> dict[str, float]:

@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 
 from kws import dataset, records
+from kws.core.errors import UserError
 from kws.dataset import read_split, shards_of, training_batches
-from kws.errors import UserError
 from kws.records import RecordWriter
 
 SPEC = {

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from conftest import RECORDINGS, ROOT, needs_recordings
 
-from kws import params, sources, synthetic
-from kws.errors import UserError
+from kws import sources, synthetic
+from kws.core import params
+from kws.core.errors import UserError
 
 WORDS = ["no", "yes"]
 NAMES = [f"{word}/{speaker}_nohash_{take}.wav" for word in WORDS for speaker in ("ann", "bob") for take in (0, 1)]

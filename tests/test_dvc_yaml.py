@@ -7,8 +7,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from kws import paths
-from kws.params import Params
+from kws.core import paths
+from kws.core.params import Params
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = PIPELINE["stages"]

@@ -7,8 +7,8 @@ import yaml
 from conftest import ROOT
 
 from kws import exp
-from kws.errors import UserError
-from kws.params import Params, load_params
+from kws.core.errors import UserError
+from kws.core.params import Params, load_params
 
 PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
 

@@ -11,7 +11,7 @@ import soundfile
 from kws import explorer
 from kws.answers import Answers
 from kws.archive import pack_folder
-from kws.files import require_exists
+from kws.core.files import require_exists
 
 CLASSES = ["yes", "</script><b>", "it's"]
 SPACES = ("pca", "umap", "tsne")

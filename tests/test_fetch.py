@@ -9,7 +9,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from kws import fetch as fetch_module
-from kws.errors import UserError
+from kws.core.errors import UserError
 from kws.fetch import fetch
 
 CONTENT = bytes(range(256)) * 2000

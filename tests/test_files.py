@@ -2,8 +2,16 @@ import json
 
 import pytest
 
-from kws.errors import UserError
-from kws.files import folder_written_whole, read_json, remove_folder, sha256_of, write_csv, write_json, written_whole
+from kws.core.errors import UserError
+from kws.core.files import (
+    folder_written_whole,
+    read_json,
+    remove_folder,
+    sha256_of,
+    write_csv,
+    write_json,
+    written_whole,
+)
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path):

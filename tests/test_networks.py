@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from kws import models
+from kws.core.params import Params
 from kws.networks import NETWORKS
-from kws.params import Params
 
 SHAPES = {  # frames, Mel bins: of each network's paper, of the presets where there is none
     "bc_resnet": (101, 40),

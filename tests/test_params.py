@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from kws.errors import UserError
-from kws.params import Params, load_params
+from kws.core.errors import UserError
+from kws.core.params import Params, load_params
 
 
 def test_the_defaults_are_the_original_recipe():

@@ -8,7 +8,7 @@ import soundfile
 from conftest import FRONT_END, tone
 
 from kws import background, parity
-from kws.errors import UserError
+from kws.core.errors import UserError
 from kws.litert import Network
 from kws.spotter import Spotter
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from kws.params import Params, load_params
+from kws.core.params import Params, load_params
 from kws.records import RecordWriter
 from kws.tracking import EXPERIMENT
 

@@ -17,7 +17,7 @@ from scipy.stats import special_ortho_group
 from kws import projection
 from kws.answers import Answers, write_answers
 from kws.archive import pack_folder
-from kws.errors import UserError
+from kws.core.errors import UserError
 
 WORDS = ["down", "go", "left", "no", "off"]
 HEARD = 7  # of the clips in the project: the one whose recording is there

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kws import paths
 from kws.answers import Answers, write_answers
-from kws.files import write_json
+from kws.core import paths
+from kws.core.files import write_json
 from kws.pairing import better
 
 pytestmark = [

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 import requests
 
-from kws import models, paths
+from kws import models
 from kws.answers import Answers, write_answers
-from kws.files import write_json
+from kws.core import paths
+from kws.core.files import write_json
 from kws.frontend import FrontEnd
 
 pytestmark = [

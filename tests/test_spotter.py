@@ -7,7 +7,7 @@ from conftest import FRONT_END, tone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kws.errors import UserError
+from kws.core.errors import UserError
 from kws.litert import Network
 from kws.spotter import Spotter
 

@@ -1,9 +1,9 @@
 import pytest
 from conftest import ROOT
 
-from kws import paths
-from kws.errors import UserError
-from kws.files import write_json
+from kws.core import paths
+from kws.core.errors import UserError
+from kws.core.files import write_json
 from kws.summary import summary
 
 

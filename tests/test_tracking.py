@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kws import paths
 from kws.answers import Answers, write_answers
-from kws.files import sha256_of, write_json
-from kws.params import Params
+from kws.core import paths
+from kws.core.files import sha256_of, write_json
+from kws.core.params import Params
 from kws.tracking import EXPERIMENT, tracked_run
 
 pytestmark = [
@@ -320,7 +320,7 @@ def start_training(params: Params, **environment: str) -> subprocess.Popen[str]:
     """A training in a process of its own that ends after an epoch; it prints whether MLflow was imported."""
     program = f"""
 import sys
-from kws.params import Params
+from kws.core.params import Params
 from kws.tracking import tracked_run
 with tracked_run(Params.model_validate_json(sys.argv[1]), "train", new=True) as run:
     run.log_epoch({CURVES[0]})

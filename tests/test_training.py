@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from kws import models, training
 from kws.augment import Augmentation
+from kws.core.errors import UserError
 from kws.dataset import read_split
-from kws.errors import UserError
 from kws.frontend import FrontEnd
 from kws.networks import NETWORKS
 from kws.records import RecordWriter, write_background_power

@@ -6,7 +6,7 @@ from typing import IO, Self
 
 import numpy as np
 
-from kws.files import written_whole
+from kws.core.files import written_whole
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits
 
 from kws.archive import MAX_MEMBER_BYTES, read_members
 from kws.audio import UnusableClipError, decode_clip
+from kws.core.errors import UserError
 from kws.corpus import BACKGROUND, SPLITS, TEST_PERCENT, VALIDATION_PERCENT, Clip
-from kws.errors import UserError
 from kws.frontend import BLAS_THREADS, FrontEnd
 from kws.noise import coloured_noise
 

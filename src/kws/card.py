@@ -7,7 +7,7 @@ from typing import Any
 
 import jinja2
 
-from kws.params import Params
+from kws.core.params import Params
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
 _NOISE = re.compile(r"noise_(?:clean|(-?\d+)db)_accuracy")

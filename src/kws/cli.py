@@ -16,9 +16,9 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from kws import paths
 from kws.audio import AUDIO_SUFFIXES, UnusableClipError, read_blocks
-from kws.errors import UserError
+from kws.core import paths
+from kws.core.errors import UserError
 from kws.litert import Network
 from kws.spotter import Spotter
 

@@ -6,8 +6,8 @@ import sys
 import dvc.api
 from dvc.exceptions import DvcException
 
-from kws import paths
-from kws.errors import UserError
+from kws.core import paths
+from kws.core.errors import UserError
 from kws.pairing import Answered, better, paired_test, read_answered
 
 

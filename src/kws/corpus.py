@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from kws.audio import AUDIO_SUFFIXES
-from kws.errors import UserError
+from kws.core.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 VALIDATION_PERCENT = 10  # the publishers' shares, and the original's

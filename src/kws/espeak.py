@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import espeakng_loader
 
-from kws.errors import UserError
+from kws.core.errors import UserError
 
 SAMPLE_RATE = 22_050  # Hz, of all eSpeak NG voices
 FASTEST = 450  # words a minute

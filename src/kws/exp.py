@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kws.errors import UserError
-from kws.params import read_yaml
+from kws.core.errors import UserError
+from kws.core.params import read_yaml
 
 PRESETS = Path("presets")
 

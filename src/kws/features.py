@@ -15,8 +15,8 @@ from threadpoolctl import threadpool_limits
 from kws.archive import MAX_MEMBER_BYTES, read_members
 from kws.audio import UnusableClipError, decode_clip
 from kws.background import NOBODY, silence
+from kws.core.params import SILENCE
 from kws.frontend import BLAS_THREADS, FrontEnd
-from kws.params import SILENCE
 from kws.recordings import archive_of
 from kws.selection import Chosen
 

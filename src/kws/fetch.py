@@ -14,9 +14,9 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError, NameResolutionError, ReadTimeoutError
 
-from kws import paths
-from kws.errors import UserError
-from kws.files import sha256_of, written_whole
+from kws.core import paths
+from kws.core.errors import UserError
+from kws.core.files import sha256_of, written_whole
 
 ATTEMPTS = 5
 FIRST_WAIT_SECONDS = 1.0  # before the second attempt; doubles each time

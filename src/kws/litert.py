@@ -12,7 +12,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.schema_py_generated import Model
 
-from kws.errors import UserError
+from kws.core.errors import UserError
 
 ABOUT = "kws.json"  # the name of our entry in the file's metadata
 

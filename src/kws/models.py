@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kws.files import require_exists, written_whole
+from kws.core.files import require_exists, written_whole
 
 EMBEDDING = "embedding"  # the name of the layer whose output `project` shows
 _ABOUT = "kws.json"

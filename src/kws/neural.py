@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kws.errors import UserError
+from kws.core.errors import UserError
 
 SAMPLE_RATE = 24_000  # Hz
 _FRAMES_A_SECOND = 80

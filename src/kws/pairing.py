@@ -9,7 +9,7 @@ import numpy as np
 
 from kws import metrics
 from kws.answers import read_answers
-from kws.errors import UserError
+from kws.core.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from tqdm import tqdm
 from kws.archive import read_members
 from kws.audio import decode_clip
 from kws.background import NOBODY, silence
-from kws.errors import UserError
+from kws.core.errors import UserError
+from kws.core.params import SILENCE
 from kws.frontend import FrontEnd
 from kws.litert import Network
-from kws.params import SILENCE
 from kws.samples import cut_or_pad
 from kws.spotter import Spotter
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import vl_convert
 
-from kws.files import written_whole
+from kws.core.files import written_whole
 
 PAGE = Path(".dvc/plots/page.html")  # plots.html_template in .dvc/config
 VEGA_LITE = "5.21"  # DVC's templates are written for version 5

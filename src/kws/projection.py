@@ -18,7 +18,7 @@ from matplotlib.transforms import IdentityTransform
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from kws.errors import UserError
+from kws.core.errors import UserError
 from kws.plots import word_style
 
 COLUMNS = ("x", "y", "z", "word", "predicted", "name")

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from kws import paths
 from kws.archive import read_members
 from kws.audio import decode_clip
-from kws.params import SILENCE
+from kws.core import paths
+from kws.core.params import SILENCE
 from kws.samples import cut_or_pad
 
 

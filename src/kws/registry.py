@@ -16,9 +16,9 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import Map
 
-from kws import paths
-from kws.errors import UserError
-from kws.files import read_json
+from kws.core import paths
+from kws.core.errors import UserError
+from kws.core.files import read_json
 from kws.litert import read_about
 from kws.pairing import better, paired_test, read_answered
 

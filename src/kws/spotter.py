@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from kws.core.errors import UserError
 from kws.detect import Detection, detections, smoothed, step_frames
-from kws.errors import UserError
 from kws.litert import Network
 from kws.samples import cut_or_pad
 

@@ -2,8 +2,8 @@
 
 import sys
 
-from kws import paths
-from kws.files import read_json
+from kws.core import paths
+from kws.core.files import read_json
 
 
 def summary() -> str:

@@ -16,9 +16,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from kws import paths
-from kws.files import read_json, sha256_of
-from kws.params import Params
+from kws.core import paths
+from kws.core.files import read_json, sha256_of
+from kws.core.params import Params
 
 EXPERIMENT = "kws"
 STAGES = ("download", "featurize", "train", "evaluate", "export", "project")

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from kws import paths
-from kws.errors import UserError
+from kws.core import paths
+from kws.core.errors import UserError
 from kws.mel import mel_matrix
 
 UNKNOWN, SILENCE = "_unknown_", "_silence_"  # classes for other words and for none, named as the publishers do

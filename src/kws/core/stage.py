@@ -5,7 +5,7 @@ import errno
 import sys
 from collections.abc import Callable
 
-from kws.errors import UserError
+from kws.core.errors import UserError
 
 
 def run(main: Callable[[], None], description: str | None) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kws.errors import UserError
+from kws.core.errors import UserError
 
 
 def _partial(path: Path) -> Path:
