@@ -104,7 +104,7 @@ def torch(archive: Path, folder: Path) -> None:
     import soundfile
     import torch as pytorch
 
-    from kws.mel import mel_matrix
+    from kws.audio.mel import mel_matrix
 
     window, weights = pytorch.hann_window(FRAME), pytorch.from_numpy(mel_matrix(RATE, FRAME, BINS, LOW, HIGH))
     files = extracted(archive, folder)
@@ -137,7 +137,7 @@ def ours(archive: Path, folder: Path) -> dict[str, float]:
 
 def front_end() -> Any:
     """Of ours."""
-    from kws.frontend import FrontEnd
+    from kws.audio.frontend import FrontEnd
 
     return FrontEnd(RATE, SAMPLES, FRAME, HOP, FRAME, BINS, LOW, HIGH, log_offset=1e-7)
 
@@ -147,7 +147,7 @@ def floors(archive: Path, folder: Path) -> dict[str, float]:
     import scipy.fft
     from threadpoolctl import threadpool_limits
 
-    from kws.audio import decode_clip
+    from kws.audio.decode import decode_clip
 
     f, found = front_end(), {}
 
@@ -211,9 +211,9 @@ def train_augmented(features: Path, folder: Path) -> dict[str, float]:
 def input_augmented(features: Path, folder: Path) -> dict[str, float]:  # noqa: ARG001 (one interface)
     """Clips a second of the same input alone, without a network."""
     from kws import training
+    from kws.audio.frontend import FrontEnd
     from kws.augment import Augmenter
     from kws.core.params import load_params
-    from kws.frontend import FrontEnd
     from kws.records import read_background_power
 
     params = load_params(Path(__file__).parent.parent / "params.yaml").model_copy(update=AUGMENTED)

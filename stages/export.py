@@ -9,12 +9,12 @@ Latency depends on the machine, and goes to MLflow alone.
 import numpy as np
 
 from kws import background, parity
+from kws.audio.frontend import FrontEnd
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_json, write_json
 from kws.core.params import load_params
 from kws.corpus import read_clips
 from kws.flatbuffer import peak_memory
-from kws.frontend import FrontEnd
 from kws.header import header
 from kws.litert import Network
 from kws.recordings import archive_of

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
+from kws.audio.frontend import FrontEnd
 from kws.core.params import Params, load_params
-from kws.frontend import FrontEnd
 
 ROOT = Path(__file__).parent.parent
 RECORDINGS = ROOT.parent / "shared" / "speech_commands"

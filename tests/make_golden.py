@@ -1,6 +1,6 @@
 """Writes tests/golden.npz, what every front end must give: `python tests/make_golden.py`.
 
-In 64 bits and by the formulas of the papers, one step after the other, sharing no code with `kws.frontend`.
+In 64 bits and by the formulas of the papers, one step after the other, sharing no code with `kws.audio.frontend`.
 """
 
 import json

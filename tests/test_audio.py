@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from kws import audio
-from kws.audio import UnusableClipError, decode_clip, read_blocks
+from kws.audio import decode
+from kws.audio.decode import UnusableClipError, decode_clip, read_blocks
 
 
 def tone(rate: int, seconds: float = 1.0, hz: float = 440.0) -> np.ndarray:
@@ -105,7 +105,7 @@ def test_a_file_in_blocks_is_the_sound_that_it_is_in_one_piece(tmp_path, monkeyp
     joined = np.concatenate(blocks)
     assert len(joined) == pytest.approx(len(whole), abs=1)
     np.testing.assert_allclose(joined[: len(whole)], whole[: len(joined)], atol=1e-4)
-    monkeypatch.setattr(audio, "BLOCK_SECONDS", 2)
+    monkeypatch.setattr(decode, "BLOCK_SECONDS", 2)
     assert len(list(read_blocks(path, 16_000))) < len(blocks)
 
 

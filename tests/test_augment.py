@@ -8,10 +8,10 @@ import soxr
 import tensorflow as tf
 from scipy.optimize import brentq
 
+from kws.audio.frontend import FrontEnd
+from kws.audio.mel import hz_to_mel, mel_to_hz
 from kws.augment import QUIET_DBFS, Augmentation, Augmenter
 from kws.dataset import read_split
-from kws.frontend import FrontEnd
-from kws.mel import hz_to_mel, mel_to_hz
 from kws.records import RecordWriter
 
 RATE = 16_000

@@ -17,11 +17,11 @@ import pytest
 import soundfile
 from conftest import ROOT
 
+from kws.audio.frontend import FrontEnd
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import read_json
 from kws.corpus import SPLITS, speaker_split
-from kws.frontend import FrontEnd
 
 STAGES = ["download", "featurize", "train", "evaluate", "export", "project"]
 WORDS = ["no", "yes"]

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from kws.audio.frontend import FrontEnd
 from kws.core.params import Params, read_yaml
-from kws.frontend import FrontEnd
 from kws.networks import NETWORKS
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

@@ -4,8 +4,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kws.frontend import FrontEnd
-from kws.samples import cut_or_pad
+from kws.audio.clip import cut_or_pad
+from kws.audio.frontend import FrontEnd
 
 SIZES = [  # sample rate, samples, frame, hop, FFT, Mel bins, low, high
     (16_000, 16_000, 1024, 256, 1024, 80, 20.0, 7600.0),  # the original's

@@ -13,8 +13,8 @@ import tensorflow as tf
 from conftest import ROOT
 
 from kws import flatbuffer
+from kws.audio.frontend import FrontEnd
 from kws.export import _converted, front_end_model
-from kws.frontend import FrontEnd
 from kws.header import header
 from kws.litert import Network
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kws import noise_sweep
-from kws.frontend import FrontEnd
+from kws.audio.frontend import FrontEnd
 from kws.noise_sweep import SNR_DB, sweep
 from kws.recordings import Recording
 

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from kws import plots
-from kws.frontend import FrontEnd
-from kws.mel import mel_matrix
+from kws.audio.frontend import FrontEnd
+from kws.audio.mel import mel_matrix
 
 FRONT_END = FrontEnd(16_000, 16_000, 1024, 256, 1024, 80, 20.0, 7600.0, 1e-7)
 TIME = np.arange(16_000) / 16_000

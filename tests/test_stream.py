@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kws import stream
-from kws.frontend import FrontEnd
+from kws.audio.frontend import FrontEnd
 from kws.recordings import Recording
 from kws.stream import Heard, listen
 

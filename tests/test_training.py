@@ -6,10 +6,10 @@ import pytest
 import tensorflow as tf
 
 from kws import models, training
+from kws.audio.frontend import FrontEnd
 from kws.augment import Augmentation
 from kws.core.errors import UserError
 from kws.dataset import read_split
-from kws.frontend import FrontEnd
 from kws.networks import NETWORKS
 from kws.records import RecordWriter, write_background_power
 from kws.training import Epoch, Recipe

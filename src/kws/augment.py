@@ -11,9 +11,9 @@ from typing import Self
 import numpy as np
 import tensorflow as tf
 
+from kws.audio.frontend import FrontEnd
+from kws.audio.mel import hz_to_mel
 from kws.core.params import Params
-from kws.frontend import FrontEnd
-from kws.mel import hz_to_mel
 
 QUIET_DBFS = -50.0  # noise is added to softer clips, and to silence, as if they were as loud as this
 NO_NOISE_DBFS = -120.0  # what is softer in a background recording, as zeros are, is made no louder than this allows

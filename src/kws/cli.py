@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from kws.audio import AUDIO_SUFFIXES, UnusableClipError, read_blocks
+from kws.audio.decode import AUDIO_SUFFIXES, UnusableClipError, read_blocks
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.litert import Network

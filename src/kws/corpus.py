@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from kws.audio import AUDIO_SUFFIXES
+from kws.audio.decode import AUDIO_SUFFIXES
 from kws.core.errors import UserError
 
 SPLITS = ("train", "validation", "test")

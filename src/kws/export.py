@@ -17,9 +17,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kws.audio.frontend import FrontEnd
 from kws.dataset import read_split
 from kws.flatbuffer import join
-from kws.frontend import FrontEnd
 from kws.litert import without_banners
 
 KINDS = {"float32": "kws.tflite", "int8": "kws_int8.tflite", "features": "kws_features.tflite"}

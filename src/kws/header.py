@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from kws.audio.frontend import FrontEnd
 from kws.detect import APART_SECONDS, SMOOTHED, step_frames
-from kws.frontend import FrontEnd
 from kws.litert import read_about
 
 _TEMPLATE = """\

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kws import metrics
-from kws.frontend import FrontEnd
+from kws.audio.frontend import FrontEnd
 from kws.recordings import Recording
 
 SNR_DB = (20, 15, 10, 5, 0, -5)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from kws.frontend import FrontEnd
+from kws.audio.frontend import FrontEnd
 
 DPI = 100
 COLOURS = [to_hex(c) for c in mpl.color_sequences["petroff10"]]  # made for colour-blind people too (Petroff, 2021)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from kws.archive import read_members
-from kws.audio import decode_clip
+from kws.audio.clip import cut_or_pad
+from kws.audio.decode import decode_clip
 from kws.core import paths
 from kws.core.params import SILENCE
-from kws.samples import cut_or_pad
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from kws.audio.clip import cut_or_pad
 from kws.core.errors import UserError
 from kws.detect import Detection, detections, smoothed, step_frames
 from kws.litert import Network
-from kws.samples import cut_or_pad
 
 
 class Spotter:

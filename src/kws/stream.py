@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kws.audio.frontend import FrontEnd
 from kws.detect import detections, smoothed, step_frames
-from kws.frontend import FrontEnd
 from kws.noise_sweep import Predict
 from kws.recordings import Recording
 

@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from kws import acoustics, espeak, neural
 from kws.acoustics import CLIP, SAMPLE_RATE
+from kws.audio.noise import coloured_noise
 from kws.core.errors import UserError
 from kws.core.files import written_whole
 from kws.corpus import BACKGROUND, speaker_split
-from kws.noise import coloured_noise
 
 NOISE_SECONDS = 30
 

@@ -17,12 +17,12 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from kws.audio.frontend import FrontEnd
 from kws.augment import Augmentation, Augmenter
 from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, read_json, remove_folder, sha256_of
 from kws.core.params import UNKNOWN, Params
 from kws.dataset import read_split, training_batches
-from kws.frontend import FrontEnd
 from kws.records import read_background_power
 
 THREADS = 2  # another number of threads adds in another order, and gives other weights

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from kws.audio.mel import mel_matrix
 from kws.core import paths
 from kws.core.errors import UserError
-from kws.mel import mel_matrix
 
 UNKNOWN, SILENCE = "_unknown_", "_silence_"  # classes for other words and for none, named as the publishers do
 PUBLISHED = ("mini_speech_commands", "speech_commands")

@@ -13,8 +13,8 @@ from typing import Any, Self
 import numpy as np
 import scipy.fft
 
+from kws.audio.mel import mel_matrix
 from kws.core.params import Params
-from kws.mel import mel_matrix
 
 BLAS_THREADS = 1  # while features are made; another number splits a product elsewhere, and changes the last digits
 MARGIN_SECONDS = 0.2  # the longest shift, and room for a faster speed
