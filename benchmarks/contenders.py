@@ -123,8 +123,8 @@ def torch(archive: Path, folder: Path) -> None:
 
 def ours(archive: Path, folder: Path) -> dict[str, float]:
     """Seconds of the stage's own work, without its start, its pictures and its manifest."""
-    from kws.archive import read_members
     from kws.features import compute_all
+    from kws.recordings.archive import read_members
     from kws.records import RecordWriter
 
     started = time.perf_counter()

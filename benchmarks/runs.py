@@ -18,10 +18,10 @@ from typing import Any
 
 import yaml
 
-from kws.archive import list_members, read_members
 from kws.core.files import read_json, write_csv
 from kws.core.params import read_yaml
-from kws.corpus import list_clips, speaker_split
+from kws.recordings.archive import list_members, read_members
+from kws.recordings.clips import list_clips, speaker_split
 from kws.sources import PUBLISHED, obtain
 
 ROOT = Path(__file__).parent.parent

@@ -33,9 +33,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from kws.archive import read_members
 from kws.core.files import write_json, written_whole
 from kws.core.params import load_params
+from kws.recordings.archive import read_members
 from kws.tracking import STAGES
 
 ROOT = Path(__file__).parent.parent

@@ -7,12 +7,13 @@ the test data set) and metrics/download.json.
 from pathlib import Path
 from typing import Any
 
-from kws import archive, sources
+from kws import sources
 from kws.core import paths, stage
 from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, write_json, written_whole
 from kws.core.params import Params, load_params
-from kws.corpus import Clip, choose_words, list_clips, speaker_naming, words_of
+from kws.recordings import archive
+from kws.recordings.clips import Clip, choose_words, list_clips, speaker_naming, words_of
 
 VOICES_SEED = 1  # not the parameter `seed`: with another seed one wants to train anew, on the same recordings
 

@@ -5,15 +5,16 @@ Reads models/kws.keras, data/features and data/raw, writes metrics/evaluate.json
 
 import numpy as np
 
-from kws import background, metrics, noise_sweep, stream
+from kws import metrics, noise_sweep, stream
 from kws.answers import write_answers
 from kws.audio.frontend import FrontEnd
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_json, write_csv, write_json
 from kws.core.params import load_params
-from kws.corpus import read_clips, speakers_of
 from kws.plots import confusion_figure, det_figure, noise_figure, save_figure, voices_title
-from kws.recordings import Recording, archive_of, read_recordings
+from kws.recordings import background
+from kws.recordings.clips import read_clips, speakers_of
+from kws.recordings.manifest import Recording, archive_of, read_recordings
 from kws.tracking import tracked_run
 
 

@@ -8,16 +8,17 @@ Latency depends on the machine, and goes to MLflow alone.
 
 import numpy as np
 
-from kws import background, parity
+from kws import parity
 from kws.audio.frontend import FrontEnd
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_json, write_json
 from kws.core.params import load_params
-from kws.corpus import read_clips
 from kws.flatbuffer import peak_memory
 from kws.header import header
 from kws.litert import Network
-from kws.recordings import archive_of
+from kws.recordings import background
+from kws.recordings.clips import read_clips
+from kws.recordings.manifest import archive_of
 from kws.spotter import Spotter
 from kws.tracking import tracked_run
 

@@ -9,18 +9,18 @@ from collections import Counter
 import numpy as np
 from tqdm import tqdm
 
-from kws import background
-from kws.archive import read_members
 from kws.audio.clip import cut_or_pad
 from kws.audio.decode import decode_clip
 from kws.audio.frontend import FrontEnd
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_json, write_csv, write_json
 from kws.core.params import load_params
-from kws.corpus import check_splits, check_unusable, read_clips
 from kws.features import compute_chosen
 from kws.plots import clip_figure, mel_grid_figure, mel_matrix_figure, save_figure, voices_title
-from kws.recordings import archive_of
+from kws.recordings import background
+from kws.recordings.archive import read_members
+from kws.recordings.clips import check_splits, check_unusable, read_clips
+from kws.recordings.manifest import archive_of
 from kws.records import RecordWriter, write_background_power
 from kws.selection import choose
 

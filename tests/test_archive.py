@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kws import archive
-from kws.archive import list_members, pack_folder, read_members
 from kws.core.errors import UserError
+from kws.recordings import archive
+from kws.recordings.archive import list_members, pack_folder, read_members
 
 NOISE = random.Random(1).randbytes(3000)  # compresses to no less
 FILES = {"yes/ann_nohash_0.wav": NOISE, "no/ann_nohash_0.wav": b"", "no/bob_nohash_0.wav": b"RIFF" * 2000}

@@ -6,10 +6,10 @@ import pytest
 import soundfile
 from threadpoolctl import threadpool_limits
 
-from kws import archive, background
 from kws.audio.frontend import FrontEnd
 from kws.core.errors import UserError
-from kws.corpus import SPLITS, list_clips
+from kws.recordings import archive, background
+from kws.recordings.clips import SPLITS, list_clips
 
 RATE = 16_000
 FRONT_END = FrontEnd(RATE, RATE, 400, 160, 512, 40, 60.0, 7600.0, 1e-7)

@@ -21,7 +21,7 @@ from kws.audio.frontend import FrontEnd
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import read_json
-from kws.corpus import SPLITS, speaker_split
+from kws.recordings.clips import SPLITS, speaker_split
 
 STAGES = ["download", "featurize", "train", "evaluate", "export", "project"]
 WORDS = ["no", "yes"]

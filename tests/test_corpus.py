@@ -5,7 +5,7 @@ import pytest
 from conftest import RECORDINGS, needs_recordings
 
 from kws.core.errors import UserError
-from kws.corpus import (
+from kws.recordings.clips import (
     SPLITS,
     Clip,
     check_splits,

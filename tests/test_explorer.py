@@ -10,8 +10,8 @@ import soundfile
 
 from kws import explorer
 from kws.answers import Answers
-from kws.archive import pack_folder
 from kws.core.files import require_exists
+from kws.recordings.archive import pack_folder
 
 CLASSES = ["yes", "</script><b>", "it's"]
 SPACES = ("pca", "umap", "tsne")

@@ -8,12 +8,13 @@ import pytest
 import soundfile
 from threadpoolctl import threadpool_limits
 
-from kws import background, features
+from kws import features
 from kws.audio.frontend import BLAS_THREADS, FrontEnd
-from kws.background import NOBODY
 from kws.core import paths
-from kws.corpus import Clip
 from kws.features import CLIPS_A_TASK, TASKS_AHEAD, compute, compute_all, compute_chosen
+from kws.recordings import background
+from kws.recordings.background import NOBODY
+from kws.recordings.clips import Clip
 from kws.records import RecordWriter
 from kws.selection import UNHEARD, Chosen
 

@@ -4,7 +4,7 @@ import pytest
 from kws import noise_sweep
 from kws.audio.frontend import FrontEnd
 from kws.noise_sweep import SNR_DB, sweep
-from kws.recordings import Recording
+from kws.recordings.manifest import Recording
 
 FRONT_END = FrontEnd(16_000, 16_000, 480, 320, 512, 40, 20.0, 7600.0, 1e-6)
 CLASSES = ["low", "high"]

@@ -7,9 +7,10 @@ import pytest
 import soundfile
 from conftest import FRONT_END, tone
 
-from kws import background, parity
+from kws import parity
 from kws.core.errors import UserError
 from kws.litert import Network
+from kws.recordings import background
 from kws.spotter import Spotter
 
 GOOD = {

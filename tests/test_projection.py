@@ -16,8 +16,8 @@ from scipy.stats import special_ortho_group
 
 from kws import projection
 from kws.answers import Answers, write_answers
-from kws.archive import pack_folder
 from kws.core.errors import UserError
+from kws.recordings.archive import pack_folder
 
 WORDS = ["down", "go", "left", "no", "off"]
 HEARD = 7  # of the clips in the project: the one whose recording is there

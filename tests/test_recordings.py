@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from kws.recordings import archive_of, read_recordings
+from kws.recordings.manifest import archive_of, read_recordings
 
 SPEC = {"sample_rate": 16_000, "clip_samples": 8000}
 

@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 
-from kws.background import NOBODY
 from kws.core.errors import UserError
 from kws.core.params import SILENCE, UNKNOWN
-from kws.corpus import SPLITS, Clip, speaker_split, split_clips
+from kws.recordings.background import NOBODY
+from kws.recordings.clips import SPLITS, Clip, speaker_split, split_clips
 from kws.selection import UNHEARD, Chosen, choose
 
 WORDS = ("yes", "no")

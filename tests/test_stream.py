@@ -3,7 +3,7 @@ import pytest
 
 from kws import stream
 from kws.audio.frontend import FrontEnd
-from kws.recordings import Recording
+from kws.recordings.manifest import Recording
 from kws.stream import Heard, listen
 
 FRONT_END = FrontEnd(16_000, 16_000, 480, 320, 512, 40, 20.0, 7600.0, 1e-6)

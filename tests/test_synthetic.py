@@ -16,7 +16,7 @@ import soundfile
 
 from kws import acoustics, espeak, synthetic
 from kws.core.errors import UserError
-from kws.corpus import BACKGROUND, list_clips, speaker_naming, speaker_split, words_of
+from kws.recordings.clips import BACKGROUND, list_clips, speaker_naming, speaker_split, words_of
 from kws.synthetic import Voices
 
 WORDS = ["yes", "no", "hey kws"]

@@ -17,11 +17,11 @@ import plotly.offline
 import soundfile
 
 from kws.answers import Answers
-from kws.archive import read_members
 from kws.audio.clip import cut_or_pad
 from kws.audio.decode import decode_clip
 from kws.plots import word_style
 from kws.projection import TITLES
+from kws.recordings.archive import read_members
 
 PAGE = Path(__file__).with_suffix(".html")
 TOP = 3  # likeliest words that are told of a clip

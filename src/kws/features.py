@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from kws.archive import MAX_MEMBER_BYTES, read_members
 from kws.audio.decode import UnusableClipError, decode_clip
 from kws.audio.frontend import BLAS_THREADS, FrontEnd
-from kws.background import NOBODY, silence
 from kws.core.params import SILENCE
-from kws.recordings import archive_of
+from kws.recordings.archive import MAX_MEMBER_BYTES, read_members
+from kws.recordings.background import NOBODY, silence
+from kws.recordings.manifest import archive_of
 from kws.selection import Chosen
 
 CLIPS_A_TASK = 64

@@ -7,7 +7,7 @@ import numpy as np
 
 from kws import metrics
 from kws.audio.frontend import FrontEnd
-from kws.recordings import Recording
+from kws.recordings.manifest import Recording
 
 SNR_DB = (20, 15, 10, 5, 0, -5)
 COLUMNS = ("snr_db", "noise", "accuracy", "accuracy_low", "accuracy_high", "clips")

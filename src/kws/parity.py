@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from kws.archive import read_members
 from kws.audio.clip import cut_or_pad
 from kws.audio.decode import decode_clip
 from kws.audio.frontend import FrontEnd
-from kws.background import NOBODY, silence
 from kws.core.errors import UserError
 from kws.core.params import SILENCE
 from kws.litert import Network
+from kws.recordings.archive import read_members
+from kws.recordings.background import NOBODY, silence
 from kws.spotter import Spotter
 
 # What an export may lose against Keras; what loses more is refused.

@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kws.background import NOBODY
 from kws.core.errors import UserError
 from kws.core.params import SILENCE, UNKNOWN, Params
-from kws.corpus import SPLITS, Clip, check_splits, choose_words, split_clips
+from kws.recordings.background import NOBODY
+from kws.recordings.clips import SPLITS, Clip, check_splits, choose_words, split_clips
 
 UNHEARD = "unheard"  # a fourth split, beside corpus.SPLITS: words that the network never heard, to be rejected
 

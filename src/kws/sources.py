@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from kws.archive import pack_folder
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import sha256_of
 from kws.fetch import fetch
+from kws.recordings.archive import pack_folder
 
 SYNTHETIC = "synthetic"
 

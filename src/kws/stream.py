@@ -12,7 +12,7 @@ import numpy as np
 from kws.audio.frontend import FrontEnd
 from kws.detect import detections, smoothed, step_frames
 from kws.noise_sweep import Predict
-from kws.recordings import Recording
+from kws.recordings.manifest import Recording
 
 SECONDS = 60  # a stretch: computed at once, over one background
 TOLERANCE_SECONDS = 0.75  # a detection may be so far from its word's clip: the window still holds a quarter of that

@@ -20,7 +20,7 @@ from kws.acoustics import CLIP, SAMPLE_RATE
 from kws.audio.noise import coloured_noise
 from kws.core.errors import UserError
 from kws.core.files import written_whole
-from kws.corpus import BACKGROUND, speaker_split
+from kws.recordings.clips import BACKGROUND, speaker_split
 
 NOISE_SECONDS = 30
 

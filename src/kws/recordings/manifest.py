@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from kws.archive import read_members
 from kws.audio.clip import cut_or_pad
 from kws.audio.decode import decode_clip
 from kws.core import paths
 from kws.core.params import SILENCE
+from kws.recordings.archive import read_members
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from kws.archive import MAX_MEMBER_BYTES, read_members
 from kws.audio.decode import UnusableClipError, decode_clip
 from kws.audio.frontend import BLAS_THREADS, FrontEnd
 from kws.audio.noise import coloured_noise
 from kws.core.errors import UserError
-from kws.corpus import BACKGROUND, SPLITS, TEST_PERCENT, VALIDATION_PERCENT, Clip
+from kws.recordings.archive import MAX_MEMBER_BYTES, read_members
+from kws.recordings.clips import BACKGROUND, SPLITS, TEST_PERCENT, VALIDATION_PERCENT, Clip
 
 NOBODY = "nobody"  # the speaker of the clips of silence that are made here
 LONGEST_SECONDS = 600

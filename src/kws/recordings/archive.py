@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from kws.core.errors import UserError
 from kws.core.files import written_whole
-from kws.corpus import list_clips
+from kws.recordings.clips import list_clips
 
 MAX_MEMBER_BYTES = 64 * 2**20  # half an hour of 16 kHz speech: no clip of a word
 MAX_EXPANSION = 200  # an archive may grow to this many times its size ...
