@@ -125,7 +125,7 @@ def ours(archive: Path, folder: Path) -> dict[str, float]:
     """Seconds of the stage's own work, without its start, its pictures and its manifest."""
     from kws.features import compute_all
     from kws.recordings.archive import read_members
-    from kws.records import RecordWriter
+    from kws.records.write import RecordWriter
 
     started = time.perf_counter()
     with RecordWriter(folder, {"train": 1}) as writer:
@@ -214,7 +214,7 @@ def input_augmented(features: Path, folder: Path) -> dict[str, float]:  # noqa: 
     from kws.audio.frontend import FrontEnd
     from kws.augment import Augmenter
     from kws.core.params import load_params
-    from kws.records import read_background_power
+    from kws.records.write import read_background_power
 
     params = load_params(Path(__file__).parent.parent / "params.yaml").model_copy(update=AUGMENTED)
     spec, recipe = json.loads((features / "spec.json").read_text()), training.Recipe.from_params(params)

@@ -21,7 +21,7 @@ from kws.recordings import background
 from kws.recordings.archive import read_members
 from kws.recordings.clips import check_splits, check_unusable, read_clips
 from kws.recordings.manifest import archive_of
-from kws.records import RecordWriter, write_background_power
+from kws.records.write import RecordWriter, write_background_power
 from kws.selection import choose
 
 MANIFEST_COLUMNS = ("name", "word", "class", "speaker", "split", "samples", "status", "reason")

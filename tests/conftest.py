@@ -67,7 +67,7 @@ def small_spotter(tmp_path_factory: pytest.TempPathFactory, networks: list[Path]
     """The first of these networks, as the file that takes waveforms."""
     from kws.export import convert
     from kws.models import load_model
-    from kws.records import RecordWriter
+    from kws.records.write import RecordWriter
 
     folder = tmp_path_factory.mktemp("spotter")
     network, spec = load_model(networks[0])
@@ -135,7 +135,7 @@ def exported(tmp_path_factory) -> Path:
     import keras
 
     from kws.export import KINDS, convert
-    from kws.records import RecordWriter
+    from kws.records.write import RecordWriter
 
     log_mel = keras.Input((FRONT_END.frames, FRONT_END.mel_bins, 1))
     middle = keras.layers.Cropping2D(((16, 16), (0, 0)))(log_mel)

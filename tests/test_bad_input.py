@@ -103,7 +103,7 @@ def of_a_speaker_in_training(clips: dict[str, tuple[bytes, object]]) -> dict[str
 
 def records(split: str) -> dict[str, np.ndarray]:
     """The log-Mel features of each clip of a split, by name."""
-    from kws.dataset import read_split
+    from kws.records.read import read_split
 
     batches = read_split(paths.FEATURES, split, read_json(paths.SPEC), 100).as_numpy_iterator()
     return {n.decode(): x[..., 0] for batch in batches for n, x in zip(batch["name"], batch["log_mel"], strict=True)}

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kws import dataset, records
 from kws.core.errors import UserError
-from kws.dataset import read_split, shards_of, training_batches
-from kws.records import RecordWriter
+from kws.records import read, write
+from kws.records.read import read_split, shards_of, training_batches
+from kws.records.write import RecordWriter
 
 SPEC = {
     "frames": 3,
@@ -25,7 +25,7 @@ def mel_power(index: int) -> np.ndarray:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "CLIPS_A_SHARD", 20)
+    monkeypatch.setattr(write, "CLIPS_A_SHARD", 20)
     with RecordWriter(tmp_path, SPEC["clips"]) as writer:
         for split, clips in SPEC["clips"].items():
             for index in range(clips):
@@ -69,7 +69,7 @@ def order(folder, seed: int, epoch: int) -> list[int]:
 
 @pytest.mark.parametrize("buffer", [8192, 1], ids=["clips are shuffled", "shards are read in another order"])
 def test_each_epoch_has_all_clips_in_an_order_of_its_own_that_follows_from_the_seed(folder, monkeypatch, buffer):
-    monkeypatch.setattr(dataset, "SHUFFLE_BUFFER", buffer)
+    monkeypatch.setattr(read, "SHUFFLE_BUFFER", buffer)
     assert sorted(order(folder, 1, 1)) == list(range(50))
     assert order(folder, 1, 1) == order(folder, 1, 1)
     assert order(folder, 1, 1) != order(folder, 1, 2)

@@ -6,7 +6,7 @@ import pytest
 from kws import evaluation
 from kws.answers import Answers
 from kws.networks import NETWORKS
-from kws.records import RecordWriter
+from kws.records.write import RecordWriter
 from kws.stream import Heard
 
 WORDS = ["no", "yes"]

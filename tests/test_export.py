@@ -9,7 +9,7 @@ from kws import export, flatbuffer
 from kws.export import _converted, calibration_clips, convert, front_end_model
 from kws.litert import Network, read_about
 from kws.networks import NETWORKS
-from kws.records import RecordWriter
+from kws.records.write import RecordWriter
 
 WORDS = ["no", "yes", "_unknown_"]
 

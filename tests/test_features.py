@@ -15,7 +15,7 @@ from kws.features import CLIPS_A_TASK, TASKS_AHEAD, compute, compute_all, comput
 from kws.recordings import background
 from kws.recordings.background import NOBODY
 from kws.recordings.clips import Clip
-from kws.records import RecordWriter
+from kws.records.write import RecordWriter
 from kws.selection import UNHEARD, Chosen
 
 FRONT_END = FrontEnd(16_000, 16_000, 1024, 256, 1024, 80, 20.0, 7600.0, 1e-7)

@@ -18,7 +18,7 @@ import yaml
 from conftest import ROOT
 
 from kws.core.params import Params, load_params
-from kws.records import RecordWriter
+from kws.records.write import RecordWriter
 from kws.tracking import EXPERIMENT
 
 pytestmark = [

@@ -4,7 +4,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kws.records import RecordWriter, read_background_power, serialize, write_background_power
+from kws.records.write import RecordWriter, read_background_power, serialize, write_background_power
 
 
 def of_tensorflow(features: dict[str, bytes | int]) -> bytes:

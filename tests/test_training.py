@@ -9,9 +9,9 @@ from kws import models, training
 from kws.audio.frontend import FrontEnd
 from kws.augment import Augmentation
 from kws.core.errors import UserError
-from kws.dataset import read_split
 from kws.networks import NETWORKS
-from kws.records import RecordWriter, write_background_power
+from kws.records.read import read_split
+from kws.records.write import RecordWriter, write_background_power
 from kws.training import Epoch, Recipe
 
 FRONT_END = FrontEnd(4000, 2000, 100, 100, 128, 16, 20.0, 2000.0, 1e-7)  # 20 frames, margins of 8

@@ -10,9 +10,9 @@ import numpy as np
 from kws import metrics
 from kws.answers import Answers
 from kws.core.params import SILENCE, UNKNOWN
-from kws.dataset import read_split
 from kws.models import embedding_and_probabilities
 from kws.noise_sweep import Predict
+from kws.records.read import read_split
 from kws.stream import Heard
 
 BATCH = 256  # clips; memory, not results, depends on it

@@ -18,9 +18,9 @@ import numpy as np
 import tensorflow as tf
 
 from kws.audio.frontend import FrontEnd
-from kws.dataset import read_split
 from kws.flatbuffer import join
 from kws.litert import without_banners
+from kws.records.read import read_split
 
 KINDS = {"float32": "kws.tflite", "int8": "kws_int8.tflite", "features": "kws_features.tflite"}
 CALIBRATION_CLIPS = 500  # what the ranges of the activations are taken from

@@ -22,8 +22,8 @@ from kws.augment import Augmentation, Augmenter
 from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, read_json, remove_folder, sha256_of
 from kws.core.params import UNKNOWN, Params
-from kws.dataset import read_split, training_batches
-from kws.records import read_background_power
+from kws.records.read import read_split, training_batches
+from kws.records.write import read_background_power
 
 THREADS = 2  # another number of threads adds in another order, and gives other weights
 

@@ -1,4 +1,4 @@
-"""Features on disk: TFRecords as `kws.records` writes them, and `background.npz`, Mel power of the background."""
+"""Features on disk: TFRecords as `kws.records.write` writes them, and `background.npz`, Mel power of the background."""
 
 from pathlib import Path
 from typing import Any

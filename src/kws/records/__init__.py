@@ -1,0 +1,1 @@
+"""TFRecords on disk, both ways: written without TensorFlow, read with it."""
