@@ -11,7 +11,7 @@ from kws.audio.frontend import FrontEnd
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_json, write_csv, write_json
 from kws.core.params import load_params
-from kws.plots import confusion_figure, det_figure, noise_figure, save_figure, voices_title
+from kws.plots.figures import confusion_figure, det_figure, noise_figure, save_figure, voices_title
 from kws.recordings import background
 from kws.recordings.clips import read_clips, speakers_of
 from kws.recordings.manifest import Recording, archive_of, read_recordings

@@ -16,7 +16,7 @@ from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_json, write_csv, write_json
 from kws.core.params import load_params
 from kws.features import compute_chosen
-from kws.plots import clip_figure, mel_grid_figure, mel_matrix_figure, save_figure, voices_title
+from kws.plots.figures import clip_figure, mel_grid_figure, mel_matrix_figure, save_figure, voices_title
 from kws.recordings import background
 from kws.recordings.archive import read_members
 from kws.recordings.clips import check_splits, check_unusable, read_clips

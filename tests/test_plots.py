@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from kws import plots
 from kws.audio.frontend import FrontEnd
 from kws.audio.mel import mel_matrix
+from kws.plots import figures
 
 FRONT_END = FrontEnd(16_000, 16_000, 1024, 256, 1024, 80, 20.0, 7600.0, 1e-7)
 TIME = np.arange(16_000) / 16_000
@@ -43,20 +43,20 @@ CURVE = [
 
 
 def clip_figure(title="yes"):
-    return plots.clip_figure(TONE, FRONT_END, title)
+    return figures.clip_figure(TONE, FRONT_END, title)
 
 
 def all_figures(synthetic=False):
     log_mel = FRONT_END.log_mel(TONE)
     return {
-        "mel_matrix": plots.mel_matrix_figure(FRONT_END.weights, FRONT_END.sample_rate),
-        "clip": clip_figure(plots.voices_title("yes", synthetic)),
-        "mel_grid": plots.mel_grid_figure({"yes": log_mel, "no": log_mel - 1}, FRONT_END, synthetic),
-        "curves": plots.curves_figure(HISTORY, 2, synthetic),
-        "confusion": plots.confusion_figure(np.array([[3, 1], [0, 2]]), ["yes", "no"], synthetic),
-        "noise": plots.noise_figure(NOISE, SCORES, synthetic),
-        "det": plots.det_figure(DET, SCORES, synthetic),
-        "data_curve": plots.data_curve_figure(CURVE, (1.5, 0.45), synthetic),
+        "mel_matrix": figures.mel_matrix_figure(FRONT_END.weights, FRONT_END.sample_rate),
+        "clip": clip_figure(figures.voices_title("yes", synthetic)),
+        "mel_grid": figures.mel_grid_figure({"yes": log_mel, "no": log_mel - 1}, FRONT_END, synthetic),
+        "curves": figures.curves_figure(HISTORY, 2, synthetic),
+        "confusion": figures.confusion_figure(np.array([[3, 1], [0, 2]]), ["yes", "no"], synthetic),
+        "noise": figures.noise_figure(NOISE, SCORES, synthetic),
+        "det": figures.det_figure(DET, SCORES, synthetic),
+        "data_curve": figures.data_curve_figure(CURVE, (1.5, 0.45), synthetic),
     }
 
 
@@ -68,7 +68,7 @@ def texts_of(figure):
 @pytest.mark.parametrize("name", all_figures())
 def test_the_bytes_of_a_picture_repeat_and_name_no_version(name, tmp_path):
     for path in (tmp_path / "1.png", tmp_path / "2.png"):
-        plots.save_figure(all_figures()[name], path)
+        figures.save_figure(all_figures()[name], path)
     content = (tmp_path / "1.png").read_bytes()
     assert content == (tmp_path / "2.png").read_bytes()
     assert b"Software" not in content
@@ -77,10 +77,10 @@ def test_the_bytes_of_a_picture_repeat_and_name_no_version(name, tmp_path):
 
 def test_a_matplotlibrc_of_the_users_changes_nothing(tmp_path):
     (tmp_path / "matplotlibrc").write_text("font.size: 30\naxes.facecolor: red\n")
-    code = "from pathlib import Path; from kws import plots; import numpy as np; "
-    code += "plots.save_figure(plots.confusion_figure(np.eye(2, dtype=int), ['a', 'b']), Path('theirs.png'))"
+    code = "from pathlib import Path; from kws.plots import figures; import numpy as np; "
+    code += "plots.save_figure(figures.confusion_figure(np.eye(2, dtype=int), ['a', 'b']), Path('theirs.png'))"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
-    plots.save_figure(plots.confusion_figure(np.eye(2, dtype=int), ["a", "b"]), tmp_path / "ours.png")
+    figures.save_figure(figures.confusion_figure(np.eye(2, dtype=int), ["a", "b"]), tmp_path / "ours.png")
     assert (tmp_path / "theirs.png").read_bytes() == (tmp_path / "ours.png").read_bytes()
 
 
@@ -126,7 +126,7 @@ def test_low_frequencies_are_at_the_bottom():
     assert brightest_height(spectrum) == pytest.approx(1 / 8, abs=0.01)  # 1 kHz of 8
     peak = mel_matrix(16_000, 1024, 80, 20.0, 7600.0)[64].argmax()  # the bin at 1 kHz
     assert brightest_height(mel) == pytest.approx((peak + 0.5) / 80, abs=0.001)
-    filters = plots.mel_matrix_figure(FRONT_END.weights, 16_000).axes[0]
+    filters = figures.mel_matrix_figure(FRONT_END.weights, 16_000).axes[0]
     assert filters.get_images()[0].origin == "lower"
     assert filters.get_ylim()[0] < filters.get_ylim()[1]
 
@@ -134,7 +134,7 @@ def test_low_frequencies_are_at_the_bottom():
 def test_a_click_stands_at_its_time_in_all_three_panels():
     click = np.zeros(16_000, np.float32)
     click[12_000] = 1  # 0.75 s
-    figure = plots.clip_figure(click, FRONT_END, "click")
+    figure = figures.clip_figure(click, FRONT_END, "click")
     for axes in figure.axes[1:3]:
         image = axes.get_images()[0]
         left, right, _, _ = image.get_extent()
@@ -146,7 +146,7 @@ def test_a_click_stands_at_its_time_in_all_three_panels():
 
 def test_all_samples_of_the_grid_share_one_colour_scale():
     log_mel = FRONT_END.log_mel(TONE)
-    figure = plots.mel_grid_figure({"a": log_mel, "b": log_mel - 3, "c": log_mel + 2}, FRONT_END)
+    figure = figures.mel_grid_figure({"a": log_mel, "b": log_mel - 3, "c": log_mel + 2}, FRONT_END)
     limits = {image.get_clim() for axes in figure.axes[:3] for image in axes.get_images()}
     assert len(limits) == 1
     assert limits.pop() == pytest.approx((log_mel.min() - 3, log_mel.max() + 2))
@@ -154,17 +154,17 @@ def test_all_samples_of_the_grid_share_one_colour_scale():
 
 
 def test_the_epoch_whose_weights_are_kept_is_marked():
-    for axes in plots.curves_figure(HISTORY, 2).axes:
+    for axes in figures.curves_figure(HISTORY, 2).axes:
         mark = next(line for line in axes.lines if line.get_label() == "weights kept: epoch 2")
         assert list(mark.get_xdata()) == [2, 2]
 
 
 def test_one_epoch_is_a_picture_too(tmp_path):
-    plots.save_figure(plots.curves_figure(HISTORY[:1], 1), tmp_path / "curves.png")
+    figures.save_figure(figures.curves_figure(HISTORY[:1], 1), tmp_path / "curves.png")
 
 
 def test_the_confusion_matrix_has_its_counts_in_the_cells_and_recall_beside_them():
-    figure = plots.confusion_figure(np.array([[7, 2, 1], [0, 5, 0], [0, 0, 0]]), ["yes", "no", "up"])
+    figure = figures.confusion_figure(np.array([[7, 2, 1], [0, 5, 0], [0, 0, 0]]), ["yes", "no", "up"])
     axes = figure.axes[0]
     cells = {(int(text.get_position()[1]), int(text.get_position()[0])): text.get_text() for text in axes.texts}
     assert cells == {(0, 0): "7", (0, 1): "2", (0, 2): "1", (1, 1): "5"}  # (actual, predicted)
@@ -177,7 +177,7 @@ def test_the_confusion_matrix_has_its_counts_in_the_cells_and_recall_beside_them
 @pytest.mark.parametrize("words", [2, 10, 35])
 def test_counts_fit_their_cells(words):
     matrix = np.full((words, words), 1234)
-    figure = plots.confusion_figure(matrix, [f"word{n}" for n in range(words)])
+    figure = figures.confusion_figure(matrix, [f"word{n}" for n in range(words)])
     figure.draw_without_rendering()
     axes = figure.axes[0]
     cell = axes.get_window_extent().width / words
@@ -185,7 +185,7 @@ def test_counts_fit_their_cells(words):
 
 
 def test_words_differ_in_colour_or_marker():
-    styles = [plots.word_style(index) for index in range(70)]
+    styles = [figures.word_style(index) for index in range(70)]
     assert len(set(styles)) == 70
     assert len({colour for colour, _ in styles[:10]}) == 10
     for one, other in pairwise(styles):
@@ -199,7 +199,7 @@ def test_words_of_similar_colour_for_the_colour_blind_have_different_markers():
         "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
         "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
     }
-    styles = [plots.word_style(index) for index in range(10)]
+    styles = [figures.word_style(index) for index in range(10)]
     linear = np.array([to_rgb(colour) for colour, _ in styles]) ** 2.2
     for matrix in blindness.values():
         seen = (linear @ np.transpose(matrix)).clip(0, 1) ** (1 / 2.2)

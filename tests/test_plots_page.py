@@ -11,7 +11,7 @@ from dvc_render.html import HTML
 from dvc_render.vega import VegaRenderer
 
 from kws import plots_page
-from kws.plots import COLOURS, MARKERS
+from kws.plots.figures import COLOURS, MARKERS
 
 TEMPLATE = ROOT / ".dvc" / "plots" / "projection.json"
 

@@ -19,7 +19,7 @@ import soundfile
 from kws.answers import Answers
 from kws.audio.clip import cut_or_pad
 from kws.audio.decode import decode_clip
-from kws.plots import word_style
+from kws.plots.figures import word_style
 from kws.projection import TITLES
 from kws.recordings.archive import read_members
 

@@ -19,7 +19,7 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from kws.core.errors import UserError
-from kws.plots import word_style
+from kws.plots.figures import word_style
 
 COLUMNS = ("x", "y", "z", "word", "predicted", "name")
 TITLES = {"pca": "PCA", "umap": "UMAP", "tsne": "t-SNE"}
