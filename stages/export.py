@@ -15,11 +15,11 @@ from kws.core.files import folder_written_whole, read_json, write_json
 from kws.core.params import load_params
 from kws.flatbuffer import peak_memory
 from kws.header import header
-from kws.litert import Network
 from kws.recordings import background
 from kws.recordings.clips import read_clips
 from kws.recordings.manifest import archive_of
-from kws.spotter import Spotter
+from kws.spotting.litert import Network
+from kws.spotting.spotter import Spotter
 from kws.tracking import tracked_run
 
 

@@ -11,7 +11,7 @@ import soundfile
 import yaml
 from conftest import ROOT, tone
 
-from kws import cli
+from kws.spotting import cli
 
 WORDS = [0, 0, 300, 0, 0, 3000, 0, 0]  # Hz, one a second: low after two seconds, high after five
 

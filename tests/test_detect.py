@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kws import detect
+from kws.spotting import detect
 
 STEP = 0.096  # s: reaches ten windows to each side
 

@@ -16,7 +16,7 @@ from kws import flatbuffer
 from kws.audio.frontend import FrontEnd
 from kws.export import _converted, front_end_model
 from kws.header import header
-from kws.litert import Network
+from kws.spotting.litert import Network
 
 COMPILER = shutil.which("c++") or shutil.which("g++")
 ABOUT = {"kind": "features", "classes": ["yes", "été 'n"], "threshold": 0.7, "false_alarms_an_hour": 0.5}

@@ -55,10 +55,14 @@ def test_the_wheel_needs_what_the_command_needs_and_no_tensorflow(wheel):
 
 
 def test_the_wheel_holds_the_package_and_the_command(wheel):
-    assert b"kws = kws.cli:main" in of_wheel(wheel, "entry_points.txt")
-    assert {"kws/cli.py", "kws/spotter.py", "kws/networks/cnn.py", "kws/card.md.jinja", "kws/explorer.html"} <= set(
-        wheel.namelist()
-    )
+    assert b"kws = kws.spotting.cli:main" in of_wheel(wheel, "entry_points.txt")
+    assert {
+        "kws/spotting/cli.py",
+        "kws/spotting/spotter.py",
+        "kws/networks/cnn.py",
+        "kws/card.md.jinja",
+        "kws/explorer.html",
+    } <= set(wheel.namelist())
     assert not [name for name in wheel.namelist() if not name.startswith(("kws/", "kws-"))]
 
 
@@ -66,7 +70,7 @@ def test_the_command_imports_no_more_than_it_needs():
     program = """
 import json, sys
 from importlib.metadata import packages_distributions
-import kws.cli
+import kws.spotting.cli
 tops = {name.split(".")[0] for name, module in sys.modules.items() if getattr(module, "__file__", None)}
 known = packages_distributions()
 print(json.dumps(sorted({owner for top in tops for owner in known.get(top, [])})))

@@ -9,9 +9,9 @@ from conftest import FRONT_END, tone
 
 from kws import parity
 from kws.core.errors import UserError
-from kws.litert import Network
 from kws.recordings import background
-from kws.spotter import Spotter
+from kws.spotting.litert import Network
+from kws.spotting.spotter import Spotter
 
 GOOD = {
     "test_clips": 2000,

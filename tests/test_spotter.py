@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kws.core.errors import UserError
-from kws.litert import Network
-from kws.spotter import Spotter
+from kws.spotting.litert import Network
+from kws.spotting.spotter import Spotter
 
 
 class Listener:

@@ -19,8 +19,8 @@ import tensorflow as tf
 
 from kws.audio.frontend import FrontEnd
 from kws.flatbuffer import join
-from kws.litert import without_banners
 from kws.records.read import read_split
+from kws.spotting.litert import without_banners
 
 KINDS = {"float32": "kws.tflite", "int8": "kws_int8.tflite", "features": "kws_features.tflite"}
 CALIBRATION_CLIPS = 500  # what the ranges of the activations are taken from

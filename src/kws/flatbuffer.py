@@ -14,7 +14,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
-from kws.litert import ABOUT
+from kws.spotting.litert import ABOUT
 
 ALIGNMENT = (
     16  # bytes, of constants: the schema's force_align, which the packer does not know; microcontrollers need it

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from kws.audio.frontend import FrontEnd
-from kws.detect import APART_SECONDS, SMOOTHED, step_frames
-from kws.litert import read_about
+from kws.spotting.detect import APART_SECONDS, SMOOTHED, step_frames
+from kws.spotting.litert import read_about
 
 _TEMPLATE = """\
 /* A keyword spotter, written by the export stage of kws. In C and C++.

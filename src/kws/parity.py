@@ -18,10 +18,10 @@ from kws.audio.decode import decode_clip
 from kws.audio.frontend import FrontEnd
 from kws.core.errors import UserError
 from kws.core.params import SILENCE
-from kws.litert import Network
 from kws.recordings.archive import read_members
 from kws.recordings.background import NOBODY, silence
-from kws.spotter import Spotter
+from kws.spotting.litert import Network
+from kws.spotting.spotter import Spotter
 
 # What an export may lose against Keras; what loses more is refused.
 FLOAT_DIFFERENCE = 1e-4  # of a probability: float32 differs in the order of its sums alone

@@ -19,8 +19,8 @@ from mlflow.types.schema import Map
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import read_json
-from kws.litert import read_about
 from kws.pairing import better, paired_test, read_answered
+from kws.spotting.litert import read_about
 
 NAME, ALIAS = "kws", "champion"
 TEST_SOUND = "kws.test_sound"  # the tag of a version that tells which recordings it was tested on

@@ -1,7 +1,7 @@
 """A long stream of words and background, as a device hears it: false alarms an hour against missed words.
 
 The stream is made of the clips of one split, at times that are known, over background that training has not heard. A
-window as long as a clip slides over it, and `kws.detect` says what that detects.
+window as long as a clip slides over it, and `kws.spotting.detect` says what that detects.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from kws.audio.frontend import FrontEnd
-from kws.detect import detections, smoothed, step_frames
 from kws.noise_sweep import Predict
 from kws.recordings.manifest import Recording
+from kws.spotting.detect import detections, smoothed, step_frames
 
 SECONDS = 60  # a stretch: computed at once, over one background
 TOLERANCE_SECONDS = 0.75  # a detection may be so far from its word's clip: the window still holds a quarter of that

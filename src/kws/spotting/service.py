@@ -20,7 +20,7 @@ class Service(PythonModel):  # type: ignore[misc]  # MLflow has no types
 
     def load_context(self, context: PythonModelContext) -> None:
         """Loads the network, once for all requests."""
-        from kws.spotter import Spotter
+        from kws.spotting.spotter import Spotter
 
         self._spotter = Spotter.load(Path(context.artifacts["network"]))
         self._asked = Lock()  # a server asks from several threads; LiteRT answers one at a time

@@ -19,8 +19,8 @@ from tqdm import tqdm
 from kws.audio.decode import AUDIO_SUFFIXES, UnusableClipError, read_blocks
 from kws.core import paths
 from kws.core.errors import UserError
-from kws.litert import Network
-from kws.spotter import Spotter
+from kws.spotting.litert import Network
+from kws.spotting.spotter import Spotter
 
 MODEL = paths.SPOTTER
 SHOWN = 3  # likeliest classes

@@ -7,8 +7,8 @@ import numpy as np
 
 from kws.audio.clip import cut_or_pad
 from kws.core.errors import UserError
-from kws.detect import Detection, detections, smoothed, step_frames
-from kws.litert import Network
+from kws.spotting.detect import Detection, detections, smoothed, step_frames
+from kws.spotting.litert import Network
 
 
 class Spotter:
