@@ -7,11 +7,11 @@ the test data set) and metrics/download.json.
 from pathlib import Path
 from typing import Any
 
-from kws import sources
 from kws.core import paths, stage
 from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, write_json, written_whole
 from kws.core.params import Params, load_params
+from kws.download import sources
 from kws.recordings import archive
 from kws.recordings.clips import Clip, choose_words, list_clips, speaker_naming, words_of
 
@@ -69,7 +69,7 @@ def _obtain(folder: Path, params: Params) -> sources.Source:
     """The archive, made here or brought from elsewhere."""
     if params.dataset != sources.SYNTHETIC:
         return sources.obtain(folder, params.dataset, params.dataset_url, params.dataset_sha256)
-    from kws.synthetic import Voices, write_corpus  # loads eSpeak NG
+    from kws.download.voices.synthetic import Voices, write_corpus  # loads eSpeak NG
 
     target = folder / "synthetic.tar"
     voices = Voices(params.synthetic_speakers, params.synthetic_variety, params.neural_share, VOICES_SEED)

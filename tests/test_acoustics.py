@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kws import acoustics
+from kws.download.voices import acoustics
 
 PLAIN = acoustics.Place(
     echo_seconds=0.3,

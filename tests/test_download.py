@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from conftest import RECORDINGS, ROOT, needs_recordings
 
-from kws import sources, synthetic
 from kws.core import params
 from kws.core.errors import UserError
+from kws.download import sources
+from kws.download.voices import synthetic
 
 WORDS = ["no", "yes"]
 NAMES = [f"{word}/{speaker}_nohash_{take}.wav" for word in WORDS for speaker in ("ann", "bob") for take in (0, 1)]

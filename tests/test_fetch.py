@@ -8,9 +8,9 @@ import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from kws import fetch as fetch_module
 from kws.core.errors import UserError
-from kws.fetch import fetch
+from kws.download import fetch as fetch_module
+from kws.download.fetch import fetch
 
 CONTENT = bytes(range(256)) * 2000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

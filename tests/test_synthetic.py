@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from kws import acoustics, espeak, synthetic
 from kws.core.errors import UserError
+from kws.download.voices import acoustics, espeak, synthetic
+from kws.download.voices.synthetic import Voices
 from kws.recordings.clips import BACKGROUND, list_clips, speaker_naming, speaker_split, words_of
-from kws.synthetic import Voices
 
 WORDS = ["yes", "no", "hey kws"]
 SPEAKERS = 21
@@ -106,7 +106,7 @@ def test_a_tenth_of_the_speakers_is_in_validation_and_test():
 def test_same_arguments_give_the_same_bytes_in_another_process(archive, tmp_path):
     code = f"""if True:
         from pathlib import Path
-        from kws.synthetic import Voices, write_corpus
+        from kws.download.voices.synthetic import Voices, write_corpus
         write_corpus(Path("again.tar"), {WORDS}, {voices()})"""
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     assert (tmp_path / "again.tar").read_bytes() == archive.read_bytes()

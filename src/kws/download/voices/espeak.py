@@ -2,7 +2,7 @@
 
 The library carries sound over from one utterance to the next, and no call of its interface resets that, so each
 utterance is spoken by a process of its own. Forking a small one that has the library loaded takes 2 ms; this module
-is therefore also a program, `python -m kws.espeak`, that needs neither NumPy nor threads.
+is therefore also a program, `python -m kws.download.voices.espeak`, that needs neither NumPy nor threads.
 """
 
 import ctypes
@@ -59,7 +59,7 @@ def speak(utterances: Sequence[Utterance]) -> list[bytes]:
     Returns:
         16-bit samples, mono, at `SAMPLE_RATE`, one a text.
     """
-    command = [sys.executable, "-m", "kws.espeak"]
+    command = [sys.executable, "-m", "kws.download.voices.espeak"]
     request = json.dumps(utterances)
     done = subprocess.run(command, input=request, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 (our own)
     return [bytes.fromhex(line) for line in done.stdout.splitlines()]

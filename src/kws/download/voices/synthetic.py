@@ -15,11 +15,11 @@ import soundfile
 import soxr
 from tqdm import tqdm
 
-from kws import acoustics, espeak, neural
-from kws.acoustics import CLIP, SAMPLE_RATE
 from kws.audio.noise import coloured_noise
 from kws.core.errors import UserError
 from kws.core.files import written_whole
+from kws.download.voices import acoustics, espeak, hibari
+from kws.download.voices.acoustics import CLIP, SAMPLE_RATE
 from kws.recordings.clips import BACKGROUND, speaker_split
 
 NOISE_SECONDS = 30
@@ -107,7 +107,7 @@ class Voices:
 class _Speaker:
     """A voice and the place it is recorded in."""
 
-    voice: _Voice | neural.Voice
+    voice: _Voice | hibari.Voice
     place: acoustics.Place
 
 
@@ -127,7 +127,7 @@ def write_corpus(target: Path, words: Sequence[str], voices: Voices) -> None:
     """
     espeak.check_installed()
     _check_words(words)
-    network = neural.Neural() if voices.neural_share else None
+    network = hibari.Neural() if voices.neural_share else None
     people = _draw_speakers(voices)
     groups = [people[first : first + _GROUP] for first in range(0, voices.speakers, _GROUP)]
     noises = _make_noises(voices.seed)
@@ -175,7 +175,7 @@ def _draw_speakers(voices: Voices) -> list[tuple[str, _Speaker]]:
 def _draw_speaker(rng: np.random.Generator, voices: Voices) -> _Speaker:
     place = acoustics.Place.draw(rng, voices.variety)
     is_neural = rng.uniform() < voices.neural_share
-    return _Speaker((neural.Voice if is_neural else _Voice).draw(rng, voices.variety), place)
+    return _Speaker((hibari.Voice if is_neural else _Voice).draw(rng, voices.variety), place)
 
 
 def _make_noises(seed: int) -> dict[str, np.ndarray]:
@@ -217,7 +217,7 @@ def _samples(pcm: bytes) -> np.ndarray:
 def _record(
     people: Sequence[tuple[str, _Speaker]],
     words: Sequence[str],
-    network: neural.Neural | None,
+    network: hibari.Neural | None,
     noises: Mapping[str, np.ndarray],
     voices: Voices,
 ) -> dict[str, np.ndarray]:
@@ -235,9 +235,9 @@ def _record(
         responses = acoustics.echo_of(speaker.place), acoustics.device_of(speaker.place)
         for word in words:
             rng = rngs[name, word]
-            if isinstance(speaker.voice, neural.Voice):
+            if isinstance(speaker.voice, hibari.Voice):
                 assert network
-                voice, rate = network.speak(word, speaker.voice, _LONGEST, rng), float(neural.SAMPLE_RATE)
+                voice, rate = network.speak(word, speaker.voice, _LONGEST, rng), float(hibari.SAMPLE_RATE)
             else:
                 voice, rate = _samples(spoken[name, word]), espeak.SAMPLE_RATE * speaker.voice.formants
             audible = np.flatnonzero(np.abs(voice) > _QUIET * np.abs(voice).max())

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import sha256_of
-from kws.fetch import fetch
+from kws.download.fetch import fetch
 from kws.recordings.archive import pack_folder
 
 SYNTHETIC = "synthetic"
@@ -108,7 +108,7 @@ def obtain(folder: Path, dataset: str, dataset_url: str = "", dataset_sha256: st
 
 
 def synthetic(archive: Path) -> Source:
-    """What is known of an archive made by `kws.synthetic`."""
+    """What is known of an archive made by `kws.download.voices.synthetic`."""
     return Source(archive, "made here, by text-to-speech", "none needed: computed voices", False, sha256_of(archive))
 
 

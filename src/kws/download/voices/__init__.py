@@ -1,0 +1,1 @@
+"""The voices that stage download can make."""
