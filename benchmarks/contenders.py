@@ -123,7 +123,7 @@ def torch(archive: Path, folder: Path) -> None:
 
 def ours(archive: Path, folder: Path) -> dict[str, float]:
     """Seconds of the stage's own work, without its start, its pictures and its manifest."""
-    from kws.features import compute_all
+    from kws.featurize.compute import compute_all
     from kws.recordings.archive import read_members
     from kws.records.write import RecordWriter
 

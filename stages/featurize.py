@@ -15,14 +15,14 @@ from kws.audio.frontend import FrontEnd
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_json, write_csv, write_json
 from kws.core.params import load_params
-from kws.features import compute_chosen
+from kws.featurize.compute import compute_chosen
+from kws.featurize.splits import choose
 from kws.plots.figures import clip_figure, mel_grid_figure, mel_matrix_figure, save_figure, voices_title
 from kws.recordings import background
 from kws.recordings.archive import read_members
 from kws.recordings.clips import check_splits, check_unusable, read_clips
 from kws.recordings.manifest import archive_of
 from kws.records.write import RecordWriter, write_background_power
-from kws.selection import choose
 
 MANIFEST_COLUMNS = ("name", "word", "class", "speaker", "split", "samples", "status", "reason")
 SHOWN = 12  # classes in the grid of samples

@@ -8,15 +8,15 @@ import pytest
 import soundfile
 from threadpoolctl import threadpool_limits
 
-from kws import features
 from kws.audio.frontend import BLAS_THREADS, FrontEnd
 from kws.core import paths
-from kws.features import CLIPS_A_TASK, TASKS_AHEAD, compute, compute_all, compute_chosen
+from kws.featurize import compute
+from kws.featurize.compute import CLIPS_A_TASK, TASKS_AHEAD, compute_all, compute_chosen, compute_clip
+from kws.featurize.splits import UNHEARD, Chosen
 from kws.recordings import background
 from kws.recordings.background import NOBODY
 from kws.recordings.clips import Clip
 from kws.records.write import RecordWriter
-from kws.selection import UNHEARD, Chosen
 
 FRONT_END = FrontEnd(16_000, 16_000, 1024, 256, 1024, 80, 20.0, 7600.0, 1e-7)
 
@@ -33,7 +33,7 @@ def test_a_clip_does_not_know_its_neighbours_and_the_order_stays():
     together = list(compute_all(recordings, FRONT_END))
     assert [clip.name for clip in together] == [name for name, _ in recordings]
     with threadpool_limits(BLAS_THREADS):
-        alone = [compute(name, data, FRONT_END).mel_power for name, data in recordings]
+        alone = [compute_clip(name, data, FRONT_END).mel_power for name, data in recordings]
     for clip, mel_power in zip(together, alone, strict=True):
         np.testing.assert_array_equal(clip.mel_power, mel_power)
 
@@ -57,7 +57,7 @@ def test_recordings_are_read_only_a_few_tasks_ahead(monkeypatch):
 
 def test_memory_does_not_grow_with_the_clips(tmp_path, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 2)
-    monkeypatch.setattr(features, "CLIPS_A_TASK", 8)
+    monkeypatch.setattr(compute, "CLIPS_A_TASK", 8)
 
     def peak(clips: int) -> int:
         recordings = ((f"{n}.wav", wav(n % 3, 1600)) for n in range(clips))
@@ -77,14 +77,14 @@ def test_memory_does_not_grow_with_the_clips(tmp_path, monkeypatch):
     ("data", "reason"), [(None, "larger than 67,108,864 bytes"), (b"", "empty file"), (b"<html>", "not audio")]
 )
 def test_an_unusable_clip_is_set_aside_with_its_reason(data, reason):
-    computed = compute("x.wav", data, FRONT_END)
+    computed = compute_clip("x.wav", data, FRONT_END)
     assert computed.mel_power is None
     assert reason in computed.reason
 
 
 @pytest.mark.parametrize("samples", [3200, 16_000, 80_000])
 def test_every_length_gives_the_same_shape(samples):
-    computed = compute("x.wav", wav(1, samples), FRONT_END)
+    computed = compute_clip("x.wav", wav(1, samples), FRONT_END)
     assert computed.samples == samples
     assert computed.mel_power.shape == (12 + 59 + 12, 80)
     assert computed.mel_power.dtype == np.float32
@@ -97,7 +97,9 @@ def chosen_features(tmp_path, monkeypatch):
     Returns {(split, name): Mel power}, and what was asked of the noises.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(features, "compute_all", lambda pairs, front_end: [compute(*pair, front_end) for pair in pairs])
+    monkeypatch.setattr(
+        compute, "compute_all", lambda pairs, front_end: [compute_clip(*pair, front_end) for pair in pairs]
+    )
 
     def pack(archive: Path, clips: dict[str, bytes]) -> None:
         archive.parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +134,7 @@ def test_each_clip_is_read_from_the_archive_of_its_split(chosen_features):
     wanted = {("train", clip.name): 1, ("validation", other.name): 2, ("test", clip.name): 3, (UNHEARD, other.name): 4}
     assert set(got) == set(wanted)
     for key, seed in wanted.items():
-        np.testing.assert_array_equal(got[key], compute("", wav(seed), FRONT_END).mel_power)
+        np.testing.assert_array_equal(got[key], compute_clip("", wav(seed), FRONT_END).mel_power)
 
 
 def test_without_a_test_data_set_all_splits_are_read_from_the_one_archive(chosen_features):
@@ -140,7 +142,7 @@ def test_without_a_test_data_set_all_splits_are_read_from_the_one_archive(chosen
     chosen = [Chosen(Clip(name, "yes", name), "yes", split) for split, name in names.items()]
     got = chosen_features(chosen, {name: wav(seed) for seed, name in enumerate(names.values())}, None)
     for seed, key in enumerate(names.items()):
-        np.testing.assert_array_equal(got[key], compute("", wav(seed), FRONT_END).mel_power)
+        np.testing.assert_array_equal(got[key], compute_clip("", wav(seed), FRONT_END).mel_power)
 
 
 def test_clips_in_which_nobody_speaks_are_made_of_the_background_of_their_split(chosen_features):
@@ -173,4 +175,4 @@ def test_made_clips_have_the_same_bytes_on_any_number_of_cores(chosen_features):
 def test_a_speaker_who_is_called_nobody_is_heard_all_the_same(chosen_features):
     clip = Clip(f"yes/{NOBODY}_nohash_0.wav", "yes", NOBODY)
     got = chosen_features([Chosen(clip, "yes", "train")], {clip.name: wav(5)}, None)
-    np.testing.assert_array_equal(got["train", clip.name], compute("", wav(5), FRONT_END).mel_power)
+    np.testing.assert_array_equal(got["train", clip.name], compute_clip("", wav(5), FRONT_END).mel_power)

@@ -6,9 +6,9 @@ import pytest
 
 from kws.core.errors import UserError
 from kws.core.params import SILENCE, UNKNOWN
+from kws.featurize.splits import UNHEARD, Chosen, choose
 from kws.recordings.background import NOBODY
 from kws.recordings.clips import SPLITS, Clip, speaker_split, split_clips
-from kws.selection import UNHEARD, Chosen, choose
 
 WORDS = ("yes", "no")
 OTHERS = ("bird", "cat", "dog")

@@ -15,10 +15,10 @@ from threadpoolctl import threadpool_limits
 from kws.audio.decode import UnusableClipError, decode_clip
 from kws.audio.frontend import BLAS_THREADS, FrontEnd
 from kws.core.params import SILENCE
+from kws.featurize.splits import Chosen
 from kws.recordings.archive import MAX_MEMBER_BYTES, read_members
 from kws.recordings.background import NOBODY, silence
 from kws.recordings.manifest import archive_of
-from kws.selection import Chosen
 
 CLIPS_A_TASK = 64
 TASKS_AHEAD = 4  # per core: enough to keep it busy, and no more recordings in memory than that
@@ -41,7 +41,7 @@ class Features:
     reason: str = ""
 
 
-def compute(name: str, data: bytes | None, front_end: FrontEnd) -> Features:
+def compute_clip(name: str, data: bytes | None, front_end: FrontEnd) -> Features:
     """Decodes one recording, cuts or pads it to a clip's length, computes its Mel power with margins.
 
     Args:
@@ -85,7 +85,7 @@ def compute_chosen(
 
 
 def compute_all(recordings: Iterable[tuple[str, bytes | None]], front_end: FrontEnd) -> Iterator[Features]:
-    """`compute` for each (name, data), on every core; only a few tasks are in memory at a time.
+    """`compute_clip` for each (name, data), on every core; only a few tasks are in memory at a time.
 
     Threads do: decoding, FFT and products, as well as reading the archive meanwhile, run without Python's lock.
     """
@@ -102,4 +102,4 @@ def compute_all(recordings: Iterable[tuple[str, bytes | None]], front_end: Front
 
 
 def _compute_task(task: list[tuple[str, bytes | None]], front_end: FrontEnd) -> list[Features]:
-    return [compute(name, data, front_end) for name, data in task]
+    return [compute_clip(name, data, front_end) for name, data in task]

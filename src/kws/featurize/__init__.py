@@ -1,0 +1,1 @@
+"""The stage featurize: which clips are used for what, and their features."""
