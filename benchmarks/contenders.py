@@ -178,11 +178,11 @@ def floors(archive: Path, folder: Path) -> dict[str, float]:
 
 
 def train_ours(features: Path, folder: Path, model: str = "cnn", **changes: Any) -> dict[str, float]:
-    """Clips a second of `kws.training`: training, validation and checkpoint of an epoch."""
+    """Clips a second of `kws.train.training`: training, validation and checkpoint of an epoch."""
     import dataclasses
 
-    from kws import networks, training
     from kws.core.params import load_params
+    from kws.train import networks, training
 
     params = load_params(Path(__file__).parent.parent / "params.yaml")
     spec = json.loads((features / "spec.json").read_text())
@@ -210,11 +210,11 @@ def train_augmented(features: Path, folder: Path) -> dict[str, float]:
 
 def input_augmented(features: Path, folder: Path) -> dict[str, float]:  # noqa: ARG001 (one interface)
     """Clips a second of the same input alone, without a network."""
-    from kws import training
     from kws.audio.frontend import FrontEnd
-    from kws.augment import Augmenter
     from kws.core.params import load_params
     from kws.records.write import read_background_power
+    from kws.train import training
+    from kws.train.augment import Augmenter
 
     params = load_params(Path(__file__).parent.parent / "params.yaml").model_copy(update=AUGMENTED)
     spec, recipe = json.loads((features / "spec.json").read_text()), training.Recipe.from_params(params)

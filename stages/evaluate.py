@@ -21,7 +21,8 @@ from kws.tracking import tracked_run
 def main() -> None:
     """Model and test clips in, figures, pictures and answers out."""
     params = load_params()
-    from kws import evaluation, models  # TensorFlow: not before the parameters are known to be good
+    from kws import evaluation  # TensorFlow: not before the parameters are known to be good
+    from kws.train import models
 
     model, spec = models.load_model(paths.MODEL)
     source = read_json(paths.SOURCE)

@@ -26,9 +26,9 @@ from kws.tracking import tracked_run
 def main() -> None:
     """A trained network in, files for devices out."""
     params = load_params()
-    from kws import models  # TensorFlow: not before the parameters are known to be good
     from kws.evaluation import answer_clips
     from kws.export import KINDS, convert
+    from kws.train import models  # TensorFlow: not before the parameters are known to be good
 
     model, spec = models.load_model(paths.MODEL)
     source, front_end = read_json(paths.SOURCE), FrontEnd.from_spec(spec)

@@ -16,7 +16,7 @@ from kws.tracking import tracked_run
 def main() -> None:
     """Features in, a trained model out."""
     params = load_params()
-    from kws import models, networks, training  # TensorFlow: not before the parameters are known to be good
+    from kws.train import models, networks, training  # TensorFlow: not before the parameters are known to be good
 
     spec = read_json(paths.SPEC)
     recipe = training.Recipe.from_params(params)

@@ -20,7 +20,7 @@ needs_recordings = pytest.mark.skipif(not RECORDINGS.exists(), reason=f"needs th
 @pytest.fixture(scope="session", autouse=True)
 def _deterministic_tensorflow() -> None:
     """TensorFlow takes its number of threads only before its first use, wherever in the suite that is."""
-    from kws import training
+    from kws.train import training
 
     training.make_deterministic(seed=1)
 
@@ -47,7 +47,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory, small_spec: dict[str, Any
     """Two small networks that know two words, as files that train writes."""
     import keras
 
-    from kws.models import save_model
+    from kws.train.models import save_model
 
     folder = tmp_path_factory.mktemp("networks")
     for index in range(2):
@@ -66,8 +66,8 @@ def networks(tmp_path_factory: pytest.TempPathFactory, small_spec: dict[str, Any
 def small_spotter(tmp_path_factory: pytest.TempPathFactory, networks: list[Path]) -> Path:
     """The first of these networks, as the file that takes waveforms."""
     from kws.export import convert
-    from kws.models import load_model
     from kws.records.write import RecordWriter
+    from kws.train.models import load_model
 
     folder = tmp_path_factory.mktemp("spotter")
     network, spec = load_model(networks[0])

@@ -10,9 +10,9 @@ from scipy.optimize import brentq
 
 from kws.audio.frontend import FrontEnd
 from kws.audio.mel import hz_to_mel, mel_to_hz
-from kws.augment import QUIET_DBFS, Augmentation, Augmenter
 from kws.records.read import read_split
 from kws.records.write import RecordWriter
+from kws.train.augment import QUIET_DBFS, Augmentation, Augmenter
 
 RATE = 16_000
 FRONT_END = FrontEnd(RATE, RATE, 400, 160, 512, 40, 60.0, 7600.0, 1e-7)  # 98 frames, margins of 20

@@ -15,7 +15,7 @@ from conftest import ROOT
 
 from kws.audio.frontend import FrontEnd
 from kws.core.params import Params, read_yaml
-from kws.networks import NETWORKS
+from kws.train.networks import NETWORKS
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 TARGETS = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))

@@ -5,9 +5,9 @@ import pytest
 
 from kws import evaluation
 from kws.answers import Answers
-from kws.networks import NETWORKS
 from kws.records.write import RecordWriter
 from kws.stream import Heard
+from kws.train.networks import NETWORKS
 
 WORDS = ["no", "yes"]
 SPEC = {

@@ -7,9 +7,9 @@ from conftest import FRONT_END, ROOT, tone
 
 from kws import export, flatbuffer
 from kws.export import _converted, calibration_clips, convert, front_end_model
-from kws.networks import NETWORKS
 from kws.records.write import RecordWriter
 from kws.spotting.litert import Network, read_about
+from kws.train.networks import NETWORKS
 
 WORDS = ["no", "yes", "_unknown_"]
 

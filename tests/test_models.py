@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from kws import models
-from kws.networks import NETWORKS
+from kws.train import models
+from kws.train.networks import NETWORKS
 
 
 @pytest.fixture(scope="module")

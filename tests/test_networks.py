@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from kws import models
 from kws.core.params import Params
-from kws.networks import NETWORKS
+from kws.train import models
+from kws.train.networks import NETWORKS
 
 SHAPES = {  # frames, Mel bins: of each network's paper, of the presets where there is none
     "bc_resnet": (101, 40),

@@ -59,7 +59,7 @@ def test_the_wheel_holds_the_package_and_the_command(wheel):
     assert {
         "kws/spotting/cli.py",
         "kws/spotting/spotter.py",
-        "kws/networks/cnn.py",
+        "kws/train/networks/cnn.py",
         "kws/card.md.jinja",
         "kws/explorer.html",
     } <= set(wheel.namelist())

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import requests
 
-from kws import models
 from kws.answers import Answers, write_answers
 from kws.audio.frontend import FrontEnd
 from kws.core import paths
 from kws.core.files import write_json
+from kws.train import models
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),  # MLflow, of SQLAlchemy

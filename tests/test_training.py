@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kws import models, training
 from kws.audio.frontend import FrontEnd
-from kws.augment import Augmentation
 from kws.core.errors import UserError
-from kws.networks import NETWORKS
 from kws.records.read import read_split
 from kws.records.write import RecordWriter, write_background_power
-from kws.training import Epoch, Recipe
+from kws.train import models, training
+from kws.train.augment import Augmentation
+from kws.train.networks import NETWORKS
+from kws.train.training import Epoch, Recipe
 
 FRONT_END = FrontEnd(4000, 2000, 100, 100, 128, 16, 20.0, 2000.0, 1e-7)  # 20 frames, margins of 8
 SPEC = FRONT_END.spec() | {"words": ["low", "high"], "clips": {"train": 96, "validation": 16, "test": 16}}

@@ -10,10 +10,10 @@ import numpy as np
 from kws import metrics
 from kws.answers import Answers
 from kws.core.params import SILENCE, UNKNOWN
-from kws.models import embedding_and_probabilities
 from kws.noise_sweep import Predict
 from kws.records.read import read_split
 from kws.stream import Heard
+from kws.train.models import embedding_and_probabilities
 
 BATCH = 256  # clips; memory, not results, depends on it
 DET_POINTS = 500  # false alarms, at most, that the curve goes to

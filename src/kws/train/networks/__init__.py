@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import keras
 
-from kws.networks import bc_resnet, cnn, ds_cnn, matchboxnet, matchboxnet_2d, tc_resnet
+from kws.train.networks import bc_resnet, cnn, ds_cnn, matchboxnet, matchboxnet_2d, tc_resnet
 
 # `width` multiplies the channels. One layer is named "normalization": training adapts it. The one whose output
 # is shown by the project stage is named "embedding".

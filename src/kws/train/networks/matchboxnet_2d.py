@@ -2,8 +2,8 @@
 
 import keras
 
-from kws.networks import matchboxnet
-from kws.networks.layers import channels, norm_relu, normalised
+from kws.train.networks import matchboxnet
+from kws.train.networks.layers import channels, norm_relu, normalised
 
 layers = keras.layers
 STEM = (12, 24)  # channels, each convolution halving the Mel axis

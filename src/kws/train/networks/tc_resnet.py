@@ -2,7 +2,7 @@
 
 import keras
 
-from kws.networks.layers import channels, mels_as_channels, norm, norm_relu
+from kws.train.networks.layers import channels, mels_as_channels, norm, norm_relu
 
 layers = keras.layers
 STEM, BLOCKS, KERNEL, DROPOUT = 16, (24, 32, 48), 9, 0.5

@@ -5,7 +5,7 @@ Kim et al., 2021, arXiv:2106.04140.
 
 import keras
 
-from kws.networks.layers import channels, norm, norm_relu, normalised
+from kws.train.networks.layers import channels, norm, norm_relu, normalised
 
 layers = keras.layers
 CHANNELS = 8

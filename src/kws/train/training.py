@@ -18,12 +18,12 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from kws.audio.frontend import FrontEnd
-from kws.augment import Augmentation, Augmenter
 from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, read_json, remove_folder, sha256_of
 from kws.core.params import UNKNOWN, Params
 from kws.records.read import read_split, training_batches
 from kws.records.write import read_background_power
+from kws.train.augment import Augmentation, Augmenter
 
 THREADS = 2  # another number of threads adds in another order, and gives other weights
 
@@ -115,7 +115,7 @@ def train_model(  # noqa: PLR0913 (a recipe has that many ingredients)
     undisturbed one. With weight averaging, it is the averaged weights that are validated and kept.
 
     Args:
-        model: fresh from `kws.networks`; the input's Normalization is adapted here.
+        model: fresh from `kws.train.networks`; the input's Normalization is adapted here.
         features: folder of the TFRecords.
         spec: the feature spec.
         recipe: how to train.

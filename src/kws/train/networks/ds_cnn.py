@@ -2,7 +2,7 @@
 
 import keras
 
-from kws.networks.layers import channels, norm_relu, normalised
+from kws.train.networks.layers import channels, norm_relu, normalised
 
 layers = keras.layers
 FILTERS, BLOCKS = 64, 4

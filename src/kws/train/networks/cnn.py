@@ -2,7 +2,7 @@
 
 import keras
 
-from kws.networks.layers import channels
+from kws.train.networks.layers import channels
 
 layers = keras.layers
 

@@ -2,7 +2,7 @@
 
 import keras
 
-from kws.networks.layers import channels, mels_as_channels, norm, norm_relu
+from kws.train.networks.layers import channels, mels_as_channels, norm, norm_relu
 
 layers = keras.layers
 BLOCK_KERNELS = (13, 15, 17)  # frames of 10 ms, as all kernels here

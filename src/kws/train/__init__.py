@@ -1,0 +1,1 @@
+"""The stage train: networks, augmentation, the training, and the file that a network is kept in."""
