@@ -5,12 +5,12 @@ Reads models/kws.keras, data/features and data/raw, writes metrics/evaluate.json
 
 import numpy as np
 
-from kws import metrics, noise_sweep, stream
-from kws.answers import write_answers
 from kws.audio.frontend import FrontEnd
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_json, write_csv, write_json
 from kws.core.params import load_params
+from kws.evaluate import metrics, noise_sweep, stream
+from kws.evaluate.answers import write_answers
 from kws.plots.figures import confusion_figure, det_figure, noise_figure, save_figure, voices_title
 from kws.recordings import background
 from kws.recordings.clips import read_clips, speakers_of
@@ -21,13 +21,13 @@ from kws.tracking import tracked_run
 def main() -> None:
     """Model and test clips in, figures, pictures and answers out."""
     params = load_params()
-    from kws import evaluation  # TensorFlow: not before the parameters are known to be good
+    from kws.evaluate import scores  # TensorFlow: not before the parameters are known to be good
     from kws.train import models
 
     model, spec = models.load_model(paths.MODEL)
     source = read_json(paths.SOURCE)
     classes, front_end, synthetic = spec["words"], FrontEnd.from_spec(spec), spec["test_synthetic"]
-    predict = evaluation.predictor(model)
+    predict = scores.predictor(model)
     noises = background.read_background(archive_of(source, "train"), read_clips(paths.CLIPS), front_end.sample_rate)
     measured = {"front_end": front_end, "classes": classes, "seed": params.seed}
     of_stream = measured | {"words": params.words, "minutes": params.stream_minutes}
@@ -38,28 +38,28 @@ def main() -> None:
         return read_recordings(paths.MANIFEST, split, archive_of(source, split), spec), parts
 
     with tracked_run(params, "evaluate"):
-        answers = evaluation.answer_clips(model, paths.FEATURES, "test", spec)
-        figures = evaluation.score(answers, classes, params.seed)
+        answers = scores.answer_clips(model, paths.FEATURES, "test", spec)
+        figures = scores.score(answers, classes, params.seed)
         if spec["clips"].get("unheard"):
-            unheard = evaluation.answer_clips(model, paths.FEATURES, "unheard", spec)
-            figures |= evaluation.rejection(unheard, classes, params.seed)
+            unheard = scores.answer_clips(model, paths.FEATURES, "unheard", spec)
+            figures |= scores.rejection(unheard, classes, params.seed)
         if params.split == "random":
-            figures |= evaluation.leak(answers, speakers_of(paths.MANIFEST, "train"))
+            figures |= scores.leak(answers, speakers_of(paths.MANIFEST, "train"))
 
         chosen_on = stream.listen(predict, *sounds("validation"), **of_stream)
         clips, parts = sounds("test")
         heard = stream.listen(predict, clips, parts, **of_stream)
         noisy = noise_sweep.sweep(predict, clips, parts, **measured)
-        figures |= noise_sweep.figures(noisy) | evaluation.score_stream(chosen_on, heard, params.false_alarms_an_hour)
+        figures |= noise_sweep.figures(noisy) | scores.score_stream(chosen_on, heard, params.false_alarms_an_hour)
         write_json(paths.METRICS / "evaluate.json", figures | {"synthetic": int(synthetic)})
 
         tables = {
-            "confusion": (evaluation.CONFUSION_COLUMNS, evaluation.confusion_rows(answers, classes)),
-            "words": (evaluation.WORD_COLUMNS, evaluation.word_rows(answers, classes)),
-            "mistakes": (evaluation.MISTAKE_COLUMNS, evaluation.worst_mistakes(answers, classes)),
-            "calibration": (evaluation.CALIBRATION_COLUMNS, evaluation.calibration_rows(answers)),
+            "confusion": (scores.CONFUSION_COLUMNS, scores.confusion_rows(answers, classes)),
+            "words": (scores.WORD_COLUMNS, scores.word_rows(answers, classes)),
+            "mistakes": (scores.MISTAKE_COLUMNS, scores.worst_mistakes(answers, classes)),
+            "calibration": (scores.CALIBRATION_COLUMNS, scores.calibration_rows(answers)),
             "noise": (noise_sweep.COLUMNS, noisy),
-            "det": (evaluation.DET_COLUMNS, evaluation.det_rows(heard)),
+            "det": (scores.DET_COLUMNS, scores.det_rows(heard)),
         }
         with folder_written_whole(paths.PLOTS / "evaluate") as folder:
             for name, (columns, rows) in tables.items():
@@ -69,7 +69,7 @@ def main() -> None:
             save_figure(noise_figure(noisy, figures, synthetic), folder / "noise.png")
             save_figure(det_figure(tables["det"][1], figures, synthetic), folder / "det.png")
         write_answers(paths.ANSWERS, answers, classes, synthetic=synthetic)
-    for line in evaluation.told(figures, leaking=params.split == "random"):
+    for line in scores.told(figures, leaking=params.split == "random"):
         print(voices_title(line, synthetic))
 
 

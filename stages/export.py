@@ -26,7 +26,7 @@ from kws.tracking import tracked_run
 def main() -> None:
     """A trained network in, files for devices out."""
     params = load_params()
-    from kws.evaluation import answer_clips
+    from kws.evaluate.scores import answer_clips
     from kws.export import KINDS, convert
     from kws.train import models  # TensorFlow: not before the parameters are known to be good
 

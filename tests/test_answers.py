@@ -2,7 +2,7 @@ import time
 
 import numpy as np
 
-from kws.answers import Answers, read_answers, write_answers
+from kws.evaluate.answers import Answers, read_answers, write_answers
 
 
 def test_what_is_read_is_what_was_written_and_the_bytes_do_not_depend_on_the_time(tmp_path, monkeypatch):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from kws import compare
-from kws.answers import Answers, write_answers
 from kws.core.errors import UserError
-from kws.pairing import Answered
+from kws.evaluate.answers import Answers, write_answers
+from kws.evaluate.pairing import Answered
 
 
 def answered(correct) -> Answered:

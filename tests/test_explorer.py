@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 from kws import explorer
-from kws.answers import Answers
 from kws.core.files import require_exists
+from kws.evaluate.answers import Answers
 from kws.recordings.archive import pack_folder
 
 CLASSES = ["yes", "</script><b>", "it's"]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kws import metrics
+from kws.evaluate import metrics
 
 
 def test_the_wilson_interval_is_the_published_one():

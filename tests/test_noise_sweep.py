@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from kws import noise_sweep
 from kws.audio.frontend import FrontEnd
-from kws.noise_sweep import SNR_DB, sweep
+from kws.evaluate import noise_sweep
+from kws.evaluate.noise_sweep import SNR_DB, sweep
 from kws.recordings.manifest import Recording
 
 FRONT_END = FrontEnd(16_000, 16_000, 480, 320, 512, 40, 20.0, 7600.0, 1e-6)

@@ -15,8 +15,8 @@ from PIL import Image, ImageSequence
 from scipy.stats import special_ortho_group
 
 from kws import projection
-from kws.answers import Answers, write_answers
 from kws.core.errors import UserError
+from kws.evaluate.answers import Answers, write_answers
 from kws.recordings.archive import pack_folder
 
 WORDS = ["down", "go", "left", "no", "off"]

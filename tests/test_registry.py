@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kws.answers import Answers, write_answers
 from kws.core import paths
 from kws.core.files import write_json
-from kws.pairing import better
+from kws.evaluate.answers import Answers, write_answers
+from kws.evaluate.pairing import better
 
 pytestmark = [
     pytest.mark.usefixtures("project"),

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import requests
 
-from kws.answers import Answers, write_answers
 from kws.audio.frontend import FrontEnd
 from kws.core import paths
 from kws.core.files import write_json
+from kws.evaluate.answers import Answers, write_answers
 from kws.train import models
 
 pytestmark = [

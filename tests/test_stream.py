@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from kws import stream
 from kws.audio.frontend import FrontEnd
+from kws.evaluate import stream
+from kws.evaluate.stream import Heard, listen
 from kws.recordings.manifest import Recording
-from kws.stream import Heard, listen
 
 FRONT_END = FrontEnd(16_000, 16_000, 480, 320, 512, 40, 20.0, 7600.0, 1e-6)
 CLASSES = ["low", "high", "_unknown_"]

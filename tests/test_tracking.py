@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kws.answers import Answers, write_answers
 from kws.core import paths
 from kws.core.files import sha256_of, write_json
 from kws.core.params import Params
+from kws.evaluate.answers import Answers, write_answers
 from kws.tracking import EXPERIMENT, tracked_run
 
 pytestmark = [

@@ -8,7 +8,7 @@ from dvc.exceptions import DvcException
 
 from kws.core import paths
 from kws.core.errors import UserError
-from kws.pairing import Answered, better, paired_test, read_answered
+from kws.evaluate.pairing import Answered, better, paired_test, read_answered
 
 
 def answers_of(revision: str) -> Answered:

@@ -16,9 +16,9 @@ import numpy as np
 import plotly.offline
 import soundfile
 
-from kws.answers import Answers
 from kws.audio.clip import cut_or_pad
 from kws.audio.decode import decode_clip
+from kws.evaluate.answers import Answers
 from kws.plots.figures import word_style
 from kws.projection import TITLES
 from kws.recordings.archive import read_members

@@ -19,7 +19,7 @@ from mlflow.types.schema import Map
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import read_json
-from kws.pairing import better, paired_test, read_answered
+from kws.evaluate.pairing import better, paired_test, read_answered
 from kws.spotting.litert import read_about
 
 NAME, ALIAS = "kws", "champion"

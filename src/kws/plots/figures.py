@@ -189,7 +189,7 @@ def noise_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float],
     """Accuracy over the signal-to-noise ratio, for each background and over all, with the 95 % interval of that.
 
     Args:
-        rows: as `kws.noise_sweep.sweep` returns them.
+        rows: as `kws.evaluate.noise_sweep.sweep` returns them.
         scores: figures of the evaluation, for the accuracy without noise.
         synthetic: whether a computer speaks.
     """

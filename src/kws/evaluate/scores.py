@@ -7,12 +7,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from kws import metrics
-from kws.answers import Answers
 from kws.core.params import SILENCE, UNKNOWN
-from kws.noise_sweep import Predict
+from kws.evaluate import metrics
+from kws.evaluate.answers import Answers
+from kws.evaluate.noise_sweep import Predict
+from kws.evaluate.stream import Heard
 from kws.records.read import read_split
-from kws.stream import Heard
 from kws.train.models import embedding_and_probabilities
 
 BATCH = 256  # clips; memory, not results, depends on it

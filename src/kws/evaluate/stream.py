@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kws.audio.frontend import FrontEnd
-from kws.noise_sweep import Predict
+from kws.evaluate.noise_sweep import Predict
 from kws.recordings.manifest import Recording
 from kws.spotting.detect import detections, smoothed, step_frames
 

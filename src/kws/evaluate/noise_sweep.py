@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from kws import metrics
 from kws.audio.frontend import FrontEnd
+from kws.evaluate import metrics
 from kws.recordings.manifest import Recording
 
 SNR_DB = (20, 15, 10, 5, 0, -5)

@@ -7,9 +7,9 @@ from typing import IO
 
 import numpy as np
 
-from kws import metrics
-from kws.answers import read_answers
 from kws.core.errors import UserError
+from kws.evaluate import metrics
+from kws.evaluate.answers import read_answers
 
 
 @dataclass(frozen=True)
