@@ -8,13 +8,13 @@ Latency depends on the machine, and goes to MLflow alone.
 
 import numpy as np
 
-from kws import parity
 from kws.audio.frontend import FrontEnd
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_json, write_json
 from kws.core.params import load_params
-from kws.flatbuffer import peak_memory
-from kws.header import header
+from kws.export import parity
+from kws.export.c_header import header
+from kws.export.flatbuffer import peak_memory
 from kws.recordings import background
 from kws.recordings.clips import read_clips
 from kws.recordings.manifest import archive_of
@@ -27,7 +27,7 @@ def main() -> None:
     """A trained network in, files for devices out."""
     params = load_params()
     from kws.evaluate.scores import answer_clips
-    from kws.export import KINDS, convert
+    from kws.export.convert import KINDS, convert_network
     from kws.train import models  # TensorFlow: not before the parameters are known to be good
 
     model, spec = models.load_model(paths.MODEL)
@@ -44,7 +44,7 @@ def main() -> None:
     with tracked_run(params, "export") as run:
         keras = answer_clips(model, paths.FEATURES, "test", spec)
         place = {name: number for number, name in enumerate(keras.names)}
-        files = convert(model, paths.FEATURES, spec, detection)
+        files = convert_network(model, paths.FEATURES, spec, detection)
         networks = {kind: Network(content) for kind, content in files.items()}
 
         clips = (paths.MANIFEST, archive_of(source, "test"), noises, front_end)

@@ -65,7 +65,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory, small_spec: dict[str, Any
 @pytest.fixture(scope="session")
 def small_spotter(tmp_path_factory: pytest.TempPathFactory, networks: list[Path]) -> Path:
     """The first of these networks, as the file that takes waveforms."""
-    from kws.export import convert
+    from kws.export.convert import convert_network
     from kws.records.write import RecordWriter
     from kws.train.models import load_model
 
@@ -75,7 +75,7 @@ def small_spotter(tmp_path_factory: pytest.TempPathFactory, networks: list[Path]
     with RecordWriter(folder, {"train": len(power)}) as writer:
         for number, clip in enumerate(power):
             writer.write("train", f"{number}", "al", 0, clip.astype(np.float32))
-    files = convert(network, folder, spec | {"clips": {"train": len(power)}}, {"threshold": 0.5})
+    files = convert_network(network, folder, spec | {"clips": {"train": len(power)}}, {"threshold": 0.5})
     (folder / "kws.tflite").write_bytes(files["float32"])
     return folder / "kws.tflite"
 
@@ -134,7 +134,7 @@ def exported(tmp_path_factory) -> Path:
     """A folder with the LiteRT files of a network that knows two words, a low tone and a high one, and silence."""
     import keras
 
-    from kws.export import KINDS, convert
+    from kws.export.convert import KINDS, convert_network
     from kws.records.write import RecordWriter
 
     log_mel = keras.Input((FRONT_END.frames, FRONT_END.mel_bins, 1))
@@ -153,7 +153,7 @@ def exported(tmp_path_factory) -> Path:
             records.write("train", name, "nobody", 0, power)
     spec = FRONT_END.spec() | {"words": ["low", "high", "_silence_"], "clips": {"train": len(clips)}}
     measured = {"test_false_alarms_an_hour": 0.75, "test_hours": 4.0}
-    files = convert(model, features, spec, {"threshold": 0.6, "false_alarms_an_hour": 0.5, **measured})
+    files = convert_network(model, features, spec, {"threshold": 0.6, "false_alarms_an_hour": 0.5, **measured})
     folder = tmp_path_factory.mktemp("export")
     for kind, content in files.items():
         (folder / KINDS[kind]).write_bytes(content)

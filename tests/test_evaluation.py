@@ -119,16 +119,16 @@ def test_the_det_curve_falls_from_none_to_all_false_alarms():
 
 
 def test_what_is_told_names_the_leak_the_rejection_and_the_stream(answers):
-    scores = scores.score(answers, WORDS, seed=1)
-    scores |= {f"noise_0db_accuracy{bound}": 0.5 for bound in ("", "_low", "_high")}
-    scores |= scores.score_stream(*[Heard(1.0, np.array([0.9]), np.array([]), np.array([]))] * 2, 0.5)
-    lines = scores.told(scores, leaking=True)
+    figures = scores.score(answers, WORDS, seed=1)
+    figures |= {f"noise_0db_accuracy{bound}": 0.5 for bound in ("", "_low", "_high")}
+    figures |= scores.score_stream(*[Heard(1.0, np.array([0.9]), np.array([]), np.array([]))] * 2, 0.5)
+    lines = scores.told(figures, leaking=True)
     assert "test accuracy 50.0%" in lines[0]
     assert "a random split leaks" in lines[0]
     assert "0.0 false alarms an hour, missed words 0.0%" in lines[-1]
     classes = ["no", "_unknown_"]
-    scores |= scores.score(answers, classes, seed=1) | scores.rejection(answers, classes, seed=1)
-    lines = scores.told(scores, leaking=False)
+    figures |= scores.score(answers, classes, seed=1) | scores.rejection(answers, classes, seed=1)
+    lines = scores.told(figures, leaking=False)
     assert "leaks" not in lines[0]
     assert lines[1].startswith("recall of _unknown_ 50.0%, 95 % interval")
     assert lines[2].startswith("rejected of 4 clips of words never heard: 50.0%")

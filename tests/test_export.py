@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from conftest import FRONT_END, ROOT, tone
 
-from kws import export, flatbuffer
-from kws.export import _converted, calibration_clips, convert, front_end_model
+from kws.export import convert, flatbuffer
+from kws.export.convert import _converted, calibration_clips, convert_network, front_end_model
 from kws.records.write import RecordWriter
 from kws.spotting.litert import Network, read_about
 from kws.train.networks import NETWORKS
@@ -34,7 +34,7 @@ def converted(request, features):
     keras.utils.set_random_seed(1)
     model = NETWORKS[request.param](FRONT_END.frames, FRONT_END.mel_bins, len(WORDS), 1.0)
     model.get_layer("normalization").adapt(calibration_clips(folder, spec))
-    return model, convert(model, folder, spec, {"threshold": 0.7, "false_alarms_an_hour": 0.5})
+    return model, convert_network(model, folder, spec, {"threshold": 0.7, "false_alarms_an_hour": 0.5})
 
 
 def test_each_file_answers_as_keras_does(converted):
@@ -98,7 +98,7 @@ def test_same_network_same_bytes_and_constants_are_aligned(features):
     folder, spec = features
     keras.utils.set_random_seed(1)
     model = NETWORKS["tc_resnet"](FRONT_END.frames, FRONT_END.mel_bins, len(WORDS), 1.0)
-    first, second = (convert(model, folder, spec, {"threshold": 0.5}) for _ in range(2))
+    first, second = (convert_network(model, folder, spec, {"threshold": 0.5}) for _ in range(2))
     assert first == second
     assert len(first["int8"]) < len(first["float32"]) / 3
     for content in first.values():
@@ -112,10 +112,10 @@ def test_same_network_same_bytes_and_constants_are_aligned(features):
 
 def test_calibration_takes_training_clips_evenly(features, monkeypatch):
     folder, spec = features
-    monkeypatch.setattr(export, "BATCH", 7)
+    monkeypatch.setattr(convert, "BATCH", 7)
     everything = calibration_clips(folder, spec)
     assert everything.shape == (40, FRONT_END.frames, FRONT_END.mel_bins, 1)
-    monkeypatch.setattr(export, "CALIBRATION_CLIPS", 10)
+    monkeypatch.setattr(convert, "CALIBRATION_CLIPS", 10)
     np.testing.assert_array_equal(calibration_clips(folder, spec), everything[::4])
 
 

@@ -12,10 +12,10 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT
 
-from kws import flatbuffer
 from kws.audio.frontend import FrontEnd
-from kws.export import _converted, front_end_model
-from kws.header import header
+from kws.export import flatbuffer
+from kws.export.c_header import header
+from kws.export.convert import _converted, front_end_model
 from kws.spotting.litert import Network
 
 COMPILER = shutil.which("c++") or shutil.which("g++")

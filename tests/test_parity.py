@@ -7,8 +7,8 @@ import pytest
 import soundfile
 from conftest import FRONT_END, tone
 
-from kws import parity
 from kws.core.errors import UserError
+from kws.export import parity
 from kws.recordings import background
 from kws.spotting.litert import Network
 from kws.spotting.spotter import Spotter

@@ -429,12 +429,12 @@ def test_a_writer_that_finds_the_disk_full_is_one_line(project, monkeypatch, sta
 
 
 def test_an_export_that_answers_otherwise_than_the_network_is_refused_and_changes_nothing(project, monkeypatch):
-    from kws import export
+    from kws.export import convert
 
     def off(power: Any, weights: Any) -> Any:
         return power @ weights * 1.5
 
-    monkeypatch.setattr(export, "_mel_power", off)
+    monkeypatch.setattr(convert, "_mel_power", off)
     monkeypatch.setenv("KWS_TRACKING", "off")
     monkeypatch.setenv("DVC_ROOT", str(project.root))
     monkeypatch.setattr(sys, "argv", ["export.py"])

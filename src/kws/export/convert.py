@@ -2,8 +2,8 @@
 
 waveform (1, clip_samples) -> log-Mel (1, frames, mel_bins, 1) -> logits (1, classes) -> probabilities (1, classes)
 
-Each arrow is converted by itself, and `kws.flatbuffer` joins them: so the front end and the softmax of the int8 model
-are in float32 by construction, and the network of all models with 8 bits is the same.
+Each arrow is converted by itself, and `kws.export.flatbuffer` joins them. So the front end and the softmax of the int8
+model are in float32 by construction, and all models with 8 bits hold the same network.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from kws.audio.frontend import FrontEnd
-from kws.flatbuffer import join
+from kws.export.flatbuffer import join
 from kws.records.read import read_split
 from kws.spotting.litert import without_banners
 
@@ -28,7 +28,7 @@ BANDS = 8  # of the Mel filter bank
 BATCH = 256  # clips; memory, not results, depends on it
 
 
-def convert(
+def convert_network(
     model: keras.Model, features: Path, spec: Mapping[str, Any], detection: Mapping[str, float]
 ) -> dict[str, bytes]:
     """The LiteRT files of a network, by kind as in KINDS; same network, same bytes.
