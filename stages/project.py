@@ -8,13 +8,13 @@ last stage it registers the model in MLflow.
 
 import numpy as np
 
-from kws import explorer, projection
-from kws.card import model_card
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_json, require_exists, write_csv, write_json, written_whole
 from kws.core.params import load_params
 from kws.evaluate.answers import read_answers
 from kws.plots.figures import voices_title
+from kws.project import explorer, projection
+from kws.project.card import model_card
 from kws.recordings.manifest import archive_of
 from kws.tracking import STAGES, experiment_key, tracked_run
 

@@ -4,7 +4,7 @@ import re
 import pytest
 from conftest import ROOT
 
-from kws.card import model_card
+from kws.project.card import model_card
 
 FIGURES = {
     "download": {"clips": 12345, "words": 10, "speakers": 678, "bytes": 5, "synthetic": 0},

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from kws import explorer
 from kws.core.files import require_exists
 from kws.evaluate.answers import Answers
+from kws.project import explorer
 from kws.recordings.archive import pack_folder
 
 CLASSES = ["yes", "</script><b>", "it's"]

@@ -60,8 +60,8 @@ def test_the_wheel_holds_the_package_and_the_command(wheel):
         "kws/spotting/cli.py",
         "kws/spotting/spotter.py",
         "kws/train/networks/cnn.py",
-        "kws/card.md.jinja",
-        "kws/explorer.html",
+        "kws/project/card.md.jinja",
+        "kws/project/explorer.html",
     } <= set(wheel.namelist())
     assert not [name for name in wheel.namelist() if not name.startswith(("kws/", "kws-"))]
 

@@ -14,9 +14,9 @@ from conftest import ROOT
 from PIL import Image, ImageSequence
 from scipy.stats import special_ortho_group
 
-from kws import projection
 from kws.core.errors import UserError
 from kws.evaluate.answers import Answers, write_answers
+from kws.project import projection
 from kws.recordings.archive import pack_folder
 
 WORDS = ["down", "go", "left", "no", "off"]
@@ -111,7 +111,7 @@ def test_the_stage_needs_no_tensorflow(project_folder):
 def test_umap_is_compiled_once_for_all_processes():
     code = """if True:
         from test_projection import make_embedding
-        from kws import projection
+        from kws.project import projection
         embedding, _ = make_embedding()
         projection.project(embedding, 1, 15, 9.0, 0.1)
         import umap

@@ -20,7 +20,7 @@ from kws.audio.clip import cut_or_pad
 from kws.audio.decode import decode_clip
 from kws.evaluate.answers import Answers
 from kws.plots.figures import word_style
-from kws.projection import TITLES
+from kws.project.projection import TITLES
 from kws.recordings.archive import read_members
 
 PAGE = Path(__file__).with_suffix(".html")

@@ -1,0 +1,1 @@
+"""The stage project: projections of the embedding, the explorer, the model card."""
