@@ -36,7 +36,7 @@ from matplotlib.figure import Figure
 from kws.core.files import write_json, written_whole
 from kws.core.params import load_params
 from kws.recordings.archive import read_members
-from kws.tracking import STAGES
+from kws.tracking.run import STAGES
 
 ROOT = Path(__file__).parent.parent
 WORDS = ["down", "go", "left", "no", "right", "stop", "up", "yes"]

@@ -15,7 +15,7 @@ from kws.plots.figures import confusion_figure, det_figure, noise_figure, save_f
 from kws.recordings import background
 from kws.recordings.clips import read_clips, speakers_of
 from kws.recordings.manifest import Recording, archive_of, read_recordings
-from kws.tracking import tracked_run
+from kws.tracking.run import tracked_run
 
 
 def main() -> None:

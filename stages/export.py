@@ -20,7 +20,7 @@ from kws.recordings.clips import read_clips
 from kws.recordings.manifest import archive_of
 from kws.spotting.litert import Network
 from kws.spotting.spotter import Spotter
-from kws.tracking import tracked_run
+from kws.tracking.run import tracked_run
 
 
 def main() -> None:

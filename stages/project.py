@@ -16,7 +16,7 @@ from kws.plots.figures import voices_title
 from kws.project import explorer, projection
 from kws.project.card import model_card
 from kws.recordings.manifest import archive_of
-from kws.tracking import STAGES, experiment_key, tracked_run
+from kws.tracking.run import STAGES, experiment_key, tracked_run
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def main() -> None:
 
 def registered(card: str) -> str:
     """Registers the model with its card, and says what became of it."""
-    from kws import registry  # MLflow, which may be turned off
+    from kws.tracking import registry  # MLflow, which may be turned off
 
     return registry.register(card)
 

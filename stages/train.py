@@ -10,7 +10,7 @@ from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_json, remove_folder, write_csv, write_json
 from kws.core.params import load_params
 from kws.plots.figures import curves_figure, save_figure, voices_title
-from kws.tracking import tracked_run
+from kws.tracking.run import tracked_run
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 from test_dvc_yaml import modules_of
 
-from kws.tracking import STAGES
+from kws.tracking.run import STAGES
 
 SLOW = ("dvc", "keras", "mlflow", "numba", "pandas", "scipy.stats", "sklearn", "tensorflow", "umap")
 

@@ -19,7 +19,7 @@ from conftest import ROOT
 
 from kws.core.params import Params, load_params
 from kws.records.write import RecordWriter
-from kws.tracking import EXPERIMENT
+from kws.tracking.run import EXPERIMENT
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),  # MLflow, of SQLAlchemy

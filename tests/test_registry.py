@@ -53,7 +53,7 @@ def register(wrong: int, card: str = "# Card", clips: int = CLIPS) -> str:
     """Registers a model whose network gets so many clips wrong, in a run of its own."""
     import mlflow
 
-    from kws import registry
+    from kws.tracking import registry
 
     answer(wrong, clips)
     with mlflow.start_run():

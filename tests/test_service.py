@@ -44,7 +44,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, small_spotter: Path, empty
         write_answers(paths.ANSWERS, answers, ["yes", "no"], synthetic=True)
         import mlflow
 
-        from kws import registry
+        from kws.tracking import registry
 
         with mlflow.start_run():
             registry.register("# Card")

@@ -16,7 +16,7 @@ from kws.core import paths
 from kws.core.files import sha256_of, write_json
 from kws.core.params import Params
 from kws.evaluate.answers import Answers, write_answers
-from kws.tracking import EXPERIMENT, tracked_run
+from kws.tracking.run import EXPERIMENT, tracked_run
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),  # MLflow, of SQLAlchemy
@@ -102,7 +102,7 @@ class Project:
             self.write("evaluate")
 
     def project(self) -> None:
-        from kws import registry
+        from kws.tracking import registry
 
         self.write("export")
         with tracked_run(self.params, "project") as run:
@@ -321,7 +321,7 @@ def start_training(params: Params, **environment: str) -> subprocess.Popen[str]:
     program = f"""
 import sys
 from kws.core.params import Params
-from kws.tracking import tracked_run
+from kws.tracking.run import tracked_run
 with tracked_run(Params.model_validate_json(sys.argv[1]), "train", new=True) as run:
     run.log_epoch({CURVES[0]})
     print("mlflow" in sys.modules)

@@ -89,7 +89,7 @@ def best_epoch(history: list[Epoch], schedule: Literal["constant", "cosine"]) ->
 def fingerprint(features: Path, network: str, recipe: Recipe) -> str:
     """Names a training by all it depends on: features, network, recipe, code and versions."""
     digest = hashlib.sha256(f"{network} {recipe} {tf.__version__} {keras.__version__}".encode())
-    for path in sorted([*features.iterdir(), *Path(__file__).parent.rglob("*.py")]):
+    for path in sorted([*features.iterdir(), *Path(__file__).parent.parent.rglob("*.py")]):
         digest.update(sha256_of(path).encode())
     return digest.hexdigest()[:16]
 

@@ -46,7 +46,7 @@ class Run:
         """Has the run's model registered, once, and tells what became of it, now and in the run.
 
         Args:
-            register: `kws.registry.register` with its argument. Not imported here, or every stage would depend on it.
+            register: `kws.tracking.registry.register` with its argument.
         """
         self.attempt(lambda: _register(register))
 

@@ -26,7 +26,7 @@ NAME, ALIAS = "kws", "champion"
 TEST_SOUND = "kws.test_sound"  # the tag of a version that tells which recordings it was tested on
 SYNTHETIC = "kws.synthetic"  # likewise, whether a computer spoke them
 LONGEST_DESCRIPTION = 5000  # characters: MLflow's column
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parent.parent
 REQUIRED = ("ai-edge-litert", "numpy")  # what a server needs beside MLflow
 ARTIFACTS = {"network": paths.SPOTTER, "answers": paths.ANSWERS}
 
@@ -63,7 +63,7 @@ def _new_version(client: mlflow.MlflowClient, card: str, tags: dict[str, str]) -
     samples = about["front_end"]["clip_samples"]
     model = mlflow.pyfunc.log_model(
         name="model",
-        python_model=str(PACKAGE / "service.py"),
+        python_model=str(PACKAGE / "spotting" / "service.py"),
         code_paths=[str(PACKAGE)],
         artifacts={name: str(path) for name, path in ARTIFACTS.items()},
         signature=ModelSignature(

@@ -1,0 +1,1 @@
+"""MLflow: the run of an experiment, and the registry of models."""
