@@ -18,7 +18,7 @@ PORT := 5001
 
 repro: $(READY) $(PAGE)  ## run the pipeline on the parameters in params.yaml, then say what came of it (the default)
 	@.venv/bin/dvc repro
-	@.venv/bin/python -m kws.summary
+	@.venv/bin/python -m kws.commands.summary
 
 setup: $(READY) $(PAGE)  ## create .venv from the locked requirements, and the page that dvc plots draws on
 
@@ -29,17 +29,17 @@ $(READY): requirements.txt
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@
 
-$(PAGE): $(READY) src/kws/plots_page.py
-	@.venv/bin/python -m kws.plots_page
+$(PAGE): $(READY) src/kws/commands/plots_page.py
+	@.venv/bin/python -m kws.commands.plots_page
 
 exp: $(READY)  ## run a preset as an experiment: make exp PRESET=fast SET='seed=2 split=random'
-	@.venv/bin/python -m kws.exp '$(PRESET)' '$(SET)'
+	@.venv/bin/python -m kws.commands.exp '$(PRESET)' '$(SET)'
 
 compare: $(READY)  ## compare two experiments on the same test clips: make compare A=main B=sorer-cull
-	@.venv/bin/python -m kws.compare '$(A)' '$(B)'
+	@.venv/bin/python -m kws.commands.compare '$(A)' '$(B)'
 
 curve: $(READY)  ## accuracy over the number of training clips, and what more would bring: make curve PRESET=fast SET=...
-	@.venv/bin/python -m kws.data_curve '$(PRESET)' '$(SET)'
+	@.venv/bin/python -m kws.commands.data_curve '$(PRESET)' '$(SET)'
 
 bench: $(READY)  ## time the pipeline beside others and its limits, 20 minutes: make bench ARCHIVE=... BENCH='--section fixed'
 	@.venv/bin/python benchmarks/speed.py --archive '$(ARCHIVE)' $(BENCH)

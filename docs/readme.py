@@ -5,8 +5,8 @@ import json
 import statistics
 from pathlib import Path
 
+from kws.commands.summary import summary
 from kws.core.files import written_whole
-from kws.summary import summary
 
 README = Path("README.md")
 RECIPES = Path("docs/recipes.md")

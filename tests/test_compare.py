@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from kws import compare
+from kws.commands import compare
 from kws.core.errors import UserError
 from kws.evaluate.answers import Answers, write_answers
 from kws.evaluate.pairing import Answered

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kws import data_curve
+from kws.commands import data_curve
 from kws.core.files import write_csv
 from kws.core.params import UNKNOWN
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from kws import exp
+from kws.commands import exp
 from kws.core.errors import UserError
 from kws.core.params import Params, load_params
 

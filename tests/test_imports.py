@@ -14,7 +14,12 @@ SLOW = ("dvc", "keras", "mlflow", "numba", "pandas", "scipy.stats", "sklearn", "
 
 
 @pytest.mark.parametrize(
-    "start", [*(f"runpy.run_path('stages/{stage}.py')" for stage in STAGES), "import kws.summary", "import kws.exp"]
+    "start",
+    [
+        *(f"runpy.run_path('stages/{stage}.py')" for stage in STAGES),
+        "import kws.commands.summary",
+        "import kws.commands.exp",
+    ],
 )
 def test_nothing_slow_is_imported_before_the_work_begins(start):
     code = f"import runpy, sys\n{start}\nprint([name for name in {SLOW} if name in sys.modules])"

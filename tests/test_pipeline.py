@@ -270,7 +270,7 @@ def test_a_pipeline_that_was_killed_in_each_stage_ends_as_an_undisturbed_one(fin
 
 
 def test_an_experiment_runs_what_its_parameter_changes_and_can_be_compared(project):
-    project.run(sys.executable, "-m", "kws.plots_page", PYTHONPATH="src")
+    project.run(sys.executable, "-m", "kws.commands.plots_page", PYTHONPATH="src")
     assert ran(project.run("dvc", "exp", "run", "-S", "mel_bins=40", KWS_TRACKING="off")) == STAGES[1:]
     assert json.loads((project.root / "data/features/spec.json").read_text())["mel_bins"] == 40
     shown = project.run("dvc", "exp", "show", "--csv").splitlines()

@@ -10,7 +10,7 @@ from conftest import ROOT
 from dvc_render.html import HTML
 from dvc_render.vega import VegaRenderer
 
-from kws import plots_page
+from kws.commands import plots_page
 from kws.plots.figures import COLOURS, MARKERS
 
 TEMPLATE = ROOT / ".dvc" / "plots" / "projection.json"
@@ -83,7 +83,7 @@ def test_dvcs_placeholders_stand_once_each(page):
 
 
 def test_the_page_is_where_dvc_looks_for_it(tmp_path):
-    subprocess.run([sys.executable, "-m", "kws.plots_page"], cwd=tmp_path, check=True)
+    subprocess.run([sys.executable, "-m", "kws.commands.plots_page"], cwd=tmp_path, check=True)
     folder, name = re.search(r"html_template = (\S+)/(\S+)", (ROOT / ".dvc" / "config").read_text()).groups()
     assert (tmp_path / ".dvc" / folder / name).read_text() == plots_page.page()
 

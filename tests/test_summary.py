@@ -1,10 +1,10 @@
 import pytest
 from conftest import ROOT
 
+from kws.commands.summary import summary
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import write_json
-from kws.summary import summary
 
 
 @pytest.mark.parametrize("synthetic", [True, False])

@@ -10,11 +10,11 @@ from statistics import mean
 
 import numpy as np
 
+from kws.commands.exp import command, split_settings
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, read_json, write_csv
 from kws.core.params import SILENCE, UNKNOWN
-from kws.exp import command, split_settings
 from kws.plots.figures import data_curve_figure, save_figure
 
 SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # of the training clips; the last one is what params.yaml is left with
