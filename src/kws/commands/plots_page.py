@@ -1,6 +1,7 @@
 """Writes DVC's plots page with the Vega scripts inside, so that `dvc plots` draws without a network.
 
-DVC's own page loads them from a CDN. Here they come from an installed package, at set-up: `python -m kws.commands.plots_page`.
+DVC's own page loads them from a CDN. Here they come from an installed package, at set-up, by
+`python -m kws.commands.plots_page`.
 """
 
 from pathlib import Path
