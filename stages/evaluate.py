@@ -1,17 +1,18 @@
 """evaluate: ask the trained network about every test clip, in quiet, in noise and in a stream; say how good it is.
 
 Reads models/kws.keras, data/features and data/raw, writes metrics/evaluate.json, plots/evaluate and data/answers.npz.
+It draws the curves of plots/train/history.csv, too, so that the colour of a curve does not train anew.
 """
 
 import numpy as np
 
 from kws.audio.frontend import FrontEnd
 from kws.core import paths, stage
-from kws.core.files import folder_written_whole, read_json, write_csv, write_json
+from kws.core.files import folder_written_whole, read_csv, read_json, write_csv, write_json, written_whole
 from kws.core.params import load_params
 from kws.evaluate import metrics, noise_sweep, stream
 from kws.evaluate.answers import write_answers
-from kws.plots.figures import confusion_figure, det_figure, noise_figure, save_figure, voices_title
+from kws.plots.figures import confusion_figure, curves_figure, det_figure, noise_figure, save_figure
 from kws.recordings import background
 from kws.recordings.clips import read_clips, speakers_of
 from kws.recordings.manifest import Recording, archive_of, read_recordings
@@ -68,9 +69,13 @@ def main() -> None:
             save_figure(confusion_figure(matrix, classes, synthetic), folder / "confusion.png")
             save_figure(noise_figure(noisy, figures, synthetic), folder / "noise.png")
             save_figure(det_figure(tables["det"][1], figures, synthetic), folder / "det.png")
+        history = [{name: float(value) for name, value in row.items()} for row in read_csv(paths.HISTORY)]
+        best = read_json(paths.METRICS / "train.json")["best_epoch"]
+        with written_whole(paths.CURVES) as partial:
+            save_figure(curves_figure(history, best, spec["synthetic"]), partial)
         write_answers(paths.ANSWERS, answers, classes, synthetic=synthetic)
     for line in scores.told(figures, leaking=params.split == "random"):
-        print(voices_title(line, synthetic))
+        print(stage.voices_title(line, synthetic))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_json, require_exists, write_csv, write_json, written_whole
 from kws.core.params import load_params
 from kws.evaluate.answers import read_answers
-from kws.plots.figures import voices_title
 from kws.project import explorer, projection
 from kws.project.card import model_card
 from kws.recordings.manifest import archive_of
@@ -41,13 +40,14 @@ def main() -> None:
         spaces = {space: projection.orient(points, labels, len(classes)) for space, points in spaces.items()}
         with folder_written_whole(paths.PLOTS / "project") as folder:
             for space, points in spaces.items():
-                title = voices_title(f"{projection.TITLES[space]}, {len(labels)} test clips", synthetic)
+                title = stage.voices_title(f"{projection.TITLES[space]}, {len(labels)} test clips", synthetic)
                 projection.rotating_gif(points, labels, classes, title, folder / f"{space}.gif")
                 write_csv(folder / f"{space}.csv", projection.table(points, about), projection.COLUMNS)
             projection.write_projector(folder / "projector", embedding, about)
             audible = answers.names[explorer.choose_audible(answers)].tolist()
             sounds = explorer.read_sounds(archive_of(source, "test"), audible, params.clip_seconds)
-            title = voices_title(f"{len(labels)} test clips of {params.test_dataset or params.dataset}", synthetic)
+            tested = params.test_dataset or params.dataset
+            title = stage.voices_title(f"{len(labels)} test clips of {tested}", synthetic)
             page = explorer.page(title, spaces, answers, classes, sounds)
             (folder / "explorer.html").write_text(page, encoding="utf-8")
         card = model_card(params, source, figures)
@@ -56,7 +56,7 @@ def main() -> None:
         run.register(lambda: registered(card))
     write_json(paths.TRACKED, {"experiment": experiment_key(params)})
     trust = ", ".join(f"{projection.TITLES[space]} {quality[f'{space}_trustworthiness']:.3f}" for space in spaces)
-    print(voices_title(f"trustworthiness of the projections of {len(labels)} test clips: {trust}", synthetic))
+    print(stage.voices_title(f"trustworthiness of the projections of {len(labels)} test clips: {trust}", synthetic))
 
 
 def registered(card: str) -> str:

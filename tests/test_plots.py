@@ -8,6 +8,7 @@ from matplotlib.colors import to_rgb
 
 from kws.audio.frontend import FrontEnd
 from kws.audio.mel import mel_matrix
+from kws.core.stage import voices_title
 from kws.plots import figures
 
 FRONT_END = FrontEnd(16_000, 16_000, 1024, 256, 1024, 80, 20.0, 7600.0, 1e-7)
@@ -50,7 +51,7 @@ def all_figures(synthetic=False):
     log_mel = FRONT_END.log_mel(TONE)
     return {
         "mel_matrix": figures.mel_matrix_figure(FRONT_END.weights, FRONT_END.sample_rate),
-        "clip": clip_figure(figures.voices_title("yes", synthetic)),
+        "clip": clip_figure(voices_title("yes", synthetic)),
         "mel_grid": figures.mel_grid_figure({"yes": log_mel, "no": log_mel - 1}, FRONT_END, synthetic),
         "curves": figures.curves_figure(HISTORY, 2, synthetic),
         "confusion": figures.confusion_figure(np.array([[3, 1], [0, 2]]), ["yes", "no"], synthetic),
@@ -78,7 +79,7 @@ def test_the_bytes_of_a_picture_repeat_and_name_no_version(name, tmp_path):
 def test_a_matplotlibrc_of_the_users_changes_nothing(tmp_path):
     (tmp_path / "matplotlibrc").write_text("font.size: 30\naxes.facecolor: red\n")
     code = "from pathlib import Path; from kws.plots import figures; import numpy as np; "
-    code += "plots.save_figure(figures.confusion_figure(np.eye(2, dtype=int), ['a', 'b']), Path('theirs.png'))"
+    code += "figures.save_figure(figures.confusion_figure(np.eye(2, dtype=int), ['a', 'b']), Path('theirs.png'))"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     figures.save_figure(figures.confusion_figure(np.eye(2, dtype=int), ["a", "b"]), tmp_path / "ours.png")
     assert (tmp_path / "theirs.png").read_bytes() == (tmp_path / "ours.png").read_bytes()

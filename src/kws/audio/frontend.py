@@ -14,7 +14,6 @@ import numpy as np
 import scipy.fft
 
 from kws.audio.mel import mel_matrix
-from kws.core.params import Params
 
 BLAS_THREADS = 1  # while features are made; another number splits a product elsewhere, and changes the last digits
 MARGIN_SECONDS = 0.2  # the longest shift, and room for a faster speed
@@ -35,19 +34,9 @@ class FrontEnd:
     log_offset: float
 
     @classmethod
-    def from_params(cls, params: Params) -> Self:
-        """The front end that the parameters describe."""
-        return cls(
-            sample_rate=params.sample_rate,
-            clip_samples=params.clip_samples,
-            frame_length=params.frame_length,
-            hop_length=params.hop_length,
-            fft_length=params.fft_length,
-            mel_bins=params.mel_bins,
-            mel_low_hz=params.mel_low_hz,
-            mel_high_hz=params.mel_high_hz,
-            log_offset=params.log_offset,
-        )
+    def from_params(cls, params: object) -> Self:
+        """The front end that checked parameters describe: they have an attribute for each of its fields."""
+        return cls(**{field.name: getattr(params, field.name) for field in fields(cls)})
 
     def spec(self) -> dict[str, Any]:
         """All of it in JSON's types, with the numbers of frames that follow."""

@@ -24,6 +24,8 @@ CLIPS = RAW / "clips.txt"
 TEST_CLIPS = TEST_RAW / "clips.txt"
 SPEC = FEATURES / "spec.json"
 MANIFEST = FEATURES / "manifest.csv"
+HISTORY = PLOTS / "train" / "history.csv"  # the training curves, a row an epoch
+CURVES = HISTORY.with_name("curves.png")
 
 
 def project_root() -> Path:

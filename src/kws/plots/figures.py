@@ -13,6 +13,7 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from kws.audio.frontend import FrontEnd
+from kws.core.stage import voices_title
 
 DPI = 100
 COLOURS = [to_hex(c) for c in mpl.color_sequences["petroff10"]]  # made for colour-blind people too (Petroff, 2021)
@@ -32,11 +33,6 @@ def save_figure(figure: Figure, path: Path) -> None:
 def word_style(index: int) -> tuple[str, str]:
     """Colour and marker of a word; neighbours differ in both, and the first seventy in at least one."""
     return COLOURS[index % len(COLOURS)], MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
-
-
-def voices_title(title: str, synthetic: bool) -> str:
-    """The title, with a warning where the voices are a computer's: then no figure holds for people."""
-    return f"{title} (synthetic voices)" if synthetic else title
 
 
 def mel_matrix_figure(weights: np.ndarray, sample_rate: int) -> Figure:

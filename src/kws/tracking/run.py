@@ -206,6 +206,8 @@ def _log_stage(stage: str, params: Params) -> None:
     folder = paths.PLOTS / ("features" if stage == "featurize" else stage)
     if folder.exists():
         mlflow.log_artifacts(str(folder), folder.as_posix())
+    if stage == "evaluate":  # which draws the curves of the training
+        mlflow.log_artifact(str(paths.CURVES), paths.CURVES.parent.as_posix())
     figures = _figures(stage)
     known = mlflow.get_run(mlflow.active_run().info.run_id).data.metrics
     mlflow.log_metrics({name: value for name, value in figures.items() if known.get(name) != value})
@@ -237,7 +239,7 @@ def _log_curves() -> None:
 
     run_id = mlflow.active_run().info.run_id
     logged = {point.step for point in mlflow.MlflowClient().get_metric_history(run_id, "train_loss")}
-    with (paths.PLOTS / "train" / "history.csv").open(encoding="utf-8", newline="") as file:
+    with paths.HISTORY.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             if int(row["epoch"]) not in logged:
                 _log_epoch({name: float(value) for name, value in row.items()})
