@@ -1,5 +1,6 @@
 """What several test files need: the project's parameters, and a project of its own in an empty folder."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,3 +159,15 @@ def exported(tmp_path_factory) -> Path:
     for kind, content in files.items():
         (folder / KINDS[kind]).write_bytes(content)
     return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says so where failures may come from a change by hand: tests look at the committed defaults, figures and card."""
+    command = ["git", "diff", "--name-only", "HEAD", "--", "params.yaml", "metrics", "models/README.md"]
+    changed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    if changed and terminalreporter.stats.get("failed"):
+        terminalreporter.write_line(
+            f"{', '.join(changed)} differ from the last commit: tests of the defaults and of the model card may fail for "
+            'that reason. See "Try a change by hand" in docs/tracking.md.',
+            yellow=True,
+        )
