@@ -167,7 +167,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     changed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
     if changed and terminalreporter.stats.get("failed"):
         terminalreporter.write_line(
-            f"{', '.join(changed)} differ from the last commit: tests of the defaults and of the model card may fail for "
-            'that reason. See "Try a change by hand" in docs/tracking.md.',
+            f"{', '.join(changed)} differ from the last commit: tests of the defaults and of the model card may fail "
+            'for that reason. See "Try a change by hand" in docs/tracking.md.',
             yellow=True,
         )
