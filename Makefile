@@ -61,7 +61,7 @@ endef
 
 # The stamps are written last: an environment that was left half made is made anew. So is one whose Python is gone.
 .venv/ready-pipeline .venv/ready-gpu: .venv/ready-%: requirements/%.txt requirements/bootstrap.txt .venv/bin/python $(ANEW)
-	$(if $(filter gpu,$*),@[ "$$(uname -sm)" = 'Linux x86_64' ] || { echo 'error: GPU=1 needs Linux on x86-64'; exit 1; })
+	$(if $(filter gpu,$*),@[ "$$(uname -sm)" = 'Linux x86_64' ] || { echo 'error: GPU=1 needs Linux on x86-64' >&2; exit 1; })
 	$(call bootstrap,.venv)
 	$(call install,--require-hashes -r requirements/$*.txt)
 	$(call install,--editable .)
