@@ -91,12 +91,14 @@ bench: $(READY)  ## time the pipeline beside others and its limits, 20 minutes: 
 test: $(DEV)  ## run the tests, with the coverage of src/kws and stages
 	@.venv/bin/python -m pytest --cov
 
-lint: $(DEV)  ## check style, types, import direction and spelling
+lint: $(DEV)  ## check style, types, import direction, spelling and workflows
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/codespell
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.venv/bin/check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
 
 ui: $(READY)  ## open MLflow on the store
 	.venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db
