@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kws.core.files import written_whole
 
-LOCK = Path("requirements.txt")
+LOCK = Path("requirements/pipeline.txt")
 VERSIONS = Path("versions.yaml")
 LIBRARIES = (
     "ai-edge-litert",
@@ -31,7 +31,7 @@ LIBRARIES = (
 )
 HEADER = """\
 # The locked versions of the libraries that compute results. Stages in dvc.yaml depend on them.
-# Written by `make lock` from requirements.txt.
+# Written by `make lock` from requirements/pipeline.txt.
 """
 
 
