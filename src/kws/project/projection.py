@@ -159,16 +159,15 @@ def _import_umap() -> Any:
         import umap
     import numba
 
-    for name in ("smooth_knn_dist", "compute_membership_strengths"):
-        function = getattr(umap.umap_, name)
-        if function.targetoptions.get("parallel"):  # one thread computes the same; its code compiles in half the time
-            setattr(umap.umap_, name, numba.njit(function.py_func, locals=function.locals, cache=True))
-    _epoch_function(umap).enable_caching()
+    strengths = umap.umap_.compute_membership_strengths
+    if strengths.targetoptions.get(
+        "parallel"
+    ):  # one thread computes the same bytes; its code compiles in half the time
+        serial = numba.njit(strengths.py_func, locals=strengths.locals, cache=True)
+        umap.umap_.compute_membership_strengths = serial
+    for function in (umap.umap_.smooth_knn_dist, umap.layouts._nb_optimize_layout_euclidean_single_epoch):  # noqa: SLF001
+        function.enable_caching()
     return umap
-
-
-def _epoch_function(umap: Any) -> Any:
-    return umap.layouts._nb_optimize_layout_euclidean_single_epoch  # noqa: SLF001 (it has no public name)
 
 
 def _choose_cache() -> None:
