@@ -1,4 +1,4 @@
-"""The model card: what a user of the model must know, from the files of the stages alone."""
+"""The model card: what a user of the model must know. All its figures come from files of the stages."""
 
 import re
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ _NOISE = re.compile(r"noise_(?:clean|(-?\d+)db)_accuracy")
 
 
 def model_card(params: Params, source: Mapping[str, Any], figures: Mapping[str, Mapping[str, float]]) -> str:
-    """The card in Markdown. What the metrics do not tell of (unknown words, a stream) is left out.
+    """Returns the card in Markdown. It has no section on unknown words or a stream where the metrics have none.
 
     Args:
         params: of the experiment.
-        source: what the download stage wrote into source.json.
+        source: content of data/raw/source.json, which the stage download writes.
         figures: the content of metrics/<stage>.json for download, featurize, train, evaluate and export.
     """
     environment = jinja2.Environment(
@@ -59,7 +59,7 @@ def _code(word: str) -> str:
 
 def _level(decibels: str | None) -> str:
     return (
-        "nothing added"
+        "no noise added"
         if decibels is None
-        else f"background not heard in training, signal-to-noise ratio {decibels} dB"
+        else f"with background that training does not use, signal-to-noise ratio {decibels} dB"
     )

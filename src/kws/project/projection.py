@@ -23,29 +23,38 @@ COLUMNS = ("x", "y", "z", "word", "predicted", "name")
 TITLES = {"pca": "PCA", "umap": "UMAP", "tsne": "t-SNE"}
 NEIGHBORS = 10  # of a clip, in the two measures of quality
 FEWEST = 7  # clips that t-SNE can place
-TSNE_STEPS = 750  # after which 1000 clips hardly move
-FLATNESS = 0.3  # height over width of the layout of words: x and y, the flat view, get what sets them apart best
+TSNE_STEPS = 750  # 1000 clips hardly move in later steps
+FLATNESS = 0.3  # height over width of the layout of words: words differ most in x and y, which flat plots show
 
 
 def choose_clips(labels: np.ndarray, how_many: int, seed: int) -> np.ndarray:
-    """At most `how_many` clips, each word in proportion: (clips,) word indices -> sorted positions."""
+    """Chooses clips at random, so that each word keeps its share.
+
+    Args:
+        labels: (clips,) word indices.
+        how_many: largest number of clips to choose.
+        seed: of the choice.
+
+    Returns:
+        Sorted positions of the chosen clips.
+    """
     order = np.random.default_rng(seed).permutation(len(labels))
-    rank = np.empty(len(labels))  # of a clip among those of its word, from 0 to 1
+    rank = np.empty(len(labels))  # of a clip among the clips of its word, from 0 to 1
     for word in np.unique(labels):
-        own = order[labels[order] == word]
-        rank[own] = np.arange(len(own)) / len(own)
+        clips = order[labels[order] == word]
+        rank[clips] = np.arange(len(clips)) / len(clips)
     return np.sort(np.argsort(rank, kind="stable")[:how_many])
 
 
 def fit_neighbourhoods(clips: int, umap_neighbors: int, tsne_perplexity: float) -> tuple[int, float]:
-    """`umap_neighbors` and `tsne_perplexity`, or less where there are too few clips for them.
+    """Lowers `umap_neighbors` and `tsne_perplexity` to the largest values that the number of clips allows.
 
     Raises:
-        UserError: there are too few for any.
+        UserError: there are fewer than FEWEST clips.
     """
     if clips < FEWEST:
         raise UserError(f"{clips} test clips are too few to project, at least {FEWEST}: add speakers or words")
-    return min(umap_neighbors, clips - 1), min(tsne_perplexity, (clips - 1) // 3)  # t-SNE looks at three times as many
+    return min(umap_neighbors, clips - 1), min(tsne_perplexity, (clips - 1) // 3)  # t-SNE uses 3 times as many neighbours
 
 
 def project(
@@ -183,7 +192,7 @@ def _choose_cache() -> None:
 
 @contextmanager
 def _replaced(modules: Mapping[str, ModuleType | None]) -> Iterator[None]:
-    """Makes `import` find these modules meanwhile; None: the module cannot be imported."""
+    """Makes `import` find these modules inside the block. None makes the import of that module fail."""
     originals = {name: sys.modules[name] for name in modules if name in sys.modules}
     sys.modules.update(modules)  # type: ignore[arg-type]  # the import system takes None for "not to be found"
     try:
@@ -197,8 +206,9 @@ def _replaced(modules: Mapping[str, ModuleType | None]) -> Iterator[None]:
 def orient(points: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Centres, scales and turns (or mirrors) points, so that pictures of different models can be compared.
 
-    Each word is drawn towards its own place in a layout that depends on the number of words alone, by
-    orthogonal Procrustes (Schönemann, 1966). What few words leave open is decided by the principal axes.
+    Each word has a place in a layout that depends only on the number of words. The function rotates the points so that
+    the middle of each word comes close to its place: orthogonal Procrustes (Schönemann, 1966). Few words do not
+    determine the rotation. The principal axes of the points then determine the rest.
 
     Args:
         points: (clips, 3).
@@ -206,7 +216,7 @@ def orient(points: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
         classes: number of words.
 
     Returns:
-        float32 (clips, 3); root mean square distance from the middle is 1.
+        float32 (clips, 3). The root mean square distance from the origin is 1.
     """
     from scipy.linalg import orthogonal_procrustes
 
@@ -223,7 +233,7 @@ def orient(points: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def _layout(classes: int) -> np.ndarray:
-    """A place for each word, evenly on a flattened sphere: Fibonacci's lattice (González, 2010)."""
+    """Places of the words, (classes, 3), evenly on a flattened sphere: Fibonacci's lattice (González, 2010)."""
     index = np.arange(classes)
     height = 1 - (2 * index + 1) / classes
     angle = np.pi * (1 + np.sqrt(5)) * index
@@ -232,15 +242,19 @@ def _layout(classes: int) -> np.ndarray:
 
 
 def quality(embedding: np.ndarray, projections: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, float]:
-    """How true the projections are to the embedding, and how well each space keeps the words apart.
+    """Measures how well the projections keep neighbourhoods, and how well each space separates the words.
 
-    Trustworthiness (Venna, 2001), 0 to 1: whether a clip's neighbours in the projection are neighbours in the
-    embedding. k-nearest-neighbour accuracy: how often a clip's neighbours, itself left out, vote for its word.
+    Trustworthiness (Venna, 2001), 0 to 1: the share of neighbours in the projection that are neighbours in the
+    embedding, weighted by rank. k-nearest-neighbour accuracy, 0 to 1: the share of clips whose neighbours, without the
+    clip itself, vote for its word.
 
     Args:
         embedding: (clips, units).
         projections: (clips, 3) by space.
         labels: (clips,) word indices.
+
+    Returns:
+        `<space>_trustworthiness` for each projection, `<space>_knn_accuracy` for these and the embedding.
     """
     from sklearn.manifold import trustworthiness
     from sklearn.neighbors import KNeighborsClassifier
@@ -259,7 +273,12 @@ def quality(embedding: np.ndarray, projections: dict[str, np.ndarray], labels: n
 
 
 def table(points: np.ndarray, clips: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """One row a clip: its place (x, y, z) and what `clips` says about it, by column."""
+    """Makes the rows of a table, one for each clip.
+
+    Args:
+        points: (clips, 3), written as x, y and z.
+        clips: further columns by name, each (clips,).
+    """
     places = dict(zip("xyz", np.round(points.astype(np.float64), 4).T.tolist(), strict=True))
     columns = places | {name: values.tolist() for name, values in clips.items()}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -269,14 +288,14 @@ def write_projector(folder: Path, embedding: np.ndarray, clips: Mapping[str, np.
     """Writes the files that TensorBoard's Embedding Projector opens: `tensorboard --logdir <folder>`.
 
     Args:
-        folder: is made.
+        folder: the function creates it.
         embedding: (clips, units).
-        clips: (clips,) texts by column.
+        clips: columns of text by name, each (clips,).
     """
     folder.mkdir()
     np.savetxt(folder / "tensors.tsv", embedding, fmt="%.6g", delimiter="\t")
     rows = [clips.keys(), *zip(*clips.values(), strict=True)]
-    lines = ["\t".join(" ".join(text.split()) for text in row) for row in rows]  # a name may hold a tab
+    lines = ["\t".join(" ".join(text.split()) for text in row) for row in rows]  # a name may contain a tab
     (folder / "metadata.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "projector_config.pbtxt").write_text(
         'embeddings {\n  tensor_name: "embedding"\n  tensor_path: "tensors.tsv"\n  metadata_path: "metadata.tsv"\n}\n'

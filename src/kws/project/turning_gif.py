@@ -17,21 +17,23 @@ from PIL import Image
 from kws.plots.figures import word_style
 
 FRAMES = 48
-MILLISECONDS = 90  # a frame: one turn takes 4.3 s
-ELEVATION = np.radians(15)  # of the camera; y is up, and the first frame looks along z
+MILLISECONDS = 90  # duration of a frame; a turn takes 4.3 s
+ELEVATION = np.radians(15)  # of the camera; y points up, and in the first frame the camera looks along z
 PIXELS = 560
 CUBE = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
 EDGES = [(i, j) for i in range(8) for j in range(i) if abs(CUBE[i] - CUBE[j]).sum() == 2]
 
 
 def rotating_gif(points: np.ndarray, labels: np.ndarray, words: Sequence[str], title: str, path: Path) -> None:
-    """Writes a turning cloud of points, one colour and marker a word, with a legend: the same bytes each time.
+    """Writes a GIF of a turning cloud of points, with a colour and a marker for each word and a legend.
+
+    The same input gives the same bytes.
 
     Args:
         points: (clips, 3), as from `orient`.
         labels: (clips,) word indices.
         words: names of the words.
-        title: stands above.
+        title: text above the points.
         path: of the GIF.
     """
     styles = [word_style(index) for index in range(len(words))]
@@ -52,7 +54,7 @@ def rotating_gif(points: np.ndarray, labels: np.ndarray, words: Sequence[str], t
     for artist in (cube, cloud):
         axes.add_collection(artist)
     cloud.set(transform=IdentityTransform(), offset_transform=axes.transData)
-    canvas.draw()  # what stands still; the animated ones are left out
+    canvas.draw()  # without the animated artists
     background = canvas.copy_from_bbox(figure.bbox)
 
     shapes = [MarkerStyle(marker) for _, marker in styles]
@@ -63,26 +65,34 @@ def rotating_gif(points: np.ndarray, labels: np.ndarray, words: Sequence[str], t
     frames = []
     for turn in np.arange(FRAMES) * 2 * np.pi / FRAMES:
         canvas.restore_region(background)
-        corners, _ = _seen(CUBE, turn)
+        corners, _ = _view(CUBE, turn)
         cube.set_segments([corners[[i, j]] for i, j in EDGES])
-        places, near = _seen(points, turn)
-        order = np.argsort(near, kind="stable")  # the near ones are drawn over the far ones
+        places, near = _view(points, turn)
+        order = np.argsort(near, kind="stable")  # near points are drawn over far points
         cloud.set(paths=paths[order], facecolors=colours[order], offsets=places[order])
         cloud.set_sizes(size * (1 + 0.4 * near[order]).clip(0.3), dpi=figure.dpi)
         axes.draw_artist(cube)
         axes.draw_artist(cloud)
         frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
 
-    palette = Image.new("P", (1, 1))  # one for all frames, or their colours would flicker
+    palette = Image.new("P", (1, 1))  # the same for all frames, so that colours do not flicker
     tints = [to_rgb(colour) for colour in ["black", *dict.fromkeys(colour for colour, _ in styles)]]
-    shades = np.multiply.outer(1 - np.array(tints), np.linspace(0, 1, 12))  # each from white to full
+    shades = np.multiply.outer(1 - np.array(tints), np.linspace(0, 1, 12))  # each from white to the full colour
     palette.putpalette((255 * (1 - shades)).round().astype(np.uint8).transpose(0, 2, 1).ravel().tolist())
     first, *others = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     first.save(path, save_all=True, append_images=others, duration=MILLISECONDS, loop=0)
 
 
-def _seen(points: np.ndarray, turn: float) -> tuple[np.ndarray, np.ndarray]:
-    """Where a camera sees points (n, 3) turned about the y axis: (n, 2), and how near they are (n,)."""
+def _view(points: np.ndarray, turn: float) -> tuple[np.ndarray, np.ndarray]:
+    """Projects points onto the picture after a turn about the y axis.
+
+    Args:
+        points: (n, 3).
+        turn: in radians.
+
+    Returns:
+        Places in the picture, (n, 2), and nearness to the camera, (n,).
+    """
     x, y, z = points.T
     right = x * np.cos(turn) + z * np.sin(turn)
     front = z * np.cos(turn) - x * np.sin(turn)
