@@ -9,6 +9,7 @@ last stage it registers the model in MLflow. A second process computes the proje
 import numpy as np
 
 from kws.core import paths, stage
+from kws.core.address import public_address
 from kws.core.files import folder_written_whole, read_json, require_exists, write_csv, write_json, written_whole
 from kws.core.params import load_params
 from kws.evaluate.answers import read_answers
@@ -51,7 +52,7 @@ def main() -> None:
                 title = stage.voices_title(f"{name}, {len(labels)} test clips", synthetic)
                 turning_gif.rotating_gif(points, labels, classes, title, folder / f"{space}.gif")
                 write_csv(folder / f"{space}.csv", projection.table(points, columns), projection.COLUMNS)
-            tested = params.test_dataset or params.dataset
+            tested = public_address(params.test_dataset or params.dataset)
             title = stage.voices_title(f"{len(labels)} test clips of {tested}", synthetic)
             page = explorer.page(title, spaces, answers, classes, sounds)
             (folder / "explorer.html").write_text(page, encoding="utf-8")

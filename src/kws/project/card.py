@@ -7,6 +7,7 @@ from typing import Any
 
 import jinja2
 
+from kws.core.address import public_address
 from kws.core.params import Params
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
@@ -33,12 +34,17 @@ def model_card(params: Params, source: Mapping[str, Any], figures: Mapping[str, 
         **figures,
         source=source,
         params=params,
-        parameters=params.model_dump(mode="json"),
+        parameters=_public(params.model_dump(mode="json")),
         words=params.words,
         classes=params.classes,
         noises=[(name, _level(found[1])) for name in figures["evaluate"] if (found := _NOISE.fullmatch(name))],
     )
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
+
+
+def _public(parameters: dict[str, Any]) -> dict[str, Any]:
+    addresses = ("dataset", "dataset_url", "test_dataset")
+    return parameters | {name: public_address(parameters[name]) for name in addresses}
 
 
 def _percent(share: float) -> str:

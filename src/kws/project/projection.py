@@ -54,7 +54,9 @@ def fit_neighbourhoods(clips: int, umap_neighbors: int, tsne_perplexity: float) 
     """
     if clips < FEWEST:
         raise UserError(f"{clips} test clips are too few to project, at least {FEWEST}: add speakers or words")
-    return min(umap_neighbors, clips - 1), min(tsne_perplexity, (clips - 1) // 3)  # t-SNE uses 3 times as many neighbours
+    return min(umap_neighbors, clips - 1), min(
+        tsne_perplexity, (clips - 1) // 3
+    )  # t-SNE uses 3 times as many neighbours
 
 
 def project(
