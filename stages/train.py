@@ -1,27 +1,32 @@
 """train: fit the network to the training clips, keep the weights of the epoch that did best on the validation clips.
 
-Reads data/features, writes models/kws.keras, metrics/train.json and plots/train. Progress goes to MLflow by epoch.
+Reads data/features, writes models/kws.keras, the same network as models/network.tflite, metrics/train.json and
+plots/train/history.csv. Progress goes to MLflow by epoch.
 A training that was killed goes on from its last epoch when the stage runs again.
 """
 
 from filelock import FileLock
 
 from kws.core import paths, stage
-from kws.core.files import folder_written_whole, read_json, remove_folder, write_csv, write_json
+from kws.core.files import read_json, remove_folder, write_csv, write_json, written_whole
 from kws.core.params import load_params
-from kws.plots.figures import curves_figure, save_figure, voices_title
 from kws.tracking.run import tracked_run
 
 
 def main() -> None:
     """Features in, a trained model out."""
     params = load_params()
-    from kws.train import models, networks, training  # TensorFlow: not before the parameters are known to be good
+    from kws.train import (
+        litert,
+        models,
+        networks,
+        training,
+    )  # TensorFlow: not before the parameters are known to be good
 
     spec = read_json(paths.SPEC)
     recipe = training.Recipe.from_params(params)
-    training.make_deterministic(params.seed)
-    model = networks.NETWORKS[params.model](spec["frames"], spec["mel_bins"], len(spec["words"]), params.width)
+    training.make_deterministic(params.seed, params.threads)
+    model = networks.NETWORKS[params.model](spec["frames"], spec["mel_bins"], len(spec["classes"]), params.width)
     network = f"{params.model} {params.width}"
     checkpoint = paths.scratch("training") / training.fingerprint(paths.FEATURES, network, recipe)
 
@@ -34,15 +39,15 @@ def main() -> None:
         )
         best = training.best_epoch(history, params.schedule)
         models.save_model(model, paths.MODEL, spec)
+        with written_whole(paths.NETWORK) as partial:
+            partial.write_bytes(litert.network_file(model))
         figures = {"epochs": len(history), "best_epoch": best["epoch"], "parameters": model.count_params()}
         write_json(paths.METRICS / "train.json", figures | {k: v for k, v in best.items() if k != "epoch"})
-        with folder_written_whole(paths.PLOTS / "train") as folder:
-            write_csv(folder / "history.csv", history, list(best))
-            save_figure(curves_figure(history, best["epoch"], spec["synthetic"]), folder / "curves.png")
+        write_csv(paths.HISTORY, history, list(best))
         remove_folder(checkpoint)
     epoch, accuracy = best["epoch"], best["validation_accuracy"]
-    result = f"kept are the weights of epoch {epoch} of {len(history)}: validation accuracy {accuracy:.1%}"
-    print(voices_title(result, spec["synthetic"]))
+    voices = " (synthetic voices)" if spec["synthetic"] else ""
+    print(f"kept are the weights of epoch {epoch} of {len(history)}: validation accuracy {accuracy:.1%}{voices}")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def test_nothing_slow_is_imported_before_the_work_begins(start):
     assert result.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("stage", ["download", "featurize", "project"])
+@pytest.mark.parametrize("stage", ["download", "featurize", "evaluate", "project"])
 def test_these_stages_need_no_tensorflow(stage):
     script = ROOT / "stages" / f"{stage}.py"
     for path in {script, *modules_of(script)} - {ROOT / "src" / "kws" / "tracking.py"}:  # it can log the network
