@@ -61,11 +61,11 @@ def main() -> None:
         counts = Counter(one.split for one in usable)
         known = {"dataset": params.dataset, "test_dataset": params.test_dataset or params.dataset}
         known |= {name: source[name] for name in ("synthetic", "test_synthetic")}
-        write_json(folder / paths.SPEC.name, front_end.spec() | known | {"words": params.classes, "clips": counts})
+        write_json(folder / paths.SPEC.name, front_end.spec() | known | {"classes": params.classes, "clips": counts})
 
     with folder_written_whole(paths.PLOTS / "features") as folder:
         save_figure(mel_matrix_figure(front_end.weights, front_end.sample_rate), folder / "mel_matrix.png")
-        log_mels = {name: front_end.log_of(examples[name]) for name in params.classes[:SHOWN]}
+        log_mels = {name: front_end.cached_log_mel(examples[name]) for name in params.classes[:SHOWN]}
         save_figure(mel_grid_figure(log_mels, front_end, source["synthetic"]), folder / "mel_grid.png")
         shown = next(one.clip for one in usable if one.split == "train")
         _, data = next(read_members(archive, {shown.name}))

@@ -26,7 +26,7 @@ def main() -> None:
     answers, classes, synthetic = read_answers(require_exists(paths.ANSWERS))
     source = read_json(paths.SOURCE)
     figures = {name: read_json(paths.METRICS / f"{name}.json") for name in STAGES[: STAGES.index("project")]}
-    answers = answers.of(projection.choose_clips(answers.labels, params.projection_clips, params.seed))
+    answers = answers.subset(projection.choose_clips(answers.labels, params.projection_clips, params.seed))
     embedding, labels = answers.embeddings, answers.labels
     words = np.array(classes)
     columns = {"word": words[labels], "predicted": words[answers.predicted], "name": answers.names}

@@ -1,13 +1,14 @@
 """train: fit the network to the training clips, keep the weights of the epoch that did best on the validation clips.
 
-Reads data/features, writes models/kws.keras, metrics/train.json and plots/train/history.csv. Progress goes to MLflow by
-epoch. A training that was killed goes on from its last epoch when the stage runs again.
+Reads data/features, writes models/kws.keras, the same network as models/network.tflite, metrics/train.json and
+plots/train/history.csv. Progress goes to MLflow by epoch. A training that was killed goes on from its last epoch when
+the stage runs again.
 """
 
 from filelock import FileLock
 
 from kws.core import paths, stage
-from kws.core.files import read_json, remove_folder, write_csv, write_json
+from kws.core.files import read_json, remove_folder, write_csv, write_json, written_whole
 from kws.core.params import load_params
 from kws.tracking.run import tracked_run
 
@@ -15,12 +16,17 @@ from kws.tracking.run import tracked_run
 def main() -> None:
     """Features in, a trained model out."""
     params = load_params()
-    from kws.train import models, networks, training  # TensorFlow: not before the parameters are known to be good
+    from kws.train import (
+        litert,
+        models,
+        networks,
+        training,
+    )  # TensorFlow: not before the parameters are known to be good
 
     spec = read_json(paths.SPEC)
     recipe = training.Recipe.from_params(params)
-    training.make_deterministic(params.seed)
-    model = networks.NETWORKS[params.model](spec["frames"], spec["mel_bins"], len(spec["words"]), params.width)
+    training.make_deterministic(params.seed, params.threads)
+    model = networks.NETWORKS[params.model](spec["frames"], spec["mel_bins"], len(spec["classes"]), params.width)
     network = f"{params.model} {params.width}"
     checkpoint = paths.scratch("training") / training.fingerprint(paths.FEATURES, network, recipe)
 
@@ -33,6 +39,8 @@ def main() -> None:
         )
         best = training.best_epoch(history, params.schedule)
         models.save_model(model, paths.MODEL, spec)
+        with written_whole(paths.NETWORK) as partial:
+            partial.write_bytes(litert.network_file(model))
         figures = {"epochs": len(history), "best_epoch": best["epoch"], "parameters": model.count_params()}
         write_json(paths.METRICS / "train.json", figures | {k: v for k, v in best.items() if k != "epoch"})
         write_csv(paths.HISTORY, history, list(best))

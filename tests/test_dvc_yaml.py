@@ -23,6 +23,8 @@ def test_every_parameter_is_read_by_a_stage():
 
 def test_dvc_yaml_is_a_page_that_people_can_read():
     assert len((ROOT / "dvc.yaml").read_text().splitlines()) <= 240
+    for stage in STAGES.values():
+        assert len([dep for dep in stage["deps"] if dep.startswith(("src/", "stages/"))]) <= 8
 
 
 def test_the_versions_that_stages_depend_on_are_those_of_the_lock():

@@ -96,7 +96,7 @@ def test_the_library_is_inside_with_its_version_and_licence(text):
 
 def test_the_data_are_all_there_and_no_name_can_break_the_page(text):
     answers, data = make_answers(), Page(text).data()
-    assert data["words"] == CLASSES
+    assert data["classes"] == CLASSES
     assert data["name"] == answers.names.tolist()
     assert data["speaker"] == answers.speakers.tolist()
     assert data["said"] == answers.labels.tolist()

@@ -14,7 +14,7 @@ def test_the_last_lines_of_make_say_the_result_on_what_data_and_what_to_type(tmp
     monkeypatch.chdir(tmp_path)
     scores = {"accuracy": 0.9, "accuracy_low": 0.8, "accuracy_high": 0.95, "test_clips": 120}
     write_json(paths.METRICS / "evaluate.json", scores)
-    write_json(paths.SPEC, {"test_dataset": "somewhere", "words": ["no", "yes"], "test_synthetic": synthetic})
+    write_json(paths.SPEC, {"test_dataset": "somewhere", "classes": ["no", "yes"], "test_synthetic": synthetic})
     text = summary()
     assert "Test accuracy 90.0%, 95 % interval 80.0% to 95.0%,\n120 test clips of somewhere: no, yes\n" in text
     assert ("Computed voices: they test the pipeline" in text) == synthetic

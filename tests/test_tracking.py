@@ -65,7 +65,7 @@ class Project:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "picture.png").write_text(stage)
         if stage == "featurize":
-            write_json(paths.SPEC, {"words": ["yes", "no"]})
+            write_json(paths.SPEC, {"classes": ["yes", "no"]})
             paths.MANIFEST.write_text("name,word,samples\na.wav,yes,16000\nb.wav,no,\n")
         if stage == "train":
             paths.MODEL.parent.mkdir(exist_ok=True)

@@ -86,8 +86,8 @@ class FrontEnd:
         """
         return np.log(self.mel_power(waveform) + np.float32(self.log_offset))
 
-    def log_of(self, cached: np.ndarray) -> np.ndarray:
-        """Log-Mel of a clip from its Mel power with margins: (frames + 2 margin, mel_bins) -> (frames, mel_bins)."""
+    def cached_log_mel(self, cached: np.ndarray) -> np.ndarray:
+        """Log-Mel of a clip from cached Mel power: (frames + 2 margin, mel_bins) -> (frames, mel_bins)."""
         return np.log(cached[self.margin : self.margin + self.frames] + np.float32(self.log_offset))
 
     def with_margins(self, recording: np.ndarray) -> np.ndarray:
@@ -109,7 +109,7 @@ class FrontEnd:
         power[first:end] = self.mel_power(padded)
         return power
 
-    def power_of(self, decibels: float) -> float:
+    def noise_power(self, decibels: float) -> float:
         """Mean Mel power, over frames and bins, of white noise whose level is `decibels` of full scale."""
         energy = float(np.square(self.window).sum())
         return 10 ** (decibels / 10) * energy * float(self.weights.sum(axis=0).mean())

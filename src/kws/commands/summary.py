@@ -18,7 +18,7 @@ def summary() -> str:
         voices = "\nComputed voices: they test the pipeline, not how well people are understood"
     return f"""
 Test accuracy {scores["accuracy"]:.1%}, 95 % interval {scores["accuracy_low"]:.1%} to {scores["accuracy_high"]:.1%},
-{scores["test_clips"]} test clips of {spec["test_dataset"]}: {", ".join(spec["words"])}{voices}
+{scores["test_clips"]} test clips of {spec["test_dataset"]}: {", ".join(spec["classes"])}{voices}
 
 Look at  {paths.PLOTS}/evaluate/confusion.png, {paths.PLOTS}/project/umap.gif; all runs and curves: make ui
 Type     . .venv/bin/activate           once in a shell, then

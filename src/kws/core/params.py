@@ -94,6 +94,7 @@ class Params(BaseModel):
     label_smoothing: float = Field(ge=0, lt=1)
     weight_averaging: float = Field(ge=0, lt=1)
     patience: int = Field(ge=1, le=1000)
+    threads: int = Field(ge=1, le=64)
 
     shift_ms: float = Field(ge=0, le=200)
     speed: float = Field(ge=0, le=0.3)

@@ -12,12 +12,14 @@ TEST_RAW = RAW / "test"
 FEATURES = Path("data/features")
 ANSWERS = Path("data/answers.npz")
 MODEL = Path("models/kws.keras")
+NETWORK = Path("models/network.tflite")  # float32: log-Mel in, embedding and probabilities out
 EXPORT = Path("models/export")
 SPOTTER = EXPORT / "kws.tflite"  # float32: waveform in, probabilities out
 CARD = Path("models/README.md")  # the model card, where forges show it
 TRACKED = Path("data/tracked.json")  # which experiment was recorded; see dvc.yaml
 METRICS = Path("metrics")
 PLOTS = Path("plots")
+HISTORY = PLOTS / "train" / "history.csv"  # the training curves
 
 SOURCE = RAW / "source.json"
 CLIPS = RAW / "clips.txt"

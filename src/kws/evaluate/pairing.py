@@ -31,7 +31,7 @@ def read_answered(file: Path | IO[bytes]) -> Answered:
 
 
 def paired_test(first: Answered, second: Answered) -> dict[str, float]:
-    """`metrics.paired_test` of two networks.
+    """`metrics.accuracy_difference` of two networks.
 
     Raises:
         UserError: they were not tested on the same clips.
@@ -42,7 +42,7 @@ def paired_test(first: Answered, second: Answered) -> dict[str, float]:
             f"the test clips differ ({len(first.names)} and {len(second.names)}, {common} in common): "
             "compare experiments with the same words, data set and split"
         )
-    return metrics.paired_test(first.correct, second.correct, first.speakers, seed=0)
+    return metrics.accuracy_difference(first.correct, second.correct, first.speakers, seed=0)
 
 
 def better(test: Mapping[str, float]) -> bool:

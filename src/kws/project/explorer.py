@@ -99,7 +99,7 @@ def page(
     likeliest = np.argsort(-answers.probabilities, axis=1, kind="stable")[:, :TOP]
     shares = np.take_along_axis(answers.probabilities, likeliest, axis=1)
     data = {
-        "words": list(classes),
+        "classes": list(classes),
         "colours": [word_style(index)[0] for index in range(len(classes))],
         "name": names,
         "speaker": answers.speakers.tolist(),
