@@ -8,6 +8,7 @@ import html
 import io
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -58,10 +59,13 @@ def read_sounds(archive: Path, names: Sequence[str], seconds: float) -> dict[str
         MP3 files by name of the clip.
     """
     length = round(seconds * LISTENING_RATE)
-    sounds = {
-        name: _mp3(cut_or_pad(decode_clip(recording or b"", LISTENING_RATE), length))
-        for name, recording in read_members(archive, set(names))
-    }
+
+    def encode(member: tuple[str, bytes | None]) -> tuple[str, bytes]:
+        name, recording = member
+        return name, _mp3(cut_or_pad(decode_clip(recording or b"", LISTENING_RATE), length))
+
+    with ThreadPoolExecutor(1) as pool:  # in the main thread, Ctrl-C would get lost in callbacks of soundfile
+        sounds = dict(pool.map(encode, read_members(archive, set(names))))
     kept, size = {}, 0
     for name in names:
         size += len(sounds.get(name, b""))
