@@ -21,23 +21,23 @@ from kws.tracking.run import tracked_run
 def main() -> None:
     """Model and test clips in, figures, pictures and answers out."""
     params = load_params()
-    from kws.evaluate import scores  # TensorFlow: not before the parameters are known to be good
-    from kws.train import models
+    with tracked_run(params, "evaluate"):  # before TensorFlow: MLflow gets ready meanwhile
+        from kws.evaluate import scores
+        from kws.train import models
 
-    model, spec = models.load_model(paths.MODEL)
-    source = read_json(paths.SOURCE)
-    classes, front_end, synthetic = spec["words"], FrontEnd.from_spec(spec), spec["test_synthetic"]
-    predict = scores.predictor(model)
-    noises = background.read_background(archive_of(source, "train"), read_clips(paths.CLIPS), front_end.sample_rate)
-    measured = {"front_end": front_end, "classes": classes, "seed": params.seed}
-    of_stream = measured | {"words": params.words, "minutes": params.stream_minutes}
+        model, spec = models.load_model(paths.MODEL)
+        source = read_json(paths.SOURCE)
+        classes, front_end, synthetic = spec["words"], FrontEnd.from_spec(spec), spec["test_synthetic"]
+        predict = scores.predictor(model)
+        noises = background.read_background(archive_of(source, "train"), read_clips(paths.CLIPS), front_end.sample_rate)
+        measured = {"front_end": front_end, "classes": classes, "seed": params.seed}
+        of_stream = measured | {"words": params.words, "minutes": params.stream_minutes}
 
-    def sounds(split: str) -> tuple[list[Recording], dict[str, np.ndarray]]:
-        """The clips of a split, and the part of the background that is kept for it."""
-        parts = {name: background.part_of(noise, split, front_end.clip_samples) for name, noise in noises.items()}
-        return read_recordings(paths.MANIFEST, split, archive_of(source, split), spec), parts
+        def sounds(split: str) -> tuple[list[Recording], dict[str, np.ndarray]]:
+            """The clips of a split, and the part of the background that is kept for it."""
+            parts = {name: background.part_of(noise, split, front_end.clip_samples) for name, noise in noises.items()}
+            return read_recordings(paths.MANIFEST, split, archive_of(source, split), spec), parts
 
-    with tracked_run(params, "evaluate"):
         answers = scores.answer_clips(model, paths.FEATURES, "test", spec)
         figures = scores.score(answers, classes, params.seed)
         if spec["clips"].get("unheard"):

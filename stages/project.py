@@ -16,7 +16,7 @@ from kws.plots.figures import voices_title
 from kws.project import explorer, projection
 from kws.project.card import model_card
 from kws.recordings.manifest import archive_of
-from kws.tracking.run import STAGES, experiment_key, tracked_run
+from kws.tracking.run import STAGES, tracked_run
 
 
 def main() -> None:
@@ -53,17 +53,10 @@ def main() -> None:
         card = model_card(params, source, figures)
         with written_whole(paths.CARD) as partial:
             partial.write_text(card, encoding="utf-8")
-        run.register(lambda: registered(card))
-    write_json(paths.TRACKED, {"experiment": experiment_key(params)})
+        run.register(card)
+    run.write_tracked()
     trust = ", ".join(f"{projection.TITLES[space]} {quality[f'{space}_trustworthiness']:.3f}" for space in spaces)
     print(voices_title(f"trustworthiness of the projections of {len(labels)} test clips: {trust}", synthetic))
-
-
-def registered(card: str) -> str:
-    """Registers the model with its card, and says what became of it."""
-    from kws.tracking import registry  # MLflow, which may be turned off
-
-    return registry.register(card)
 
 
 if __name__ == "__main__":
