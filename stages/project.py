@@ -35,6 +35,11 @@ def main() -> None:
         print("{} test clips allow umap_neighbors {} and tsne_perplexity {:g}".format(len(labels), *neighbourhoods))
 
     with tracked_run(params, "project") as run:
+        card = model_card(params, source, figures)
+        with written_whole(paths.CARD) as partial:
+            partial.write_text(card, encoding="utf-8")
+        run.register(card)  # MLflow does it while UMAP is imported
+
         spaces = projection.project(embedding, params.seed, *neighbourhoods, params.umap_min_dist)
         quality = projection.quality(embedding, spaces, labels)
         write_json(paths.METRICS / "project.json", {"clips": len(labels)} | quality)
@@ -50,10 +55,6 @@ def main() -> None:
             title = voices_title(f"{len(labels)} test clips of {params.test_dataset or params.dataset}", synthetic)
             page = explorer.page(title, spaces, answers, classes, sounds)
             (folder / "explorer.html").write_text(page, encoding="utf-8")
-        card = model_card(params, source, figures)
-        with written_whole(paths.CARD) as partial:
-            partial.write_text(card, encoding="utf-8")
-        run.register(card)
     run.write_tracked()
     trust = ", ".join(f"{projection.TITLES[space]} {quality[f'{space}_trustworthiness']:.3f}" for space in spaces)
     print(voices_title(f"trustworthiness of the projections of {len(labels)} test clips: {trust}", synthetic))

@@ -219,6 +219,24 @@ def test_a_stage_that_runs_again_doubles_nothing(project: Project, capsys: pytes
     assert len(mlflow.MlflowClient().get_metric_history(run.info.run_id, "accuracy")) == 1
 
 
+def test_a_changed_export_is_registered_anew_in_the_run(
+    project: Project, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    project.train()
+    project.evaluate()
+    project.project()
+    changed = tmp_path / "changed.tflite"
+    changed.write_bytes(project.spotter.read_bytes().replace(b'"threshold": 0.5', b'"threshold": 0.7'))
+    project.spotter = changed
+    project.project()
+    project.project()
+    [run] = project.runs()
+    assert len(run.outputs.model_outputs) == 2
+    text = "registered as kws version 2, the champion: it is the network of version 1, exported anew"
+    assert run.data.tags["kws.registered"] == text
+    assert capsys.readouterr().out.splitlines()[1:] == [text, text]
+
+
 def test_curves_are_logged_while_training_goes_on(project: Project) -> None:
     with tracked_run(project.params, "train") as run:
         run.start_training(new=True)

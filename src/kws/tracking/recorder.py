@@ -30,6 +30,7 @@ from kws.core.errors import UserError
 from kws.core.files import read_json, sha256_of
 from kws.tracking.run import EXPERIMENT, STAGES
 
+JUDGES = ("evaluate", "export")  # the stages whose figures tell how good a model is
 LOCK = ".mlflow.lock"  # in the project's root
 KEY, MODEL = "kws.key", "kws.model"  # the tags by which a run is found again
 REGISTERED = "kws.registered"  # the tag that tells what became of the model
@@ -128,7 +129,7 @@ class Recorder:
             self.end("FINISHED")
             mlflow.delete_run(run.info.run_id)
         else:
-            if not _agreeing([run], stages):  # the stage has changed: the run keeps the figures that it has
+            if self._stage in JUDGES and not _agreeing([run], stages):  # the run keeps the figures that it has
                 self.end("FINISHED")
                 self._open(stages)
             self._log_stage(self._stage)
@@ -150,7 +151,7 @@ class Recorder:
             "dvc.exp": os.environ.get("DVC_EXP_NAME"),
             "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV"),
             "kws.data": "synthetic voices, for trying the machinery" if source["synthetic"] else None,
-            "mlflow.source.name": f"stages/{self._stage}.py",
+            "mlflow.source.name": None if runs else f"stages/{self._stage}.py",
             DIFFERS_FROM: others[0].info.run_id if self._model and others and not runs else None,
         }
         name = f"{self._params['model']}-{Path(self._params['dataset']).name}-{self._key[:6]}"
