@@ -106,6 +106,11 @@ class Project:
         with tracked_run(self.params, "evaluate"):
             self.write("evaluate")
 
+    def export(self, latency: float) -> None:
+        with tracked_run(self.params, "export") as run:
+            self.write("export")
+            run.log_figures({"export/int8_latency_ms": latency})
+
     def project(self) -> None:
         self.write("export")
         with tracked_run(self.params, "project") as run:
@@ -289,6 +294,54 @@ def test_a_training_that_gives_the_same_model_again_adds_no_run(project: Project
     project.train()
     [run] = project.runs()
     assert_complete(run)
+
+
+def test_a_changed_evaluation_is_another_run_and_the_old_one_keeps_its_figures(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.train()
+    project.evaluate()
+    project.project()
+    monkeypatch.setitem(FIGURES, "evaluate", {"accuracy": 0.75, "f1_don't": 0.25})
+    project.evaluate()
+    project.project()
+    first, second = project.runs()
+    assert_complete(second)
+    assert "kws.differs_from" not in first.data.tags
+    assert second.data.tags["kws.differs_from"] == first.info.run_id
+    assert second.data.params == first.data.params
+
+    monkeypatch.setitem(FIGURES, "evaluate", {"accuracy": 0.5, "f1_don't": 0.25})
+    project.evaluate()  # as before
+    project.project()
+    assert_complete(project.runs()[0])
+    assert len(project.runs()) == 2
+
+
+def test_a_changed_export_with_other_figures_is_another_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.train()
+    project.evaluate()
+    project.export(latency=3.0)
+    monkeypatch.setitem(FIGURES, "export", {"int8_bytes": 6})
+    project.export(latency=4.0)
+    project.project()
+    first, second = project.runs()
+    assert (first.data.metrics["export/int8_bytes"], first.data.metrics["export/int8_latency_ms"]) == (5, 3)
+    assert (second.data.metrics["export/int8_bytes"], second.data.metrics["export/int8_latency_ms"]) == (6, 4)
+    assert second.data.metrics["accuracy"] == first.data.metrics["accuracy"]
+
+
+def test_a_run_says_how_far_its_experiment_went(project: Project) -> None:
+    project.train()
+    [run] = project.runs()
+    assert run.data.tags["kws.last_stage"] == "train"
+    project.evaluate()  # as `make curve` ends
+    [run] = project.runs()
+    assert (run.info.status, run.data.tags["kws.last_stage"]) == ("FINISHED", "evaluate")
+    project.project()
+    project.evaluate()
+    [run] = project.runs()
+    assert run.data.tags["kws.last_stage"] == "project"
 
 
 def test_files_of_later_stages_are_not_logged_since_they_belong_to_an_older_experiment(project: Project) -> None:
