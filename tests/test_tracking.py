@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -242,6 +244,38 @@ def test_a_changed_export_is_registered_anew_in_the_run(
     assert capsys.readouterr().out.splitlines()[1:] == [text, text]
 
 
+def test_two_workers_with_the_same_parameters_register_once(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from kws.tracking import registry
+
+    versions = []
+
+    def register(card: str) -> str:
+        time.sleep(1)
+        versions.append(card)
+        return f"version {len(versions)}"
+
+    monkeypatch.setattr(registry, "register", register)
+    monkeypatch.setattr(registry, "is_registered", lambda _: bool(versions))
+    project.train()
+    project.evaluate()
+    for stage in ("export", "project"):
+        project.write(stage)
+
+    def work() -> None:
+        with tracked_run(project.params, "project") as run:
+            run.register("# Card")
+
+    workers = [threading.Thread(target=work) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert versions == ["# Card"]
+    assert capsys.readouterr().out == "version 1\nversion 1\n"
+
+
 def test_curves_are_logged_while_training_goes_on(project: Project) -> None:
     with tracked_run(project.params, "train") as run:
         run.start_training(new=True)
@@ -443,6 +477,40 @@ def stored(fresh: Project, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -
     shutil.copy(empty_store, fresh.root / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{fresh.root}/mlflow.db")
     return fresh
+
+
+def test_an_experiment_whose_store_could_not_be_reached_is_recorded_by_the_next_dvc_repro(stored: Project) -> None:
+    tracked = {"data/tracked.json": {"cache": False}}
+    stages = {
+        "export": {"cmd": "touch exported", "outs": ["exported"]},
+        "project": {"cmd": f"{sys.executable} project.py", "deps": ["exported"], "outs": [tracked]},
+    }
+    (stored.root / "dvc.yaml").write_text(json.dumps({"stages": stages}))
+    (stored.root / "project.py").write_text(f"""
+from kws.core.params import Params
+from kws.tracking.run import tracked_run
+with tracked_run(Params.model_validate_json({stored.params.model_dump_json()!r}), "project") as run:
+    run.register("# Card")
+run.write_tracked()
+""")
+    for stage in ("train", "evaluate", "export", "project"):
+        stored.write(stage)
+
+    def dvc(*command: str, **environment: str) -> str:
+        words = [sys.executable, "-m", "dvc", *command]
+        done = subprocess.run(words, env=os.environ | environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    dvc("init", "--no-scm")
+    printed = dvc("repro", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert printed.count("warning: project goes on without MLflow: ") == 1
+    assert "registered as kws version 1, the champion: there was none" in dvc("repro")
+    [run] = stored.runs()
+    assert_complete(run)
+    assert json.loads(paths.TRACKED.read_text()) == {"experiment": run.data.tags["kws.key"]}
+    assert not paths.TRACKED.is_symlink()
+    assert "Data and pipelines are up to date." in dvc("repro")
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
