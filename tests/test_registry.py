@@ -165,7 +165,7 @@ def test_a_server_gets_the_code_it_needs_and_nobodys_name() -> None:
     folder = Path(mlflow.artifacts.download_artifacts("models:/kws@champion"))
     code = {path.relative_to(folder / "code" / "kws").parts[0] for path in (folder / "code" / "kws").rglob("*.py")}
     assert code == {"__init__.py", "audio", "core", "spotting"}
-    with np.load(folder / "artifacts" / "answers.npz") as arrays:
+    with np.load(folder / "artifacts" / "test_answers.npz") as arrays:
         assert set(arrays) == {"names", "speakers", "correct"}
         assert all(re.fullmatch("[0-9a-f]{16}", name) for name in arrays["names"])
         assert arrays["speakers"].dtype.kind == "i"

@@ -5,6 +5,7 @@ Only the process of `kws.tracking.worker` imports this module, since MLflow take
 
 import contextlib
 import csv
+import math
 import os
 import re
 import sys
@@ -215,7 +216,7 @@ class Recorder:
 
 def _agreeing(runs: Sequence[Run], stages: Sequence[str]) -> list[Run]:
     """The runs that hold no figure of these stages with another value than the stages' files."""
-    figures = {name: value for stage in stages for name, value in _figures(stage).items()}
+    figures = {name: value for stage in stages for name, value in _figures(stage).items() if not math.isnan(value)}
     return [run for run in runs if all(run.data.metrics.get(name, value) == value for name, value in figures.items())]
 
 

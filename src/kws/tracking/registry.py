@@ -32,23 +32,23 @@ NAME, ALIAS = "kws", "champion"
 TEST_SOUND = "kws.test_sound"  # which recordings it was tested on
 SYNTHETIC = "kws.synthetic"  # whether a computer spoke them
 MODEL = "kws.model"  # SHA-256 of the Keras file
-SERVED = "kws.served"  # hash of what a server gets: the exported file, the code, the requirements
+SERVED = "kws.served"  # the hash of what a server gets: see `served_hash`
 LONGEST_DESCRIPTION = 5000  # characters: MLflow's column
 PACKAGE = Path(__file__).parent.parent
 SHIPPED = ("audio", "core", "spotting")  # the packages of kws that a server gets
 SERVICE = "spotting/service.py"  # what MLflow runs, in kws
 REQUIRED = ("ai-edge-litert", "mlflow", "numpy")  # what a server needs beside them
-ANSWERS = "answers.npz"  # in a version's artifacts
+ANSWERS = "test_answers.npz"  # in the artifacts of a version: `kws.evaluate.pairing.anonymous`
 
 
 def register(card: str) -> str:
-    """Logs the model in the active run, registers it, and makes it the champion if it is the first or better.
+    """Logs the model in the active run and registers it. It becomes the champion if it is the first or better.
 
     Args:
         card: its model card, in Markdown.
 
     Returns:
-        What became of it, for a person to read.
+        A sentence: the number of the version, which version is the champion, and why.
     """
     client = mlflow.MlflowClient()
     if not client.search_registered_models(f"name = '{NAME}'"):
@@ -64,18 +64,18 @@ def register(card: str) -> str:
     wins, reason = True, "there was none"
     if ALIAS in aliases:
         wins, reason = _beats(client.get_model_version(NAME, aliases[ALIAS]), tags)
-    version = _new_version(client, card, tags)
+    number = _new_version(client, card, tags)
     if not wins:
-        return f"registered as {NAME} version {version}; champion stays version {aliases[ALIAS]}: {reason}"
-    client.set_registered_model_alias(NAME, ALIAS, version)
+        return f"registered as {NAME} version {number}; champion stays version {aliases[ALIAS]}: {reason}"
+    client.set_registered_model_alias(NAME, ALIAS, number)
     client.update_registered_model(NAME, _shortened(card))
-    return f"registered as {NAME} version {version}, the champion: {reason}"
+    return f"registered as {NAME} version {number}, the champion: {reason}"
 
 
 def is_registered(run_id: str) -> bool:
-    """Whether the newest version that came of a run serves what this workspace would serve."""
+    """Whether the newest version of a run holds the very files that would be registered now."""
     versions = mlflow.MlflowClient().search_model_versions(f"name = '{NAME}' and run_id = '{run_id}'")
-    newest = max(versions, key=lambda version: int(version.version), default=None)
+    newest = max(versions, key=lambda found: int(found.version), default=None)
     return newest is not None and newest.tags.get(SERVED) == served_hash()
 
 
@@ -110,7 +110,7 @@ def _shipped() -> Iterator[Path]:
 
 
 def _new_version(client: mlflow.MlflowClient, card: str, tags: dict[str, str]) -> str:
-    """Logs the model with signature, example and all that a server needs, and registers it: its version."""
+    """Logs the model with all that a server needs, registers it, and returns the number of its version."""
     metadata = read_about(paths.SPOTTER.read_bytes())
     samples = metadata["front_end"]["clip_samples"]
     with _shipped() as folder:
@@ -145,7 +145,7 @@ def _sound(source: Mapping[str, Any]) -> str:
 
 
 def _beats(champion: ModelVersion, tags: Mapping[str, str]) -> tuple[bool, str]:
-    """Whether the answers of this workspace are better than the champion's, and why, or why not."""
+    """Whether the model of this workspace takes the champion's place, and the reason."""
     if champion.tags.get(SYNTHETIC) == "True" and tags[SYNTHETIC] == "False":
         return True, f"version {champion.version} was tested on a computer's voices, this one on people's"
     if champion.tags.get(TEST_SOUND) != tags[TEST_SOUND]:
@@ -153,16 +153,16 @@ def _beats(champion: ModelVersion, tags: Mapping[str, str]) -> tuple[bool, str]:
     if champion.tags.get(MODEL) == tags[MODEL] and champion.tags.get(SERVED) != tags[SERVED]:
         return True, f"it is the network of version {champion.version}, exported anew"
     try:
-        kept = mlflow.artifacts.download_artifacts(f"models:/{NAME}/{champion.version}/artifacts/{ANSWERS}")
+        file = mlflow.artifacts.download_artifacts(f"models:/{NAME}/{champion.version}/artifacts/{ANSWERS}")
     except (MlflowException, OSError) as problem:
         return False, f"its answers cannot be had: {problem}"
-    theirs, ours = read_anonymous(Path(kept)), anonymous(read_answered(paths.ANSWERS))
+    old, new = read_anonymous(Path(file)), anonymous(read_answered(paths.ANSWERS))
     try:
-        test = paired_test(theirs, ours)
+        test = paired_test(old, new)
     except UserError as problem:
         return False, str(problem)
     low, difference, high = (100 * test[name] for name in ("low", "difference", "high"))
-    clips = f"on the same {len(ours.correct)} test clips as version {champion.version}"
+    clips = f"on the same {len(new.correct)} test clips as version {champion.version}"
     return better(test), f"{difference:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}, {clips}"
 
 
