@@ -26,21 +26,21 @@ from kws.tracking.run import tracked_run
 def main() -> None:
     """Model and test clips in, figures, pictures and answers out."""
     params = load_params()
-    network = EvaluatedNetwork(paths.NETWORK, params.threads)
-    spec, source = read_json(paths.SPEC), read_json(paths.SOURCE)
-    history = [{name: float(value) for name, value in row.items()} for row in read_csv(paths.HISTORY)]
-    best_epoch = read_json(paths.METRICS / "train.json")["best_epoch"]
-    classes, front_end, synthetic = spec["classes"], FrontEnd.from_spec(spec), spec["test_synthetic"]
-    noises = background.read_background(archive_of(source, "train"), read_clips(paths.CLIPS), front_end.sample_rate)
-    measured = {"front_end": front_end, "classes": classes, "seed": params.seed}
-    of_stream = measured | {"words": params.words, "minutes": params.stream_minutes}
-
-    def sounds(split: str) -> tuple[list[Recording], dict[str, np.ndarray]]:
-        """The clips of a split, and the part of the background that is kept for it."""
-        parts = {name: background.part_of(noise, split, front_end.clip_samples) for name, noise in noises.items()}
-        return read_recordings(paths.MANIFEST, split, archive_of(source, split), spec), parts
-
     with tracked_run(params, "evaluate"), threadpool_limits(BLAS_THREADS):
+        network = EvaluatedNetwork(paths.NETWORK, params.threads)
+        spec, source = read_json(paths.SPEC), read_json(paths.SOURCE)
+        history = [{name: float(value) for name, value in row.items()} for row in read_csv(paths.HISTORY)]
+        best_epoch = read_json(paths.METRICS / "train.json")["best_epoch"]
+        classes, front_end, synthetic = spec["classes"], FrontEnd.from_spec(spec), spec["test_synthetic"]
+        noises = background.read_background(archive_of(source, "train"), read_clips(paths.CLIPS), front_end.sample_rate)
+        measured = {"front_end": front_end, "classes": classes, "seed": params.seed}
+        of_stream = measured | {"words": params.words, "minutes": params.stream_minutes}
+
+        def sounds(split: str) -> tuple[list[Recording], dict[str, np.ndarray]]:
+            """The clips of a split, and the part of the background that is kept for it."""
+            parts = {name: background.part_of(noise, split, front_end.clip_samples) for name, noise in noises.items()}
+            return read_recordings(paths.MANIFEST, split, archive_of(source, split), spec), parts
+
         answers = scores.answer_clips(network, paths.FEATURES, "test", spec)
         figures = scores.score(answers, classes, params.seed)
         if spec["clips"].get("unheard"):

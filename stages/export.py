@@ -25,21 +25,22 @@ from kws.tracking.run import tracked_run
 def main() -> None:
     """A trained network in, files for devices out."""
     params = load_params()
-    from kws.export.convert import KINDS, convert_network
-    from kws.train import models  # TensorFlow: not before the parameters are known to be good
+    with tracked_run(params, "export") as run:  # before TensorFlow: MLflow gets ready meanwhile
+        from kws.export.convert import KINDS, convert_network
+        from kws.train import models
 
-    model, spec = models.load_model(paths.MODEL)
-    source, front_end = read_json(paths.SOURCE), FrontEnd.from_spec(spec)
-    evaluated = read_json(paths.METRICS / "evaluate.json")
-    detection = {
-        "threshold": evaluated["stream_threshold"],
-        "false_alarms_an_hour": params.false_alarms_an_hour,
-        "test_false_alarms_an_hour": evaluated["stream_false_alarms_an_hour"],
-        "test_hours": evaluated["stream_hours"],
-    }
-    recordings = read_clips(paths.CLIPS)
-    noises = background.read_background(archive_of(source, "train"), recordings, front_end.sample_rate)
-    with tracked_run(params, "export") as run:
+        model, spec = models.load_model(paths.MODEL)
+        source, front_end = read_json(paths.SOURCE), FrontEnd.from_spec(spec)
+        evaluated = read_json(paths.METRICS / "evaluate.json")
+        detection = {
+            "threshold": evaluated["stream_threshold"],
+            "false_alarms_an_hour": params.false_alarms_an_hour,
+            "test_false_alarms_an_hour": evaluated["stream_false_alarms_an_hour"],
+            "test_hours": evaluated["stream_hours"],
+        }
+        recordings = read_clips(paths.CLIPS)
+        noises = background.read_background(archive_of(source, "train"), recordings, front_end.sample_rate)
+
         keras = keras_answers(models.embedding_and_probabilities(model), paths.FEATURES, spec)
         position = {name: number for number, name in enumerate(keras.names)}
         network = require_exists(paths.NETWORK).read_bytes()

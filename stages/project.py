@@ -17,7 +17,7 @@ from kws.project import projection
 from kws.project.card import model_card
 from kws.project.second_process import results_of
 from kws.recordings.manifest import archive_of
-from kws.tracking.run import STAGES, experiment_key, tracked_run
+from kws.tracking.run import STAGES, tracked_run
 
 
 def main() -> None:
@@ -40,6 +40,11 @@ def main() -> None:
         results_of(projection.project_and_judge, embedding, labels, len(classes), *settings) as results,
         tracked_run(params, "project") as run,
     ):
+        card = model_card(params, source, figures)
+        with written_whole(paths.CARD) as partial:
+            partial.write_text(card, encoding="utf-8")
+        run.register(card)  # MLflow does it meanwhile
+
         from kws.project import explorer, turning_gif  # matplotlib and plotly: imported while the second process works
 
         with folder_written_whole(paths.PLOTS / "project") as folder:
@@ -58,20 +63,9 @@ def main() -> None:
             (folder / "explorer.html").write_text(page, encoding="utf-8")
         quality = next(results)
         write_json(paths.METRICS / "project.json", {"clips": len(labels)} | quality)
-        card = model_card(params, source, figures)
-        with written_whole(paths.CARD) as partial:
-            partial.write_text(card, encoding="utf-8")
-        run.register(lambda: registered(card))
-    write_json(paths.TRACKED, {"experiment": experiment_key(params)})
+    run.write_tracked()
     trust = ", ".join(f"{name} {quality[f'{space}_trustworthiness']:.3f}" for space, name in projection.TITLES.items())
     print(stage.voices_title(f"trustworthiness of the projections of {len(labels)} test clips: {trust}", synthetic))
-
-
-def registered(card: str) -> str:
-    """Registers the model with its card, and says what became of it."""
-    from kws.tracking import registry  # MLflow, which may be turned off
-
-    return registry.register(card)
 
 
 if __name__ == "__main__":

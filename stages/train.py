@@ -16,35 +16,29 @@ from kws.tracking.run import tracked_run
 def main() -> None:
     """Features in, a trained model out."""
     params = load_params()
-    from kws.train import (
-        litert,
-        models,
-        networks,
-        training,
-    )  # TensorFlow: not before the parameters are known to be good
+    with tracked_run(params, "train") as run:  # before TensorFlow: MLflow gets ready meanwhile
+        from kws.train import litert, models, networks, training
 
-    spec = read_json(paths.SPEC)
-    recipe = training.Recipe.from_params(params)
-    training.make_deterministic(params.seed, params.threads)
-    model = networks.NETWORKS[params.model](spec["frames"], spec["mel_bins"], len(spec["classes"]), params.width)
-    network = f"{params.model} {params.width}"
-    checkpoint = paths.scratch("training") / training.fingerprint(paths.FEATURES, network, recipe)
+        spec = read_json(paths.SPEC)
+        recipe = training.Recipe.from_params(params)
+        training.make_deterministic(params.seed, params.threads)
+        model = networks.NETWORKS[params.model](spec["frames"], spec["mel_bins"], len(spec["classes"]), params.width)
+        network = f"{params.model} {params.width}"
+        checkpoint = paths.scratch("training") / training.fingerprint(paths.FEATURES, network, recipe)
 
-    with (
-        FileLock(f"{checkpoint}.lock"),  # two experiments of a queue may want the same training
-        tracked_run(params, "train", new=not training.interrupted_training(checkpoint)) as run,
-    ):
-        model, history = training.train_model(
-            model, paths.FEATURES, spec, recipe=recipe, checkpoint=checkpoint, on_epoch=run.log_epoch
-        )
-        best = training.best_epoch(history, params.schedule)
-        models.save_model(model, paths.MODEL, spec)
-        with written_whole(paths.NETWORK) as partial:
-            partial.write_bytes(litert.network_file(model))
-        figures = {"epochs": len(history), "best_epoch": best["epoch"], "parameters": model.count_params()}
-        write_json(paths.METRICS / "train.json", figures | {k: v for k, v in best.items() if k != "epoch"})
-        write_csv(paths.HISTORY, history, list(best))
-        remove_folder(checkpoint)
+        with FileLock(f"{checkpoint}.lock"):  # two experiments of a queue may want the same training
+            run.start_training(new=not training.interrupted_training(checkpoint))
+            model, history = training.train_model(
+                model, paths.FEATURES, spec, recipe=recipe, checkpoint=checkpoint, on_epoch=run.log_epoch
+            )
+            best = training.best_epoch(history, params.schedule)
+            models.save_model(model, paths.MODEL, spec)
+            with written_whole(paths.NETWORK) as partial:
+                partial.write_bytes(litert.network_file(model))
+            figures = {"epochs": len(history), "best_epoch": best["epoch"], "parameters": model.count_params()}
+            write_json(paths.METRICS / "train.json", figures | {k: v for k, v in best.items() if k != "epoch"})
+            write_csv(paths.HISTORY, history, list(best))
+            remove_folder(checkpoint)
     epoch, accuracy = best["epoch"], best["validation_accuracy"]
     result = f"kept are the weights of epoch {epoch} of {len(history)}: validation accuracy {accuracy:.1%}"
     print(stage.voices_title(result, spec["synthetic"]))
