@@ -155,7 +155,7 @@ class Recorder:
             "mlflow.source.name": None if runs else f"stages/{self._stage}.py",
             DIFFERS_FROM: others[0].info.run_id if self._model and others and not runs else None,
         }
-        name = f"{self._params['model']}-{Path(self._params['dataset']).name}-{self._key[:6]}"
+        name = f"{self._params['model']}-{Path(public_address(self._params['dataset'])).name}-{self._key[:6]}"
         run = mlflow.start_run(
             run_id=runs[0].info.run_id if runs else None,
             experiment_id=self._experiment,
