@@ -1,6 +1,9 @@
 """What several test files need: the project's parameters, and a project of its own in an empty folder."""
 
+import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,14 +11,27 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from checkout import ROOT, Project
+from filelock import FileLock
 
 from kws.audio.frontend import FrontEnd
 from kws.core.params import Params, load_params
 
-ROOT = Path(__file__).parent.parent
 RECORDINGS = ROOT.parent / "shared" / "speech_commands"
 
 needs_recordings = pytest.mark.skipif(not RECORDINGS.exists(), reason=f"needs the real recordings in {RECORDINGS}")
+
+
+# The longest first, so that no process is left with one of them at the end. `finished` takes a while: the experiments,
+# which begin with it too, come when it is there.
+LONGEST = ("test_pipeline", "test_tracking", "test_export", "test_training", "test_projection", "test_service")
+LONGEST += ("test_experiments",)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Orders the files; the tests of a file stay together, and in their order."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -119,6 +135,54 @@ def write_params(tmp_path: Path, defaults: dict[str, Any]) -> Callable[..., Path
 def make_params(defaults: dict[str, Any]) -> Callable[..., Params]:
     """The defaults as checked parameters, with these changes."""
     return lambda **changes: Params.model_validate(defaults | changes)
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A folder that all processes of this run of the tests share; it is removed as tmp_path is."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if hasattr(request.config, "workerinput") else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def environment(shared_folder: Path) -> dict[str, str]:
+    """The environment of a user who has set nothing; what dvc keeps outside of projects goes to a scratch folder."""
+    theirs = ("COVERAGE_", "DVC_", "GIT_", "KWS_", "MAKE", "MLFLOW_", "PYTEST_", "PYTHONPATH")
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
+    people = {f"GIT_{who}_{what}": "me@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    places = {"DVC_SITE_CACHE_DIR": str(shared_folder / "dvc"), "GIT_CONFIG_GLOBAL": os.devnull}
+    return ours | people | places | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+@pytest.fixture(scope="session")
+def finished(shared_folder: Path, environment: dict[str, str]) -> Project:
+    """A project after `dvc repro` and a commit, made once for all processes that run tests. Nothing may change it."""
+    root = shared_folder / "finished"
+    with FileLock(f"{root}.lock"):
+        if not (done := root.with_suffix(".done")).exists():
+            shutil.rmtree(root, ignore_errors=True)  # of a failed attempt
+            project = Project.create(root, environment)
+            project.run("dvc", "repro", **recorded(shared_folder, environment))
+            project.commit()
+            done.touch()
+    return Project(root, environment)
+
+
+def recorded(folder: Path, environment: dict[str, str]) -> dict[str, str]:
+    """The variables with which `python` notes in `folder` what each stage reads: see record_stage.py."""
+    program = folder / "bin" / "python"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).with_name("record_stage.py")}" "$@"\n')
+    program.chmod(0o755)
+    return {"PATH": f"{program.parent}{os.pathsep}{environment['PATH']}", "KWS_RECORDS": str(folder)}
+
+
+@pytest.fixture
+def project(finished: Project, tmp_path: Path) -> Project:
+    """A copy of the finished project that a test may change; MLflow's store is left out."""
+    return finished.copy(tmp_path / "project")
 
 
 FRONT_END = FrontEnd(16_000, 16_000, 480, 320, 512, 40, 20.0, 7600.0, 1e-6)

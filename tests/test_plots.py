@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from PIL import Image
 
 from kws.audio.frontend import FrontEnd
 from kws.audio.mel import mel_matrix
@@ -47,18 +48,21 @@ def clip_figure(title="yes"):
     return figures.clip_figure(TONE, FRONT_END, title)
 
 
-def all_figures(synthetic=False):
-    log_mel = FRONT_END.log_mel(TONE)
-    return {
-        "mel_matrix": figures.mel_matrix_figure(FRONT_END.weights, FRONT_END.sample_rate),
-        "clip": clip_figure(voices_title("yes", synthetic)),
-        "mel_grid": figures.mel_grid_figure({"yes": log_mel, "no": log_mel - 1}, FRONT_END, synthetic),
-        "curves": figures.curves_figure(HISTORY, 2, synthetic),
-        "confusion": figures.confusion_figure(np.array([[3, 1], [0, 2]]), ["yes", "no"], synthetic),
-        "noise": figures.noise_figure(NOISE, SCORES, synthetic),
-        "det": figures.det_figure(DET, SCORES, synthetic),
-        "data_curve": figures.data_curve_figure(CURVE, (1.5, 0.45), synthetic),
-    }
+LOG_MEL = FRONT_END.log_mel(TONE)
+FIGURES = {
+    "mel_matrix": lambda _: figures.mel_matrix_figure(FRONT_END.weights, FRONT_END.sample_rate),
+    "clip": lambda synthetic: clip_figure(voices_title("yes", synthetic)),
+    "mel_grid": lambda synthetic: figures.mel_grid_figure({"yes": LOG_MEL, "no": LOG_MEL - 1}, FRONT_END, synthetic),
+    "curves": lambda synthetic: figures.curves_figure(HISTORY, 2, synthetic),
+    "confusion": lambda synthetic: figures.confusion_figure(np.array([[3, 1], [0, 2]]), ["yes", "no"], synthetic),
+    "noise": lambda synthetic: figures.noise_figure(NOISE, SCORES, synthetic),
+    "det": lambda synthetic: figures.det_figure(DET, SCORES, synthetic),
+    "data_curve": lambda synthetic: figures.data_curve_figure(CURVE, (1.5, 0.45), synthetic),
+}
+
+
+def make_figure(name, synthetic=False):
+    return FIGURES[name](synthetic)
 
 
 def texts_of(figure):
@@ -66,10 +70,10 @@ def texts_of(figure):
     return " ".join(titles)
 
 
-@pytest.mark.parametrize("name", all_figures())
+@pytest.mark.parametrize("name", FIGURES)
 def test_the_bytes_of_a_picture_repeat_and_name_no_version(name, tmp_path):
     for path in (tmp_path / "1.png", tmp_path / "2.png"):
-        figures.save_figure(all_figures()[name], path)
+        figures.save_figure(make_figure(name), path)
     content = (tmp_path / "1.png").read_bytes()
     assert content == (tmp_path / "2.png").read_bytes()
     assert b"Software" not in content
@@ -102,14 +106,14 @@ def test_a_matplotlibrc_of_the_users_changes_nothing(tmp_path):
     ],
 )
 def test_axes_are_labelled_with_their_units(name, labels):
-    axes = all_figures()[name].axes
+    axes = make_figure(name).axes
     assert {label for one in axes for label in (one.get_xlabel(), one.get_ylabel())} - {""} == labels
 
 
 @pytest.mark.parametrize("name", ["clip", "mel_grid", "curves", "confusion", "noise", "det", "data_curve"])
 def test_what_comes_from_synthetic_voices_says_so_in_its_title(name):
-    assert "synthetic voices" in texts_of(all_figures(synthetic=True)[name])
-    assert "synthetic" not in texts_of(all_figures(synthetic=False)[name])
+    assert "synthetic voices" in texts_of(make_figure(name, synthetic=True))
+    assert "synthetic" not in texts_of(make_figure(name, synthetic=False))
 
 
 def brightest_height(axes):
@@ -161,7 +165,16 @@ def test_the_epoch_whose_weights_are_kept_is_marked():
 
 
 def test_one_epoch_is_a_picture_too(tmp_path):
-    figures.save_figure(figures.curves_figure(HISTORY[:1], 1), tmp_path / "curves.png")
+    figure = figures.curves_figure(HISTORY[:1], 1)
+    for axes in figure.axes:
+        mark = next(line for line in axes.lines if line.get_label() == "weights kept: epoch 1")
+        assert list(mark.get_xdata()) == [1, 1]
+        left, right = axes.get_xlim()
+        assert left < 1 < right
+    figures.save_figure(figure, tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.size > (100, 100)
+        assert len(picture.getcolors(picture.width * picture.height)) > 10
 
 
 def test_the_confusion_matrix_has_its_counts_in_the_cells_and_recall_beside_them():
@@ -211,19 +224,19 @@ def test_words_of_similar_colour_for_the_colour_blind_have_different_markers():
 
 
 def test_noise_rises_to_the_right_and_each_background_has_a_line_of_its_own():
-    axes = all_figures()["noise"].axes[0]
+    axes = make_figure("noise").axes[0]
     assert axes.get_xlim()[0] > axes.get_xlim()[1]
     assert [line.get_label() for line in axes.get_lines()] == ["all backgrounds", "running tap", "clean"]
 
 
 def test_the_threshold_of_the_stream_stands_at_its_false_alarms_and_misses():
-    axes = all_figures()["det"].axes[0]
+    axes = make_figure("det").axes[0]
     point = axes.containers[0].lines[0]
     assert (point.get_xdata()[0], point.get_ydata()[0]) == (0.5, 0.1)
     assert "4.0 h: 3600 words" in axes.get_title()
 
 
 def test_the_law_of_the_data_curve_goes_on_to_four_times_the_clips():
-    beyond = next(line for line in all_figures()["data_curve"].axes[0].get_lines() if "power law" in line.get_label())
+    beyond = next(line for line in make_figure("data_curve").axes[0].get_lines() if "power law" in line.get_label())
     assert beyond.get_xdata().max() == pytest.approx(4000)
     assert beyond.get_ydata()[-1] == pytest.approx(1 - 1.5 * 4000**-0.45)
