@@ -49,10 +49,10 @@ def main() -> None:
         if params.split == "random":
             figures |= scores.leak(answers, speakers_of(paths.MANIFEST, "train"))
 
-        chosen_on = stream.simulate(network.probabilities, *sounds("validation"), **of_stream)
+        chosen_on = stream.simulate(network.probabilities, *sounds("validation"), **stream_settings)
         clips, parts = sounds("test")
-        outcome = stream.simulate(network.probabilities, clips, parts, **of_stream)
-        noisy = noise_sweep.sweep(network.probabilities, clips, parts, **measured)
+        outcome = stream.simulate(network.probabilities, clips, parts, **stream_settings)
+        noisy = noise_sweep.sweep(network.probabilities, clips, parts, **settings)
         figures |= noise_sweep.figures(noisy) | scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
         write_json(paths.METRICS / "evaluate.json", figures | {"synthetic": int(synthetic)})
 

@@ -10,8 +10,9 @@ from threadpoolctl import threadpool_limits
 
 from kws.audio.frontend import BLAS_THREADS, FrontEnd
 from kws.core import paths
+from kws.core.parallel import TASKS_AHEAD
 from kws.featurize import compute
-from kws.featurize.compute import CLIPS_A_TASK, TASKS_AHEAD, compute_all, compute_chosen, compute_clip
+from kws.featurize.compute import CLIPS_A_TASK, compute_all, compute_chosen, compute_clip
 from kws.featurize.splits import UNHEARD, Chosen
 from kws.recordings import background
 from kws.recordings.background import NOBODY

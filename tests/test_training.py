@@ -11,6 +11,7 @@ from kws.records.read import read_split
 from kws.records.write import RecordWriter, write_background_power
 from kws.train import models, training
 from kws.train.augment import Augmentation
+from kws.train.litert import network_file
 from kws.train.networks import NETWORKS
 from kws.train.training import Epoch, Recipe
 
@@ -132,7 +133,9 @@ def validation_loss(model, features) -> float:
 def same_bytes(a, b, folder) -> bool:
     models.save_model(a, folder / "a.keras", {})
     models.save_model(b, folder / "b.keras", {})
-    return (folder / "a.keras").read_bytes() == (folder / "b.keras").read_bytes()
+    same = (folder / "a.keras").read_bytes() == (folder / "b.keras").read_bytes()
+    assert (network_file(a) == network_file(b)) == same
+    return same
 
 
 def test_the_recipe_is_what_the_parameters_say(make_params):
