@@ -1,11 +1,34 @@
 # kws: `make help` lists the targets.
-PYTHON ?= python3
+
+# The Python that makes .venv: the one that is given, otherwise the one that made it before.
+ifeq ($(origin PYTHON),undefined)
+PYTHON := $(or $(realpath .venv/bin/python),python3)
+else
+override PYTHON := $(or $(shell command -v '$(PYTHON)' 2>/dev/null),$(PYTHON))
+version = $(shell '$(1)' -c 'import sys; print(sys.version)' 2>/dev/null)
+ifneq ($(call version,$(PYTHON)),$(call version,.venv/bin/python))
+ANEW := anew
+endif
+endif
+
+# The TensorFlow of .venv: CUDA's if GPU=1 asks for it or did before.
+KIND := $(if $(filter 1,$(GPU))$(wildcard .venv/ready-gpu),gpu,pipeline)
+
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/.venv
 export PYTHONPATH := src
 export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
+unexport PYTHONDONTWRITEBYTECODE  # each import of TensorFlow takes twice as long without .pyc files
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_USER := 0
+# Settings of the user that would change what is installed; indexes, proxies and caches are the user's.
+unexport PIP_CONSTRAINT PIP_NO_BINARY PIP_ONLY_BINARY PIP_PREFIX PIP_REQUIRE_HASHES PIP_REQUIREMENT PIP_ROOT PIP_TARGET
+unexport UV_BUILD_CONSTRAINT UV_CONFIG_FILE UV_CONSTRAINT UV_EXCLUDE UV_EXCLUDE_NEWER UV_NO_BINARY UV_NO_BUILD
+unexport UV_NO_VERIFY_HASHES UV_OVERRIDE UV_PRERELEASE UV_PYTHON UV_REQUIRE_HASHES UV_RESOLUTION UV_SYSTEM_PYTHON
 
-READY := .venv/ready
+READY := .venv/ready-$(KIND)
+DEV := .venv/ready-dev
 PAGE := .dvc/plots/page.html
 PRESET := fast
 ARCHIVE := data/raw/mini_speech_commands.zip
@@ -14,19 +37,40 @@ SET :=
 PORT := 5001
 
 .DEFAULT_GOAL := repro
-.PHONY: repro setup exp compare curve bench test lint ui serve readme lock clean help
+.PHONY: anew repro setup exp compare curve bench test lint ui serve readme lock upgrade clean help
 
 repro: $(READY) $(PAGE)  ## run the pipeline on the parameters in params.yaml, then say what came of it (the default)
 	@.venv/bin/dvc repro
 	@.venv/bin/python -m kws.commands.summary
 
-setup: $(READY) $(PAGE)  ## create .venv from the locked requirements, and the page that dvc plots draws on
+setup: $(READY) $(PAGE)  ## create .venv from the lock, and the page that dvc plots draws on; GPU=1: with CUDA
 
-$(READY): requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "error: Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
-	$(PYTHON) -m venv --clear .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+# A new virtual environment in $(1), with what installs the rest.
+define bootstrap
+@'$(PYTHON)' -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "error: Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
+'$(PYTHON)' -m venv --clear $(1)
+$(1)/bin/python -m pip install --quiet --no-deps --require-hashes --only-binary :all: -r requirements/bootstrap.txt
+endef
+
+# Nothing is resolved, so that what was released since does not matter. uv takes seconds where pip takes minutes.
+define install
+@if [ -x .venv/bin/uv ]; then set -- .venv/bin/uv --no-config pip install; \
+else set -- .venv/bin/python -m pip install --use-pep517; fi; \
+set -x; "$$@" --quiet --no-deps --no-build-isolation $(1)
+endef
+
+# The stamps are written last: an environment that was left half made is made anew. So is one whose Python is gone.
+.venv/ready-pipeline .venv/ready-gpu: .venv/ready-%: requirements/%.txt requirements/bootstrap.txt .venv/bin/python $(ANEW)
+	$(if $(filter gpu,$*),@[ "$$(uname -sm)" = 'Linux x86_64' ] || { echo 'error: GPU=1 needs Linux on x86-64' >&2; exit 1; })
+	$(call bootstrap,.venv)
+	$(call install,--require-hashes -r requirements/$*.txt)
+	$(call install,--editable .)
+	@touch $@
+
+.venv/bin/python: ;
+
+$(DEV): requirements/dev.txt $(READY)
+	$(call install,--require-hashes -r requirements/dev.txt)
 	@touch $@
 
 $(PAGE): $(READY) src/kws/commands/plots_page.py
@@ -44,15 +88,17 @@ curve: $(READY)  ## accuracy over the number of training clips, and what more wo
 bench: $(READY)  ## time the pipeline beside others and its limits, 20 minutes: make bench ARCHIVE=... BENCH='--section fixed'
 	@.venv/bin/python benchmarks/speed.py --archive '$(ARCHIVE)' $(BENCH)
 
-test: $(READY)  ## run the tests, with the coverage of src/kws and stages
+test: $(DEV)  ## run the tests, with the coverage of src/kws and stages
 	@.venv/bin/python -m pytest --cov
 
-lint: $(READY)  ## check style, types, import direction and spelling
+lint: $(DEV)  ## check style, types, import direction, spelling and workflows
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/codespell
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.venv/bin/check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
 
 ui: $(READY)  ## open MLflow on the store
 	.venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db
@@ -63,11 +109,22 @@ serve: $(READY)  ## answer waveforms over HTTP with the best registered model: m
 readme: $(READY)  ## write the figures of the README anew from the files of the pipeline
 	@.venv/bin/python docs/readme.py
 
-lock:  ## lock requirements.txt anew from pyproject.toml (needs uv)
-	uv pip compile --universal --python-version 3.11 --generate-hashes --extra pipeline --group dev --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet --upgrade pyproject.toml -o requirements.txt
+COMPILE = .scratch/lock/bin/uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command 'make lock' $(UPGRADE)
+
+lock:  ## write requirements/ anew from pyproject.toml; versions stay where they still fit
+	$(call bootstrap,.scratch/lock)
+	$(COMPILE) pyproject.toml --extra pipeline -o requirements/pipeline.txt
+	$(COMPILE) -c requirements/pipeline.txt --group bootstrap -o requirements/bootstrap.txt
+	$(COMPILE) -c requirements/pipeline.txt --group dev -o requirements/dev.txt
+	echo tensorflow-cpu | $(COMPILE) -c requirements/pipeline.txt pyproject.toml --extra pipeline --group gpu --excludes - -o requirements/gpu.txt
+	'$(PYTHON)' -m kws.commands.versions
+
+upgrade: UPGRADE := --upgrade
+upgrade: lock  ## lock the newest release of everything
 
 clean:  ## remove the environment, unfinished trainings and the caches of tools; data, models and MLflow's store stay
-	rm -rf .venv .scratch/training .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dvc_plots
+	rm -rf .venv .scratch/lock .scratch/training .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dvc_plots
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -188,8 +188,8 @@ def train_ours(features: Path, folder: Path, model: str = "cnn", **changes: Any)
     spec = json.loads((features / "spec.json").read_text())
     recipe = training.Recipe.from_params(params.model_copy(update={"patience": EPOCHS, **changes}))
     recipe = dataclasses.replace(recipe, epochs=EPOCHS)
-    training.make_deterministic(1)
-    network = networks.NETWORKS[model](spec["frames"], spec["mel_bins"], len(spec["words"]), 1.0)
+    training.make_deterministic(1, threads=2)
+    network = networks.NETWORKS[model](spec["frames"], spec["mel_bins"], len(spec["classes"]), 1.0)
     ends: list[float] = []
     training.train_model(
         network, features, spec, recipe=recipe, checkpoint=folder, on_epoch=lambda _: ends.append(time.perf_counter())
@@ -218,7 +218,7 @@ def input_augmented(features: Path, folder: Path) -> dict[str, float]:  # noqa: 
 
     params = load_params(Path(__file__).parent.parent / "params.yaml").model_copy(update=AUGMENTED)
     spec, recipe = json.loads((features / "spec.json").read_text()), training.Recipe.from_params(params)
-    training.make_deterministic(1)
+    training.make_deterministic(1, threads=2)
     augmenter = Augmenter(recipe.augmentation, FrontEnd.from_spec(spec), read_background_power(features, "train"))
     seconds = []
     for epoch in range(EPOCHS):
@@ -261,7 +261,7 @@ def plain_fit(features: Path, folder: Path) -> dict[str, float]:
             layers.Flatten(),
             layers.Dense(128, activation="relu"),
             layers.Dropout(0.5),
-            layers.Dense(len(spec["words"])),
+            layers.Dense(len(spec["classes"])),
         ]
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kws.core import paths, stage
+from kws.core.address import public_address
 from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, write_json, written_whole
 from kws.core.params import Params, load_params
@@ -28,7 +29,7 @@ def main() -> None:
         choose_words(recordings, params.words)  # refuses a word that is not there
         clips = [clip for clip in recordings if not clip.word.startswith("_")]  # the others: noises, silence, mixtures
         words, naming = words_of(clips), speaker_naming(clips)
-        about = {"dataset": params.dataset, **_about(source), "synthetic": synthetic}
+        about = {"dataset": public_address(params.dataset), **_about(source), "synthetic": synthetic}
         about |= {"speakers": naming, "words": words, "clips": len(clips), "test": None, "test_synthetic": synthetic}
         if params.test_dataset:
             about |= {"test": _obtain_test(folder / paths.TEST_RAW.name, params), "test_synthetic": False}
@@ -38,7 +39,7 @@ def main() -> None:
     write_json(paths.METRICS / "download.json", counts | {"bytes": about["bytes"], "synthetic": int(synthetic)})
     _watch(paths.LOCAL_SOURCE, sources.own_path(params.dataset))
     _watch(paths.LOCAL_TEST, sources.own_path(params.test_dataset) if params.test_dataset else None)
-    print(f"{source.address}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
+    print(f"{public_address(source.address)}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
     if "://" in source.address and not source.checked:
         print(f"Its SHA-256 was compared with none, as none was given; it is {source.sha256}")
     if naming == "one a file":
@@ -57,7 +58,7 @@ def _list(source: sources.Source, target: Path) -> list[Clip]:
 def _about(source: sources.Source) -> dict[str, Any]:
     return {
         "archive": source.archive.name,
-        "address": source.address,
+        "address": public_address(source.address),
         "bytes": source.archive.stat().st_size,
         "sha256": source.sha256,
         "checked": source.checked,
@@ -85,7 +86,7 @@ def _obtain_test(folder: Path, params: Params) -> dict[str, Any]:
         choose_words(_list(source, folder / paths.TEST_CLIPS.name), params.words)
     except UserError as problem:
         raise UserError(f"test_dataset: {str(problem).removeprefix('dataset: ')}") from None
-    return {"dataset": params.test_dataset, **_about(source)}
+    return {"dataset": public_address(params.test_dataset), **_about(source)}
 
 
 def _watch(dependency: Path, own: Path | None) -> None:

@@ -1,17 +1,22 @@
 """evaluate: ask the trained network about every test clip, in quiet, in noise and in a stream; say how good it is.
 
-Reads models/kws.keras, data/features and data/raw, writes metrics/evaluate.json, plots/evaluate and data/answers.npz.
+Reads models/network.tflite, metrics/train.json, plots/train/history.csv, data/features and data/raw. Writes
+metrics/evaluate.json, plots/evaluate, data/answers.npz and plots/train/curves.png: drawn here, so that the colour of a
+curve does not train again. The network is asked by LiteRT, as devices ask it. Nothing that is written depends
+on the number of threads.
 """
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from kws.audio.frontend import FrontEnd
+from kws.audio.frontend import BLAS_THREADS, FrontEnd
 from kws.core import paths, stage
-from kws.core.files import folder_written_whole, read_json, write_csv, write_json
+from kws.core.files import folder_written_whole, read_csv, read_json, write_csv, write_json, written_whole
 from kws.core.params import load_params
-from kws.evaluate import metrics, noise_sweep, stream
+from kws.evaluate import metrics, noise_sweep, scores, stream
 from kws.evaluate.answers import write_answers
-from kws.plots.figures import confusion_figure, det_figure, noise_figure, save_figure, voices_title
+from kws.evaluate.network import EvaluatedNetwork
+from kws.plots.figures import confusion_figure, curves_figure, det_figure, noise_figure, save_figure
 from kws.recordings import background
 from kws.recordings.clips import read_clips, speakers_of
 from kws.recordings.manifest import Recording, archive_of, read_recordings
@@ -21,36 +26,34 @@ from kws.tracking.run import tracked_run
 def main() -> None:
     """Model and test clips in, figures, pictures and answers out."""
     params = load_params()
-    from kws.evaluate import scores  # TensorFlow: not before the parameters are known to be good
-    from kws.train import models
+    with tracked_run(params, "evaluate"), threadpool_limits(BLAS_THREADS):
+        network = EvaluatedNetwork(paths.NETWORK, params.threads)
+        spec, source = read_json(paths.SPEC), read_json(paths.SOURCE)
+        history = [{name: float(value) for name, value in row.items()} for row in read_csv(paths.HISTORY)]
+        best_epoch = read_json(paths.METRICS / "train.json")["best_epoch"]
+        classes, front_end, synthetic = spec["classes"], FrontEnd.from_spec(spec), spec["test_synthetic"]
+        noises = background.read_background(archive_of(source, "train"), read_clips(paths.CLIPS), front_end.sample_rate)
+        measured = {"front_end": front_end, "classes": classes, "seed": params.seed}
+        of_stream = measured | {"words": params.words, "minutes": params.stream_minutes}
 
-    model, spec = models.load_model(paths.MODEL)
-    source = read_json(paths.SOURCE)
-    classes, front_end, synthetic = spec["words"], FrontEnd.from_spec(spec), spec["test_synthetic"]
-    predict = scores.predictor(model)
-    noises = background.read_background(archive_of(source, "train"), read_clips(paths.CLIPS), front_end.sample_rate)
-    measured = {"front_end": front_end, "classes": classes, "seed": params.seed}
-    of_stream = measured | {"words": params.words, "minutes": params.stream_minutes}
+        def sounds(split: str) -> tuple[list[Recording], dict[str, np.ndarray]]:
+            """The clips of a split, and the part of the background that is kept for it."""
+            parts = {name: background.part_of(noise, split, front_end.clip_samples) for name, noise in noises.items()}
+            return read_recordings(paths.MANIFEST, split, archive_of(source, split), spec), parts
 
-    def sounds(split: str) -> tuple[list[Recording], dict[str, np.ndarray]]:
-        """The clips of a split, and the part of the background that is kept for it."""
-        parts = {name: background.part_of(noise, split, front_end.clip_samples) for name, noise in noises.items()}
-        return read_recordings(paths.MANIFEST, split, archive_of(source, split), spec), parts
-
-    with tracked_run(params, "evaluate"):
-        answers = scores.answer_clips(model, paths.FEATURES, "test", spec)
+        answers = scores.answer_clips(network, paths.FEATURES, "test", spec)
         figures = scores.score(answers, classes, params.seed)
         if spec["clips"].get("unheard"):
-            unheard = scores.answer_clips(model, paths.FEATURES, "unheard", spec)
+            unheard = scores.answer_clips(network, paths.FEATURES, "unheard", spec)
             figures |= scores.rejection(unheard, classes, params.seed)
         if params.split == "random":
             figures |= scores.leak(answers, speakers_of(paths.MANIFEST, "train"))
 
-        chosen_on = stream.listen(predict, *sounds("validation"), **of_stream)
+        chosen_on = stream.simulate(network.probabilities, *sounds("validation"), **of_stream)
         clips, parts = sounds("test")
-        heard = stream.listen(predict, clips, parts, **of_stream)
-        noisy = noise_sweep.sweep(predict, clips, parts, **measured)
-        figures |= noise_sweep.figures(noisy) | scores.score_stream(chosen_on, heard, params.false_alarms_an_hour)
+        outcome = stream.simulate(network.probabilities, clips, parts, **of_stream)
+        noisy = noise_sweep.sweep(network.probabilities, clips, parts, **measured)
+        figures |= noise_sweep.figures(noisy) | scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
         write_json(paths.METRICS / "evaluate.json", figures | {"synthetic": int(synthetic)})
 
         tables = {
@@ -59,7 +62,7 @@ def main() -> None:
             "mistakes": (scores.MISTAKE_COLUMNS, scores.worst_mistakes(answers, classes)),
             "calibration": (scores.CALIBRATION_COLUMNS, scores.calibration_rows(answers)),
             "noise": (noise_sweep.COLUMNS, noisy),
-            "det": (scores.DET_COLUMNS, scores.det_rows(heard)),
+            "det": (scores.DET_COLUMNS, scores.det_rows(outcome)),
         }
         with folder_written_whole(paths.PLOTS / "evaluate") as folder:
             for name, (columns, rows) in tables.items():
@@ -68,9 +71,11 @@ def main() -> None:
             save_figure(confusion_figure(matrix, classes, synthetic), folder / "confusion.png")
             save_figure(noise_figure(noisy, figures, synthetic), folder / "noise.png")
             save_figure(det_figure(tables["det"][1], figures, synthetic), folder / "det.png")
+        with written_whole(paths.CURVES) as partial:
+            save_figure(curves_figure(history, best_epoch, spec["synthetic"]), partial)
         write_answers(paths.ANSWERS, answers, classes, synthetic=synthetic)
-    for line in scores.told(figures, leaking=params.split == "random"):
-        print(voices_title(line, synthetic))
+    for line in scores.summary_lines(figures, leaking=params.split == "random"):
+        print(stage.voices_title(line, synthetic))
 
 
 if __name__ == "__main__":

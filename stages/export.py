@@ -1,8 +1,8 @@
 """export: turn the trained network into LiteRT files that take a waveform, and refuse them where they answer otherwise.
 
-Reads models/kws.keras, metrics/evaluate.json (the threshold), data/features and data/raw, writes models/export
-(kws.tflite, kws_int8.tflite, kws_features.tflite, the front end's tables in front_end.npz, and for microcontrollers
-all of that in kws_model.h) and metrics/export.json.
+Reads models/kws.keras, models/network.tflite, metrics/evaluate.json (the threshold), data/features and data/raw.
+Writes metrics/export.json and models/export: kws.tflite, kws_int8.tflite, kws_features.tflite, the front end's tables
+in front_end.npz, and for microcontrollers all of that in kws_model.h.
 Latency depends on the machine, and goes to MLflow alone.
 """
 
@@ -10,54 +10,57 @@ import numpy as np
 
 from kws.audio.frontend import FrontEnd
 from kws.core import paths, stage
-from kws.core.files import folder_written_whole, read_json, write_json
+from kws.core.files import folder_written_whole, read_json, require_exists, write_json
 from kws.core.params import load_params
 from kws.export import parity
 from kws.export.c_header import header
 from kws.export.flatbuffer import peak_memory
+from kws.export.reference import keras_answers
 from kws.recordings import background
 from kws.recordings.clips import read_clips
 from kws.recordings.manifest import archive_of
-from kws.spotting.litert import Network
-from kws.spotting.spotter import Spotter
 from kws.tracking.run import tracked_run
 
 
 def main() -> None:
     """A trained network in, files for devices out."""
     params = load_params()
-    from kws.evaluate.scores import answer_clips
-    from kws.export.convert import KINDS, convert_network
-    from kws.train import models  # TensorFlow: not before the parameters are known to be good
+    with tracked_run(params, "export") as run:  # before TensorFlow: MLflow gets ready meanwhile
+        from kws.export.convert import KINDS, convert_network
+        from kws.train import models
 
-    model, spec = models.load_model(paths.MODEL)
-    source, front_end = read_json(paths.SOURCE), FrontEnd.from_spec(spec)
-    evaluated = read_json(paths.METRICS / "evaluate.json")
-    detection = {
-        "threshold": evaluated["stream_threshold"],
-        "false_alarms_an_hour": params.false_alarms_an_hour,
-        "test_false_alarms_an_hour": evaluated["stream_false_alarms_an_hour"],
-        "test_hours": evaluated["stream_hours"],
-    }
-    recordings = read_clips(paths.CLIPS)
-    noises = background.read_background(archive_of(source, "train"), recordings, front_end.sample_rate)
-    with tracked_run(params, "export") as run:
-        keras = answer_clips(model, paths.FEATURES, "test", spec)
-        place = {name: number for number, name in enumerate(keras.names)}
-        files = convert_network(model, paths.FEATURES, spec, detection)
-        networks = {kind: Network(content) for kind, content in files.items()}
+        model, spec = models.load_model(paths.MODEL)
+        source, front_end = read_json(paths.SOURCE), FrontEnd.from_spec(spec)
+        evaluated = read_json(paths.METRICS / "evaluate.json")
+        detection = {
+            "threshold": evaluated["stream_threshold"],
+            "false_alarms_an_hour": params.false_alarms_an_hour,
+            "test_false_alarms_an_hour": evaluated["stream_false_alarms_an_hour"],
+            "test_hours": evaluated["stream_hours"],
+        }
+        recordings = read_clips(paths.CLIPS)
+        noises = background.read_background(archive_of(source, "train"), recordings, front_end.sample_rate)
 
-        clips = (paths.MANIFEST, archive_of(source, "test"), noises, front_end)
-        answers = parity.ask(networks, parity.waveforms(*clips), place, front_end)
-        heard, windows = parity.slide(Spotter(networks["float32"]), parity.waveforms(*clips), place)
+        keras = keras_answers(models.embedding_and_probabilities(model), paths.FEATURES, spec)
+        position = {name: number for number, name in enumerate(keras.names)}
+        network = require_exists(paths.NETWORK).read_bytes()
+        files = convert_network(model, network, paths.FEATURES, spec, detection)
 
-        scores = {"test_clips": len(place), "keras_accuracy": _accuracy(keras.predicted, keras.labels)}
+        clips = parity.waveforms(paths.MANIFEST, archive_of(source, "test"), noises, front_end)
+        exported = parity.examine(files, clips, position, front_end, params.threads)
+        streamed = exported.streamed
+
+        scores = {
+            "test_clips": len(position),
+            "keras_accuracy": _accuracy(keras.probabilities.argmax(axis=1), keras.labels),
+        }
         for kind, content in files.items():
-            scores |= parity.figures(kind, answers[kind].probabilities, keras.probabilities, keras.labels)
+            scores |= parity.figures(kind, exported.answers[kind].probabilities, keras.probabilities, keras.labels)
             scores |= {f"{kind}_bytes": len(content), f"{kind}_peak_memory_bytes": peak_memory(content)}
-        scores |= parity.figures("stream", windows, keras.probabilities[heard], keras.labels[heard])
-        whole = _accuracy(keras.predicted[heard], keras.labels[heard])
-        scores |= {"stream_clips": len(heard), "stream_keras_accuracy": whole}
+        whole_clips, labels = keras.probabilities[streamed], keras.labels[streamed]
+        scores |= parity.figures("stream", exported.windows, whole_clips, labels)
+        accuracy = _accuracy(whole_clips.argmax(axis=1), labels)
+        scores |= {"stream_clips": len(streamed), "stream_keras_accuracy": accuracy}
         parity.check(scores)
 
         with folder_written_whole(paths.EXPORT) as folder:
@@ -66,7 +69,9 @@ def main() -> None:
             np.savez(folder / "front_end.npz", window=front_end.window, mel_weights=front_end.weights)
             (folder / "kws_model.h").write_text(header(files["features"], front_end), encoding="utf-8")
         write_json(paths.METRICS / "export.json", scores)
-        run.log_figures({f"export/{kind}_latency_ms": 1e3 * np.median(answers[kind].seconds) for kind in files})
+        run.log_figures(
+            {f"export/{kind}_latency_ms": 1e3 * np.median(exported.answers[kind].seconds) for kind in files}
+        )
     for kind in files:
         print(
             f"{KINDS[kind]}: {scores[f'{kind}_bytes']:,} bytes, test accuracy {scores[f'{kind}_accuracy']:.1%}, "

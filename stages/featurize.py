@@ -17,7 +17,7 @@ from kws.core.files import folder_written_whole, read_json, write_csv, write_jso
 from kws.core.params import load_params
 from kws.featurize.compute import compute_chosen
 from kws.featurize.splits import choose
-from kws.plots.figures import clip_figure, mel_grid_figure, mel_matrix_figure, save_figure, voices_title
+from kws.plots.figures import clip_figure, mel_grid_figure, mel_matrix_figure, save_figure
 from kws.recordings import background
 from kws.recordings.archive import read_members
 from kws.recordings.clips import check_splits, check_unusable, read_clips
@@ -61,16 +61,16 @@ def main() -> None:
         counts = Counter(one.split for one in usable)
         known = {"dataset": params.dataset, "test_dataset": params.test_dataset or params.dataset}
         known |= {name: source[name] for name in ("synthetic", "test_synthetic")}
-        write_json(folder / paths.SPEC.name, front_end.spec() | known | {"words": params.classes, "clips": counts})
+        write_json(folder / paths.SPEC.name, front_end.spec() | known | {"classes": params.classes, "clips": counts})
 
     with folder_written_whole(paths.PLOTS / "features") as folder:
         save_figure(mel_matrix_figure(front_end.weights, front_end.sample_rate), folder / "mel_matrix.png")
-        log_mels = {name: front_end.log_of(examples[name]) for name in params.classes[:SHOWN]}
+        log_mels = {name: front_end.cached_log_mel(examples[name]) for name in params.classes[:SHOWN]}
         save_figure(mel_grid_figure(log_mels, front_end, source["synthetic"]), folder / "mel_grid.png")
         shown = next(one.clip for one in usable if one.split == "train")
         _, data = next(read_members(archive, {shown.name}))
         waveform = cut_or_pad(decode_clip(data or b"", front_end.sample_rate), front_end.clip_samples)
-        title = voices_title(shown.word, source["synthetic"])
+        title = stage.voices_title(shown.word, source["synthetic"])
         save_figure(clip_figure(waveform, front_end, title), folder / "clip.png")
     write_json(paths.METRICS / "featurize.json", counts | {"set_aside": len(reasons)})
     print(f"{len(usable)} clips: " + ", ".join(f"{number} {split}" for split, number in counts.items()))

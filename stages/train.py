@@ -1,48 +1,47 @@
 """train: fit the network to the training clips, keep the weights of the epoch that did best on the validation clips.
 
-Reads data/features, writes models/kws.keras, metrics/train.json and plots/train. Progress goes to MLflow by epoch.
-A training that was killed goes on from its last epoch when the stage runs again.
+Reads data/features, writes models/kws.keras, the same network as models/network.tflite, metrics/train.json and
+plots/train/history.csv. Progress goes to MLflow by epoch. A training that was killed goes on from its last epoch when
+the stage runs again.
 """
 
 from filelock import FileLock
 
 from kws.core import paths, stage
-from kws.core.files import folder_written_whole, read_json, remove_folder, write_csv, write_json
+from kws.core.files import read_json, remove_folder, write_csv, write_json, written_whole
 from kws.core.params import load_params
-from kws.plots.figures import curves_figure, save_figure, voices_title
 from kws.tracking.run import tracked_run
 
 
 def main() -> None:
     """Features in, a trained model out."""
     params = load_params()
-    from kws.train import models, networks, training  # TensorFlow: not before the parameters are known to be good
+    with tracked_run(params, "train") as run:  # before TensorFlow: MLflow gets ready meanwhile
+        from kws.train import litert, models, networks, training
 
-    spec = read_json(paths.SPEC)
-    recipe = training.Recipe.from_params(params)
-    training.make_deterministic(params.seed)
-    model = networks.NETWORKS[params.model](spec["frames"], spec["mel_bins"], len(spec["words"]), params.width)
-    network = f"{params.model} {params.width}"
-    checkpoint = paths.scratch("training") / training.fingerprint(paths.FEATURES, network, recipe)
+        spec = read_json(paths.SPEC)
+        recipe = training.Recipe.from_params(params)
+        training.make_deterministic(params.seed, params.threads)
+        model = networks.NETWORKS[params.model](spec["frames"], spec["mel_bins"], len(spec["classes"]), params.width)
+        network = f"{params.model} {params.width}"
+        checkpoint = paths.scratch("training") / training.fingerprint(paths.FEATURES, network, recipe)
 
-    with (
-        FileLock(f"{checkpoint}.lock"),  # two experiments of a queue may want the same training
-        tracked_run(params, "train", new=not training.interrupted_training(checkpoint)) as run,
-    ):
-        model, history = training.train_model(
-            model, paths.FEATURES, spec, recipe=recipe, checkpoint=checkpoint, on_epoch=run.log_epoch
-        )
-        best = training.best_epoch(history, params.schedule)
-        models.save_model(model, paths.MODEL, spec)
-        figures = {"epochs": len(history), "best_epoch": best["epoch"], "parameters": model.count_params()}
-        write_json(paths.METRICS / "train.json", figures | {k: v for k, v in best.items() if k != "epoch"})
-        with folder_written_whole(paths.PLOTS / "train") as folder:
-            write_csv(folder / "history.csv", history, list(best))
-            save_figure(curves_figure(history, best["epoch"], spec["synthetic"]), folder / "curves.png")
-        remove_folder(checkpoint)
+        with FileLock(f"{checkpoint}.lock"):  # two experiments of a queue may want the same training
+            run.start_training(new=not training.interrupted_training(checkpoint))
+            model, history = training.train_model(
+                model, paths.FEATURES, spec, recipe=recipe, checkpoint=checkpoint, on_epoch=run.log_epoch
+            )
+            best = training.best_epoch(history, params.schedule)
+            models.save_model(model, paths.MODEL, spec)
+            with written_whole(paths.NETWORK) as partial:
+                partial.write_bytes(litert.network_file(model))
+            figures = {"epochs": len(history), "best_epoch": best["epoch"], "parameters": model.count_params()}
+            write_json(paths.METRICS / "train.json", figures | {k: v for k, v in best.items() if k != "epoch"})
+            write_csv(paths.HISTORY, history, list(best))
+            remove_folder(checkpoint)
     epoch, accuracy = best["epoch"], best["validation_accuracy"]
     result = f"kept are the weights of epoch {epoch} of {len(history)}: validation accuracy {accuracy:.1%}"
-    print(voices_title(result, spec["synthetic"]))
+    print(stage.voices_title(result, spec["synthetic"]))
 
 
 if __name__ == "__main__":

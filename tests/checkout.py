@@ -19,7 +19,7 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = list(PIPELINE["stages"])
 TRACKED = [
     *(".dvc/.gitignore", ".dvc/config", ".dvc/plots/noise.json", ".dvc/plots/projection.json", ".dvcignore"),
-    *(".gitignore", "data/local", "data/local_test", "data/none", "dvc.yaml", "src/kws", "stages"),
+    *(".gitignore", "data/local", "data/local_test", "data/none", "dvc.yaml", "src/kws", "stages", "versions.yaml"),
 ]
 SMALL = {
     "words": ["no", "yes"],

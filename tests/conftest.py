@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +39,7 @@ def _deterministic_tensorflow() -> None:
     """TensorFlow takes its number of threads only before its first use, wherever in the suite that is."""
     from kws.train import training
 
-    training.make_deterministic(seed=1)
+    training.make_deterministic(seed=1, threads=2)
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +56,7 @@ def small_spec() -> dict[str, Any]:
         mel_high_hz=2000.0,
         log_offset=1e-7,
     )
-    return front_end.spec() | {"words": ["yes", "no"]}
+    return front_end.spec() | {"classes": ["yes", "no"]}
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +84,7 @@ def small_spotter(tmp_path_factory: pytest.TempPathFactory, networks: list[Path]
     """The first of these networks, as the file that takes waveforms."""
     from kws.export.convert import convert_network
     from kws.records.write import RecordWriter
+    from kws.train.litert import network_file
     from kws.train.models import load_model
 
     folder = tmp_path_factory.mktemp("spotter")
@@ -91,7 +93,8 @@ def small_spotter(tmp_path_factory: pytest.TempPathFactory, networks: list[Path]
     with RecordWriter(folder, {"train": len(power)}) as writer:
         for number, clip in enumerate(power):
             writer.write("train", f"{number}", "al", 0, clip.astype(np.float32))
-    files = convert_network(network, folder, spec | {"clips": {"train": len(power)}}, {"threshold": 0.5})
+    spec = spec | {"clips": {"train": len(power)}}
+    files = convert_network(network, network_file(network), folder, spec, {"threshold": 0.5})
     (folder / "kws.tflite").write_bytes(files["float32"])
     return folder / "kws.tflite"
 
@@ -161,10 +164,19 @@ def finished(shared_folder: Path, environment: dict[str, str]) -> Project:
         if not (done := root.with_suffix(".done")).exists():
             shutil.rmtree(root, ignore_errors=True)  # of a failed attempt
             project = Project.create(root, environment)
-            project.run("dvc", "repro")
+            project.run("dvc", "repro", **recorded(shared_folder, environment))
             project.commit()
             done.touch()
     return Project(root, environment)
+
+
+def recorded(folder: Path, environment: dict[str, str]) -> dict[str, str]:
+    """The variables with which `python` notes in `folder` what each stage reads: see record_stage.py."""
+    program = folder / "bin" / "python"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).with_name("record_stage.py")}" "$@"\n')
+    program.chmod(0o755)
+    return {"PATH": f"{program.parent}{os.pathsep}{environment['PATH']}", "KWS_RECORDS": str(folder)}
 
 
 @pytest.fixture
@@ -191,10 +203,11 @@ def exported(tmp_path_factory) -> Path:
 
     from kws.export.convert import KINDS, convert_network
     from kws.records.write import RecordWriter
+    from kws.train.litert import network_file
 
     log_mel = keras.Input((FRONT_END.frames, FRONT_END.mel_bins, 1))
     middle = keras.layers.Cropping2D(((16, 16), (0, 0)))(log_mel)
-    mels = keras.layers.Flatten()(keras.layers.AveragePooling2D((17, 1))(middle))
+    mels = keras.layers.Flatten(name="embedding")(keras.layers.AveragePooling2D((17, 1))(middle))
     logits = keras.layers.Dense(3)
     model = keras.Model(log_mel, logits(mels))
     low = np.where(np.arange(40) < 20, 0.25, -0.25)
@@ -206,10 +219,23 @@ def exported(tmp_path_factory) -> Path:
         for name, clip in clips.items():
             power = FRONT_END.with_margins(clip.astype(np.float32))
             records.write("train", name, "nobody", 0, power)
-    spec = FRONT_END.spec() | {"words": ["low", "high", "_silence_"], "clips": {"train": len(clips)}}
+    spec = FRONT_END.spec() | {"classes": ["low", "high", "_silence_"], "clips": {"train": len(clips)}}
     measured = {"test_false_alarms_an_hour": 0.75, "test_hours": 4.0}
-    files = convert_network(model, features, spec, {"threshold": 0.6, "false_alarms_an_hour": 0.5, **measured})
+    detection = {"threshold": 0.6, "false_alarms_an_hour": 0.5, **measured}
+    files = convert_network(model, network_file(model), features, spec, detection)
     folder = tmp_path_factory.mktemp("export")
     for kind, content in files.items():
         (folder / KINDS[kind]).write_bytes(content)
     return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says so where failures may come from a change by hand: tests look at the committed defaults, figures and card."""
+    command = ["git", "diff", "--name-only", "HEAD", "--", "params.yaml", "metrics", "models/README.md"]
+    changed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    if changed and terminalreporter.stats.get("failed"):
+        terminalreporter.write_line(
+            f"{', '.join(changed)} differ from the last commit: tests of the defaults and of the model card may fail "
+            'for that reason. See "Try a change by hand" in docs/tracking.md.',
+            yellow=True,
+        )

@@ -280,7 +280,7 @@ def test_a_clip_of_zeros_gets_noise_as_if_it_were_as_loud_as_quiet_speech():
     what = replace(OFF, noise_share=1, noise_snr_low=10, noise_snr_high=10)
     log_mel, _ = augment(what, [cached(np.zeros(RATE, np.float32))], background=[FRONT_END.mel_power(noise(1, 3))])
     level = (np.exp(log_mel) - FRONT_END.log_offset).mean()
-    assert level == pytest.approx(FRONT_END.power_of(QUIET_DBFS - 10), rel=1e-3)
+    assert level == pytest.approx(FRONT_END.noise_power(QUIET_DBFS - 10), rel=1e-3)
 
 
 def test_no_noise_runs_across_two_recordings_and_all_of_each_is_used():

@@ -145,7 +145,7 @@ def test_a_test_data_set_other_words_and_silence_go_through_the_stages(featurize
         ("bird", "_unknown_", "unheard"),
     }
     spec = read_json(paths.SPEC)
-    assert spec["words"] == [*WORDS, "_unknown_", "_silence_"]
+    assert spec["classes"] == [*WORDS, "_unknown_", "_silence_"]
     assert spec["clips"] == {"train": 4, "validation": 4, "test": 4, "unheard": 1}
     assert read_json(paths.METRICS / "featurize.json") == spec["clips"] | {"set_aside": 1}
     for split, name, sound in (
@@ -230,7 +230,7 @@ def test_every_stage_has_help_without_tensorflow(try_stages):
     [
         ("featurize", "data/raw/source.json"),
         ("train", "data/features/spec.json"),
-        ("evaluate", "models/kws.keras"),
+        ("evaluate", "models/network.tflite"),
         ("project", "data/answers.npz"),
     ],
 )

@@ -4,7 +4,8 @@ import tensorflow as tf
 
 from kws.core.errors import UserError
 from kws.records import read, write
-from kws.records.read import read_split, shards_of, training_batches
+from kws.records.clips import shards_of
+from kws.records.read import read_split, training_batches
 from kws.records.write import RecordWriter
 
 SPEC = {
@@ -46,7 +47,9 @@ def test_what_was_written_is_read_without_margins_as_a_logarithm(folder):
 
 
 def test_a_record_is_a_plain_example_that_anyone_can_read(folder):
-    example = tf.train.Example.FromString(next(iter(tf.data.TFRecordDataset(shards_of(folder, "test")))).numpy())
+    example = tf.train.Example.FromString(
+        next(iter(tf.data.TFRecordDataset([str(path) for path in shards_of(folder, "test")]))).numpy()
+    )
     feature = example.features.feature
     index = feature["label"].int64_list.value[0]
     values = np.frombuffer(feature["mel_power"].bytes_list.value[0], "<f4").reshape(7, 2)

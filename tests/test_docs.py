@@ -132,5 +132,16 @@ def test_the_tree_of_the_readme_names_the_stages_of_the_pipeline():
 
 def test_no_page_names_a_registry_or_a_machine():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    assert "requirements.txt" in tracked
-    assert not re.search(r"https?://", (ROOT / "requirements.txt").read_text())
+    locks = sorted((ROOT / "requirements").glob("*.txt"))
+    assert locks
+    for lock in locks:
+        assert f"requirements/{lock.name}" in tracked
+        assert not re.search(r"https?://", lock.read_text())
+
+
+def test_the_table_of_changes_names_every_module_and_no_path_that_is_gone():
+    table = (ROOT / "README.md").read_text().partition("## To change X, go to Y")[2]
+    named = {path for path in re.findall(r"`([\w./-]+)`", table) if "/" in path}
+    assert {path for path in named if not (ROOT / path).exists()} == set()
+    modules = [path.relative_to(ROOT) for path in (ROOT / "src" / "kws").rglob("*.py") if "__" not in path.name]
+    assert [path for path in modules if not any(path.is_relative_to(place) for place in named)] == []

@@ -134,6 +134,20 @@ def test_an_address_of_ones_own_keeps_its_file_name(stage, httpserver):
     assert Path("data/raw/My_set.tar").read_bytes() == archive.read_bytes()
 
 
+def test_credentials_in_an_address_are_used_and_written_nowhere(stage, httpserver, capsys):
+    archive = make_tar(Path("elsewhere/x.tar"), NAMES)
+    credentials = {"Authorization": "Basic bWU6c2VjcmV0"}  # me:secret
+    request = httpserver.expect_request("/words.tar", query_string={"token": "secret"}, headers=credentials)
+    request.respond_with_data(archive.read_bytes())
+    address = httpserver.url_for("/words.tar")
+    stage(dataset=address.replace("://", "://me:secret@") + "?token=secret")
+    assert source()["dataset"] == source()["address"] == address
+    written = [path for folder in ("data", "metrics") for path in Path(folder).rglob("*") if path.is_file()]
+    assert Path("data/raw/words.tar") in written
+    assert not [path for path in written if b"secret" in path.read_bytes()]
+    assert "secret" not in "".join(capsys.readouterr())
+
+
 @pytest.mark.parametrize("address", ["file:///a/..%2f..", "file:///a/%2e%2e", "file:///"])
 def test_an_address_cannot_name_a_file_elsewhere(address):
     assert sources._file_name(address) == "archive"

@@ -3,20 +3,38 @@ import json
 import numpy as np
 import pytest
 
+from kws.audio.frontend import FrontEnd
 from kws.evaluate import scores
 from kws.evaluate.answers import Answers
-from kws.evaluate.stream import Heard
+from kws.evaluate.network import EvaluatedNetwork
+from kws.evaluate.stream import StreamOutcome
 from kws.records.write import RecordWriter
+from kws.train import models
+from kws.train.litert import network_file
 from kws.train.networks import NETWORKS
 
 WORDS = ["no", "yes"]
-SPEC = {
-    "frames": 20,
-    "margin": 2,
-    "mel_bins": 16,
-    "log_offset": 1e-6,
-    "clips": {"train": 1, "validation": 1, "test": 5},
-}
+FRONT_END = FrontEnd(4000, 2000, 100, 100, 128, 16, 20.0, 2000.0, 1e-6)  # 20 frames, margins of 8
+CLIPS = 150
+SPEC = FRONT_END.spec() | {"clips": {"test": CLIPS}}
+
+
+@pytest.fixture(scope="module", params=sorted(NETWORKS))
+def trained(request, tmp_path_factory):
+    """A network of each kind, its LiteRT file, and random clips in TFRecords, with their log-Mel."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    spec = SPEC | ({"mel_bins": 40} if request.param == "bc_resnet" else {})
+    front_end = FrontEnd.from_spec(spec)
+    rng = np.random.default_rng(0)
+    power = rng.exponential(size=(CLIPS, 36, front_end.mel_bins)).astype(np.float32)
+    with RecordWriter(folder, spec["clips"]) as records:
+        for index, clip in enumerate(power):
+            records.write("test", f"{index}.wav", f"voice{index}", index % 2, clip)
+    log_mel = np.log(power[:, 8:28] + np.float32(1e-6))
+    model = NETWORKS[request.param](20, front_end.mel_bins, 2, 1.0)
+    model.get_layer("normalization").adapt(log_mel[..., None])
+    (folder / "network.tflite").write_bytes(network_file(model))
+    return model, folder, spec, log_mel
 
 
 @pytest.fixture
@@ -30,31 +48,28 @@ def answers() -> Answers:
     )
 
 
-def test_every_clip_is_answered_with_its_own_name_and_label(tmp_path):
-    rng = np.random.default_rng(0)
-    clips = {f"{index}.wav": rng.uniform(size=(24, 16)).astype(np.float32) for index in range(5)}
-    with RecordWriter(tmp_path, SPEC["clips"]) as records:
-        for index, (name, power) in enumerate(clips.items()):
-            records.write("test", name, f"voice{index}", index % 2, power)
-    model = NETWORKS["cnn"](20, 16, 2, 1.0)
-    answers = scores.answer_clips(model, tmp_path, "test", SPEC)
-    assert answers.names.tolist() == list(clips)
-    assert answers.speakers.tolist() == [f"voice{index}" for index in range(5)]
-    assert answers.labels.tolist() == [0, 1, 0, 1, 0]
-    log_mel = np.log(np.stack(list(clips.values()))[:, 2:22, :, None] + 1e-6)
-    assert answers.predicted.tolist() == model.predict_on_batch(log_mel).argmax(axis=1).tolist()
-    assert answers.embeddings.shape == (5, 128)
-    np.testing.assert_allclose(scores.predictor(model)(log_mel), answers.probabilities, atol=1e-5)
+def test_every_clip_is_answered_as_keras_does_with_its_own_name_and_label(trained):
+    model, folder, spec, log_mel = trained
+    network = EvaluatedNetwork(folder / "network.tflite", threads=2)
+    answers = scores.answer_clips(network, folder, "test", spec)
+    assert answers.names.tolist() == [f"{index}.wav" for index in range(CLIPS)]
+    assert answers.speakers.tolist() == [f"voice{index}" for index in range(CLIPS)]
+    assert answers.labels.tolist() == [index % 2 for index in range(CLIPS)]
+    embeddings, probabilities = models.embedding_and_probabilities(model)(log_mel[..., None])
+    assert answers.predicted.tolist() == probabilities.argmax(axis=1).tolist()
+    np.testing.assert_allclose(answers.probabilities, probabilities, atol=1e-5)
+    np.testing.assert_allclose(answers.embeddings, embeddings, atol=1e-5 * np.abs(embeddings).max())
+    np.testing.assert_array_equal(network.probabilities(log_mel), answers.probabilities)
 
 
-def test_any_number_of_clips_is_predicted_in_batches(monkeypatch):
-    monkeypatch.setattr(scores, "BATCH", 2)
-    clips = np.random.default_rng(0).normal(size=(5, 20, 16, 1)).astype(np.float32)
-    model = NETWORKS["cnn"](20, 16, 2, 1.0)
-    probabilities = scores.predictor(model)(clips)
-    assert probabilities.shape == (5, 2)
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
-    assert probabilities.argmax(axis=1).tolist() == model.predict_on_batch(clips).argmax(axis=1).tolist()
+def test_an_answer_depends_neither_on_other_clips_nor_on_the_threads(trained):
+    _, folder, _, log_mel = trained
+    alone = EvaluatedNetwork(folder / "network.tflite", threads=1)
+    embeddings, probabilities = EvaluatedNetwork(folder / "network.tflite", threads=3).answers(iter(log_mel))
+    for index in (0, 70, CLIPS - 1):
+        embedding, probability = alone.answers([log_mel[index]])
+        np.testing.assert_array_equal(embedding, embeddings[index : index + 1])
+        np.testing.assert_array_equal(probability, probabilities[index : index + 1])
 
 
 def test_the_figures_of_a_case_done_by_hand(answers):
@@ -101,8 +116,8 @@ def test_of_a_random_split_the_speakers_who_are_new_are_told_apart(answers):
 
 
 def test_the_stream_is_scored_at_the_threshold_of_the_validation_stream():
-    validation = Heard(2.0, np.array([0.9]), np.array([]), np.array([0.6, 0.7, 0.3]))
-    test = Heard(4.0, np.array([0.9, 0.8, 0.65, 0.0]), np.array([0.95, 0.1]), np.array([0.75, 0.1]))
+    validation = StreamOutcome(2.0, np.array([0.9]), np.array([]), np.array([0.6, 0.7, 0.3]))
+    test = StreamOutcome(4.0, np.array([0.9, 0.8, 0.65, 0.0]), np.array([0.95, 0.1]), np.array([0.75, 0.1]))
     figures = scores.score_stream(validation, test, false_alarms_an_hour=0.5)
     assert figures["stream_threshold"] == pytest.approx(0.6, abs=1e-5)  # one false alarm in two hours
     assert (figures["stream_words"], figures["stream_missed"]) == (4, 0.25)
@@ -113,22 +128,22 @@ def test_the_stream_is_scored_at_the_threshold_of_the_validation_stream():
 
 
 def test_the_det_curve_falls_from_none_to_all_false_alarms():
-    heard = Heard(2.0, np.array([0.9, 0.5, 0.2, 0.0]), np.array([]), np.array([0.3, 0.8, 0.1]))
-    rows = scores.det_rows(heard)
+    outcome = StreamOutcome(2.0, np.array([0.9, 0.5, 0.2, 0.0]), np.array([]), np.array([0.3, 0.8, 0.1]))
+    rows = scores.det_rows(outcome)
     assert [(row["false_alarms_an_hour"], row["missed"]) for row in rows] == [(0.5, 0.75), (1.0, 0.5), (1.5, 0.25)]
 
 
-def test_what_is_told_names_the_leak_the_rejection_and_the_stream(answers):
+def test_what_is_printed_names_the_leak_the_rejection_and_the_stream(answers):
     figures = scores.score(answers, WORDS, seed=1)
     figures |= {f"noise_0db_accuracy{bound}": 0.5 for bound in ("", "_low", "_high")}
-    figures |= scores.score_stream(*[Heard(1.0, np.array([0.9]), np.array([]), np.array([]))] * 2, 0.5)
-    lines = scores.told(figures, leaking=True)
+    figures |= scores.score_stream(*[StreamOutcome(1.0, np.array([0.9]), np.array([]), np.array([]))] * 2, 0.5)
+    lines = scores.summary_lines(figures, leaking=True)
     assert "test accuracy 50.0%" in lines[0]
     assert "a random split leaks" in lines[0]
     assert "0.0 false alarms an hour, missed words 0.0%" in lines[-1]
     classes = ["no", "_unknown_"]
     figures |= scores.score(answers, classes, seed=1) | scores.rejection(answers, classes, seed=1)
-    lines = scores.told(figures, leaking=False)
+    lines = scores.summary_lines(figures, leaking=False)
     assert "leaks" not in lines[0]
     assert lines[1].startswith("recall of _unknown_ 50.0%, 95 % interval")
     assert lines[2].startswith("rejected of 4 clips of words never heard: 50.0%")

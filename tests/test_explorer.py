@@ -2,6 +2,8 @@ import base64
 import io
 import json
 import re
+import signal
+import time
 from html.parser import HTMLParser
 
 import numpy as np
@@ -96,7 +98,7 @@ def test_the_library_is_inside_with_its_version_and_licence(text):
 
 def test_the_data_are_all_there_and_no_name_can_break_the_page(text):
     answers, data = make_answers(), Page(text).data()
-    assert data["words"] == CLASSES
+    assert data["classes"] == CLASSES
     assert data["name"] == answers.names.tolist()
     assert data["speaker"] == answers.speakers.tolist()
     assert data["said"] == answers.labels.tolist()
@@ -169,6 +171,23 @@ def test_the_sample_of_sounds_is_bounded(archive, monkeypatch):
     sizes = [len(sound) for sound in explorer.read_sounds(archive, names, 1.0).values()]
     monkeypatch.setattr(explorer, "AUDIBLE_BYTES", sizes[0] + sizes[1] + 1)
     assert list(explorer.read_sounds(archive, names, 1.0)) == names[:2]
+
+
+def test_an_interrupt_ends_the_encoding(archive):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(5):
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            end = time.monotonic() + 10
+            with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+                while time.monotonic() < end:
+                    explorer.read_sounds(archive, ["yes/3.wav", "yes/2.wav", "yes/1.wav"], 1.0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_the_largest_page_stays_below_four_megabytes_besides_the_library():

@@ -6,9 +6,10 @@ import pytest
 from conftest import FRONT_END, ROOT, tone
 
 from kws.export import convert, flatbuffer
-from kws.export.convert import _converted, calibration_clips, convert_network, front_end_model
+from kws.export.convert import calibration_clips, convert_network, front_end_model
 from kws.records.write import RecordWriter
 from kws.spotting.litert import Network, read_about
+from kws.train.litert import network_file, to_litert
 from kws.train.networks import NETWORKS
 
 WORDS = ["no", "yes", "_unknown_"]
@@ -24,7 +25,7 @@ def features(tmp_path_factory):
             hiss = np.cumsum(rng.normal(scale=0.02, size=16_000)) if number % 2 else rng.normal(scale=0.05, size=16_000)
             power = FRONT_END.with_margins(hiss.astype(np.float32))
             records.write("train", f"{number:02d}.wav", "ada", number % 3, power)
-    return folder, FRONT_END.spec() | {"words": WORDS, "clips": {"train": 40}}
+    return folder, FRONT_END.spec() | {"classes": WORDS, "clips": {"train": 40}}
 
 
 @pytest.fixture(scope="module", params=sorted(NETWORKS))
@@ -34,7 +35,8 @@ def converted(request, features):
     keras.utils.set_random_seed(1)
     model = NETWORKS[request.param](FRONT_END.frames, FRONT_END.mel_bins, len(WORDS), 1.0)
     model.get_layer("normalization").adapt(calibration_clips(folder, spec))
-    return model, convert_network(model, folder, spec, {"threshold": 0.7, "false_alarms_an_hour": 0.5})
+    detection = {"threshold": 0.7, "false_alarms_an_hour": 0.5}
+    return model, convert_network(model, network_file(model), folder, spec, detection)
 
 
 def test_each_file_answers_as_keras_does(converted):
@@ -58,7 +60,7 @@ def test_only_operators_that_litert_has_and_in_8_bits_the_float_ones_are_those_o
     assert flatbuffer.operators(files["features"])["QUANTIZE"] >= 1
     assert flatbuffer.operators(files["features"])["DEQUANTIZE"] == 1
     added = flatbuffer.operators(files["int8"]) - flatbuffer.operators(files["features"])
-    front = flatbuffer.operators(flatbuffer.join([_converted(front_end_model(FRONT_END))], {}))
+    front = flatbuffer.operators(flatbuffer.join([to_litert(front_end_model(FRONT_END))], {}))
     assert added == front
 
 
@@ -98,7 +100,7 @@ def test_same_network_same_bytes_and_constants_are_aligned(features):
     folder, spec = features
     keras.utils.set_random_seed(1)
     model = NETWORKS["tc_resnet"](FRONT_END.frames, FRONT_END.mel_bins, len(WORDS), 1.0)
-    first, second = (convert_network(model, folder, spec, {"threshold": 0.5}) for _ in range(2))
+    first, second = (convert_network(model, network_file(model), folder, spec, {"threshold": 0.5}) for _ in range(2))
     assert first == second
     assert len(first["int8"]) < len(first["float32"]) / 3
     for content in first.values():
@@ -112,7 +114,6 @@ def test_same_network_same_bytes_and_constants_are_aligned(features):
 
 def test_calibration_takes_training_clips_evenly(features, monkeypatch):
     folder, spec = features
-    monkeypatch.setattr(convert, "BATCH", 7)
     everything = calibration_clips(folder, spec)
     assert everything.shape == (40, FRONT_END.frames, FRONT_END.mel_bins, 1)
     monkeypatch.setattr(convert, "CALIBRATION_CLIPS", 10)
@@ -128,7 +129,7 @@ def test_peak_memory_is_the_most_that_is_alive_at_a_time(exported):
 
 
 def test_a_file_of_another_program_is_refused():
-    part = _converted(front_end_model(FRONT_END))
+    part = to_litert(front_end_model(FRONT_END))
     with pytest.raises(ValueError, match=r"no kws\.json in its metadata"):
         read_about(part)
     with pytest.raises(ValueError, match="not a valid Flatbuffer"):

@@ -79,7 +79,7 @@ def test_the_parameters_make_the_front_end_and_its_spec_says_all_of_it(make_para
         "frames": 28,
         "margin": 12,
     }
-    assert FrontEnd.from_spec(f.spec() | {"words": ["yes", "no"]}) == f
+    assert FrontEnd.from_spec(f.spec() | {"classes": ["yes", "no"]}) == f
 
 
 @pytest.mark.parametrize("sizes", [sizes for sizes in SIZES if sizes[3] > 1], ids=str)
@@ -90,7 +90,7 @@ def test_cached_mel_power_holds_the_clip_between_two_margins(sizes):
     cached = f.with_margins(waveform)
     assert cached.dtype == np.float32
     assert cached.shape == (f.frames + 2 * f.margin, f.mel_bins)
-    np.testing.assert_allclose(f.log_of(cached), f.log_mel(waveform), atol=1e-4)
+    np.testing.assert_allclose(f.cached_log_mel(cached), f.log_mel(waveform), atol=1e-4)
 
 
 def test_before_a_clip_there_is_nothing_and_after_it_what_its_recording_goes_on_with():
@@ -118,7 +118,7 @@ def test_frames_of_silence_are_left_out_at_every_size(frame, hop_share, samples)
 def test_the_mel_power_of_white_noise_is_known_from_its_level(sizes, decibels):
     f = front_end(sizes)
     noise = 10 ** (decibels / 20) * np.random.default_rng(0).normal(size=20 * f.sample_rate)
-    assert f.mel_power(noise.astype(np.float32)).mean() == pytest.approx(f.power_of(decibels), rel=0.02)
+    assert f.mel_power(noise.astype(np.float32)).mean() == pytest.approx(f.noise_power(decibels), rel=0.02)
 
 
 def test_short_clips_are_padded_with_zeros_and_long_ones_cut():

@@ -15,8 +15,9 @@ from conftest import ROOT
 from kws.audio.frontend import FrontEnd
 from kws.export import flatbuffer
 from kws.export.c_header import header
-from kws.export.convert import _converted, front_end_model
+from kws.export.convert import front_end_model
 from kws.spotting.litert import Network
+from kws.train.litert import to_litert
 
 COMPILER = shutil.which("c++") or shutil.which("g++")
 ABOUT = {"kind": "features", "classes": ["yes", "été 'n"], "threshold": 0.7, "false_alarms_an_hour": 0.5}
@@ -54,7 +55,7 @@ def test_tensorflow(golden):
 
 def test_litert(golden):
     waveform, front_end, expected = golden
-    content = flatbuffer.join([_converted(front_end_model(front_end))], {})
+    content = flatbuffer.join([to_litert(front_end_model(front_end))], {})
     log_mel = Network(content).probabilities(waveform)
     np.testing.assert_allclose(log_mel[..., 0], expected, atol=1e-4)
     assert not [name for name in flatbuffer.operators(content) if name.startswith(("CUSTOM", "FLEX"))]
@@ -62,7 +63,7 @@ def test_litert(golden):
 
 def write_header(folder: Path, front_end: FrontEnd) -> bytes:
     """A header as the export stage writes it; the front end itself stands for the network."""
-    part = _converted(front_end_model(front_end))
+    part = to_litert(front_end_model(front_end))
     model = flatbuffer.join([part], ABOUT | {"front_end": front_end.spec()})
     (folder / "kws_model.h").write_text(header(model, front_end), encoding="utf-8")
     return model

@@ -90,12 +90,12 @@ def test_a_paired_test_sees_what_two_intervals_do_not():
     second = first.copy()
     second[np.flatnonzero(~first)[:30]] = True
     speakers = np.arange(2000) % 100
-    test = metrics.paired_test(first, second, speakers, seed=0)
+    test = metrics.accuracy_difference(first, second, speakers, seed=0)
     assert (test["only_first"], test["only_second"]) == (0, 30)
     assert test["difference"] == pytest.approx(0.015)
     assert 0 < test["low"] < 0.015 < test["high"]
     assert test["p_value"] == pytest.approx(2 * 0.5**30)
-    same = metrics.paired_test(first, first, speakers, seed=0)
-    alone = metrics.paired_test(first, second, np.zeros(2000), seed=0)
+    same = metrics.accuracy_difference(first, first, speakers, seed=0)
+    alone = metrics.accuracy_difference(first, second, np.zeros(2000), seed=0)
     assert (alone["low"], alone["high"]) == (-1, 1)  # of one speaker nothing follows for others
     assert (same["difference"], same["low"], same["high"], same["p_value"]) == (0, 0, 0, 1)

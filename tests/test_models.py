@@ -15,7 +15,7 @@ def cnn() -> keras.Model:
 
 
 def test_a_saved_model_brings_its_words_and_front_end_and_gives_the_same_answers(cnn, tmp_path):
-    about = {"words": ["yes", "no"], "mel_bins": 80}
+    about = {"classes": ["yes", "no"], "mel_bins": 80}
     models.save_model(cnn, tmp_path / "kws.keras", about)
     loaded, said = models.load_model(tmp_path / "kws.keras")
     assert said == about
@@ -33,7 +33,7 @@ def test_the_same_model_gives_the_same_bytes_whenever_it_is_saved(cnn, tmp_path,
 
 
 def test_plain_keras_opens_the_file_too(cnn, tmp_path):
-    models.save_model(cnn, tmp_path / "kws.keras", {"words": []})
+    models.save_model(cnn, tmp_path / "kws.keras", {"classes": []})
     assert keras.saving.load_model(tmp_path / "kws.keras").count_params() == cnn.count_params()
 
 

@@ -1,3 +1,5 @@
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 
@@ -21,9 +23,9 @@ def noise(seed: int) -> np.ndarray:
 RECORDINGS = [Recording("low", tone(300)), Recording("high", tone(3000))] * 6
 
 
-def louder_half(log_mel: np.ndarray) -> np.ndarray:
+def louder_half(clips: Iterable[np.ndarray]) -> np.ndarray:
     """A network that hears in which half of the Mel bins the loudest one is."""
-    high = log_mel[..., 0].mean(axis=1).argmax(axis=1) >= 20
+    high = np.stack(list(clips)).mean(axis=1).argmax(axis=1) >= 20
     return np.stack([~high, high], axis=1).astype(np.float32)
 
 

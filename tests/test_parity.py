@@ -85,42 +85,59 @@ def split(tmp_path):
     return tmp_path / "manifest.csv", tmp_path / "raw.tar", noises, FRONT_END
 
 
-PLACE = {"_silence_/test-00000": 0, "high/b.wav": 1, "low/a.wav": 2}
+POSITION = {"_silence_/test-00000": 0, "high/b.wav": 1, "low/a.wav": 2}
 
 
 def test_the_whole_test_split_is_heard_again_as_featurize_heard_it(split):
     heard = dict(parity.waveforms(*split))
-    assert heard.keys() == PLACE.keys()
+    assert heard.keys() == POSITION.keys()
     np.testing.assert_array_equal(heard["low/a.wav"], np.pad(tone(300)[:14_000], (0, 2000)))
     made = background.silence("_silence_/test-00000", list(split[2].values()), "test", 16_000)
     np.testing.assert_array_equal(heard["_silence_/test-00000"], made)
 
 
-def test_every_model_is_asked_about_every_clip(split, exported):
-    files = {"float32": "kws.tflite", "int8": "kws_int8.tflite", "features": "kws_features.tflite"}
-    networks = {kind: Network.load(exported / file) for kind, file in files.items()}
-    answers = parity.ask(networks, parity.waveforms(*split), PLACE, FRONT_END)
-    for kind in files:
-        assert answers[kind].probabilities[1:].argmax(axis=1).tolist() == [1, 0]
-        assert (answers[kind].seconds > 0).all()
-    np.testing.assert_allclose(answers["int8"].probabilities, answers["features"].probabilities, atol=0.02)
+FILES = {"float32": "kws.tflite", "int8": "kws_int8.tflite", "features": "kws_features.tflite"}
 
 
-def test_a_window_that_slides_over_the_clips_gives_the_answers_to_whole_clips(split, exported):
-    spotter = Spotter.load(exported / "kws.tflite")
+@pytest.fixture
+def files(exported) -> dict[str, bytes]:
+    return {kind: (exported / file).read_bytes() for kind, file in FILES.items()}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_every_model_is_asked_about_every_clip(split, files, threads, monkeypatch):
+    monkeypatch.setattr(parity, "CLIPS_A_TASK", 2)
+    examined = parity.examine(files, parity.waveforms(*split), POSITION, FRONT_END, threads)
+    for answers in examined.answers.values():
+        assert answers.probabilities[1:].argmax(axis=1).tolist() == [1, 0]
+        assert (answers.seconds > 0).all()
+    of_int8, of_features = (examined.answers[kind].probabilities for kind in ("int8", "features"))
+    np.testing.assert_allclose(of_int8, of_features, atol=0.02)
+
+
+def test_a_window_that_slides_over_the_clips_gives_the_answers_to_whole_clips(split, files, monkeypatch):
+    monkeypatch.setattr(parity, "CLIPS_A_TASK", 2)
+    spotter = Spotter(Network(files["float32"]))
     assert spotter.clip_samples % spotter.step_samples == 0
-    places, windows = parity.slide(spotter, parity.waveforms(*split), PLACE)
+    examined = parity.examine(files, parity.waveforms(*split), POSITION, FRONT_END, 2)
     clips = dict(parity.waveforms(*split))
-    expected = {PLACE[name]: spotter.clip(waveform) for name, waveform in clips.items()}
-    assert sorted(places) == [0, 1, 2]
-    np.testing.assert_array_equal(windows, np.stack([expected[place] for place in places]))
+    expected = {POSITION[name]: spotter.clip(waveform) for name, waveform in clips.items()}
+    assert sorted(examined.streamed) == [0, 1, 2]
+    np.testing.assert_array_equal(examined.windows, np.stack([expected[place] for place in examined.streamed]))
 
 
-def test_a_sample_of_many_clips_is_enough_for_the_stream(split, exported, monkeypatch):
+def test_a_sample_of_many_clips_is_enough_for_the_stream(split, files, monkeypatch):
     monkeypatch.setattr(parity, "STREAM_CLIPS", 1)
-    places, windows = parity.slide(Spotter.load(exported / "kws.tflite"), parity.waveforms(*split), PLACE)
-    assert places.tolist() == [0]
-    assert windows.shape == (1, 3)
+    examined = parity.examine(files, parity.waveforms(*split), POSITION, FRONT_END, 2)
+    assert examined.streamed.tolist() == [0]
+    assert examined.windows.shape == (1, 3)
+
+
+def test_a_clip_that_was_not_heard_has_no_answer(split, files):
+    clips = [(name, waveform) for name, waveform in parity.waveforms(*split) if name != "low/a.wav"]
+    examined = parity.examine(files, clips, POSITION, FRONT_END, 2)
+    for answers in examined.answers.values():
+        assert np.isnan(answers.probabilities).all(axis=1).tolist() == [False, False, True]
 
 
 def test_figures_compare_with_keras_and_with_the_truth():

@@ -9,6 +9,7 @@ from PIL import Image
 
 from kws.audio.frontend import FrontEnd
 from kws.audio.mel import mel_matrix
+from kws.core.stage import voices_title
 from kws.plots import figures
 
 FRONT_END = FrontEnd(16_000, 16_000, 1024, 256, 1024, 80, 20.0, 7600.0, 1e-7)
@@ -50,7 +51,7 @@ def clip_figure(title="yes"):
 LOG_MEL = FRONT_END.log_mel(TONE)
 FIGURES = {
     "mel_matrix": lambda _: figures.mel_matrix_figure(FRONT_END.weights, FRONT_END.sample_rate),
-    "clip": lambda synthetic: clip_figure(figures.voices_title("yes", synthetic)),
+    "clip": lambda synthetic: clip_figure(voices_title("yes", synthetic)),
     "mel_grid": lambda synthetic: figures.mel_grid_figure({"yes": LOG_MEL, "no": LOG_MEL - 1}, FRONT_END, synthetic),
     "curves": lambda synthetic: figures.curves_figure(HISTORY, 2, synthetic),
     "confusion": lambda synthetic: figures.confusion_figure(np.array([[3, 1], [0, 2]]), ["yes", "no"], synthetic),

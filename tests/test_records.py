@@ -4,7 +4,13 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kws.records.write import RecordWriter, read_background_power, serialize, write_background_power
+from kws.audio.frontend import FrontEnd
+from kws.core.errors import UserError
+from kws.records import write
+from kws.records.clips import cached_clips
+from kws.records.format import parse, read_records, serialize
+from kws.records.read import read_split
+from kws.records.write import RecordWriter, read_background_power, write_background_power
 
 
 def of_tensorflow(features: dict[str, bytes | int]) -> bytes:
@@ -22,6 +28,61 @@ def of_tensorflow(features: dict[str, bytes | int]) -> bytes:
 def test_an_example_is_what_tensorflow_makes_of_the_same_features(features):
     read = tf.train.Example.FromString(serialize(features))
     assert read.SerializeToString(deterministic=True) == of_tensorflow(features)
+
+
+@given(st.dictionaries(st.text(max_size=3), st.binary(max_size=300) | st.integers(0, 2**63 - 1)))
+def test_what_is_read_of_an_example_is_what_it_was_made_of(features):
+    assert parse(serialize(features)) == features
+    assert parse(of_tensorflow(features)) == features
+
+
+FRONT_END = FrontEnd(4000, 2000, 100, 100, 128, 16, 20.0, 2000.0, 1e-7)  # 20 frames, margins of 8
+SPEC = FRONT_END.spec() | {"clips": {"test": 30}}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Thirty clips in three shards."""
+    monkeypatch.setattr(write, "CLIPS_A_SHARD", 10)
+    power = np.random.default_rng(0).exponential(size=(30, 36, 16)).astype(np.float32)
+    with RecordWriter(tmp_path, SPEC["clips"]) as records:
+        for index, clip in enumerate(power):
+            records.write("test", f"{index}.wav", f"voice{index}", index, clip)
+    return tmp_path
+
+
+def test_clips_are_read_in_the_order_and_with_the_features_that_tensorflow_gives(folder):
+    clips = list(cached_clips(folder, "test", SPEC))
+    [batch] = read_split(folder, "test", SPEC, 30).as_numpy_iterator()
+    assert len(list(folder.iterdir())) == 3
+    assert [clip.name.encode() for clip in clips] == batch["name"].tolist()
+    assert [clip.speaker.encode() for clip in clips] == batch["speaker"].tolist()
+    assert [clip.label for clip in clips] == batch["label"].tolist()
+    np.testing.assert_allclose(np.stack([clip.log_mel for clip in clips]), batch["log_mel"][..., 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("place", [0, 9, 100, -1])
+def test_a_damaged_file_is_refused(folder, place):
+    shard = min(folder.iterdir())
+    content = bytearray(shard.read_bytes())
+    content[place] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(UserError, match="is damaged: run dvc repro"):
+        list(read_records(shard))
+
+
+@pytest.mark.parametrize("lost", [1, 4, 1000])
+def test_a_file_that_is_cut_off_is_refused(folder, lost):
+    shard = min(folder.iterdir())
+    shard.write_bytes(shard.read_bytes()[:-lost])
+    with pytest.raises(UserError, match="is damaged: run dvc repro"):
+        list(read_records(shard))
+
+
+def test_a_file_that_is_missing_is_noticed(folder):
+    max(folder.iterdir()).unlink()
+    with pytest.raises(UserError, match="test clips instead of 30: run dvc repro"):
+        list(cached_clips(folder, "test", SPEC))
 
 
 @pytest.mark.parametrize("frames", [1, 83, 1000])

@@ -1,5 +1,6 @@
 """Which model is champion, and what is registered with it."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,16 @@ def register(wrong: int, card: str = "# Card", clips: int = CLIPS) -> str:
     from kws.tracking import registry
 
     answer(wrong, clips)
+    paths.MODEL.write_text(f"a network that gets {wrong} clips wrong")
     with mlflow.start_run():
         return registry.register(card)
+
+
+def change_export() -> None:
+    """Changes the threshold in the exported file."""
+    content = paths.SPOTTER.read_bytes()
+    assert content.count(b'"threshold": 0.5') == 1
+    paths.SPOTTER.write_bytes(content.replace(b'"threshold": 0.5', b'"threshold": 0.7'))
 
 
 def champion() -> Any:
@@ -132,6 +141,55 @@ def test_a_model_that_was_tested_on_other_clips_is_not_comparable() -> None:
     said = register(wrong=0)
     assert said.endswith("champion stays version 3: it was tested on other recordings, so they cannot be compared")
     assert champion().version == 3
+
+
+def test_a_new_export_of_the_champions_network_is_champion(small_spotter: Path) -> None:
+    register(wrong=20)
+    register(wrong=2)
+    change_export()
+    assert "version 3; champion stays version 2: -30.00 points" in register(wrong=20)
+    assert register(wrong=2) == (
+        "registered as kws version 4, the champion: it is the network of version 2, exported anew"
+    )
+    assert champion().version == 4
+    assert "version 5; champion stays version 4: +0.00 points" in register(wrong=2)
+    write_json(paths.SOURCE, SOURCE | {"test": {"sha256": "other recordings"}})
+    shutil.copy(small_spotter, paths.SPOTTER)
+    assert "champion stays version 4: it was tested on other recordings" in register(wrong=2)
+
+
+def test_a_server_gets_the_code_it_needs_and_nobodys_name() -> None:
+    import mlflow
+
+    register(wrong=20)
+    folder = Path(mlflow.artifacts.download_artifacts("models:/kws@champion"))
+    code = {path.relative_to(folder / "code" / "kws").parts[0] for path in (folder / "code" / "kws").rglob("*.py")}
+    assert code == {"__init__.py", "audio", "core", "spotting"}
+    with np.load(folder / "artifacts" / "test_answers.npz") as arrays:
+        assert set(arrays) == {"names", "speakers", "correct"}
+        assert all(re.fullmatch("[0-9a-f]{16}", name) for name in arrays["names"])
+        assert arrays["speakers"].dtype.kind == "i"
+
+
+def test_what_is_served_is_told_by_its_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kws.tracking import registry
+
+    hashes = [registry.served_hash()]
+    change_export()
+    hashes.append(registry.served_hash())
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "version", lambda name: f"1 of {name}")
+        hashes.append(registry.served_hash())
+    shutil.copytree(registry.PACKAGE, "kws")
+    monkeypatch.setattr(registry, "PACKAGE", Path("kws"))
+    assert registry.served_hash() == hashes[1]
+    with Path("kws/train/models.py").open("a") as file:  # is not shipped
+        file.write("#")
+    assert registry.served_hash() == hashes[1]
+    with Path("kws/spotting/detect.py").open("a") as file:
+        file.write("#")
+    hashes.append(registry.served_hash())
+    assert len(set(hashes)) == 4
 
 
 def test_a_champion_that_was_deposed_by_hand_is_followed_by_the_next_model() -> None:

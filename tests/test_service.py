@@ -30,24 +30,34 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, small_spotter: Path, empty_store: Path) -> Path:
-    """A project with a model in its registry."""
+    """A project whose model was registered, then exported with other names of the classes, and registered again."""
     root = tmp_path_factory.mktemp("project")
     shutil.copy(empty_store, root / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
         patch.chdir(root)
         paths.EXPORT.mkdir(parents=True)
-        shutil.copy(small_spotter, paths.SPOTTER)
+        content = small_spotter.read_bytes()
+        assert content.count(b'"classes": ["yes", "no"]') == 1
+        paths.MODEL.write_text("the network")
         write_json(paths.SOURCE, {"sha256": "5", "test": None, "test_synthetic": True})
         one = np.zeros(1, np.int64)
         answers = Answers(np.array(["a.wav"]), np.array(["al"]), one, np.eye(2, dtype=np.float32)[:1], np.zeros((1, 3)))
         write_answers(paths.ANSWERS, answers, ["yes", "no"], synthetic=True)
         import mlflow
 
-        from kws.tracking import registry
+        from kws.tracking.recorder import Recorder
 
         with mlflow.start_run():
-            registry.register("# Card")
+            texts = []
+            for classes in (b'["YES", "NO"]', b'["yes", "no"]', b'["yes", "no"]'):
+                paths.SPOTTER.write_bytes(content.replace(b'["yes", "no"]', classes))
+                recorder = Recorder()
+                recorder.register("# Card")
+                texts.append(recorder.answer()["registered"])
+        first = "registered as kws version 1, the champion: there was none"
+        second = "registered as kws version 2, the champion: it is the network of version 1, exported anew"
+        assert texts == [first, second, second]
     return root
 
 
@@ -90,7 +100,7 @@ def test_the_model_holds_signature_example_spec_code_and_requirements(model: Any
     folder = Path(model._model_impl.context.artifacts["network"]).parent.parent
     example = json.loads((folder / "serving_input_example.json").read_text())
     assert np.shape(example["inputs"]) == (1, 400)
-    assert (folder / "code" / "kws" / "spotter.py").exists()
+    assert (folder / "code" / "kws" / "spotting" / "spotter.py").exists()
     required = {line.partition("==")[0] for line in (folder / "requirements.txt").read_text().split()}
     assert required == {"mlflow", "ai-edge-litert", "numpy"}
 
@@ -166,6 +176,7 @@ def test_mlflow_serves_the_champion_without_a_network(project: Path, model: Any,
         refused = requests.post(f"{address}/invocations", json={"inputs": [[0.5]]}, timeout=60)
     assert answer.status_code == 200, answer.text
     for found, expected in zip(answer.json()["predictions"], model.predict(waveforms), strict=True):
+        assert set(found["probabilities"]) == {"yes", "no"}  # as the last export has them
         assert found["label"] == expected["label"]
         assert found["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-6)
     assert refused.status_code == 400

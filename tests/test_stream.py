@@ -1,9 +1,11 @@
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 
 from kws.audio.frontend import FrontEnd
 from kws.evaluate import stream
-from kws.evaluate.stream import Heard, listen
+from kws.evaluate.stream import StreamOutcome, simulate
 from kws.recordings.manifest import Recording
 
 FRONT_END = FrontEnd(16_000, 16_000, 480, 320, 512, 40, 20.0, 7600.0, 1e-6)
@@ -21,17 +23,18 @@ NOISES = {"hiss": np.random.default_rng(0).normal(size=32_000).astype(np.float32
 WORDS = [Recording("low", tone(300)), Recording("high", tone(3000))]
 
 
-def knows_tones(log_mel: np.ndarray) -> np.ndarray:
+def knows_tones(clips: Iterable[np.ndarray]) -> np.ndarray:
     """A network that knows a tone in the middle of its window; anything else is unknown to it."""
+    log_mel = np.stack(list(clips))
     frames = log_mel.shape[1]
-    middle = log_mel[:, frames // 3 : frames * 2 // 3, :, 0].mean(axis=1)
+    middle = log_mel[:, frames // 3 : frames * 2 // 3].mean(axis=1)
     loud = middle.max(axis=1) - np.median(middle, axis=1) > 3
     high = middle.argmax(axis=1) >= 20
     return np.stack([loud & ~high, loud & high, ~loud], axis=1).astype(np.float32)
 
 
-def run(recordings, minutes=2, seed=1, words=("low", "high")) -> Heard:
-    return listen(
+def run(recordings, minutes=2, seed=1, words=("low", "high")) -> StreamOutcome:
+    return simulate(
         knows_tones,
         recordings,
         NOISES,
@@ -44,33 +47,35 @@ def run(recordings, minutes=2, seed=1, words=("low", "high")) -> Heard:
 
 
 def test_words_are_found_where_they_are_and_nothing_else():
-    heard = run(WORDS)
-    assert heard.hours == pytest.approx(2 / 60)
-    assert len(heard.words) >= 20
-    assert heard.at(0.5) == (0, 0, 0)
-    assert run(WORDS).words.tolist() == heard.words.tolist()
-    assert run(WORDS, seed=2).words.tolist() != heard.words.tolist()
+    outcome = run(WORDS)
+    assert outcome.hours == pytest.approx(2 / 60)
+    assert len(outcome.words) >= 20
+    assert outcome.counts(0.5) == (0, 0, 0)
+    assert run(WORDS).words.tolist() == outcome.words.tolist()
+    assert run(WORDS, seed=2).words.tolist() != outcome.words.tolist()
 
 
 def test_a_word_that_should_be_rejected_and_is_not_is_a_false_alarm():
-    heard = run([WORDS[0], Recording("_unknown_", tone(3000))])
-    missed, wrong, false = heard.at(0.5)
+    outcome = run([WORDS[0], Recording("_unknown_", tone(3000))])
+    missed, wrong, false = outcome.counts(0.5)
     assert (missed, wrong) == (0, 0)
     assert false > 5
 
 
 def test_a_word_taken_for_another_is_missed_and_wrong_but_no_false_alarm():
-    heard = run([Recording("low", tone(3000))])
-    assert heard.at(0.5) == (len(heard.words), len(heard.words), 0)
+    outcome = run([Recording("low", tone(3000))])
+    assert outcome.counts(0.5) == (len(outcome.words), len(outcome.words), 0)
 
 
 def test_the_threshold_keeps_false_alarms_within_the_number_asked_for():
-    heard = Heard(10, np.array([0.9, 0.5, 0.0]), np.array([0.97]), np.array([0.2, 0.95, 0.4, 0.6], np.float32))
-    assert heard.at(heard.threshold(0.1)) == (2, 1, 1)
-    assert 0.6 < heard.threshold(0.1) < 0.601
-    assert heard.at(heard.threshold(0.05)) == (3, 1, 0)
-    assert heard.threshold(1) == 0.0
-    assert heard.at(0.0) == (1, 1, 4)  # a word that was never detected is missed at any threshold
+    outcome = StreamOutcome(
+        10, np.array([0.9, 0.5, 0.0]), np.array([0.97]), np.array([0.2, 0.95, 0.4, 0.6], np.float32)
+    )
+    assert outcome.counts(outcome.threshold(0.1)) == (2, 1, 1)
+    assert 0.6 < outcome.threshold(0.1) < 0.601
+    assert outcome.counts(outcome.threshold(0.05)) == (3, 1, 0)
+    assert outcome.threshold(1) == 0.0
+    assert outcome.counts(0.0) == (1, 1, 4)  # a word that was never detected is missed at any threshold
 
 
 def test_a_word_counts_once_and_only_near_its_time():
@@ -87,8 +92,8 @@ def test_a_word_that_is_detected_rightly_is_not_wrong_as_well():
 
 
 def test_a_false_alarm_of_probability_1_is_above_no_threshold():
-    heard = Heard(1.0, np.array([1.0]), np.array([]), np.array([1.0, 1.0], np.float32))
-    assert heard.at(heard.threshold(0.5)) == (1, 0, 0)
+    outcome = StreamOutcome(1.0, np.array([1.0]), np.array([]), np.array([1.0, 1.0], np.float32))
+    assert outcome.counts(outcome.threshold(0.5)) == (1, 0, 0)
 
 
 def test_a_stretch_says_at_what_times_which_clips_start():

@@ -1,10 +1,14 @@
 """One complete MLflow run an experiment, whatever happens."""
 
 import csv
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ from kws.core import paths
 from kws.core.files import sha256_of, write_json
 from kws.core.params import Params
 from kws.evaluate.answers import Answers, write_answers
+from kws.tracking import run as tracking
 from kws.tracking.run import EXPERIMENT, tracked_run
 
 pytestmark = [
@@ -65,7 +70,7 @@ class Project:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "picture.png").write_text(stage)
         if stage == "featurize":
-            write_json(paths.SPEC, {"words": ["yes", "no"]})
+            write_json(paths.SPEC, {"classes": ["yes", "no"]})
             paths.MANIFEST.write_text("name,word,samples\na.wav,yes,16000\nb.wav,no,\n")
         if stage == "train":
             paths.MODEL.parent.mkdir(exist_ok=True)
@@ -86,13 +91,15 @@ class Project:
             self.write(stage)
 
     def train(self, network: int = 0, *, new: bool = True, params: Params | None = None) -> None:
-        with tracked_run(params or self.params, "train", new=new) as run:
+        with tracked_run(params or self.params, "train") as run:
+            run.start_training(new=new)
             for row in CURVES:
                 run.log_epoch(row)
             self.write("train", network)
 
     def stop_training(self, error: type[BaseException], epochs: int = 1) -> None:
-        with tracked_run(self.params, "train", new=True) as run:
+        with tracked_run(self.params, "train") as run:
+            run.start_training(new=True)
             for row in CURVES[:epochs]:
                 run.log_epoch(row)
             raise error
@@ -101,13 +108,16 @@ class Project:
         with tracked_run(self.params, "evaluate"):
             self.write("evaluate")
 
-    def project(self) -> None:
-        from kws.tracking import registry
+    def export(self, latency: float) -> None:
+        with tracked_run(self.params, "export") as run:
+            self.write("export")
+            run.log_figures({"export/int8_latency_ms": latency})
 
+    def project(self) -> None:
         self.write("export")
         with tracked_run(self.params, "project") as run:
             self.write("project")
-            run.register(lambda: registry.register("# Card"))
+            run.register("# Card")
 
     def runs(self) -> list[Any]:
         """All runs in the store, the oldest first."""
@@ -117,6 +127,21 @@ class Project:
         return mlflow.search_runs(
             [experiment.experiment_id], order_by=["attributes.start_time ASC"], output_format="list"
         )
+
+
+class InProcess:
+    """Carries out the orders of a stage at once and here, where a process of its own would take seconds for each."""
+
+    def __init__(self, _: str) -> None:
+        from kws.tracking.recorder import Recorder
+
+        self._recorder = Recorder()
+
+    def send(self, order: str, **details: Any) -> None:
+        self._recorder.carry_out(order, json.loads(json.dumps(details)))
+
+    def answer(self) -> dict[str, Any]:
+        return self._recorder.answer()
 
 
 @pytest.fixture
@@ -139,8 +164,9 @@ def fresh(
 
 
 @pytest.fixture
-def project(fresh: Project, empty_store: Path) -> Project:
+def project(fresh: Project, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project with a store that is empty yet."""
+    monkeypatch.setattr(tracking, "Worker", InProcess)
     shutil.copy(empty_store, fresh.root / "mlflow.db")
     return fresh
 
@@ -200,8 +226,59 @@ def test_a_stage_that_runs_again_doubles_nothing(project: Project, capsys: pytes
     assert len(mlflow.MlflowClient().get_metric_history(run.info.run_id, "accuracy")) == 1
 
 
+def test_a_changed_export_is_registered_anew_in_the_run(
+    project: Project, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    project.train()
+    project.evaluate()
+    project.project()
+    changed = tmp_path / "changed.tflite"
+    changed.write_bytes(project.spotter.read_bytes().replace(b'"threshold": 0.5', b'"threshold": 0.7'))
+    project.spotter = changed
+    project.project()
+    project.project()
+    [run] = project.runs()
+    assert len(run.outputs.model_outputs) == 2
+    text = "registered as kws version 2, the champion: it is the network of version 1, exported anew"
+    assert run.data.tags["kws.registered"] == text
+    assert capsys.readouterr().out.splitlines()[1:] == [text, text]
+
+
+def test_two_workers_with_the_same_parameters_register_once(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from kws.tracking import registry
+
+    versions = []
+
+    def register(card: str) -> str:
+        time.sleep(1)
+        versions.append(card)
+        return f"version {len(versions)}"
+
+    monkeypatch.setattr(registry, "register", register)
+    monkeypatch.setattr(registry, "is_registered", lambda _: bool(versions))
+    project.train()
+    project.evaluate()
+    for stage in ("export", "project"):
+        project.write(stage)
+
+    def work() -> None:
+        with tracked_run(project.params, "project") as run:
+            run.register("# Card")
+
+    workers = [threading.Thread(target=work) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert versions == ["# Card"]
+    assert capsys.readouterr().out == "version 1\nversion 1\n"
+
+
 def test_curves_are_logged_while_training_goes_on(project: Project) -> None:
-    with tracked_run(project.params, "train", new=True) as run:
+    with tracked_run(project.params, "train") as run:
+        run.start_training(new=True)
         run.log_epoch(CURVES[0])
         [seen] = project.runs()
         assert seen.info.status == "RUNNING"
@@ -253,6 +330,54 @@ def test_a_training_that_gives_the_same_model_again_adds_no_run(project: Project
     assert_complete(run)
 
 
+def test_a_changed_evaluation_is_another_run_and_the_old_one_keeps_its_figures(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.train()
+    project.evaluate()
+    project.project()
+    monkeypatch.setitem(FIGURES, "evaluate", {"accuracy": 0.75, "f1_don't": 0.25})
+    project.evaluate()
+    project.project()
+    first, second = project.runs()
+    assert_complete(second)
+    assert "kws.differs_from" not in first.data.tags
+    assert second.data.tags["kws.differs_from"] == first.info.run_id
+    assert second.data.params == first.data.params
+
+    monkeypatch.setitem(FIGURES, "evaluate", {"accuracy": 0.5, "f1_don't": 0.25})
+    project.evaluate()  # as before
+    project.project()
+    assert_complete(project.runs()[0])
+    assert len(project.runs()) == 2
+
+
+def test_a_changed_export_with_other_figures_is_another_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.train()
+    project.evaluate()
+    project.export(latency=3.0)
+    monkeypatch.setitem(FIGURES, "export", {"int8_bytes": 6})
+    project.export(latency=4.0)
+    project.project()
+    first, second = project.runs()
+    assert (first.data.metrics["export/int8_bytes"], first.data.metrics["export/int8_latency_ms"]) == (5, 3)
+    assert (second.data.metrics["export/int8_bytes"], second.data.metrics["export/int8_latency_ms"]) == (6, 4)
+    assert second.data.metrics["accuracy"] == first.data.metrics["accuracy"]
+
+
+def test_a_run_says_how_far_its_experiment_went(project: Project) -> None:
+    project.train()
+    [run] = project.runs()
+    assert run.data.tags["kws.last_stage"] == "train"
+    project.evaluate()  # as `make curve` ends
+    [run] = project.runs()
+    assert (run.info.status, run.data.tags["kws.last_stage"]) == ("FINISHED", "evaluate")
+    project.project()
+    project.evaluate()
+    [run] = project.runs()
+    assert run.data.tags["kws.last_stage"] == "project"
+
+
 def test_files_of_later_stages_are_not_logged_since_they_belong_to_an_older_experiment(project: Project) -> None:
     project.write("evaluate")
     project.write("project")
@@ -268,6 +393,7 @@ def test_an_error_of_the_training_passes_and_leaves_a_failed_run_that_a_resumed_
         project.stop_training(ZeroDivisionError)
     assert [run.info.status for run in project.runs()] == ["FAILED"]
     with tracked_run(project.params, "train") as run:
+        run.start_training(new=False)
         run.log_epoch(CURVES[1])
         project.write("train")
     project.evaluate()
@@ -288,11 +414,11 @@ def test_a_training_that_starts_afresh_leaves_the_curves_of_a_killed_one_alone(p
 
 
 def test_a_dead_server_costs_one_warning(
-    fresh: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fresh: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     fresh.train()
-    [line] = capsys.readouterr().err.splitlines()
+    [line] = capfd.readouterr().err.splitlines()
     assert line.startswith("warning: train goes on without MLflow: ")
     assert "127.0.0.1:9" in line
     assert not (fresh.root / "mlflow.db").exists()
@@ -316,16 +442,18 @@ def test_a_store_that_dies_during_training_costs_one_warning_and_a_later_stage_m
     assert_complete(project.runs()[-1])
 
 
-def start_training(params: Params, **environment: str) -> subprocess.Popen[str]:
-    """A training in a process of its own that ends after an epoch; it prints whether MLflow was imported."""
+def start_training(params: Params, before: str = "", after: str = "sys.exit()", **environment: str) -> Any:
+    """A training in a process of its own: `before` it, an epoch, then `after`. It prints whether it imported MLflow."""
     program = f"""
-import sys
+import signal, subprocess, sys, time
 from kws.core.params import Params
 from kws.tracking.run import tracked_run
-with tracked_run(Params.model_validate_json(sys.argv[1]), "train", new=True) as run:
+{before}
+with tracked_run(Params.model_validate_json(sys.argv[1]), "train") as run:
+    run.start_training(new=True)
     run.log_epoch({CURVES[0]})
-    print("mlflow" in sys.modules)
-    sys.exit()
+    print("mlflow" in sys.modules, flush=True)
+    {after}
 """
     return subprocess.Popen(
         [sys.executable, "-c", program, params.model_dump_json()],
@@ -333,19 +461,89 @@ with tracked_run(Params.model_validate_json(sys.argv[1]), "train", new=True) as 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
-def test_tracking_turned_off_does_not_import_mlflow(fresh: Project) -> None:
-    assert start_training(fresh.params, KWS_TRACKING="off").communicate() == ("False\n", "")
+def test_tracking_turned_off_starts_no_process_and_imports_no_mlflow(fresh: Project) -> None:
+    training = start_training(fresh.params, before="subprocess.Popen = None", KWS_TRACKING="off")
+    assert training.communicate() == ("False\n", "")
     assert not (fresh.root / "mlflow.db").exists()
+
+
+@pytest.fixture
+def stored(fresh: Project, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project with an empty store, whose stages have processes of their own for MLflow."""
+    shutil.copy(empty_store, fresh.root / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{fresh.root}/mlflow.db")
+    return fresh
+
+
+def test_an_experiment_whose_store_could_not_be_reached_is_recorded_by_the_next_dvc_repro(stored: Project) -> None:
+    tracked = {"data/tracked.json": {"cache": False}}
+    stages = {
+        "export": {"cmd": "touch exported", "outs": ["exported"]},
+        "project": {"cmd": f"{sys.executable} project.py", "deps": ["exported"], "outs": [tracked]},
+    }
+    (stored.root / "dvc.yaml").write_text(json.dumps({"stages": stages}))
+    (stored.root / "project.py").write_text(f"""
+from kws.core.params import Params
+from kws.tracking.run import tracked_run
+with tracked_run(Params.model_validate_json({stored.params.model_dump_json()!r}), "project") as run:
+    run.register("# Card")
+run.write_tracked()
+""")
+    for stage in ("train", "evaluate", "export", "project"):
+        stored.write(stage)
+
+    def dvc(*command: str, **environment: str) -> str:
+        words = [sys.executable, "-m", "dvc", *command]
+        done = subprocess.run(words, env=os.environ | environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    dvc("init", "--no-scm")
+    printed = dvc("repro", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert printed.count("warning: project goes on without MLflow: ") == 1
+    assert "registered as kws version 1, the champion: there was none" in dvc("repro")
+    [run] = stored.runs()
+    assert_complete(run)
+    assert json.loads(paths.TRACKED.read_text()) == {"experiment": run.data.tags["kws.key"]}
+    assert not paths.TRACKED.is_symlink()
+    assert "Data and pipelines are up to date." in dvc("repro")
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_stage_that_is_killed_leaves_a_run_with_its_curves_that_says_so_and_no_process(
+    stored: Project, sign: signal.Signals
+) -> None:
+    training = start_training(stored.params, after="time.sleep(300)")
+    assert training.stdout.readline() == "False\n"
+    os.killpg(training.pid, sign)  # as Ctrl-C does it; the worker is not among them
+    printed, errors = training.communicate()  # until the worker, too, has closed its end of stderr
+    assert training.returncode == -sign
+    assert printed == ""
+    assert (errors == "") == (sign != signal.SIGINT)
+    assert "warning" not in errors
+    [killed] = stored.runs()
+    assert killed.info.status == "KILLED"
+    assert killed.data.metrics["train_loss"] == CURVES[0]["train_loss"]
+
+
+def test_a_worker_that_dies_costs_one_warning_and_not_the_training(stored: Project) -> None:
+    end = "run._worker._process.kill(); run._worker._process.wait(); run.log_epoch({'epoch': 2}); raise ValueError"
+    printed, errors = start_training(stored.params, after=end).communicate()
+    assert printed == "False\n"
+    warning, *rest = errors.splitlines()
+    assert warning == "warning: train goes on without MLflow: its process ended with exit code -9"
+    assert rest[-1] == "ValueError"  # the training's own error passes
 
 
 def test_two_workers_at_once_on_a_store_that_does_not_exist_yet_both_find_it_whole(
     fresh: Project, make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workers = [start_training(make_params(words=["yes", "no"], seed=seed)) for seed in (1, 2)]
-    assert [worker.communicate() for worker in workers] == [("True\n", "")] * 2
+    assert [worker.communicate() for worker in workers] == [("False\n", "")] * 2
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{fresh.root}/mlflow.db")
     runs = fresh.runs()
     assert sorted(run.data.params["seed"] for run in runs) == ["1", "2"]

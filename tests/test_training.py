@@ -15,7 +15,7 @@ from kws.train.networks import NETWORKS
 from kws.train.training import Epoch, Recipe
 
 FRONT_END = FrontEnd(4000, 2000, 100, 100, 128, 16, 20.0, 2000.0, 1e-7)  # 20 frames, margins of 8
-SPEC = FRONT_END.spec() | {"words": ["low", "high"], "clips": {"train": 96, "validation": 16, "test": 16}}
+SPEC = FRONT_END.spec() | {"classes": ["low", "high"], "clips": {"train": 96, "validation": 16, "test": 16}}
 UNCHANGED = Augmentation(
     shift_ms=0,
     speed=0,
@@ -97,7 +97,7 @@ def tiny() -> keras.Model:
 
 
 def train(features, checkpoint, recipe=RICH, kill_after: int | None = None):
-    training.make_deterministic(recipe.seed)
+    training.make_deterministic(recipe.seed, threads=2)
     seen = []
 
     def on_epoch(row: Epoch) -> None:
@@ -258,7 +258,7 @@ def test_label_smoothing_spreads_its_share_over_all_classes(features, smoothing,
 
 
 def test_label_smoothing_is_of_spliced_and_mixed_labels_too(features):
-    spec = SPEC | {"words": ["low", "high", "_unknown_"]}
+    spec = SPEC | {"classes": ["low", "high", "_unknown_"]}
     recipe = replace(PLAIN, label_smoothing=0.3, augmentation=replace(UNCHANGED, spliced=1.0))
     labels = np.concatenate([labels for _, labels in batches(features, recipe, 1, spec, unknown=2)])
     unknown = labels.argmax(axis=1) == 2
@@ -282,7 +282,7 @@ def test_the_augmentation_knows_which_class_is_for_unknown_words(features, tmp_p
         raise KilledError
 
     monkeypatch.setattr(training, "Augmenter", augmenter)
-    spec = SPEC | {"words": words}
+    spec = SPEC | {"classes": words}
     with pytest.raises(KilledError):
         training.train_model(tiny(), features, spec, recipe=RICH, checkpoint=tmp_path, on_epoch=lambda _: None)
     assert told == [(RICH.augmentation, FRONT_END, 1, unknown)]
@@ -413,20 +413,90 @@ def test_all_dropout_of_a_network_is_drawn_from_the_seed_and_the_epoch(name):
     assert len(set(everything)) == len(everything) == 3 * len(states)
 
 
-def test_a_training_is_named_by_all_it_depends_on(features, tmp_path, monkeypatch):
-    code = tmp_path / "kws"
-    (code / "networks").mkdir(parents=True)
-    monkeypatch.setattr(training, "__file__", str(code / "training.py"))
-    names = [training.fingerprint(features, "cnn 1.0", RICH)]
-    assert names == [training.fingerprint(features, "cnn 1.0", replace(RICH))]
-    names.append(training.fingerprint(features, "cnn 2.0", RICH))
+@pytest.fixture
+def code(tmp_path, monkeypatch):
+    """A copy of the package with three modules in it."""
+    for name in ("train/training.py", "train/networks/cnn.py", "audio/frontend.py"):
+        (tmp_path / "kws" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "kws" / name).write_text(CODE)
+    monkeypatch.setattr(training, "__file__", str(tmp_path / "kws" / "train" / "training.py"))
+    return tmp_path / "kws"
+
+
+CODE = '''"""About the module."""
+
+RATE = 1  # a comment
+
+
+class Network:
+    """About the class."""
+
+    def answer(self):
+        """About the function."""
+        return "a text"
+'''
+
+
+def test_a_training_is_named_by_all_it_depends_on(features, code, monkeypatch):
+    def name(network: str = "cnn 1.0", recipe: Recipe = RICH) -> str:
+        return training.fingerprint(features, network, recipe)
+
+    names = [name()]
+    assert names == [name(recipe=replace(RICH))]
+    names.append(name("cnn 2.0"))
     changed = dict.fromkeys(asdict(RICH), 0.5) | {"schedule": "constant"}
     changed["augmentation"] = replace(RICH.augmentation, mixup=0.3)
-    names += [training.fingerprint(features, "cnn 1.0", replace(RICH, **{name: new})) for name, new in changed.items()]
+    names += [name(recipe=replace(RICH, **{field: new})) for field, new in changed.items()]
     (features / "new").touch()
-    names.append(training.fingerprint(features, "cnn 1.0", RICH))
+    names.append(name())
     (features / "new").unlink()
-    for file in (code / "training.py", code / "networks" / "cnn.py"):
-        file.touch()
-        names.append(training.fingerprint(features, "cnn 1.0", RICH))
-    assert len(set(names)) == len(names) == 2 + len(asdict(RICH)) + 3
+    for file in ("train/training.py", "train/networks/cnn.py", "audio/frontend.py"):
+        (code / file).write_text(CODE.replace("RATE = 1", "RATE = 2"))
+        names.append(name())
+    monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: 7)
+    names.append(name())
+    assert len(set(names)) == len(names) == 2 + len(asdict(RICH)) + 5
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kept"),
+    [
+        ("a comment", "another comment", True),
+        ("About the module", "More about the module", True),
+        ("About the class", "More about the class", True),
+        ("About the function", "More about the function", True),
+        ('    """About the class."""\n\n', "", True),
+        ("a text", "another text", False),
+        ("RATE = 1", "RATE = 2", False),
+    ],
+)
+def test_a_comment_or_a_docstring_keeps_the_checkpoint(features, code, old, new, kept):
+    before = training.fingerprint(features, "cnn 1.0", RICH)
+    (code / "train" / "training.py").write_text(CODE.replace(old, new))
+    assert (training.fingerprint(features, "cnn 1.0", RICH) == before) == kept
+
+
+def test_code_that_training_does_not_run_keeps_the_checkpoint(features, code):
+    before = training.fingerprint(features, "cnn 1.0", RICH)
+    (code / "plots").mkdir()
+    (code / "plots" / "figures.py").write_text("COLOUR = 1\n")
+    assert training.fingerprint(features, "cnn 1.0", RICH) == before
+
+
+def test_a_gpu_computes_in_float32_repeats_itself_and_takes_memory_as_it_needs_it(monkeypatch):
+    asked = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"a {kind}"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: asked.append((gpu, on)))
+    for name in ("enable_tensor_float_32_execution", "enable_op_determinism"):
+        monkeypatch.setattr(tf.config.experimental, name, lambda *values, name=name: asked.append((name, *values)))
+    training.make_deterministic(seed=1, threads=2)
+    assert asked == [("a GPU", True), ("enable_tensor_float_32_execution", False), ("enable_op_determinism",)]
+
+
+def test_the_number_of_threads_is_the_one_asked_for(monkeypatch):
+    asked = {}
+    for kind in ("intra", "inter"):
+        name = f"set_{kind}_op_parallelism_threads"
+        monkeypatch.setattr(tf.config.threading, name, lambda threads, kind=kind: asked.update({kind: threads}))
+    training.make_deterministic(seed=1, threads=5)
+    assert asked == {"intra": 5, "inter": 5}

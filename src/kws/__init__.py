@@ -1,11 +1,3 @@
-"""Small speech-command recognisers: front end, models, evaluation.
+"""Small speech-command recognisers: front end, models, evaluation."""
 
-The settings below must be in place before TensorFlow is imported anywhere, so they stand here.
-"""
-
-import os
-
-# No banner about CPU features, nor the "unknown attribute" that op determinism provokes; what matters is raised.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ["KERAS_BACKEND"] = "tensorflow"  # also where the user's keras.json names another
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its default, and so the result, depends on the processor
+import kws.core  # noqa: F401 (it holds the settings that must be in place before TensorFlow)

@@ -14,7 +14,6 @@ import numpy as np
 import scipy.fft
 
 from kws.audio.mel import mel_matrix
-from kws.core.params import Params
 
 BLAS_THREADS = 1  # while features are made; another number splits a product elsewhere, and changes the last digits
 MARGIN_SECONDS = 0.2  # the longest shift, and room for a faster speed
@@ -35,19 +34,9 @@ class FrontEnd:
     log_offset: float
 
     @classmethod
-    def from_params(cls, params: Params) -> Self:
-        """The front end that the parameters describe."""
-        return cls(
-            sample_rate=params.sample_rate,
-            clip_samples=params.clip_samples,
-            frame_length=params.frame_length,
-            hop_length=params.hop_length,
-            fft_length=params.fft_length,
-            mel_bins=params.mel_bins,
-            mel_low_hz=params.mel_low_hz,
-            mel_high_hz=params.mel_high_hz,
-            log_offset=params.log_offset,
-        )
+    def from_params(cls, params: object) -> Self:
+        """The front end that checked parameters describe: they have an attribute for each of its fields."""
+        return cls(**{field.name: getattr(params, field.name) for field in fields(cls)})
 
     def spec(self) -> dict[str, Any]:
         """All of it in JSON's types, with the numbers of frames that follow."""
@@ -97,8 +86,8 @@ class FrontEnd:
         """
         return np.log(self.mel_power(waveform) + np.float32(self.log_offset))
 
-    def log_of(self, cached: np.ndarray) -> np.ndarray:
-        """Log-Mel of a clip from its Mel power with margins: (frames + 2 margin, mel_bins) -> (frames, mel_bins)."""
+    def cached_log_mel(self, cached: np.ndarray) -> np.ndarray:
+        """Log-Mel of a clip from cached Mel power: (frames + 2 margin, mel_bins) -> (frames, mel_bins)."""
         return np.log(cached[self.margin : self.margin + self.frames] + np.float32(self.log_offset))
 
     def with_margins(self, recording: np.ndarray) -> np.ndarray:
@@ -120,7 +109,7 @@ class FrontEnd:
         power[first:end] = self.mel_power(padded)
         return power
 
-    def power_of(self, decibels: float) -> float:
+    def noise_power(self, decibels: float) -> float:
         """Mean Mel power, over frames and bins, of white noise whose level is `decibels` of full scale."""
         energy = float(np.square(self.window).sum())
         return 10 ** (decibels / 10) * energy * float(self.weights.sum(axis=0).mean())

@@ -1,6 +1,5 @@
 """`make curve`: how accuracy grows with the number of training clips, and what more of them would bring."""
 
-import csv
 import shlex
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import numpy as np
 from kws.commands.exp import command, split_settings
 from kws.core import paths
 from kws.core.errors import UserError
-from kws.core.files import folder_written_whole, read_json, write_csv
+from kws.core.files import folder_written_whole, read_csv, read_json, write_csv
 from kws.core.params import SILENCE, UNKNOWN
 from kws.plots.figures import data_curve_figure, save_figure
 
@@ -85,8 +84,7 @@ def _row(share: float) -> dict[str, float]:
 
 def _clips_of_words() -> Counter[str]:
     """How many training clips each word has."""
-    with paths.MANIFEST.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "train" and row["status"] == "ok"]
+    rows = [row for row in read_csv(paths.MANIFEST) if row["split"] == "train" and row["status"] == "ok"]
     return Counter(row["class"] for row in rows if row["class"] not in (UNKNOWN, SILENCE))
 
 

@@ -1,22 +1,24 @@
 """The last lines of `make`: the result, on what data, where to look, what to type next."""
 
+import subprocess
 import sys
 
 from kws.core import paths
 from kws.core.files import read_json
 
+INPUTS = ("dvc.yaml", "params.yaml", "src", "stages", "versions.yaml")
+RESULTS = ("metrics", "models", "plots")
+
 
 def summary() -> str:
     """What the pipeline's files say, for a person to read."""
     scores, spec = read_json(paths.METRICS / "evaluate.json"), read_json(paths.SPEC)
-    voices = (
-        "\nSynthetic voices: good for trying the machinery, no measure of accuracy on people"
-        if spec["test_synthetic"]
-        else ""
-    )
+    voices = ""
+    if spec["test_synthetic"]:
+        voices = "\nComputed voices: they test the pipeline, not how well people are understood"
     return f"""
 Test accuracy {scores["accuracy"]:.1%}, 95 % interval {scores["accuracy_low"]:.1%} to {scores["accuracy_high"]:.1%},
-{scores["test_clips"]} test clips of {spec["test_dataset"]}: {", ".join(spec["words"])}{voices}
+{scores["test_clips"]} test clips of {spec["test_dataset"]}: {", ".join(spec["classes"])}{voices}
 
 Look at  {paths.PLOTS}/evaluate/confusion.png, {paths.PLOTS}/project/umap.gif; all runs and curves: make ui
 Type     . .venv/bin/activate           once in a shell, then
@@ -25,5 +27,24 @@ Type     . .venv/bin/activate           once in a shell, then
 """
 
 
+def other_machine() -> str:
+    """A note where git shows other results than the committed ones, though code and parameters are the committed ones.
+
+    Then another kind of machine made the committed results. Empty elsewhere, and where this is no checkout of git.
+    """
+    if _changed(INPUTS) or not (files := _changed(RESULTS)):
+        return ""
+    return f"""
+Git shows {len(files)} changed files in {", ".join(RESULTS)}: another kind of machine made the committed results,
+and the last digits differ between processors. docs/tracking.md says what to do with them.
+"""
+
+
+def _changed(names: tuple[str, ...]) -> list[str]:
+    """The tracked files below these names that differ from the last commit."""
+    command = ["git", "diff", "--name-only", "HEAD", "--", *names]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()  # noqa: S603 (ours)
+
+
 if __name__ == "__main__":
-    sys.stdout.write(summary())
+    sys.stdout.write(summary() + other_machine())

@@ -87,3 +87,9 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file that an earlier stage made, by column; errors as `require_exists`."""
+    with require_exists(path).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

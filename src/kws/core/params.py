@@ -13,6 +13,7 @@ from kws.core import paths
 from kws.core.errors import UserError
 
 UNKNOWN, SILENCE = "_unknown_", "_silence_"  # classes for other words and for none, named as the publishers do
+Model = Literal["bc_resnet", "cnn", "ds_cnn", "matchboxnet", "matchboxnet_2d", "tc_resnet"]  # train/networks
 PUBLISHED = ("mini_speech_commands", "speech_commands")
 
 
@@ -82,7 +83,7 @@ class Params(BaseModel):
     mel_high_hz: float = Field(gt=0)
     log_offset: float = Field(ge=1e-30, le=1)
 
-    model: Literal["bc_resnet", "cnn", "ds_cnn", "matchboxnet", "matchboxnet_2d", "tc_resnet"]
+    model: Model
     width: float = Field(ge=0.125, le=16)
     epochs: int = Field(ge=1, le=1000)
     batch_size: int = Field(ge=1, le=4096)
@@ -93,6 +94,7 @@ class Params(BaseModel):
     label_smoothing: float = Field(ge=0, lt=1)
     weight_averaging: float = Field(ge=0, lt=1)
     patience: int = Field(ge=1, le=1000)
+    threads: int = Field(ge=1, le=64)
 
     shift_ms: float = Field(ge=0, le=200)
     speed: float = Field(ge=0, le=0.3)

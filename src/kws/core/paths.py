@@ -12,18 +12,22 @@ TEST_RAW = RAW / "test"
 FEATURES = Path("data/features")
 ANSWERS = Path("data/answers.npz")
 MODEL = Path("models/kws.keras")
+NETWORK = Path("models/network.tflite")  # float32: log-Mel in, embedding and probabilities out
 EXPORT = Path("models/export")
 SPOTTER = EXPORT / "kws.tflite"  # float32: waveform in, probabilities out
 CARD = Path("models/README.md")  # the model card, where forges show it
 TRACKED = Path("data/tracked.json")  # which experiment was recorded; see dvc.yaml
 METRICS = Path("metrics")
 PLOTS = Path("plots")
+HISTORY = PLOTS / "train" / "history.csv"  # the training curves
 
 SOURCE = RAW / "source.json"
 CLIPS = RAW / "clips.txt"
 TEST_CLIPS = TEST_RAW / "clips.txt"
 SPEC = FEATURES / "spec.json"
 MANIFEST = FEATURES / "manifest.csv"
+HISTORY = PLOTS / "train" / "history.csv"  # the training curves, a row an epoch
+CURVES = HISTORY.with_name("curves.png")
 
 
 def project_root() -> Path:

@@ -19,3 +19,8 @@ def run(main: Callable[[], None], description: str | None) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         sys.exit(f"error: the disk is full ({error.filename or 'while writing'}): make room, then run it again")
+
+
+def voices_title(title: str, synthetic: bool) -> str:
+    """The title, with a warning where a computer speaks: then no figure holds for people."""
+    return f"{title} (synthetic voices)" if synthetic else title

@@ -37,7 +37,7 @@ class Answers:
         """The probability of that class."""
         return self.probabilities.max(axis=1)
 
-    def of(self, positions: np.ndarray) -> Self:
+    def subset(self, positions: np.ndarray) -> Self:
         """The answers to some of the clips, in this order."""
         return replace(self, **{name: values[positions] for name, values in vars(self).items()})
 

@@ -111,7 +111,7 @@ def speaker_spread(correct: np.ndarray, speakers: np.ndarray, share: float = 0.1
     return float(accuracies[:count].mean()), float(accuracies[-count:].mean())
 
 
-def paired_test(
+def accuracy_difference(
     first: np.ndarray, second: np.ndarray, speakers: np.ndarray, seed: int, resamples: int = 2000
 ) -> dict[str, float]:
     """Whether the second of two networks is better, on the same clips.

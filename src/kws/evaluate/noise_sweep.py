@@ -1,6 +1,6 @@
 """How much noise a network stands: the test clips again, with background that training has not heard."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ SNR_DB = (20, 15, 10, 5, 0, -5)
 COLUMNS = ("snr_db", "noise", "accuracy", "accuracy_low", "accuracy_high", "clips")
 ALL = "all"
 
-# log-Mel (clips, frames, mel_bins, 1) -> probabilities (clips, classes)
-Predict = Callable[[np.ndarray], np.ndarray]
+# log-Mel of clips, (frames, mel_bins) each -> probabilities (clips, classes)
+Predict = Callable[[Iterable[np.ndarray]], np.ndarray]
 
 
 def sweep(  # noqa: PLR0913 (a measurement has that many ingredients)
@@ -45,7 +45,7 @@ def sweep(  # noqa: PLR0913 (a measurement has that many ingredients)
             _mix(recording.waveform, noises[kinds[kind]], start, snr)
             for recording, kind, start in zip(recordings, kind_of, first, strict=True)
         )
-        predicted = predict(np.stack([front_end.log_mel(waveform) for waveform in noisy])[..., None]).argmax(axis=1)
+        predicted = predict(front_end.log_mel(waveform) for waveform in noisy).argmax(axis=1)
         correct = predicted == labels
         for kind, chosen in [(ALL, slice(None)), *((kind, kind_of == number) for number, kind in enumerate(kinds))]:
             if len(correct[chosen]):  # there may be fewer clips than backgrounds

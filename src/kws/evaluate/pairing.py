@@ -1,5 +1,6 @@
 """Two networks asked about the same test clips: is one better?"""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,26 @@ def read_answered(file: Path | IO[bytes]) -> Answered:
     return Answered(names[order], answers.speakers[order], (answers.labels == answers.predicted)[order])
 
 
+def anonymous(answered: Answered) -> Answered:
+    """The same clips, with hashes for names and numbers for speakers. The paired test of two such gives the same."""
+    names = [hashlib.sha256(name.encode()).hexdigest()[:16] for name in answered.names]
+    _, speakers = np.unique(answered.speakers, return_inverse=True)
+    return Answered(np.array(names), speakers, answered.correct)
+
+
+def write_anonymous(path: Path, answered: Answered) -> None:
+    """Writes a NumPy archive of what `anonymous` returns."""
+    np.savez(path, **vars(answered))
+
+
+def read_anonymous(path: Path) -> Answered:
+    """What `write_anonymous` was given."""
+    with np.load(path) as arrays:
+        return Answered(**arrays)
+
+
 def paired_test(first: Answered, second: Answered) -> dict[str, float]:
-    """`metrics.paired_test` of two networks.
+    """`metrics.accuracy_difference` of two networks.
 
     Raises:
         UserError: they were not tested on the same clips.
@@ -42,7 +61,7 @@ def paired_test(first: Answered, second: Answered) -> dict[str, float]:
             f"the test clips differ ({len(first.names)} and {len(second.names)}, {common} in common): "
             "compare experiments with the same words, data set and split"
         )
-    return metrics.paired_test(first.correct, second.correct, first.speakers, seed=0)
+    return metrics.accuracy_difference(first.correct, second.correct, first.speakers, seed=0)
 
 
 def better(test: Mapping[str, float]) -> bool:

@@ -1,21 +1,19 @@
-"""What a trained network makes of the test clips, and how that is told."""
+"""What a trained network makes of the test clips: its answers, their figures, and the lines that evaluate prints."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from kws.core.params import SILENCE, UNKNOWN
 from kws.evaluate import metrics
 from kws.evaluate.answers import Answers
-from kws.evaluate.noise_sweep import Predict
-from kws.evaluate.stream import Heard
-from kws.records.read import read_split
-from kws.train.models import embedding_and_probabilities
+from kws.evaluate.network import EvaluatedNetwork
+from kws.evaluate.stream import StreamOutcome
+from kws.records.clips import cached_clips
 
-BATCH = 256  # clips; memory, not results, depends on it
 DET_POINTS = 500  # false alarms, at most, that the curve goes to
 WORST = 100  # mistakes to list
 CONFUSION_COLUMNS = ("actual", "predicted")
@@ -25,28 +23,19 @@ DET_COLUMNS = ("false_alarms_an_hour", "missed", "threshold")
 WORD_COLUMNS = ("word", "precision", "recall", "recall_low", "recall_high", "f1", "clips")
 
 
-def predictor(model: keras.Model) -> Predict:
-    """What the network makes of any number of clips: log-Mel (clips, frames, mel_bins, 1) -> (clips, classes)."""
-    answer = embedding_and_probabilities(model)
-
-    def predict(log_mel: np.ndarray) -> np.ndarray:
-        batches = np.split(log_mel, range(BATCH, len(log_mel), BATCH))
-        return np.concatenate([answer(batch)[1] for batch in batches])
-
-    return predict
-
-
-def answer_clips(model: keras.Model, features: Path, split: str, spec: dict[str, Any]) -> Answers:
+def answer_clips(network: EvaluatedNetwork, features: Path, split: str, spec: dict[str, Any]) -> Answers:
     """Runs the network on every clip of a split, in the order of the records."""
-    answer = embedding_and_probabilities(model)
-    batches = []
-    for batch in read_split(features, split, spec, BATCH).as_numpy_iterator():
-        embedding, probability = answer(batch["log_mel"])
-        batches.append((batch["name"], batch["speaker"], batch["label"], probability, embedding))
-    names, speakers, labels, probabilities, embeddings = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-    return Answers(
-        np.char.decode(names.astype(bytes)), np.char.decode(speakers.astype(bytes)), labels, probabilities, embeddings
-    )
+    names, speakers, labels = [], [], []
+
+    def clips() -> Iterator[np.ndarray]:
+        for clip in cached_clips(features, split, spec):
+            names.append(clip.name)
+            speakers.append(clip.speaker)
+            labels.append(clip.label)
+            yield clip.log_mel
+
+    embeddings, probabilities = network.answers(clips())
+    return Answers(np.array(names), np.array(speakers), np.array(labels), probabilities, embeddings)
 
 
 def score(answers: Answers, words: list[str], seed: int) -> dict[str, float]:
@@ -111,10 +100,10 @@ def leak(answers: Answers, train_speakers: set[str]) -> dict[str, float]:
     return _rounded(figures)
 
 
-def score_stream(validation: Heard, test: Heard, false_alarms_an_hour: float) -> dict[str, float]:
+def score_stream(validation: StreamOutcome, test: StreamOutcome, false_alarms_an_hour: float) -> dict[str, float]:
     """Missed words and false alarms of the test stream, at the threshold that the validation stream asks for."""
-    threshold = math.ceil(1e6 * validation.threshold(false_alarms_an_hour)) / 1e6  # as told, and not below
-    missed, wrong, false = test.at(threshold)
+    threshold = math.ceil(1e6 * validation.threshold(false_alarms_an_hour)) / 1e6  # as printed, and not below
+    missed, wrong, false = test.counts(threshold)
     low, high = metrics.wilson_interval(missed, len(test.words))
     rate_low, rate_high = metrics.poisson_interval(false, test.hours)
     return _rounded(
@@ -133,7 +122,7 @@ def score_stream(validation: Heard, test: Heard, false_alarms_an_hour: float) ->
     )
 
 
-def told(scores: dict[str, float], *, leaking: bool) -> list[str]:
+def summary_lines(scores: dict[str, float], *, leaking: bool) -> list[str]:
     """What the stage prints: the figures that people ask for, a line each."""
 
     def share(name: str) -> str:
@@ -155,14 +144,14 @@ def told(scores: dict[str, float], *, leaking: bool) -> list[str]:
     return lines
 
 
-def det_rows(heard: Heard) -> list[dict[str, Any]]:
+def det_rows(outcome: StreamOutcome) -> list[dict[str, Any]]:
     """Missed words against false alarms an hour, a row for each threshold at which one more is false."""
-    thresholds = np.sort(heard.false)[::-1][:DET_POINTS]
-    points = [(threshold, heard.at(threshold)) for threshold in thresholds]
+    thresholds = np.sort(outcome.false)[::-1][:DET_POINTS]
+    points = [(threshold, outcome.counts(threshold)) for threshold in thresholds]
     return [
         {
-            "false_alarms_an_hour": round(false / heard.hours, 6),
-            "missed": round(missed / len(heard.words), 6),
+            "false_alarms_an_hour": round(false / outcome.hours, 6),
+            "missed": round(missed / len(outcome.words), 6),
             "threshold": round(float(threshold), 6),
         }
         for threshold, (missed, _, false) in points
@@ -180,7 +169,7 @@ def _rounded(figures: dict[str, float]) -> dict[str, float]:
 
 
 def confusion_rows(answers: Answers, words: list[str]) -> list[dict[str, Any]]:
-    """One row a test clip: the word said, the word heard."""
+    """One row a test clip: the word said, the word outcome."""
     pairs = zip(answers.labels, answers.predicted, strict=True)
     return [{"actual": words[label], "predicted": words[guess]} for label, guess in pairs]
 

@@ -22,7 +22,7 @@ SNR_DB = (5.0, 25.0)  # of the words in a stretch
 
 
 @dataclass(frozen=True)
-class Heard:
+class StreamOutcome:
     """What became of a stream.
 
     Attributes:
@@ -43,14 +43,14 @@ class Heard:
         highest = np.sort(self.false)[::-1]
         return float(np.nextafter(highest[allowed], 2, dtype=np.float32)) if len(highest) > allowed else 0.0
 
-    def at(self, threshold: float) -> tuple[int, int, int]:
+    def counts(self, threshold: float) -> tuple[int, int, int]:
         """How many words are missed, how many of them taken for another one, and how many false alarms there are."""
         # a word that nobody detected has score 0, and is missed at a threshold of 0 too
         missed = (self.words < threshold) | (self.words == 0)
         return int(missed.sum()), int((self.wrong >= threshold).sum()), int((self.false >= threshold).sum())
 
 
-def listen(  # noqa: PLR0913 (a measurement has that many ingredients)
+def simulate(  # noqa: PLR0913 (a measurement has that many ingredients)
     predict: Predict,
     recordings: Sequence[Recording],
     noises: Mapping[str, np.ndarray],
@@ -60,7 +60,7 @@ def listen(  # noqa: PLR0913 (a measurement has that many ingredients)
     words: Sequence[str],
     minutes: int,
     seed: int,
-) -> Heard:
+) -> StreamOutcome:
     """Runs a network over a stream.
 
     Args:
@@ -81,7 +81,7 @@ def listen(  # noqa: PLR0913 (a measurement has that many ingredients)
         sound, script = _stretch(said, noise, front_end, rng)
         ours = [(time, classes.index(label)) for time, label in script if label in words]
         parts.append(_compare(_detected(predict, sound, front_end, [classes.index(word) for word in words]), ours))
-    return Heard(minutes / 60, *(np.concatenate(part) for part in zip(*parts, strict=True)))
+    return StreamOutcome(minutes / 60, *(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def _endless(recordings: Sequence[Recording], rng: np.random.Generator) -> Iterator[Recording]:
@@ -116,7 +116,7 @@ def _detected(
     log_mel = front_end.log_mel(sound)
     step = step_frames(front_end.sample_rate, front_end.hop_length)
     windows = np.lib.stride_tricks.sliding_window_view(log_mel, front_end.frames, axis=0)[::step]
-    probabilities = predict(windows.transpose(0, 2, 1)[..., None])
+    probabilities = predict(windows.transpose(0, 2, 1))
     step_seconds = step * front_end.hop_length / front_end.sample_rate
     found = detections(smoothed(probabilities), words, step_seconds)
     return [(one.window * step_seconds, one.word, one.score) for one in found]

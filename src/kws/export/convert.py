@@ -3,12 +3,10 @@
 waveform (1, clip_samples) -> log-Mel (1, frames, mel_bins, 1) -> logits (1, classes) -> probabilities (1, classes)
 
 Each arrow is converted by itself, and `kws.export.flatbuffer` joins them. So the front end and the softmax of the int8
-model are in float32 by construction, and all models with 8 bits hold the same network.
+model are in float32 by construction, and all models with 8 bits hold the same network. The float32 network is not
+converted here: it is the file that train wrote and evaluate judged.
 """
 
-import contextlib
-import io
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,38 +16,38 @@ import numpy as np
 import tensorflow as tf
 
 from kws.audio.frontend import FrontEnd
-from kws.export.flatbuffer import join
-from kws.records.read import read_split
-from kws.spotting.litert import without_banners
+from kws.export.flatbuffer import join, with_output
+from kws.records.clips import cached_clips
+from kws.train.litert import to_litert
 
 KINDS = {"float32": "kws.tflite", "int8": "kws_int8.tflite", "features": "kws_features.tflite"}
 CALIBRATION_CLIPS = 500  # what the ranges of the activations are taken from
 BANDS = 8  # of the Mel filter bank
-BATCH = 256  # clips; memory, not results, depends on it
 
 
 def convert_network(
-    model: keras.Model, features: Path, spec: Mapping[str, Any], detection: Mapping[str, float]
+    model: keras.Model, network: bytes, features: Path, spec: Mapping[str, Any], detection: Mapping[str, float]
 ) -> dict[str, bytes]:
     """The LiteRT files of a network, by kind as in KINDS; same network, same bytes.
 
     Args:
         model: log-Mel (frames, mel_bins, 1) -> logits.
+        network: the same as a LiteRT file, as `kws.train.litert.network_file` makes it.
         features: folder of the TFRecords, whose training clips calibrate the 8 bits.
-        spec: the feature spec, with `words`: the network's classes.
+        spec: the feature spec, with `classes`: the network's classes.
         detection: `threshold` of a stream's detections, and the `false_alarms_an_hour` that it was chosen for.
     """
     front_end = FrontEnd.from_spec(spec)
-    front = _converted(front_end_model(front_end))
-    network = keras.Input(model.input_shape[1:], batch_size=1, name="log_mel")
-    logits = model(network, training=False)
-    float32 = _converted(keras.Model(network, logits))
-    int8 = _converted(keras.Model(network, logits), calibration_clips(features, spec))
+    front = to_litert(front_end_model(front_end))
+    float32 = with_output(network, "probabilities")
+    log_mel = keras.Input(model.input_shape[1:], batch_size=1, name="log_mel")
+    logits = model(log_mel, training=False)
+    int8 = to_litert(keras.Model(log_mel, logits), calibration_clips(features, spec))
     last = keras.Input(logits.shape[1:], batch_size=1, name="logits")
-    softmax = _converted(keras.Model(last, keras.ops.softmax(last)))
+    softmax = to_litert(keras.Model(last, keras.ops.softmax(last)))
 
-    parts = {"float32": (front, float32, softmax), "int8": (front, int8, softmax), "features": (int8, softmax)}
-    about = {"classes": list(spec["words"]), **detection, "front_end": front_end.spec()}
+    parts = {"float32": (front, float32), "int8": (front, int8, softmax), "features": (int8, softmax)}
+    about = {"classes": list(spec["classes"]), **detection, "front_end": front_end.spec()}
     return {kind: join(parts[kind], {"kind": kind} | about) for kind in KINDS}
 
 
@@ -92,23 +90,5 @@ def _mel_power(power: tf.Tensor, weights: np.ndarray) -> tf.Tensor:
 def calibration_clips(features: Path, spec: Mapping[str, Any]) -> np.ndarray:
     """Log-Mel of training clips, evenly through the records: (at most CALIBRATION_CLIPS, frames, mel_bins, 1)."""
     every = max(1, -(-spec["clips"]["train"] // CALIBRATION_CLIPS))
-    batches = read_split(features, "train", dict(spec), BATCH).as_numpy_iterator()
-    number, chosen = 0, []
-    for batch in batches:
-        log_mel = batch["log_mel"]
-        chosen.append(log_mel[-number % every :: every])
-        number += len(log_mel)
-    return np.concatenate(chosen)
-
-
-def _converted(model: keras.Model, calibration: np.ndarray | None = None) -> bytes:
-    """The network as LiteRT has it, of built-in operators alone; in 8 bits where clips calibrate them."""
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    if calibration is not None:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([clip[None]] for clip in calibration)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    # on stdout it tells of its temporary files
-    with contextlib.redirect_stdout(io.StringIO()), without_banners(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)  # they come from the clips
-        return bytes(converter.convert())
+    chosen = (clip.log_mel for number, clip in enumerate(cached_clips(features, "train", spec)) if number % every == 0)
+    return np.stack(list(chosen))[..., None]

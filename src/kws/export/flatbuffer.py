@@ -58,6 +58,17 @@ def _append(joined: schema.ModelT, graph: schema.SubGraphT, model: schema.ModelT
     graph.outputs = [place[added.outputs[0]]]
 
 
+def with_output(content: bytes, name: str) -> bytes:
+    """The same file with one of its outputs alone, by its name in the signature."""
+    model = flatbuffer_utils.read_model_from_bytearray(content)
+    [signature] = model.signatureDefs
+    model.subgraphs[0].outputs = [output.tensorIndex for output in signature.outputs if output.name == name.encode()]
+    model.signatureDefs = None
+    builder = _Builder()
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
 class _Builder(flatbuffers.Builder):  # type: ignore[misc]  # FlatBuffers has no types
     """Packs equal vectors once, such as the zero points of 8 bits, and aligns the content of buffers."""
 

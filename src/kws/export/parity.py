@@ -5,9 +5,10 @@ The reference is Keras on the features that the pipeline cached; each exported m
 
 import csv
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,11 @@ from kws.audio.clip import cut_or_pad
 from kws.audio.decode import decode_clip
 from kws.audio.frontend import FrontEnd
 from kws.core.errors import UserError
+from kws.core.parallel import map_in_order
 from kws.core.params import SILENCE
 from kws.recordings.archive import read_members
 from kws.recordings.background import NOBODY, silence
-from kws.spotting.litert import Network
+from kws.spotting.litert import Network, read_about
 from kws.spotting.spotter import Spotter
 
 # What an export may lose against Keras; what loses more is refused.
@@ -30,15 +32,36 @@ INT8_AGREEMENT = 0.01  # of the test clips, that get another label ...  and a st
 STREAM_ACCURACY = 0.002  # of the test clips, more or less that are right in windows of a stream
 STREAM_CLIPS = 1000  # that the sliding window is tried on, evenly through the test clips
 ROUNDING = 1e-6  # of the figures
+CLIPS_A_TASK = 32
 BLOCK_SAMPLES = 1000  # of that stream, at a time: no divisor of a window
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Probabilities of the test clips, float32 (clips, classes), and how long each took, in seconds."""
+class ExportAnswers:
+    """What an exported model makes of clips.
+
+    Attributes:
+        probabilities: (clips, classes); NaN for a clip that was not heard.
+        seconds: (clips,), of one core.
+    """
 
     probabilities: np.ndarray
     seconds: np.ndarray
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What the exported models make of the test clips.
+
+    Attributes:
+        answers: by kind of model, in the order of the records.
+        streamed: positions of the clips that a sliding window heard in a stream.
+        windows: the probabilities of the windows that start with them, (clips, classes).
+    """
+
+    answers: dict[str, ExportAnswers]
+    streamed: np.ndarray
+    windows: np.ndarray
 
 
 def waveforms(
@@ -61,62 +84,86 @@ def waveforms(
         yield name, silence(name, list(noises.values()), "test", front_end.clip_samples)
 
 
-def ask(
-    networks: Mapping[str, Network],
+def examine(
+    files: Mapping[str, bytes],
     clips: Iterable[tuple[str, np.ndarray]],
-    place: Mapping[str, int],
+    position: Mapping[str, int],
     front_end: FrontEnd,
-) -> dict[str, Answers]:
+    threads: int,
+) -> Examined:
+    """Asks all exported models about all clips, in one pass over the recordings.
+
+    Args:
+        files: the models, by kind.
+        clips: name and waveform.
+        position: by name, where a clip's answer goes.
+        front_end: computes the features for the model that takes them.
+        threads: that share the work; nothing but its time depends on their number.
+    """
+    every = max(1, -(-len(position) // STREAM_CLIPS))
+    idle: SimpleQueue[dict[str, Network]] = SimpleQueue()
+    for _ in range(threads):
+        idle.put({kind: Network(content) for kind, content in files.items()})
+
+    def work(task: list[tuple[str, np.ndarray]]) -> tuple[list[int], dict[str, ExportAnswers], list[int], np.ndarray]:
+        networks = idle.get()
+        positions = [position[name] for name, _ in task]
+        streamed = {place: waveform for place, (_, waveform) in zip(positions, task, strict=True) if place % every == 0}
+        answers = ask(networks, [waveform for _, waveform in task], front_end)
+        windows = slide(Spotter(networks["float32"]), list(streamed.values()))
+        idle.put(networks)
+        return positions, answers, list(streamed), windows
+
+    shape = len(position), len(read_about(files["float32"])["classes"])
+    whole = {kind: ExportAnswers(np.full(shape, np.nan), np.zeros(len(position))) for kind in files}
+    streamed, windows = [], []
+    progress = tqdm(clips, "parity", len(position), unit="clip", disable=None)
+    for positions, answers, streamed_here, windows_here in map_in_order(work, progress, CLIPS_A_TASK, threads):
+        for kind, part in answers.items():
+            whole[kind].probabilities[positions] = part.probabilities
+            whole[kind].seconds[positions] = part.seconds
+        streamed += streamed_here
+        windows.append(windows_here)
+    return Examined(whole, np.array(streamed), np.concatenate(windows))
+
+
+def ask(
+    networks: Mapping[str, Network], waveforms: Sequence[np.ndarray], front_end: FrontEnd
+) -> dict[str, ExportAnswers]:
     """What each network makes of the clips.
 
     Args:
         networks: by kind.
-        clips: name and waveform.
-        place: by name, where a clip's answer goes.
+        waveforms: float32 (clip_samples,) each.
         front_end: computes the features for the network that takes them.
     """
-    classes = len(next(iter(networks.values())).about["classes"])
-    answers = {kind: Answers(np.full((len(place), classes), np.nan), np.zeros(len(place))) for kind in networks}
-    for name, waveform in tqdm(clips, "parity", len(place), unit="clip", disable=None):
+    probabilities: dict[str, list[np.ndarray]] = {kind: [] for kind in networks}
+    seconds: dict[str, list[float]] = {kind: [] for kind in networks}
+    for waveform in waveforms:
         log_mel = front_end.log_mel(waveform)
         for kind, network in networks.items():
-            start = time.perf_counter()
-            probabilities = network.probabilities(log_mel if kind == "features" else waveform)
-            answers[kind].seconds[place[name]] = time.perf_counter() - start
-            answers[kind].probabilities[place[name]] = probabilities
-    return answers
+            start = time.thread_time()  # of this thread alone: others work beside it
+            probabilities[kind].append(network.probabilities(log_mel if kind == "features" else waveform))
+            seconds[kind].append(time.thread_time() - start)
+    return {kind: ExportAnswers(np.stack(probabilities[kind]), np.array(seconds[kind])) for kind in networks}
 
 
-def slide(
-    spotter: Spotter, clips: Iterable[tuple[str, np.ndarray]], place: Mapping[str, int]
-) -> tuple[np.ndarray, np.ndarray]:
+def slide(spotter: Spotter, waveforms: Sequence[np.ndarray]) -> np.ndarray:
     """What a sliding window makes of clips that follow each other in one stream, as `kws listen` hears it.
 
     Args:
         spotter: that hears the stream.
-        clips: name and waveform; every one that `place` knows is heard.
-        place: by name, where a clip's answer goes.
+        waveforms: float32 (clip_samples,) each.
 
     Returns:
-        The places of the clips, and the probabilities of the windows that start with them: (clips, classes).
+        The probabilities of the windows that start with the clips: (clips, classes).
     """
-    every = max(1, -(-len(place) // STREAM_CLIPS))
     steps = -(-spotter.clip_samples // spotter.step_samples)  # from clip to clip, so that a window starts with each
-    places: list[int] = []
-
-    def stream() -> Iterator[np.ndarray]:
-        rest = np.zeros(0, np.float32)
-        for name, waveform in clips:
-            if place[name] % every == 0:
-                places.append(place[name])
-                rest = np.concatenate([rest, cut_or_pad(waveform, steps * spotter.step_samples)])
-            while len(rest) >= BLOCK_SAMPLES:
-                yield rest[:BLOCK_SAMPLES]
-                rest = rest[BLOCK_SAMPLES:]
-        yield rest
-
-    windows = [window for number, window in enumerate(spotter.windows(stream())) if number % steps == 0]
-    return np.array(places), np.stack(windows[: len(places)])
+    padded = [cut_or_pad(waveform, steps * spotter.step_samples) for waveform in waveforms]
+    stream = np.concatenate([np.zeros(0, np.float32), *padded])
+    blocks = np.split(stream, range(BLOCK_SAMPLES, len(stream), BLOCK_SAMPLES))
+    windows = [window for number, window in enumerate(spotter.windows(blocks)) if number % steps == 0]
+    return np.reshape(windows[: len(waveforms)], (len(waveforms), len(spotter.classes)))
 
 
 def figures(kind: str, answers: np.ndarray, keras: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The pictures, in matplotlib: arrays in, a Figure out. Low frequencies are at the bottom, time runs in seconds."""
+"""Figures in matplotlib, made from arrays. Low frequencies are at the bottom. Time is in seconds."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,34 +13,30 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from kws.audio.frontend import FrontEnd
+from kws.core.stage import voices_title
 
 DPI = 100
 COLOURS = [to_hex(c) for c in mpl.color_sequences["petroff10"]]  # made for colour-blind people too (Petroff, 2021)
 IMAGE: dict[str, Any] = {"cmap": "viridis", "origin": "lower", "aspect": "auto", "interpolation": "nearest"}
 MARKERS = "o^sDPvX"  # seven, so that similar colours have different ones
-DYNAMIC_RANGE = 80  # dB of the spectrum that are shown
+DYNAMIC_RANGE = 80  # of the spectrum in the figure, in dB
 
-mpl.rcdefaults()  # a matplotlibrc of the user's would change the pictures
+mpl.rcdefaults()  # the user's matplotlibrc must not change the figures
 mpl.rcParams.update({"axes.titlesize": 11, "axes.spines.top": False, "axes.spines.right": False})
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a PNG: the same figure gives the same bytes."""
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})  # the default names matplotlib's version
+    """Writes a PNG. The same figure gives the same bytes."""
+    figure.savefig(path, dpi=DPI, metadata={"Software": None})  # by default the file contains matplotlib's version
 
 
 def word_style(index: int) -> tuple[str, str]:
-    """Colour and marker of a word; neighbours differ in both, and the first seventy in at least one."""
+    """Returns colour and marker of a word. Neighbours differ in both, the first 70 words in at least one of them."""
     return COLOURS[index % len(COLOURS)], MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
 
 
-def voices_title(title: str, synthetic: bool) -> str:
-    """The title, with a warning where the voices are a computer's: then no figure holds for people."""
-    return f"{title} (synthetic voices)" if synthetic else title
-
-
 def mel_matrix_figure(weights: np.ndarray, sample_rate: int) -> Figure:
-    """The Mel filter bank, as an image and as curves.
+    """Draws the Mel filter bank as an image and as curves.
 
     Args:
         weights: (FFT bins, mels), from 0 Hz to half the sample rate.
@@ -65,12 +61,12 @@ def mel_matrix_figure(weights: np.ndarray, sample_rate: int) -> Figure:
 
 
 def clip_figure(waveform: np.ndarray, front_end: FrontEnd, title: str) -> Figure:
-    """One clip on its way through the front end: waveform, spectrum, log-Mel spectrogram, above one another.
+    """Draws what the front end makes of a clip: waveform, power spectrum and log-Mel spectrogram.
 
     Args:
-        waveform: (samples,), full scale is 1.
-        front_end: what computes the rest.
-        title: what is said; see `voices_title`.
+        waveform: (samples,); full scale is 1.
+        front_end: computes the spectrum and the spectrogram.
+        title: the spoken word; see `voices_title`.
     """
     figure = Figure(figsize=(8, 8), layout="constrained")
     wave_axes, power_axes, mel_axes = figure.subplots(3, sharex=True)
@@ -96,12 +92,12 @@ def clip_figure(waveform: np.ndarray, front_end: FrontEnd, title: str) -> Figure
 
 
 def mel_grid_figure(log_mels: Mapping[str, np.ndarray], front_end: FrontEnd, synthetic: bool = False) -> Figure:
-    """A grid of log-Mel spectrograms, by word, with one colour scale for all.
+    """Draws log-Mel spectrograms in a grid, all with the same colour scale.
 
     Args:
-        log_mels: word: (frames, mels), natural logarithm.
-        front_end: what computed them.
-        synthetic: whether a computer says the words.
+        log_mels: (frames, mels) by word, natural logarithm.
+        front_end: computed the spectrograms.
+        synthetic: whether the voices are synthetic.
     """
     columns = min(5 if len(log_mels) % 5 == 0 else 4, len(log_mels))
     rows = -(-len(log_mels) // columns)
@@ -124,12 +120,12 @@ def mel_grid_figure(log_mels: Mapping[str, np.ndarray], front_end: FrontEnd, syn
 
 
 def curves_figure(history: Sequence[Mapping[str, float]], kept: float, synthetic: bool = False) -> Figure:
-    """Loss and accuracy by epoch, in training and validation, with the epoch whose weights were kept.
+    """Draws loss and accuracy by epoch, in training and validation, and marks the epoch whose weights were kept.
 
     Args:
-        history: a row an epoch: epoch, train_loss, train_accuracy, validation_loss, validation_accuracy.
+        history: rows, one for each epoch, with epoch, train_loss, train_accuracy, validation_loss, validation_accuracy.
         kept: the epoch whose weights were kept.
-        synthetic: whether a computer speaks.
+        synthetic: whether the voices are synthetic.
     """
     figure = Figure(figsize=(9, 4), layout="constrained")
     figure.suptitle(voices_title("Training", synthetic), fontsize=13)
@@ -149,12 +145,12 @@ def curves_figure(history: Sequence[Mapping[str, float]], kept: float, synthetic
 
 
 def confusion_figure(matrix: np.ndarray, words: Sequence[str], synthetic: bool = False) -> Figure:
-    """The confusion matrix: counts in the cells, coloured by their share of the row, recall at the right.
+    """Draws the confusion matrix: counts, colours for their share of the row, and the recall at the right.
 
     Args:
         matrix: (actual, predicted) counts.
         words: names of rows and columns.
-        synthetic: whether a computer speaks.
+        synthetic: whether the voices are synthetic.
     """
     inches = max(3.0, 0.42 * len(words))
     figure = Figure(figsize=(inches + 3, inches + 1.5), layout="constrained")
@@ -186,21 +182,21 @@ def confusion_figure(matrix: np.ndarray, words: Sequence[str], synthetic: bool =
 
 
 def noise_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], synthetic: bool = False) -> Figure:
-    """Accuracy over the signal-to-noise ratio, for each background and over all, with the 95 % interval of that.
+    """Draws accuracy over the signal-to-noise ratio, for each background and for all, the latter with 95 % intervals.
 
     Args:
         rows: as `kws.evaluate.noise_sweep.sweep` returns them.
-        scores: figures of the evaluation, for the accuracy without noise.
-        synthetic: whether a computer speaks.
+        scores: figures of the evaluation; `noise_clean_accuracy` is drawn.
+        synthetic: whether the voices are synthetic.
     """
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     kinds = list(dict.fromkeys(row["noise"] for row in rows))
     for number, kind in enumerate(kinds):
-        own = [row for row in rows if row["noise"] == kind]
-        ratios, accuracies = [row["snr_db"] for row in own], [row["accuracy"] for row in own]
-        if number == 0:  # over all of them
-            low, high = ([row[bound] for row in own] for bound in ("accuracy_low", "accuracy_high"))
+        points = [row for row in rows if row["noise"] == kind]
+        ratios, accuracies = [row["snr_db"] for row in points], [row["accuracy"] for row in points]
+        if number == 0:  # all backgrounds
+            low, high = ([row[bound] for row in points] for bound in ("accuracy_low", "accuracy_high"))
             axes.fill_between(ratios, low, high, color="0.88")
             axes.plot(ratios, accuracies, color="black", marker="o", linewidth=2.5, label=f"{kind} backgrounds")
         else:
@@ -217,12 +213,12 @@ def noise_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float],
 
 
 def det_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], synthetic: bool = False) -> Figure:
-    """DET curve: missed words over false alarms an hour, and the point at the threshold that validation chose.
+    """Draws a DET curve: missed words over false alarms an hour. It marks the threshold that validation chose.
 
     Args:
-        rows: false_alarms_an_hour and missed, for falling thresholds.
+        rows: false_alarms_an_hour and missed (0 to 1), from the highest threshold to the lowest.
         scores: figures of the evaluation, `stream_...`.
-        synthetic: whether a computer speaks.
+        synthetic: whether the voices are synthetic.
     """
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
@@ -249,12 +245,12 @@ def det_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], s
 
 
 def data_curve_figure(rows: Sequence[Mapping[str, float]], law: tuple[float, float], synthetic: bool = False) -> Figure:
-    """Accuracy over the number of training clips, and the power law that its errors follow.
+    """Draws accuracy over the number of training clips, and the power law that fits the errors.
 
     Args:
         rows: clips_a_class, accuracy, accuracy_low, accuracy_high.
         law: a, b of error = a * clips ** -b.
-        synthetic: whether a computer speaks.
+        synthetic: whether the voices are synthetic.
     """
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
@@ -278,7 +274,7 @@ def data_curve_figure(rows: Sequence[Mapping[str, float]], law: tuple[float, flo
 def _image(
     axes: Axes, frames: np.ndarray, front_end: FrontEnd, vertical: tuple[float, float], **scale: Any
 ) -> AxesImage:
-    """Draws (frames, bins) over time, each frame around its middle; the first bin at the bottom."""
+    """Draws (frames, bins) over time in s. Each frame is around its middle, and the first bin is at the bottom."""
     start = (front_end.frame_length - front_end.hop_length) / 2 / front_end.sample_rate
     end = start + len(frames) * front_end.hop_length / front_end.sample_rate
     return axes.imshow(frames.T, extent=(start, end, *vertical), **IMAGE, **scale)

@@ -1,4 +1,4 @@
-"""The model card: what a user of the model must know, from the files of the stages alone."""
+"""The model card: what a user of the model must know. All its figures come from files of the stages."""
 
 import re
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from typing import Any
 
 import jinja2
 
+from kws.core.address import public_address
 from kws.core.params import Params
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
@@ -14,11 +15,11 @@ _NOISE = re.compile(r"noise_(?:clean|(-?\d+)db)_accuracy")
 
 
 def model_card(params: Params, source: Mapping[str, Any], figures: Mapping[str, Mapping[str, float]]) -> str:
-    """The card in Markdown. What the metrics do not tell of (unknown words, a stream) is left out.
+    """Returns the card in Markdown. It has no section on unknown words or a stream where the metrics have none.
 
     Args:
         params: of the experiment.
-        source: what the download stage wrote into source.json.
+        source: content of data/raw/source.json, which the stage download writes.
         figures: the content of metrics/<stage>.json for download, featurize, train, evaluate and export.
     """
     environment = jinja2.Environment(
@@ -33,12 +34,17 @@ def model_card(params: Params, source: Mapping[str, Any], figures: Mapping[str, 
         **figures,
         source=source,
         params=params,
-        parameters=params.model_dump(mode="json"),
+        parameters=_public(params.model_dump(mode="json")),
         words=params.words,
         classes=params.classes,
         noises=[(name, _level(found[1])) for name in figures["evaluate"] if (found := _NOISE.fullmatch(name))],
     )
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
+
+
+def _public(parameters: dict[str, Any]) -> dict[str, Any]:
+    addresses = ("dataset", "dataset_url", "test_dataset")
+    return parameters | {name: public_address(parameters[name]) for name in addresses}
 
 
 def _percent(share: float) -> str:
@@ -59,7 +65,7 @@ def _code(word: str) -> str:
 
 def _level(decibels: str | None) -> str:
     return (
-        "nothing added"
+        "no noise added"
         if decibels is None
-        else f"background not heard in training, signal-to-noise ratio {decibels} dB"
+        else f"with background that training does not use, signal-to-noise ratio {decibels} dB"
     )

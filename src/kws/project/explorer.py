@@ -1,6 +1,6 @@
-"""The explorer: one HTML file with the projections, the answers and a sample of the clips, to turn, search and hear.
+"""The explorer: an HTML file in which a user can turn the projections, search the answers and hear a sample of clips.
 
-It opens from disk, in any browser with WebGL, and asks no network for anything: plotly.js is inside.
+The file opens from disk in any browser with WebGL. It contains plotly.js and needs no network.
 """
 
 import base64
@@ -8,6 +8,7 @@ import html
 import io
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -24,18 +25,18 @@ from kws.project.projection import TITLES
 from kws.recordings.archive import read_members
 
 PAGE = Path(__file__).with_suffix(".html")
-TOP = 3  # likeliest words that are told of a clip
-AUDIBLE_CLIPS = 400  # at most; about 5 kB each
-AUDIBLE_BYTES = 2_000_000  # of their sound, before base64 adds a third
-LISTENING_RATE = 16_000  # Hz: one that MP3 and every browser knows, whatever the front end's is
-COMPRESSION = 0.7  # 0: largest and best, to 1
+TOP = 3  # likeliest words that the page shows of a clip
+AUDIBLE_CLIPS = 400  # at most; a clip has about 5 kB
+AUDIBLE_BYTES = 2_000_000  # at most, of all sounds, before base64 adds a third
+LISTENING_RATE = 16_000  # Hz; MP3 and every browser support it, but not every rate of a front end
+COMPRESSION = 0.7  # from 0 (largest file, best sound) to 1
 
 
 def choose_audible(answers: Answers) -> np.ndarray:
-    """Which clips can be heard, the most wanted first: the confident mistakes, then others from all over the set.
+    """Chooses the clips that a user can hear: first the most confident mistakes, then right answers, evenly spread.
 
     Returns:
-        At most AUDIBLE_CLIPS positions; mistakes are at most half of them where there are enough right answers.
+        At most AUDIBLE_CLIPS positions. At most half are mistakes, unless there are too few right answers.
     """
     wrong = answers.labels != answers.predicted
     mistakes, right = np.flatnonzero(wrong), np.flatnonzero(~wrong)
@@ -47,18 +48,24 @@ def choose_audible(answers: Answers) -> np.ndarray:
 
 
 def read_sounds(archive: Path, names: Sequence[str], seconds: float) -> dict[str, bytes]:
-    """The sound of clips as MP3, as many as AUDIBLE_BYTES hold, the first of `names` before the others.
+    """Reads clips and encodes them as MP3, in the order of `names`, until the sounds have AUDIBLE_BYTES.
 
     Args:
-        archive: that holds them; names that it does not hold (of silence, which is made) stay silent here, too.
+        archive: of the recordings. Clips of silence are not in it, and get no sound.
         names: of the clips.
         seconds: length of a clip.
+
+    Returns:
+        MP3 files by name of the clip.
     """
     length = round(seconds * LISTENING_RATE)
-    sounds = {
-        name: _mp3(cut_or_pad(decode_clip(recording or b"", LISTENING_RATE), length))
-        for name, recording in read_members(archive, set(names))
-    }
+
+    def encode(member: tuple[str, bytes | None]) -> tuple[str, bytes]:
+        name, recording = member
+        return name, _mp3(cut_or_pad(decode_clip(recording or b"", LISTENING_RATE), length))
+
+    with ThreadPoolExecutor(1) as pool:  # in the main thread, Ctrl-C would get lost in callbacks of soundfile
+        sounds = dict(pool.map(encode, read_members(archive, set(names))))
     kept, size = {}, 0
     for name in names:
         size += len(sounds.get(name, b""))
@@ -70,7 +77,7 @@ def read_sounds(archive: Path, names: Sequence[str], seconds: float) -> dict[str
 
 
 def _mp3(waveform: np.ndarray) -> bytes:
-    """A waveform as MP3: the same bytes each time, unlike Ogg, whose streams get a random number."""
+    """Encodes a waveform as MP3. The same waveform gives the same bytes; an Ogg file would contain a random number."""
     sound = io.BytesIO()
     soundfile.write(sound, waveform, LISTENING_RATE, format="MP3", compression_level=COMPRESSION)
     return sound.getvalue()
@@ -83,20 +90,20 @@ def page(
     classes: Sequence[str],
     sounds: Mapping[str, bytes],
 ) -> str:
-    """The whole page; the same input gives the same text.
+    """Returns the whole page. The same input gives the same text.
 
     Args:
-        title: stands above.
+        title: heading of the page.
         spaces: points (clips, 3) by space, as `projection.TITLES` has them.
-        answers: of the network to the same clips.
-        classes: their names.
+        answers: of the network, to the same clips.
+        classes: names of the classes.
         sounds: MP3 files by name of the clip.
     """
     names = answers.names.tolist()
     likeliest = np.argsort(-answers.probabilities, axis=1, kind="stable")[:, :TOP]
     shares = np.take_along_axis(answers.probabilities, likeliest, axis=1)
     data = {
-        "words": list(classes),
+        "classes": list(classes),
         "colours": [word_style(index)[0] for index in range(len(classes))],
         "name": names,
         "speaker": answers.speakers.tolist(),
@@ -121,5 +128,5 @@ def page(
 
 
 def _json(content: Any) -> str:
-    """JSON that may stand between script tags: no name in it can end them."""
+    """Encodes JSON for a script element. No text in it can end the element."""
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")

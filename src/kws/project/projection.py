@@ -1,81 +1,113 @@
-"""The embedding of the test clips in three dimensions: PCA, UMAP and t-SNE, how true they are, and how they look."""
+"""The embedding of the test clips in three dimensions, by PCA, UMAP and t-SNE, and the quality of these projections.
 
+Numba compiles three functions of UMAP. It keeps the compiled code, so that only the first run pays for it.
+"""
+
+import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import distribution
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import LineCollection, PathCollection
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.markers import MarkerStyle
-from matplotlib.transforms import IdentityTransform
-from PIL import Image
 from threadpoolctl import threadpool_limits
 
+from kws.core import paths
 from kws.core.errors import UserError
-from kws.plots.figures import word_style
 
 COLUMNS = ("x", "y", "z", "word", "predicted", "name")
 TITLES = {"pca": "PCA", "umap": "UMAP", "tsne": "t-SNE"}
 NEIGHBORS = 10  # of a clip, in the two measures of quality
 FEWEST = 7  # clips that t-SNE can place
-TSNE_STEPS = 750  # after which 1000 clips hardly move
-FLATNESS = 0.3  # height over width of the layout of words: x and y, the flat view, get what sets them apart best
-
-FRAMES = 48
-MILLISECONDS = 90  # a frame: one turn takes 4.3 s
-ELEVATION = np.radians(15)  # of the camera; y is up, and the first frame looks along z
-PIXELS = 560
-CUBE = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
-EDGES = [(i, j) for i in range(8) for j in range(i) if abs(CUBE[i] - CUBE[j]).sum() == 2]
+TSNE_STEPS = 750  # 1000 clips hardly move in later steps
+FLATNESS = 0.3  # height over width of the layout of words: words differ most in x and y, which flat plots show
 
 
 def choose_clips(labels: np.ndarray, how_many: int, seed: int) -> np.ndarray:
-    """At most `how_many` clips, each word in proportion: (clips,) word indices -> sorted positions."""
+    """Chooses clips at random, so that each word keeps its share.
+
+    Args:
+        labels: (clips,) word indices.
+        how_many: largest number of clips to choose.
+        seed: of the choice.
+
+    Returns:
+        Sorted positions of the chosen clips.
+    """
     order = np.random.default_rng(seed).permutation(len(labels))
-    rank = np.empty(len(labels))  # of a clip among those of its word, from 0 to 1
+    rank = np.empty(len(labels))  # of a clip among the clips of its word, from 0 to 1
     for word in np.unique(labels):
-        own = order[labels[order] == word]
-        rank[own] = np.arange(len(own)) / len(own)
+        clips = order[labels[order] == word]
+        rank[clips] = np.arange(len(clips)) / len(clips)
     return np.sort(np.argsort(rank, kind="stable")[:how_many])
 
 
 def fit_neighbourhoods(clips: int, umap_neighbors: int, tsne_perplexity: float) -> tuple[int, float]:
-    """`umap_neighbors` and `tsne_perplexity`, or less where there are too few clips for them.
+    """Lowers `umap_neighbors` and `tsne_perplexity` to the largest values that the number of clips allows.
 
     Raises:
-        UserError: there are too few for any.
+        UserError: there are fewer than FEWEST clips.
     """
     if clips < FEWEST:
         raise UserError(f"{clips} test clips are too few to project, at least {FEWEST}: add speakers or words")
-    return min(umap_neighbors, clips - 1), min(tsne_perplexity, (clips - 1) // 3)  # t-SNE looks at three times as many
+    return min(umap_neighbors, clips - 1), min(
+        tsne_perplexity, (clips - 1) // 3
+    )  # t-SNE uses 3 times as many neighbours
 
 
 def project(
     embedding: np.ndarray, seed: int, umap_neighbors: int, tsne_perplexity: float, umap_min_dist: float
 ) -> dict[str, np.ndarray]:
-    """The embedding in three dimensions, by three methods, the same bytes each time.
+    """Projects the embedding to three dimensions, by three methods. The same input gives the same bytes.
 
     Args:
         embedding: float32 (clips, units).
         seed: of UMAP and t-SNE.
         umap_neighbors: size of a neighbourhood (McInnes, 2018).
         tsne_perplexity: about the size of a neighbourhood (van der Maaten, 2008).
-        umap_min_dist: how close UMAP may put two clips, 0 to 1.
+        umap_min_dist: smallest distance that UMAP may put between two clips, 0 to 1.
 
     Returns:
         Points by space, float32 (clips, 3).
 
+    Raises:
+        UserError: all clips have the same embedding.
+    """
+    return dict(_projections(embedding, seed, umap_neighbors, tsne_perplexity, umap_min_dist))
+
+
+def project_and_judge(
+    embedding: np.ndarray, labels: np.ndarray, classes: int, *settings: Any
+) -> Iterator[np.ndarray | dict[str, float]]:
+    """Projects the embedding, as `project` does, and yields each result as soon as it is there.
+
+    Args:
+        embedding: float32 (clips, units).
+        labels: (clips,) word indices.
+        classes: number of words.
+        settings: the other arguments of `project`, in its order.
+
+    Yields:
+        The points of each space in the order of TITLES, oriented, float32 (clips, 3); then their quality.
 
     Raises:
-        UserError: there is nothing to see, since all clips have the same embedding.
+        UserError: all clips have the same embedding.
     """
+    spaces = {}
+    with threadpool_limits(limits=1):
+        for space, points in _projections(embedding, *settings):
+            spaces[space] = points
+            yield orient(points, labels, classes)
+        yield quality(embedding, spaces, labels)
+
+
+def _projections(
+    embedding: np.ndarray, seed: int, umap_neighbors: int, tsne_perplexity: float, umap_min_dist: float
+) -> Iterator[tuple[str, np.ndarray]]:
     if not np.ptp(embedding, axis=0).any():
         raise UserError("all test clips have the same embedding: the network learned nothing; lower learning_rate")
     from sklearn.decomposition import PCA
@@ -83,26 +115,22 @@ def project(
 
     with threadpool_limits(limits=1):  # the last digits of a sum depend on the number of threads
         pca = PCA(3, svd_solver="full").fit_transform(embedding)
-        umap = _umap(embedding, pca, seed, umap_neighbors, umap_min_dist)
+        yield "pca", pca
+        yield "umap", _umap(embedding, pca, seed, umap_neighbors, umap_min_dist)
         tsne = TSNE(
             3,
             perplexity=tsne_perplexity,
-            learning_rate=max(len(embedding) / 48, 10),  # sklearn's own, at least 50, throws a hundred clips about
+            learning_rate=max(len(embedding) / 48, 10),  # sklearn's default, at least 50, scatters a hundred clips
             max_iter=TSNE_STEPS,
             init="pca",
             random_state=seed,
         )
-        return {"pca": pca, "umap": umap, "tsne": tsne.fit_transform(embedding)}
+        yield "tsne", tsne.fit_transform(embedding)
 
 
 def _umap(embedding: np.ndarray, start: np.ndarray, seed: int, neighbors: int, min_dist: float) -> np.ndarray:
-    with _hidden("tensorflow"), warnings.catch_warnings():  # it is imported for a variant that is not used here
-        warnings.simplefilter("ignore", ImportWarning)
-        import umap
+    umap = _import_umap()
     from sklearn.neighbors import NearestNeighbors
-
-    for function in _compiled(umap):
-        function.enable_caching()
 
     # From sklearn, since UMAP's own search is slow below 4096 clips. The spectral start is not repeatable.
     distances, indices = NearestNeighbors(n_neighbors=neighbors).fit(embedding).kneighbors(embedding)
@@ -116,38 +144,73 @@ def _umap(embedding: np.ndarray, start: np.ndarray, seed: int, neighbors: int, m
             random_state=seed,
             n_jobs=1,
             precomputed_knn=(indices, distances.astype(np.float32)),
-            force_approximation_algorithm=True,  # below 4096 clips the neighbours given would not be used
+            force_approximation_algorithm=True,  # UMAP would ignore the given neighbours below 4096 clips
         )
         return reducer.fit_transform(embedding)
 
 
-def _compiled(umap: Any) -> tuple[Any, ...]:
-    """The functions of UMAP that are compiled at their first call, for longer than they then run."""
-    return (
-        umap.umap_.smooth_knn_dist,
-        umap.umap_.compute_membership_strengths,
-        umap.layouts._nb_optimize_layout_euclidean_single_epoch,  # noqa: SLF001 (it has no other name)
-    )
+def _import_umap() -> Any:
+    """Imports UMAP without the packages that this module does not need, and prepares its compiled functions.
+
+    UMAP imports TensorFlow for its parametric variant, and pynndescent to search neighbours. TensorFlow takes seconds
+    to import. pynndescent compiles its functions at its first import, for longer than the stage takes.
+    """
+    _choose_cache()
+    contents: dict[str, dict[str, Any]] = {
+        "pynndescent": {"NNDescent": type("NNDescent", (), {})},
+        "pynndescent.distances": {"named_distances": {}},
+        "pynndescent.sparse": {"sparse_named_distances": {}},
+    }
+    modules: dict[str, ModuleType | None] = {"tensorflow": None}
+    for name, content in contents.items():
+        modules[name] = module = ModuleType(name)
+        vars(module).update(content)
+    with _replaced(modules), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)  # UMAP misses TensorFlow
+        import umap
+    import numba
+
+    strengths = umap.umap_.compute_membership_strengths
+    if strengths.targetoptions.get(
+        "parallel"
+    ):  # one thread computes the same bytes; its code compiles in half the time
+        serial = numba.njit(strengths.py_func, locals=strengths.locals, cache=True)
+        umap.umap_.compute_membership_strengths = serial
+    for function in (umap.umap_.smooth_knn_dist, umap.layouts._nb_optimize_layout_euclidean_single_epoch):  # noqa: SLF001
+        function.enable_caching()
+    return umap
+
+
+def _choose_cache() -> None:
+    """Makes Numba keep compiled code in the project if the folder of the package is read-only.
+
+    Numba's own second choice is the user's home. Numba fails where that is read-only, too.
+    """
+    folder = Path(str(distribution("umap-learn").locate_file("umap")))
+    cache = folder / "__pycache__"
+    if not os.access(cache if cache.exists() else folder, os.W_OK):
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(paths.scratch("numba")))
 
 
 @contextmanager
-def _hidden(module: str) -> Iterator[None]:
-    """Makes `import module` fail meanwhile, as if it were not installed."""
-    there = sys.modules.get(module)
-    sys.modules[module] = None  # type: ignore[assignment]  # what the import system takes for "not to be found"
+def _replaced(modules: Mapping[str, ModuleType | None]) -> Iterator[None]:
+    """Makes `import` find these modules inside the block. None makes the import of that module fail."""
+    originals = {name: sys.modules[name] for name in modules if name in sys.modules}
+    sys.modules.update(modules)  # type: ignore[arg-type]  # the import system takes None for "not to be found"
     try:
         yield
     finally:
-        del sys.modules[module]
-        if there:
-            sys.modules[module] = there
+        for name in modules:
+            del sys.modules[name]
+        sys.modules.update(originals)
 
 
 def orient(points: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Centres, scales and turns (or mirrors) points, so that pictures of different models can be compared.
 
-    Each word is drawn towards its own place in a layout that depends on the number of words alone, by
-    orthogonal Procrustes (Schönemann, 1966). What few words leave open is decided by the principal axes.
+    Each word has a place in a layout that depends only on the number of words. The function rotates the points so that
+    the middle of each word comes close to its place: orthogonal Procrustes (Schönemann, 1966). Few words do not
+    determine the rotation. The principal axes of the points then determine the rest.
 
     Args:
         points: (clips, 3).
@@ -155,7 +218,7 @@ def orient(points: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
         classes: number of words.
 
     Returns:
-        float32 (clips, 3); root mean square distance from the middle is 1.
+        float32 (clips, 3). The root mean square distance from the origin is 1.
     """
     from scipy.linalg import orthogonal_procrustes
 
@@ -172,7 +235,7 @@ def orient(points: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def _layout(classes: int) -> np.ndarray:
-    """A place for each word, evenly on a flattened sphere: Fibonacci's lattice (González, 2010)."""
+    """Places of the words, (classes, 3), evenly on a flattened sphere: Fibonacci's lattice (González, 2010)."""
     index = np.arange(classes)
     height = 1 - (2 * index + 1) / classes
     angle = np.pi * (1 + np.sqrt(5)) * index
@@ -181,15 +244,19 @@ def _layout(classes: int) -> np.ndarray:
 
 
 def quality(embedding: np.ndarray, projections: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, float]:
-    """How true the projections are to the embedding, and how well each space keeps the words apart.
+    """Measures how well the projections keep neighbourhoods, and how well each space separates the words.
 
-    Trustworthiness (Venna, 2001), 0 to 1: whether a clip's neighbours in the projection are neighbours in the
-    embedding. k-nearest-neighbour accuracy: how often a clip's neighbours, itself left out, vote for its word.
+    Trustworthiness (Venna, 2001), 0 to 1: the share of neighbours in the projection that are neighbours in the
+    embedding, weighted by rank. k-nearest-neighbour accuracy, 0 to 1: the share of clips whose neighbours, without the
+    clip itself, vote for its word.
 
     Args:
         embedding: (clips, units).
         projections: (clips, 3) by space.
         labels: (clips,) word indices.
+
+    Returns:
+        `<space>_trustworthiness` for each projection, `<space>_knn_accuracy` for these and the embedding.
     """
     from sklearn.manifold import trustworthiness
     from sklearn.neighbors import KNeighborsClassifier
@@ -208,7 +275,12 @@ def quality(embedding: np.ndarray, projections: dict[str, np.ndarray], labels: n
 
 
 def table(points: np.ndarray, clips: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """One row a clip: its place (x, y, z) and what `clips` says about it, by column."""
+    """Makes the rows of a table, one for each clip.
+
+    Args:
+        points: (clips, 3), written as x, y and z.
+        clips: further columns by name, each (clips,).
+    """
     places = dict(zip("xyz", np.round(points.astype(np.float64), 4).T.tolist(), strict=True))
     columns = places | {name: values.tolist() for name, values in clips.items()}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -218,82 +290,15 @@ def write_projector(folder: Path, embedding: np.ndarray, clips: Mapping[str, np.
     """Writes the files that TensorBoard's Embedding Projector opens: `tensorboard --logdir <folder>`.
 
     Args:
-        folder: is made.
+        folder: the function creates it.
         embedding: (clips, units).
-        clips: (clips,) texts by column.
+        clips: columns of text by name, each (clips,).
     """
     folder.mkdir()
     np.savetxt(folder / "tensors.tsv", embedding, fmt="%.6g", delimiter="\t")
     rows = [clips.keys(), *zip(*clips.values(), strict=True)]
-    lines = ["\t".join(" ".join(text.split()) for text in row) for row in rows]  # a name may hold a tab
+    lines = ["\t".join(" ".join(text.split()) for text in row) for row in rows]  # a name may contain a tab
     (folder / "metadata.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "projector_config.pbtxt").write_text(
         'embeddings {\n  tensor_name: "embedding"\n  tensor_path: "tensors.tsv"\n  metadata_path: "metadata.tsv"\n}\n'
     )
-
-
-def rotating_gif(points: np.ndarray, labels: np.ndarray, words: Sequence[str], title: str, path: Path) -> None:
-    """Writes a turning cloud of points, one colour and marker a word, with a legend: the same bytes each time.
-
-    Args:
-        points: (clips, 3), as from `orient`.
-        labels: (clips,) word indices.
-        words: names of the words.
-        title: stands above.
-        path: of the GIF.
-    """
-    styles = [word_style(index) for index in range(len(words))]
-    columns = -(-len(words) // 20)
-    inches = PIXELS / 100
-    figure = Figure(figsize=(inches + 1.1 * columns, inches), dpi=100)
-    canvas: Any = FigureCanvasAgg(figure)  # Any: most of its methods carry no types
-    figure.suptitle(title, x=0.02, ha="left")
-    entries = [
-        Line2D([], [], linestyle="", color=colour, marker=marker, label=word)
-        for word, (colour, marker) in zip(words, styles, strict=True)
-    ]
-    figure.legend(handles=entries, loc="center right", ncols=columns, frameon=False, handletextpad=0.1)
-    axes = figure.add_axes((0, 0, inches / figure.get_figwidth(), 0.95), xlim=(-1.75, 1.75), ylim=(-1.66, 1.66))
-    axes.set_axis_off()
-    cube = LineCollection([], color="0.8", linewidth=1, animated=True)
-    cloud = PathCollection([], edgecolors="white", linewidths=0.2, animated=True)
-    for artist in (cube, cloud):
-        axes.add_collection(artist)
-    cloud.set(transform=IdentityTransform(), offset_transform=axes.transData)
-    canvas.draw()  # what stands still; the animated ones are left out
-    background = canvas.copy_from_bbox(figure.bbox)
-
-    shapes = [MarkerStyle(marker) for _, marker in styles]
-    paths = np.array([shape.get_path().transformed(shape.get_transform()) for shape in shapes])[labels]
-    colours = np.array([colour for colour, _ in styles])[labels]
-    points = points / np.quantile(np.abs(points), 0.98)
-    size = np.clip(8000 / len(points), 14, 36)  # of a marker, in square points
-    frames = []
-    for turn in np.arange(FRAMES) * 2 * np.pi / FRAMES:
-        canvas.restore_region(background)
-        corners, _ = _seen(CUBE, turn)
-        cube.set_segments([corners[[i, j]] for i, j in EDGES])
-        places, near = _seen(points, turn)
-        order = np.argsort(near, kind="stable")  # the near ones are drawn over the far ones
-        cloud.set(paths=paths[order], facecolors=colours[order], offsets=places[order])
-        cloud.set_sizes(size * (1 + 0.4 * near[order]).clip(0.3), dpi=figure.dpi)
-        axes.draw_artist(cube)
-        axes.draw_artist(cloud)
-        frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
-
-    palette = Image.new("P", (1, 1))  # one for all frames, or their colours would flicker
-    tints = [to_rgb(colour) for colour in ["black", *dict.fromkeys(colour for colour, _ in styles)]]
-    shades = np.multiply.outer(1 - np.array(tints), np.linspace(0, 1, 12))  # each from white to full
-    palette.putpalette((255 * (1 - shades)).round().astype(np.uint8).transpose(0, 2, 1).ravel().tolist())
-    first, *others = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    first.save(path, save_all=True, append_images=others, duration=MILLISECONDS, loop=0)
-
-
-def _seen(points: np.ndarray, turn: float) -> tuple[np.ndarray, np.ndarray]:
-    """Where a camera sees points (n, 3) turned about the y axis: (n, 2), and how near they are (n,)."""
-    x, y, z = points.T
-    right = x * np.cos(turn) + z * np.sin(turn)
-    front = z * np.cos(turn) - x * np.sin(turn)
-    up = y * np.cos(ELEVATION) - front * np.sin(ELEVATION)
-    near = y * np.sin(ELEVATION) + front * np.cos(ELEVATION)
-    return np.stack([right, up], axis=1) / (1 - 0.1 * near[:, None]), near

@@ -1,6 +1,5 @@
 """Which clips a data set holds, who speaks in each, and which split each one belongs to."""
 
-import csv
 import hashlib
 import unicodedata
 from collections import Counter
@@ -13,6 +12,7 @@ import numpy as np
 
 from kws.audio.decode import AUDIO_SUFFIXES
 from kws.core.errors import UserError
+from kws.core.files import read_csv
 
 SPLITS = ("train", "validation", "test")
 VALIDATION_PERCENT = 10  # the publishers' shares, and the original's
@@ -69,8 +69,7 @@ def _clip(name: str, parts: Sequence[str]) -> Clip:
 
 def speakers_of(manifest: Path, split: str) -> set[str]:
     """Who speaks in a split, by the manifest of the features."""
-    with manifest.open(encoding="utf-8", newline="") as file:
-        return {row["speaker"] for row in csv.DictReader(file) if row["split"] == split}
+    return {row["speaker"] for row in read_csv(manifest) if row["split"] == split}
 
 
 def speaker_naming(clips: Sequence[Clip]) -> Literal["nohash names", "folders", "one a file"]:

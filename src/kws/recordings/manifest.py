@@ -1,6 +1,5 @@
 """The waveforms of an experiment's clips, as the manifest of the features names them."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from kws.audio.clip import cut_or_pad
 from kws.audio.decode import decode_clip
 from kws.core import paths
+from kws.core.files import read_csv
 from kws.core.params import SILENCE
 from kws.recordings.archive import read_members
 
@@ -44,8 +44,7 @@ def read_recordings(manifest: Path, split: str, archive: Path, spec: Mapping[str
         archive: that holds them.
         spec: the feature spec.
     """
-    with manifest.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == split and row["status"] == "ok"]
+    rows = [row for row in read_csv(manifest) if row["split"] == split and row["status"] == "ok"]
     labels = {row["name"]: row["class"] for row in rows if row["class"] != SILENCE}
     return [
         Recording(labels[name], cut_or_pad(decode_clip(data or b"", spec["sample_rate"]), spec["clip_samples"]))

@@ -1,1 +1,1 @@
-"""TFRecords on disk, both ways: written without TensorFlow, read with it."""
+"""Cached features on disk: the format, the writer, and readers with and without TensorFlow."""

@@ -1,4 +1,4 @@
-"""Features on disk: TFRecords as `kws.records.write` writes them, and `background.npz`, Mel power of the background."""
+"""The cached features as TensorFlow's data sets, for training."""
 
 from pathlib import Path
 from typing import Any
@@ -6,26 +6,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kws.core.errors import UserError
+from kws.records.clips import shards_of
 
 SHUFFLE_BUFFER = 8192  # clips; with shards read in random order it mixes larger sets well and bounds the memory
 
 
-def shards_of(folder: Path, split: str) -> list[str]:
-    """The files of one split, in order.
-
-    Raises:
-        UserError: there is none.
-    """
-    shards = sorted(str(path) for path in folder.glob(f"{split}-*.tfrecord"))
-    if not shards:
-        raise UserError(f"{folder} holds no {split} clips: run dvc repro, which makes them")
-    return shards
-
-
 def read_split(folder: Path, split: str, spec: dict[str, Any], batch_size: int) -> tf.data.Dataset:
     """One split in fixed order, in batches: {"log_mel": (clips, frames, mel_bins, 1), "label", "name", "speaker"}."""
-    batches = _read(tf.data.TFRecordDataset(shards_of(folder, split)), spec, split, batch_size)
+    batches = _read(tf.data.TFRecordDataset([str(path) for path in shards_of(folder, split)]), spec, split, batch_size)
     margin, offset = spec["margin"], spec["log_offset"]
 
     def finish(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -41,7 +29,8 @@ def training_batches(folder: Path, spec: dict[str, Any], batch_size: int, seed: 
     The order follows from (seed, epoch) alone, so a training that resumes sees what it would have seen.
     """
     rng = np.random.default_rng((seed, epoch))
-    records = tf.data.TFRecordDataset(rng.permutation(shards_of(folder, "train")))
+    shards = [str(path) for path in shards_of(folder, "train")]
+    records = tf.data.TFRecordDataset(rng.permutation(shards))
     records = records.shuffle(SHUFFLE_BUFFER, seed=int(rng.integers(2**31)))
     return _read(records, spec, "train", batch_size)
 

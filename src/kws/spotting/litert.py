@@ -1,10 +1,6 @@
 """A LiteRT file with what its user must know inside: read, and asked, without TensorFlow."""
 
 import json
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.schema_py_generated import Model
 
 from kws.core.errors import UserError
+from kws.core.stderr import without_banners
 
 ABOUT = "kws.json"  # the name of our entry in the file's metadata
 
@@ -72,17 +69,3 @@ def read_about(content: bytes) -> dict[str, Any]:
         if entry.Name() == ABOUT.encode():
             return json.loads(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
     raise ValueError(f"no {ABOUT} in its metadata")
-
-
-@contextmanager
-def without_banners() -> Iterator[None]:
-    """LiteRT and its converter tell of their work on stderr, beneath Python, and cannot be asked not to."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

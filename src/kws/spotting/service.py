@@ -23,14 +23,14 @@ class Service(PythonModel):  # type: ignore[misc]  # MLflow has no types
         from kws.spotting.spotter import Spotter
 
         self._spotter = Spotter.load(Path(context.artifacts["network"]))
-        self._asked = Lock()  # a server asks from several threads; LiteRT answers one at a time
+        self._lock = Lock()  # a server asks from several threads; LiteRT answers one request at a time
 
     def predict(self, model_input: np.ndarray) -> list[dict[str, Any]]:
-        """What is said in each clip.
+        """Names the word in each clip.
 
         Args:
             model_input: waveforms, float32 (clips, clip_samples) at the model's sample rate, full scale = 1. MLflow
-                has compared them with the signature.
+                has checked their shape by the signature.
 
         Returns:
             For each clip its `label` and the `probabilities` of all labels.
@@ -39,7 +39,7 @@ class Service(PythonModel):  # type: ignore[misc]  # MLflow has no types
             MlflowException: the samples cannot be sound; a server answers 400 with the reason.
         """
         refuse_unless_sound(model_input)
-        with self._asked:
+        with self._lock:
             probabilities = [self._spotter.clip(waveform) for waveform in model_input]
         classes = self._spotter.classes
         return [

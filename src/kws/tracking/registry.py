@@ -1,9 +1,14 @@
 """The model registry: every finished experiment's model is a version of `kws`; the best one has the alias `champion`.
 
-The alias moves only to a model that is better than the present champion on the same test clips, by a paired test.
+The alias moves only to a model that is better than the present champion on the same test clips, by a paired test, or to
+a new export of the champion's network.
 """
 
-from collections.abc import Mapping
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,62 +23,110 @@ from mlflow.types.schema import Map
 
 from kws.core import paths
 from kws.core.errors import UserError
-from kws.core.files import read_json
-from kws.evaluate.pairing import better, paired_test, read_answered
+from kws.core.files import read_json, sha256_of
+from kws.evaluate.pairing import anonymous, better, paired_test, read_anonymous, read_answered, write_anonymous
 from kws.spotting.litert import read_about
 
 NAME, ALIAS = "kws", "champion"
-TEST_SOUND = "kws.test_sound"  # the tag of a version that tells which recordings it was tested on
-SYNTHETIC = "kws.synthetic"  # likewise, whether a computer spoke them
+# Tags of a version
+TEST_SOUND = "kws.test_sound"  # which recordings it was tested on
+SYNTHETIC = "kws.synthetic"  # whether a computer spoke them
+MODEL = "kws.model"  # SHA-256 of the Keras file
+SERVED = "kws.served"  # the hash of what a server gets: see `served_hash`
 LONGEST_DESCRIPTION = 5000  # characters: MLflow's column
 PACKAGE = Path(__file__).parent.parent
-REQUIRED = ("ai-edge-litert", "numpy")  # what a server needs beside MLflow
-ARTIFACTS = {"network": paths.SPOTTER, "answers": paths.ANSWERS}
+SHIPPED = ("audio", "core", "spotting")  # the packages of kws that a server gets
+SERVICE = "spotting/service.py"  # what MLflow runs, in kws
+REQUIRED = ("ai-edge-litert", "mlflow", "numpy")  # what a server needs beside them
+ANSWERS = "test_answers.npz"  # in the artifacts of a version: `kws.evaluate.pairing.anonymous`
 
 
 def register(card: str) -> str:
-    """Logs the model in the active run, registers it, and makes it the champion if it is the first or better.
+    """Logs the model in the active run and registers it. It becomes the champion if it is the first or better.
 
     Args:
         card: its model card, in Markdown.
 
     Returns:
-        What became of it, for a person to read.
+        A sentence: the number of the version, which version is the champion, and why.
     """
     client = mlflow.MlflowClient()
     if not client.search_registered_models(f"name = '{NAME}'"):
         client.create_registered_model(NAME)
     aliases = client.get_registered_model(NAME).aliases
     source = read_json(paths.SOURCE)
-    tags = {TEST_SOUND: _sound(source), SYNTHETIC: str(source["test_synthetic"])}
+    tags = {
+        TEST_SOUND: _sound(source),
+        SYNTHETIC: str(source["test_synthetic"]),
+        MODEL: sha256_of(paths.MODEL),
+        SERVED: served_hash(),
+    }
     wins, reason = True, "there was none"
     if ALIAS in aliases:
         wins, reason = _beats(client.get_model_version(NAME, aliases[ALIAS]), tags)
-    version = _new_version(client, card, tags)
+    number = _new_version(client, card, tags)
     if not wins:
-        return f"registered as {NAME} version {version}; champion stays version {aliases[ALIAS]}: {reason}"
-    client.set_registered_model_alias(NAME, ALIAS, version)
+        return f"registered as {NAME} version {number}; champion stays version {aliases[ALIAS]}: {reason}"
+    client.set_registered_model_alias(NAME, ALIAS, number)
     client.update_registered_model(NAME, _shortened(card))
-    return f"registered as {NAME} version {version}, the champion: {reason}"
+    return f"registered as {NAME} version {number}, the champion: {reason}"
+
+
+def is_registered(run_id: str) -> bool:
+    """Whether the newest version of a run holds the very files that would be registered now."""
+    versions = mlflow.MlflowClient().search_model_versions(f"name = '{NAME}' and run_id = '{run_id}'")
+    newest = max(versions, key=lambda found: int(found.version), default=None)
+    return newest is not None and newest.tags.get(SERVED) == served_hash()
+
+
+def shipped_files() -> list[Path]:
+    """The files of kws that a server gets, relative to its folder."""
+    files = [path for package in SHIPPED for path in (PACKAGE / package).rglob("*.py")]
+    return sorted(path.relative_to(PACKAGE) for path in [PACKAGE / "__init__.py", *files])
+
+
+def served_hash() -> str:
+    """SHA-256 of what a server gets: the exported network, the shipped code, the requirements."""
+    parts = {path.as_posix(): sha256_of(PACKAGE / path) for path in shipped_files()}
+    parts |= {"network": sha256_of(paths.SPOTTER), "requirements": " ".join(_requirements())}
+    return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()
+
+
+def _requirements() -> list[str]:
+    return [f"{name}=={version(name)}" for name in REQUIRED]
+
+
+@contextmanager
+def _shipped() -> Iterator[Path]:
+    """A folder that holds for a while what a server gets: the shipped part of kws, and the answers without names."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for path in shipped_files():
+            target = folder / "kws" / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PACKAGE / path, target)
+        write_anonymous(folder / ANSWERS, anonymous(read_answered(paths.ANSWERS)))
+        yield folder
 
 
 def _new_version(client: mlflow.MlflowClient, card: str, tags: dict[str, str]) -> str:
-    """Logs the model with signature, example and all that a server needs, and registers it: its version."""
-    about = read_about(paths.SPOTTER.read_bytes())
-    samples = about["front_end"]["clip_samples"]
-    model = mlflow.pyfunc.log_model(
-        name="model",
-        python_model=str(PACKAGE / "spotting" / "service.py"),
-        code_paths=[str(PACKAGE)],
-        artifacts={name: str(path) for name, path in ARTIFACTS.items()},
-        signature=ModelSignature(
-            inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, samples))]),
-            outputs=Schema([ColSpec(DataType.string, "label"), ColSpec(Map(DataType.double), "probabilities")]),
-        ),
-        input_example=np.zeros((1, samples), np.float32),
-        metadata=about,
-        pip_requirements=[f"{name}=={version(name)}" for name in REQUIRED],
-    )
+    """Logs the model with all that a server needs, registers it, and returns the number of its version."""
+    metadata = read_about(paths.SPOTTER.read_bytes())
+    samples = metadata["front_end"]["clip_samples"]
+    with _shipped() as folder:
+        model = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(folder / "kws" / SERVICE),
+            code_paths=[str(folder / "kws")],
+            artifacts={"network": str(paths.SPOTTER), "answers": str(folder / ANSWERS)},
+            signature=ModelSignature(
+                inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, samples))]),
+                outputs=Schema([ColSpec(DataType.string, "label"), ColSpec(Map(DataType.double), "probabilities")]),
+            ),
+            input_example=np.zeros((1, samples), np.float32),
+            metadata=metadata,
+            pip_requirements=_requirements(),
+        )
     run_id = mlflow.active_run().info.run_id
     registered = client.create_model_version(
         NAME,
@@ -92,22 +145,24 @@ def _sound(source: Mapping[str, Any]) -> str:
 
 
 def _beats(champion: ModelVersion, tags: Mapping[str, str]) -> tuple[bool, str]:
-    """Whether the answers of this workspace are better than the champion's, and why, or why not."""
+    """Whether the model of this workspace takes the champion's place, and the reason."""
     if champion.tags.get(SYNTHETIC) == "True" and tags[SYNTHETIC] == "False":
         return True, f"version {champion.version} was tested on a computer's voices, this one on people's"
     if champion.tags.get(TEST_SOUND) != tags[TEST_SOUND]:
         return False, "it was tested on other recordings, so they cannot be compared"
+    if champion.tags.get(MODEL) == tags[MODEL] and champion.tags.get(SERVED) != tags[SERVED]:
+        return True, f"it is the network of version {champion.version}, exported anew"
     try:
-        kept = mlflow.artifacts.download_artifacts(f"models:/{NAME}/{champion.version}/artifacts/{paths.ANSWERS.name}")
+        file = mlflow.artifacts.download_artifacts(f"models:/{NAME}/{champion.version}/artifacts/{ANSWERS}")
     except (MlflowException, OSError) as problem:
         return False, f"its answers cannot be had: {problem}"
-    theirs, ours = read_answered(Path(kept)), read_answered(paths.ANSWERS)
+    old, new = read_anonymous(Path(file)), anonymous(read_answered(paths.ANSWERS))
     try:
-        test = paired_test(theirs, ours)
+        test = paired_test(old, new)
     except UserError as problem:
         return False, str(problem)
     low, difference, high = (100 * test[name] for name in ("low", "difference", "high"))
-    clips = f"on the same {len(ours.correct)} test clips as version {champion.version}"
+    clips = f"on the same {len(new.correct)} test clips as version {champion.version}"
     return better(test), f"{difference:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}, {clips}"
 
 

@@ -1,67 +1,107 @@
-"""The MLflow run of an experiment: one for all its stages, complete whatever DVC took from its cache."""
+"""The MLflow run of an experiment, as its stages see it. A process of its own does the work meanwhile."""
 
-import contextlib
-import csv
 import hashlib
-import io
 import json
-import os
-import re
+import subprocess
 import sys
-import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from os import environ
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from kws.core import paths
-from kws.core.files import read_json, sha256_of
+from kws.core.files import read_json, require_exists, sha256_of, write_json, written_whole
 from kws.core.params import Params
 
 EXPERIMENT = "kws"
 STAGES = ("download", "featurize", "train", "evaluate", "export", "project")
-LOCK = ".mlflow.lock"  # in the project's root
-_KEY, _MODEL = "kws.key", "kws.model"  # the tags by which a run is found again
-_REGISTERED = "kws.registered"  # the tag that tells what became of the model
+LOCK_FILE = Path("../dvc.lock")  # as seen from data/
 
 
-class Run:
-    """The run as one stage sees it. When MLflow fails, that is said once, and the stage goes on without it."""
+class Worker:
+    """The process that calls MLflow (`kws.tracking.worker`). It takes orders while the stage goes on with its work.
+
+    Importing MLflow and opening its store take seconds, which the stage does not wait for. When the stage dies, the
+    process reads the end of its orders, ends the run as KILLED, and exits.
+    """
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
-        self._works = os.environ.get("KWS_TRACKING") != "off"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "kws.tracking.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            process_group=0,  # Ctrl-C reaches the stage alone, which then says how the run ends
+        )
+
+    def send(self, order: str, **details: Any) -> None:
+        """Gives an order, and does not wait for it."""
+        assert self._process.stdin
+        with suppress(BrokenPipeError):  # the process has ended: `answer` says so
+            self._process.stdin.write(json.dumps([order, details]) + "\n")
+            self._process.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        """Waits until all orders are done: what the recorder's `answer` returns."""
+        answer, _ = self._process.communicate()
+        if not answer:
+            reason = f"its process ended with exit code {self._process.returncode}"
+            print(f"warning: {self._stage} goes on without MLflow: {reason}", file=sys.stderr)
+            return {"recorded": False, "registered": None}
+        return dict(json.loads(answer))
+
+
+class Run:
+    """The run as one stage sees it. None of its methods waits for MLflow, and none fails with it."""
+
+    def __init__(self, worker: Worker | None, key: str) -> None:
+        self._worker = worker
+        self._key = key
+        self._recorded = True
+
+    def start_training(self, *, new: bool) -> None:
+        """Opens the run of a training; a new one, which begins with its first epoch, gets a run without curves."""
+        self._send("open", new=new)
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
         """Adds a row of the training curves, `epoch` and its figures, to be watched while training goes on."""
-        self.attempt(lambda: _log_epoch(row))
+        self._send("log_epoch", row=dict(row))
 
     def log_figures(self, figures: Mapping[str, float]) -> None:
         """Adds what depends on the machine, and so stands in no file."""
-        self.attempt(lambda: _log_figures(figures))
+        self._send("log_figures", figures={name: float(value) for name, value in figures.items()})
 
-    def register(self, register: Callable[[], str]) -> None:
-        """Has the run's model registered, once, and tells what became of it, now and in the run.
+    def register(self, card: str) -> None:
+        """Has the run's model registered with its card. The end of the stage prints what became of it."""
+        self._send("register", card=card)
 
-        Args:
-            register: `kws.tracking.registry.register` with its argument.
-        """
-        self.attempt(lambda: _register(register))
-
-    def attempt(self, action: Callable[[], None]) -> None:
-        """Calls MLflow, unless it is turned off or has failed before."""
-        if not self._works:
+    def end(self, order: str, **details: Any) -> None:
+        """Sends the last order, waits for all of them, and prints what became of the model."""
+        if not self._worker:
             return
-        try:
-            action()
-        except _failures() as error:
-            self._works = False
-            reason = textwrap.shorten(str(error) or repr(error), 300)
-            print(f"warning: {self._stage} goes on without MLflow: {reason}", file=sys.stderr)
-            with contextlib.suppress(*_failures()):
-                _end("FAILED")
+        self._worker.send(order, **details)
+        answer = self._worker.answer()
+        self._recorded = answer["recorded"]
+        if answer["registered"]:
+            print(answer["registered"])
+
+    def write_tracked(self) -> None:
+        """Writes data/tracked.json: which experiment was recorded.
+
+        If MLflow failed, the file is a link to dvc.lock instead. DVC hashes the file, then changes dvc.lock: so the
+        stage counts as changed, and the next `dvc repro` records the experiment.
+        """
+        if self._recorded:
+            write_json(paths.TRACKED, {"experiment": self._key})
+        else:
+            with written_whole(paths.TRACKED) as partial:
+                partial.symlink_to(LOCK_FILE)
+
+    def _send(self, order: str, **details: Any) -> None:
+        if self._worker:
+            self._worker.send(order, **details)
 
 
 def experiment_key(params: Params) -> str:
@@ -71,7 +111,7 @@ def experiment_key(params: Params) -> str:
 
 
 @contextmanager
-def tracked_run(params: Params, stage: str, *, new: bool = False) -> Iterator[Run]:
+def tracked_run(params: Params, stage: str) -> Iterator[Run]:
     """Has a stage's work tracked: parameters, curves, figures, pictures, data set and model.
 
     All stages of an experiment share a run. It is found by the hash of all parameters and of the data's source; where
@@ -79,179 +119,25 @@ def tracked_run(params: Params, stage: str, *, new: bool = False) -> Iterator[Ru
     The store is `mlflow.db` and `mlartifacts/` in the project's root, unless MLFLOW_TRACKING_URI is set. A store that
     cannot be reached costs a warning; `KWS_TRACKING=off` turns tracking off.
 
+    It begins before TensorFlow or UMAP is imported, so that MLflow gets ready at the same time.
+
     Args:
         params: all parameters of the experiment.
-        stage: train, evaluate, export or project.
-        new: training starts with its first epoch, instead of where it was interrupted.
+        stage: train (which then calls `start_training`), evaluate, export or project.
     """
-    run = Run(stage)
-    try:
-        run.attempt(lambda: _open(params, stage, new=new))
-        yield run
-        run.attempt(lambda: _finish(params, stage))
-    except BaseException as error:
-        status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-        run.attempt(lambda: _end(status))
-        raise
-
-
-def _open(params: Params, stage: str, *, new: bool) -> None:
-    """Resumes the experiment's run, or starts one, and logs what the earlier stages have not logged in it."""
-    experiment_id = _connect()
-    import mlflow
-
     key = experiment_key(params)
-    if stage == "train":  # only an unfinished run will do; for a new training, one with empty curves
-        runs = [run for run in _runs(experiment_id, key, None) if not (new and "train_loss" in run.data.metrics)]
-    else:
-        runs = _runs(experiment_id, key, sha256_of(paths.MODEL))
-    tags = {
-        _KEY: key,
-        "dvc.exp": os.environ.get("DVC_EXP_NAME"),
-        "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV"),
-        "kws.data": "synthetic voices, for trying the machinery" if read_json(paths.SOURCE)["synthetic"] else None,
-    }
-    run = mlflow.start_run(
-        run_id=runs[0].info.run_id if runs else None,
-        experiment_id=experiment_id,
-        run_name=None if runs else tags["dvc.exp"] or f"{params.model}-{Path(params.dataset).name}-{key[:6]}",
-        tags={tag: value for tag, value in tags.items() if value},
-    )
-    values = params.model_dump()
-    mlflow.log_params({name: ", ".join(v) if isinstance(v, tuple) else v for name, v in values.items()})
-    for earlier in STAGES[: STAGES.index(stage)]:
-        if not _figures(earlier).keys() <= run.data.metrics.keys():
-            _log_stage(earlier, params)
-
-
-def _finish(params: Params, stage: str) -> None:
-    """Logs the stage, unless training gave the very model that another run of this experiment holds already.
-
-    Then DVC has no reason to run the later stages: this run would never be complete, and the other one says it all.
-    """
-    import mlflow
-
-    run = mlflow.active_run()
-    if stage == "train" and _runs(run.info.experiment_id, run.data.tags[_KEY], sha256_of(paths.MODEL)):
-        _end("FINISHED")
-        mlflow.delete_run(run.info.run_id)
-    else:
-        _log_stage(stage, params)
-        _end("FINISHED")
-
-
-def _runs(experiment_id: str, key: str, model: str | None) -> list[Any]:
-    """The runs of the experiment `key` that hold this model (None: no model yet), the newest first."""
-    import mlflow
-
-    newest_first = ["attributes.start_time DESC"]
-    runs = mlflow.search_runs([experiment_id], f"tags.`{_KEY}` = '{key}'", order_by=newest_first, output_format="list")
-    return [run for run in runs if run.data.tags.get(_MODEL) == model]
-
-
-def _connect() -> str:
-    """Sets MLflow up, makes the store if need be, and returns the id of our experiment in it."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # a dead server costs seconds, not minutes
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")  # s
-    root = paths.project_root()  # not the folder of a queued experiment, which DVC deletes
-    store = f"sqlite:///{root / 'mlflow.db'}"
-    ours = os.environ.setdefault("MLFLOW_TRACKING_URI", store) == store
-    import mlflow
-
-    with FileLock(root / LOCK):  # two workers that make the tables at once break the store for good
-        experiment = mlflow.get_experiment_by_name(EXPERIMENT)
-        if experiment:
-            return experiment.experiment_id
-        return mlflow.create_experiment(EXPERIMENT, (root / "mlartifacts").as_uri() if ours else None)
-
-
-def _failures() -> tuple[type[Exception], ...]:
-    """What a store that cannot be used raises: HTTP an OSError, a database without its driver an ImportError."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    return MlflowException, SQLAlchemyError, OSError, ImportError
-
-
-def _end(status: str) -> None:
-    import mlflow
-
-    mlflow.end_run(status)
-
-
-def _log_epoch(row: Mapping[str, float]) -> None:
-    import mlflow
-
-    mlflow.log_metrics({name: value for name, value in row.items() if name != "epoch"}, step=int(row["epoch"]))
-
-
-def _log_figures(figures: Mapping[str, float]) -> None:
-    import mlflow
-
-    mlflow.log_metrics(dict(figures))
-
-
-def _log_stage(stage: str, params: Params) -> None:
-    """Logs what a stage wrote; its figures come last, since they tell that the stage is logged."""
-    import mlflow
-
-    if stage == "featurize":
-        _log_dataset(params)
-    if stage == "train":
-        _log_curves()
-        mlflow.set_tag(_MODEL, sha256_of(paths.MODEL))
-    folder = paths.PLOTS / ("features" if stage == "featurize" else stage)
-    if folder.exists():
-        mlflow.log_artifacts(str(folder), folder.as_posix())
-    figures = _figures(stage)
-    known = mlflow.get_run(mlflow.active_run().info.run_id).data.metrics
-    mlflow.log_metrics({name: value for name, value in figures.items() if known.get(name) != value})
-
-
-def _figures(stage: str) -> dict[str, float]:
-    """The figures of a stage, `<stage>/<figure>`; those of evaluate, which people compare, by their plain names."""
-    prefix = "" if stage == "evaluate" else f"{stage}/"
-    figures = read_json(paths.METRICS / f"{stage}.json")
-    return {prefix + re.sub(r"[^\w .-]", ":", name): value for name, value in figures.items()}  # MLflow knows no others
-
-
-def _log_dataset(params: Params) -> None:
-    import mlflow
-    import pandas as pd
-    from mlflow.data.http_dataset_source import HTTPDatasetSource
-
-    manifest = pd.read_csv(paths.MANIFEST, dtype=str, keep_default_na=False)
-    address = read_json(paths.SOURCE)["address"]
-    source = HTTPDatasetSource(address) if "://" in address else None
-    digest = sha256_of(paths.MANIFEST)[:16]
-    dataset = mlflow.data.from_pandas(manifest, source, targets="word", name=params.dataset, digest=digest)
-    mlflow.log_input(dataset, context="training")
-
-
-def _log_curves() -> None:
-    """Adds the epochs that were not logged while they went by."""
-    import mlflow
-
-    run_id = mlflow.active_run().info.run_id
-    logged = {point.step for point in mlflow.MlflowClient().get_metric_history(run_id, "train_loss")}
-    with (paths.PLOTS / "train" / "history.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if int(row["epoch"]) not in logged:
-                _log_epoch({name: float(value) for name, value in row.items()})
-
-
-def _register(register: Callable[[], str]) -> None:
-    import mlflow
-
-    said = mlflow.get_run(mlflow.active_run().info.run_id).data.tags.get(_REGISTERED)
-    if not said:
-        with (
-            FileLock(paths.project_root() / LOCK),  # two workers would compare with the same champion
-            contextlib.redirect_stdout(io.StringIO()),  # MLflow tries the example, with a progress bar
-        ):
-            said = register()
-        mlflow.set_tag(_REGISTERED, said)
-    print(said)
+    if environ.get("KWS_TRACKING") == "off":
+        yield Run(None, key)
+        return
+    model = None if stage == "train" else sha256_of(require_exists(paths.MODEL))
+    worker = Worker(stage)
+    run = Run(worker, key)
+    worker.send("begin", stage=stage, key=key, params=params.model_dump(mode="json"), model=model)
+    try:
+        if stage != "train":
+            worker.send("open")
+        yield run
+    except BaseException as error:
+        run.end("end", status="KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    run.end("finish")

@@ -126,7 +126,7 @@ class Augmenter:
         first = segments[:, 0] + random.index(segments[:, 1])
         noise = tf.gather(self._background, first[:, None] + tf.range(frames))
         snr = decibels(random.uniform(what.noise_snr_low, what.noise_snr_high))
-        quiet, no_noise = self._front_end.power_of(QUIET_DBFS), self._front_end.power_of(NO_NOISE_DBFS)
+        quiet, no_noise = self._front_end.noise_power(QUIET_DBFS), self._front_end.noise_power(NO_NOISE_DBFS)
         level = tf.maximum(_mean(power), quiet) / tf.maximum(_mean(noise), no_noise)
         level *= tf.cast(random.uniform(0, 1) < what.noise_share, tf.float32)
         return power + noise * (level / snr)[:, None, None]

@@ -18,7 +18,7 @@ _ABOUT = "kws.json"
 
 
 def save_model(model: keras.Model, path: Path, about: dict[str, Any]) -> None:
-    """Writes the model with what its user must know (`about`: words, feature spec) inside, as one `.keras` file.
+    """Writes the model with what its user must know (`about`: classes, feature spec) inside, as one `.keras` file.
 
     Keras stamps its files with the time; here the same model gives the same bytes.
     """

@@ -3,6 +3,7 @@
 A killed training resumes where it was.
 """
 
+import ast
 import hashlib
 import json
 import shutil
@@ -25,8 +26,7 @@ from kws.records.read import read_split, training_batches
 from kws.records.write import read_background_power
 from kws.train.augment import Augmentation, Augmenter
 
-THREADS = 2  # another number of threads adds in another order, and gives other weights
-
+PACKAGES = ("audio", "records", "train")  # packages of kws that training computes with
 
 # A row of the training curves: epoch, train_loss, train_accuracy, validation_loss, validation_accuracy. Accuracies are
 # shares of the clips, losses cross-entropies in nats.
@@ -67,10 +67,18 @@ class Recipe:
         )
 
 
-def make_deterministic(seed: int) -> None:
-    """Same seed, same weights on the same machine. To be called before anything else of TensorFlow's."""
-    tf.config.threading.set_intra_op_parallelism_threads(THREADS)
-    tf.config.threading.set_inter_op_parallelism_threads(THREADS)
+def make_deterministic(seed: int, threads: int) -> None:
+    """Same seed and same number of threads, same weights on the same machine.
+
+    To be called before anything else of TensorFlow's. Another number of threads adds in another order, and gives other
+    last digits. A GPU, where TensorFlow sees one, takes memory as it needs it, and computes in float32: TF32 has ten
+    bits of a fraction, too few for the comparison with LiteRT. This has not been tried on a GPU.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     tf.config.experimental.enable_op_determinism()
     keras.config.set_floatx("float32")  # whatever the user's keras.json says
     keras.config.set_image_data_format("channels_last")
@@ -87,11 +95,27 @@ def best_epoch(history: list[Epoch], schedule: Literal["constant", "cosine"]) ->
 
 
 def fingerprint(features: Path, network: str, recipe: Recipe) -> str:
-    """Names a training by all it depends on: features, network, recipe, code and versions."""
-    digest = hashlib.sha256(f"{network} {recipe} {tf.__version__} {keras.__version__}".encode())
-    for path in sorted([*features.iterdir(), *Path(__file__).parent.parent.rglob("*.py")]):
+    """Names a training by all it depends on: features, network, recipe, code, versions and the number of threads.
+
+    Comments and docstrings are not part of the code.
+    """
+    threads = tf.config.threading.get_intra_op_parallelism_threads()
+    digest = hashlib.sha256(f"{network} {recipe} {threads} {tf.__version__} {keras.__version__}".encode())
+    for path in sorted(features.iterdir()):
         digest.update(sha256_of(path).encode())
+    package = Path(__file__).parent.parent
+    for path in sorted(path for name in PACKAGES for path in (package / name).rglob("*.py")):
+        digest.update(_code(path).encode())
     return digest.hexdigest()[:16]
+
+
+def _code(path: Path) -> str:
+    """What a module computes: its syntax tree without docstrings and comments."""
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
+            node.body = node.body[1:]
+    return ast.dump(tree)
 
 
 def interrupted_training(checkpoint: Path) -> Path | None:
@@ -142,7 +166,7 @@ def train_model(  # noqa: PLR0913 (a recipe has that many ingredients)
         history = []
         normalization.adapt(_unchanged(features, "train", spec, recipe).map(lambda log_mel, _: log_mel))
     validation = _unchanged(features, "validation", spec, recipe)
-    unknown = spec["words"].index(UNKNOWN) if UNKNOWN in spec["words"] else None
+    unknown = spec["classes"].index(UNKNOWN) if UNKNOWN in spec["classes"] else None
     background = read_background_power(features, "train")
     augmenter = Augmenter(recipe.augmentation, FrontEnd.from_spec(spec), background, unknown)
 
@@ -201,7 +225,7 @@ def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
 
 
 def _labels(label: tf.Tensor, spec: dict[str, Any]) -> tf.Tensor:
-    return tf.one_hot(label, len(spec["words"]))
+    return tf.one_hot(label, len(spec["classes"]))
 
 
 def _unchanged(features: Path, split: str, spec: dict[str, Any], recipe: Recipe) -> tf.data.Dataset:
@@ -220,7 +244,7 @@ def _augmented(
     def augment(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         seed = tf.stack([tf.constant(first_seed, tf.int32), tf.cast(number, tf.int32)])
         log_mel, labels = augmenter(batch["mel_power"], _labels(batch["label"], spec), seed)
-        return log_mel, labels * (1 - spread) + spread / len(spec["words"])
+        return log_mel, labels * (1 - spread) + spread / len(spec["classes"])
 
     batches = training_batches(features, spec, recipe.batch_size, recipe.seed, epoch)
     return batches.enumerate().map(augment).prefetch(2)

@@ -1,18 +1,15 @@
-"""The networks: a file each, whose `build` gives log-Mel (frames, mel_bins, 1) -> logits; and here a line each."""
+"""The networks: a file each, whose `build` gives log-Mel (frames, mel_bins, 1) -> logits."""
 
 from collections.abc import Callable
+from importlib import import_module
+from typing import get_args
 
 import keras
 
-from kws.train.networks import bc_resnet, cnn, ds_cnn, matchboxnet, matchboxnet_2d, tc_resnet
+from kws.core.params import Model
 
-# `width` multiplies the channels. One layer is named "normalization": training adapts it. The one whose output
-# is shown by the project stage is named "embedding".
+# By name: frames, mel_bins, classes, width -> network. `width` multiplies the channels. One layer is named
+# "normalization": training adapts it. The layer whose output stage project shows is named "embedding".
 NETWORKS: dict[str, Callable[[int, int, int, float], keras.Model]] = {
-    "bc_resnet": bc_resnet.build,
-    "cnn": cnn.build,
-    "ds_cnn": ds_cnn.build,
-    "matchboxnet": matchboxnet.build,
-    "matchboxnet_2d": matchboxnet_2d.build,
-    "tc_resnet": tc_resnet.build,
+    name: import_module(f"kws.train.networks.{name}").build for name in get_args(Model)
 }

@@ -1,0 +1,36 @@
+"""Work that several threads share, and whose results come in order."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+TASKS_AHEAD = 4  # for each thread: enough to keep it busy, and no more in memory than that
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def map_in_order(
+    work: Callable[[list[Item]], Result], items: Iterable[Item], size: int, threads: int
+) -> Iterator[Result]:
+    """The results of `work`, in the order of the items.
+
+    Threads run at the same time where NumPy, a decoder or LiteRT works: these release Python's lock.
+
+    Args:
+        work: takes some items; several threads call it.
+        items: read as they are needed.
+        size: items that one call gets.
+        threads: that call it.
+    """
+    items = iter(items)
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Result]] = deque()
+        while task := list(islice(items, size)):
+            waiting.append(pool.submit(work, task))
+            if len(waiting) > threads * TASKS_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

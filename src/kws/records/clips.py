@@ -1,0 +1,65 @@
+"""The cached features of a split, read without TensorFlow; in the order of the records, one clip at a time."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kws.audio.frontend import FrontEnd
+from kws.core.errors import UserError
+from kws.records.format import parse, read_records
+
+
+@dataclass(frozen=True)
+class CachedClip:
+    """A clip as featurize left it.
+
+    Attributes:
+        name: in its archive.
+        speaker: who speaks.
+        label: index of its class.
+        log_mel: float32 (frames, mel_bins).
+    """
+
+    name: str
+    speaker: str
+    label: int
+    log_mel: np.ndarray
+
+
+def shards_of(folder: Path, split: str) -> list[Path]:
+    """The files of one split, in order.
+
+    Raises:
+        UserError: there is none.
+    """
+    shards = sorted(folder.glob(f"{split}-*.tfrecord"))
+    if not shards:
+        raise UserError(f"{folder} holds no {split} clips: run dvc repro, which makes them")
+    return shards
+
+
+def cached_clips(folder: Path, split: str, spec: Mapping[str, Any]) -> Iterator[CachedClip]:
+    """The clips of one split; one of them is in memory.
+
+    Args:
+        folder: of the features.
+        split: train, validation, test or unheard.
+        spec: the feature spec.
+
+    Raises:
+        UserError: a file is damaged, or clips are missing.
+    """
+    front_end = FrontEnd.from_spec(spec)
+    clips = 0
+    for shard in shards_of(folder, split):
+        for example in read_records(shard):
+            features: dict[str, Any] = parse(example)
+            power = np.frombuffer(features["mel_power"], "<f4").reshape(-1, front_end.mel_bins)
+            log_mel = front_end.cached_log_mel(power)
+            yield CachedClip(features["name"].decode(), features["speaker"].decode(), features["label"], log_mel)
+            clips += 1
+    if clips != spec["clips"][split]:
+        raise UserError(f"{folder} holds {clips} {split} clips instead of {spec['clips'][split]}: run dvc repro")

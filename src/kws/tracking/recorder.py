@@ -1,0 +1,235 @@
+"""What is recorded in MLflow: one run for all stages of an experiment, complete whatever DVC took from its cache.
+
+Only the process of `kws.tracking.worker` imports this module, since MLflow takes seconds.
+"""
+
+import contextlib
+import math
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # these must be set before the import
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # a dead server costs seconds, not minutes
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")  # s
+
+import mlflow
+from filelock import FileLock
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from kws.core import paths
+from kws.core.address import public_address
+from kws.core.errors import UserError
+from kws.core.files import read_csv, read_json, sha256_of
+from kws.tracking.run import EXPERIMENT, STAGES
+
+JUDGES = ("evaluate", "export")  # the stages whose figures tell how good a model is
+LOCK = ".mlflow.lock"  # in the project's root
+KEY, MODEL = "kws.key", "kws.model"  # the tags by which a run is found again
+REGISTERED = "kws.registered"  # the tag that tells what became of the model
+LAST_STAGE = "kws.last_stage"  # the tag that tells how far the experiment went
+DIFFERS_FROM = "kws.differs_from"  # the tag that names a run of the same model with other figures
+# What a store that cannot be used raises: HTTP an OSError, a database without its driver an ImportError.
+FAILURES = (MlflowException, SQLAlchemyError, OSError, ImportError, UserError)
+
+
+class Recorder:
+    """Carries out the orders of one stage. When MLflow fails, it says so once, and ignores the orders that follow."""
+
+    def __init__(self) -> None:
+        self._works = True
+        self._recorded = False
+        self._registered: str | None = None
+        self._machine_figures: dict[str, float] = {}
+
+    def carry_out(self, order: str, details: Mapping[str, Any]) -> None:
+        """Calls the method of that name, unless MLflow has failed before."""
+        if not self._works:
+            return
+        try:
+            getattr(self, order)(**details)
+        except FAILURES as error:
+            self._works = False
+            reason = textwrap.shorten(str(error) or repr(error), 300)
+            print(f"warning: {self._stage} goes on without MLflow: {reason}", file=sys.stderr)
+            with contextlib.suppress(*FAILURES):
+                self.end("FAILED")
+
+    def answer(self) -> dict[str, Any]:
+        """Whether the stage is recorded, and what became of the model."""
+        return {"recorded": self._works and self._recorded, "registered": self._registered}
+
+    def begin(self, stage: str, key: str, params: Mapping[str, Any], model: str | None) -> None:
+        """Makes the store if need be, and our experiment in it.
+
+        Args:
+            stage: its name.
+            key: of the experiment.
+            params: all parameters.
+            model: SHA-256 of the Keras file; None before it is trained.
+        """
+        self._stage, self._key, self._params, self._model = stage, key, params, model
+        root = paths.project_root()  # not the folder of a queued experiment, which DVC deletes
+        store = f"sqlite:///{root / 'mlflow.db'}"
+        local = os.environ.setdefault("MLFLOW_TRACKING_URI", store) == store
+        with FileLock(root / LOCK):  # two workers that make the tables at once break the store for good
+            experiment = mlflow.get_experiment_by_name(EXPERIMENT)
+            if experiment:
+                self._experiment = experiment.experiment_id
+            else:
+                place = (root / "mlartifacts").as_uri() if local else None
+                self._experiment = mlflow.create_experiment(EXPERIMENT, place)
+
+    def open(self, *, new: bool = False) -> None:
+        """Opens the run, and logs what the earlier stages have not logged in it.
+
+        Args:
+            new: only a run without curves will do.
+        """
+        self._open(STAGES[: STAGES.index(self._stage)], new=new)
+
+    def log_epoch(self, row: Mapping[str, float]) -> None:
+        """Adds a row of the training curves."""
+        mlflow.log_metrics({name: value for name, value in row.items() if name != "epoch"}, step=int(row["epoch"]))
+
+    def log_figures(self, figures: Mapping[str, float]) -> None:
+        """Keeps figures that stand in no file, until the stage is finished."""
+        self._machine_figures |= figures
+
+    def register(self, card: str) -> None:
+        """Registers the model with its card, unless the newest version of this run serves the same files."""
+        from kws.tracking import registry
+
+        with FileLock(paths.project_root() / LOCK):  # two workers would compare with the same champion
+            run = mlflow.get_run(mlflow.active_run().info.run_id)
+            text = run.data.tags.get(REGISTERED)
+            if not text or not registry.is_registered(run.info.run_id):
+                text = registry.register(card)
+                mlflow.set_tag(REGISTERED, text)
+        self._registered = text
+
+    def finish(self) -> None:
+        """Logs the stage and ends the run.
+
+        Training may have given the model that another run of the experiment holds already. Then DVC has no reason to
+        run the later stages: this run would never be complete, and the other one has everything. So it is removed.
+        """
+        stages = STAGES[: STAGES.index(self._stage) + 1]
+        run = mlflow.get_run(mlflow.active_run().info.run_id)
+        if self._stage == "train":
+            self._model = sha256_of(paths.MODEL)
+        if self._stage == "train" and _agreeing(self._runs(), stages):
+            self.end("FINISHED")
+            mlflow.delete_run(run.info.run_id)
+        else:
+            if self._stage in JUDGES and not _agreeing([run], stages):  # the run keeps the figures that it has
+                self.end("FINISHED")
+                self._open(stages)
+            self._log_stage(self._stage)
+            mlflow.log_metrics(self._machine_figures)
+            self.end("FINISHED")
+        self._recorded = True
+
+    def end(self, status: str) -> None:
+        """Ends the run, if it is open."""
+        mlflow.end_run(status)
+
+    def _open(self, stages: Sequence[str], *, new: bool = False) -> None:
+        """Resumes the newest run whose figures are those of the stages' files, or starts one and logs these stages."""
+        others = self._runs()
+        runs = [run for run in _agreeing(others, stages) if not (new and "train_loss" in run.data.metrics)]
+        source = read_json(paths.SOURCE)
+        tags = {
+            KEY: self._key,
+            "dvc.exp": os.environ.get("DVC_EXP_NAME"),
+            "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV"),
+            "kws.data": "synthetic voices, for trying the machinery" if source["synthetic"] else None,
+            "mlflow.source.name": None if runs else f"stages/{self._stage}.py",
+            DIFFERS_FROM: others[0].info.run_id if self._model and others and not runs else None,
+        }
+        name = f"{self._params['model']}-{Path(public_address(self._params['dataset'])).name}-{self._key[:6]}"
+        run = mlflow.start_run(
+            run_id=runs[0].info.run_id if runs else None,
+            experiment_id=self._experiment,
+            run_name=None if runs else tags["dvc.exp"] or name,
+            tags={tag: value for tag, value in tags.items() if value},
+        )
+        mlflow.log_params({name: _shown(value) for name, value in self._params.items()})
+        for stage in stages:
+            if not _figures(stage).keys() <= run.data.metrics.keys():
+                self._log_stage(stage)
+
+    def _runs(self) -> list[Run]:
+        """The runs of the experiment that hold the model (None: no model yet), the newest first."""
+        runs = mlflow.search_runs(
+            [self._experiment],
+            f"tags.`{KEY}` = '{self._key}'",
+            order_by=["attributes.start_time DESC"],
+            output_format="list",
+        )
+        return [run for run in runs if run.data.tags.get(MODEL) == self._model]
+
+    def _log_stage(self, stage: str) -> None:
+        """Logs what a stage wrote; its figures come last, since they tell that the stage is logged."""
+        run = mlflow.get_run(mlflow.active_run().info.run_id)
+        if stage == "featurize":
+            self._log_dataset()
+        if stage == "train":
+            self._log_curves()
+            mlflow.set_tag(MODEL, self._model)
+        folder = paths.PLOTS / ("features" if stage == "featurize" else stage)
+        if folder.exists():
+            mlflow.log_artifacts(str(folder), folder.as_posix())
+        if stage == "evaluate":  # which draws the curves of the training
+            mlflow.log_artifact(str(paths.CURVES), paths.CURVES.parent.as_posix())
+        if STAGES.index(stage) > STAGES.index(run.data.tags.get(LAST_STAGE, "download")):
+            mlflow.set_tag(LAST_STAGE, stage)
+        mlflow.log_metrics({name: x for name, x in _figures(stage).items() if run.data.metrics.get(name) != x})
+
+    def _log_dataset(self) -> None:
+        import pandas as pd
+        from mlflow.data.http_dataset_source import HTTPDatasetSource
+
+        manifest = pd.read_csv(paths.MANIFEST, dtype=str, keep_default_na=False)
+        address = read_json(paths.SOURCE)["address"]
+        source = HTTPDatasetSource(address) if "://" in address else None
+        digest = sha256_of(paths.MANIFEST)[:16]
+        name = self._params["dataset"]
+        dataset = mlflow.data.from_pandas(manifest, source, targets="word", name=name, digest=digest)
+        mlflow.log_input(dataset, context="training")
+
+    def _log_curves(self) -> None:
+        """Adds the epochs that were not logged while they went by."""
+        run_id = mlflow.active_run().info.run_id
+        logged = {point.step for point in mlflow.MlflowClient().get_metric_history(run_id, "train_loss")}
+        for row in read_csv(paths.HISTORY):
+            if int(row["epoch"]) not in logged:
+                self.log_epoch({name: float(value) for name, value in row.items()})
+
+
+def _shown(value: Any) -> Any:
+    """The value of a parameter as MLflow shows it: a list as a text, an address without credentials."""
+    if isinstance(value, list):
+        return ", ".join(value)
+    return public_address(value) if isinstance(value, str) else value
+
+
+def _agreeing(runs: Sequence[Run], stages: Sequence[str]) -> list[Run]:
+    """The runs that hold no figure of these stages with another value than the stages' files."""
+    figures = {name: value for stage in stages for name, value in _figures(stage).items() if not math.isnan(value)}
+    return [run for run in runs if all(run.data.metrics.get(name, value) == value for name, value in figures.items())]
+
+
+def _figures(stage: str) -> dict[str, float]:
+    """The figures of a stage, `<stage>/<figure>`; those of evaluate, which people compare, by their plain names."""
+    prefix = "" if stage == "evaluate" else f"{stage}/"
+    figures = read_json(paths.METRICS / f"{stage}.json")
+    return {prefix + re.sub(r"[^\w .-]", ":", name): value for name, value in figures.items()}  # MLflow knows no others

@@ -1,0 +1,43 @@
+"""A trained network as LiteRT has it: what evaluate asks, and what export puts the front end before."""
+
+import contextlib
+import io
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kws.core.stderr import without_banners
+from kws.train.models import EMBEDDING
+
+
+def network_file(model: keras.Model) -> bytes:
+    """A LiteRT file of a network, for one clip at a time; same network, same bytes.
+
+    log-Mel (1, frames, mel_bins, 1) -> `embedding` (1, units) and `probabilities` (1, classes)
+
+    Args:
+        model: log-Mel (frames, mel_bins, 1) -> logits.
+    """
+    outputs = {"embedding": model.get_layer(EMBEDDING).output, "probabilities": keras.ops.softmax(model.outputs[0])}
+    log_mel = keras.Input(model.input_shape[1:], batch_size=1, name="log_mel")
+    return to_litert(keras.Model(log_mel, keras.Model(model.inputs, outputs)(log_mel, training=False)))
+
+
+def to_litert(model: keras.Model, calibration: np.ndarray | None = None) -> bytes:
+    """A network as a LiteRT file, of built-in operators alone; in 8 bits where clips calibrate them.
+
+    Args:
+        model: for one clip at a time.
+        calibration: (clips, frames, mel_bins, 1), from which the ranges of the activations are taken.
+    """
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if calibration is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([clip[None]] for clip in calibration)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    # on stdout it tells of its temporary files
+    with contextlib.redirect_stdout(io.StringIO()), without_banners(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)  # they come from the clips
+        return bytes(converter.convert())

@@ -1,0 +1,30 @@
+from PIL import Image
+from test_projection import make_points
+
+from kws.plots.figures import word_style
+from kws.project import projection, turning_gif
+
+
+def test_a_thousand_clips_of_35_words_stay_below_the_limit(tmp_path):
+    points, labels = make_points(words=35, clips=1000)
+    words = [f"word{n}" for n in range(35)]
+    turning_gif.rotating_gif(projection.orient(points, labels, 35), labels, words, "PCA", tmp_path / "pca.gif")
+    assert (tmp_path / "pca.gif").stat().st_size < 3_000_000
+
+
+def test_each_word_has_its_own_colour_in_the_turning_picture(tmp_path):
+    points, labels = make_points(words=10, clips=100)
+    turning_gif.rotating_gif(
+        projection.orient(points, labels, 10), labels, list("abcdefghij"), "PCA", tmp_path / "a.gif"
+    )
+    with Image.open(tmp_path / "a.gif") as picture:
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(100_000)}
+    wanted = {tuple(int(part) for part in bytes.fromhex(word_style(n)[0][1:])) for n in range(10)}
+    assert wanted <= colours
+
+
+def test_the_same_points_give_the_same_bytes(tmp_path):
+    points, labels = make_points(words=3, clips=50)
+    for name in ("a.gif", "b.gif"):
+        turning_gif.rotating_gif(points, labels, ["yes", "no", "up"], "PCA", tmp_path / name)
+    assert (tmp_path / "a.gif").read_bytes() == (tmp_path / "b.gif").read_bytes()
