@@ -25,7 +25,7 @@ needs_recordings = pytest.mark.skipif(not RECORDINGS.exists(), reason=f"needs th
 # The longest first, so that no process is left with one of them at the end. `finished` takes a while: the experiments,
 # which begin with it too, come when it is there.
 LONGEST = ("test_pipeline", "test_tracking", "test_export", "test_training", "test_projection", "test_service")
-LONGEST += ("test_experiments",)
+LONGEST += ("test_lock", "test_experiments", "test_dependencies")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
