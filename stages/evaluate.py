@@ -33,8 +33,8 @@ def main() -> None:
         best_epoch = read_json(paths.METRICS / "train.json")["best_epoch"]
         classes, front_end, synthetic = spec["classes"], FrontEnd.from_spec(spec), spec["test_synthetic"]
         noises = background.read_background(archive_of(source, "train"), read_clips(paths.CLIPS), front_end.sample_rate)
-        measured = {"front_end": front_end, "classes": classes, "seed": params.seed}
-        of_stream = measured | {"words": params.words, "minutes": params.stream_minutes}
+        settings = {"front_end": front_end, "classes": classes, "seed": params.seed}
+        stream_settings = settings | {"words": params.words, "minutes": params.stream_minutes}
 
         def sounds(split: str) -> tuple[list[Recording], dict[str, np.ndarray]]:
             """The clips of a split, and the part of the background that is kept for it."""
