@@ -173,6 +173,8 @@ def test_the_sample_of_sounds_is_bounded(archive, monkeypatch):
     assert list(explorer.read_sounds(archive, names, 1.0)) == names[:2]
 
 
+# where it comes between the opening of a file and the block that closes it, Python closes the file, and says so
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_an_interrupt_ends_the_encoding(archive):
     def interrupt(*_):
         raise KeyboardInterrupt

@@ -145,11 +145,12 @@ def test_pynndescent_is_neither_imported_nor_compiled(tmp_path):
     assert [folder.name.split("_")[0] for folder in (tmp_path / "a folder").iterdir()] == ["umap"]
 
 
-def test_compiled_code_is_kept_in_the_project_where_the_environment_is_read_only(tmp_path):
+def test_compiled_code_is_kept_in_the_project_where_the_environment_is_read_only(tmp_path, monkeypatch):
     # access() allows the superuser everything, so that the answer is made up
     code = "import os; os.access = lambda path, mode: 'site-packages' not in str(path)"
     root = tmp_path / "my project"
     root.mkdir()
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     first, second = (run_umap({"DVC_ROOT": str(root)}, code) for _ in range(2))
     assert (first[0], second[0]) == ("[1, 1, 1]", "[0, 0, 0]")
     assert first[2] == second[2]
