@@ -45,7 +45,7 @@ def _deterministic_tensorflow() -> None:
 @pytest.fixture(scope="session")
 def small_spec() -> dict[str, Any]:
     """A feature spec as featurize writes it: clips of 0.1 s, two words."""
-    front_end = FrontEnd(
+    front_end = make_front_end(
         sample_rate=4000,
         clip_samples=400,
         frame_length=64,

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from conftest import make_front_end
 
 from kws.audio.frontend import FrontEnd
 from kws.evaluate import scores
@@ -14,7 +15,7 @@ from kws.train.litert import network_file
 from kws.train.networks import NETWORKS
 
 WORDS = ["no", "yes"]
-FRONT_END = FrontEnd(4000, 2000, 100, 100, 128, 16, 20.0, 2000.0, 1e-6)  # 20 frames, margins of 8
+FRONT_END = make_front_end(4000, 2000, 100, 100, 128, 16, 20.0, 2000.0, 1e-6)  # 20 frames, margins of 8
 CLIPS = 150
 SPEC = FRONT_END.spec() | {"clips": {"test": CLIPS}}
 

@@ -81,6 +81,8 @@ class Project:
                 writer.writerows(CURVES)
         if stage == "evaluate":
             write_answers(paths.ANSWERS, ANSWERS, ["yes", "no"], synthetic=True)
+            paths.CURVES.parent.mkdir(parents=True, exist_ok=True)
+            paths.CURVES.write_text("curves")
         if stage == "export":
             paths.EXPORT.mkdir(exist_ok=True)
             shutil.copy(self.spotter, paths.SPOTTER)

@@ -186,9 +186,11 @@ class Recorder:
             self._log_curves()
             mlflow.set_tag(MODEL, self._model)
         folder = paths.PLOTS / ("features" if stage == "featurize" else stage)
-        if folder.exists():
+        if stage == "train":  # the picture beside it may still be an earlier experiment's: stage evaluate draws it
+            mlflow.log_artifact(str(paths.HISTORY), folder.as_posix())
+        elif folder.exists():
             mlflow.log_artifacts(str(folder), folder.as_posix())
-        if stage == "evaluate":  # which draws the curves of the training
+        if stage == "evaluate":
             mlflow.log_artifact(str(paths.CURVES), paths.CURVES.parent.as_posix())
         if STAGES.index(stage) > STAGES.index(run.data.tags.get(LAST_STAGE, "download")):
             mlflow.set_tag(LAST_STAGE, stage)
