@@ -33,8 +33,8 @@ def main() -> None:
         best_epoch = read_json(paths.METRICS / "train.json")["best_epoch"]
         classes, front_end, synthetic = spec["classes"], FrontEnd.from_spec(spec), spec["test_synthetic"]
         noises = background.read_background(archive_of(source, "train"), read_clips(paths.CLIPS), front_end.sample_rate)
-        measured = {"front_end": front_end, "classes": classes, "seed": params.seed}
-        of_stream = measured | {"words": params.words, "minutes": params.stream_minutes}
+        settings = {"front_end": front_end, "classes": classes, "seed": params.seed}
+        stream_settings = settings | {"words": params.words, "minutes": params.stream_minutes}
 
         def sounds(split: str) -> tuple[list[Recording], dict[str, np.ndarray]]:
             """The clips of a split, and the part of the background that is kept for it."""
@@ -49,10 +49,10 @@ def main() -> None:
         if params.split == "random":
             figures |= scores.leak(answers, speakers_of(paths.MANIFEST, "train"))
 
-        chosen_on = stream.simulate(network.probabilities, *sounds("validation"), **of_stream)
+        chosen_on = stream.simulate(network.probabilities, *sounds("validation"), **stream_settings)
         clips, parts = sounds("test")
-        outcome = stream.simulate(network.probabilities, clips, parts, **of_stream)
-        noisy = noise_sweep.sweep(network.probabilities, clips, parts, **measured)
+        outcome = stream.simulate(network.probabilities, clips, parts, **stream_settings)
+        noisy = noise_sweep.sweep(network.probabilities, clips, parts, **settings)
         figures |= noise_sweep.figures(noisy) | scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
         write_json(paths.METRICS / "evaluate.json", figures | {"synthetic": int(synthetic)})
 

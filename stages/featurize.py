@@ -40,34 +40,34 @@ def main() -> None:
     manifest, usable, reasons = [], [], []
     examples: dict[str, np.ndarray] = {}  # the first clip of each class
     with folder_written_whole(paths.FEATURES) as folder:
-        with RecordWriter(folder, Counter(one.split for one in chosen)) as records:
+        with RecordWriter(folder, Counter(choice.split for choice in chosen)) as records:
             computed = compute_chosen(chosen, source, noises, front_end)
-            for one, features in tqdm(computed, "featurize", len(chosen), unit="clip", disable=None):
-                clip, label = one.clip, params.classes.index(one.label)
+            for choice, features in tqdm(computed, "featurize", len(chosen), unit="clip", disable=None):
+                clip, label = choice.clip, params.classes.index(choice.label)
                 if features.mel_power is None:
                     reasons.append(features.reason)
                 else:
-                    usable.append(one)
-                    examples.setdefault(one.label, features.mel_power)
-                    records.write(one.split, clip.name, clip.speaker, label, features.mel_power)
+                    usable.append(choice)
+                    examples.setdefault(choice.label, features.mel_power)
+                    records.write(choice.split, clip.name, clip.speaker, label, features.mel_power)
                 status = "set aside" if features.reason else "ok"
-                about = (clip.name, clip.word, one.label, clip.speaker, one.split)
-                row = (*about, features.samples, status, features.reason)
+                place = (clip.name, clip.word, choice.label, clip.speaker, choice.split)
+                row = (*place, features.samples, status, features.reason)
                 manifest.append(dict(zip(MANIFEST_COLUMNS, row, strict=True)))
         check_unusable(reasons, len(chosen), params.max_unusable_share)
-        check_splits({(one.label, one.split) for one in usable}, params.words, params.split)
+        check_splits({(choice.label, choice.split) for choice in usable}, params.words, params.split)
         write_background_power(folder, background.mel_power(noises, front_end))
         write_csv(folder / paths.MANIFEST.name, manifest, MANIFEST_COLUMNS)
-        counts = Counter(one.split for one in usable)
-        known = {"dataset": params.dataset, "test_dataset": params.test_dataset or params.dataset}
-        known |= {name: source[name] for name in ("synthetic", "test_synthetic")}
-        write_json(folder / paths.SPEC.name, front_end.spec() | known | {"classes": params.classes, "clips": counts})
+        counts = Counter(choice.split for choice in usable)
+        origin = {"dataset": params.dataset, "test_dataset": params.test_dataset or params.dataset}
+        origin |= {name: source[name] for name in ("synthetic", "test_synthetic")}
+        write_json(folder / paths.SPEC.name, front_end.spec() | origin | {"classes": params.classes, "clips": counts})
 
     with folder_written_whole(paths.PLOTS / "features") as folder:
         save_figure(mel_matrix_figure(front_end.weights, front_end.sample_rate), folder / "mel_matrix.png")
         log_mels = {name: front_end.cached_log_mel(examples[name]) for name in params.classes[:SHOWN]}
         save_figure(mel_grid_figure(log_mels, front_end, source["synthetic"]), folder / "mel_grid.png")
-        shown = next(one.clip for one in usable if one.split == "train")
+        shown = next(choice.clip for choice in usable if choice.split == "train")
         _, data = next(read_members(archive, {shown.name}))
         waveform = cut_or_pad(decode_clip(data or b"", front_end.sample_rate), front_end.clip_samples)
         title = stage.voices_title(shown.word, source["synthetic"])

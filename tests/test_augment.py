@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import soxr
 import tensorflow as tf
+from conftest import make_front_end
 from scipy.optimize import brentq
 
-from kws.audio.frontend import FrontEnd
 from kws.audio.mel import hz_to_mel, mel_to_hz
 from kws.records.read import read_split
 from kws.records.write import RecordWriter
 from kws.train.augment import QUIET_DBFS, Augmentation, Augmenter
 
 RATE = 16_000
-FRONT_END = FrontEnd(RATE, RATE, 400, 160, 512, 40, 60.0, 7600.0, 1e-7)  # 98 frames, margins of 20
-SMALL = FrontEnd(1000, 1000, 100, 50, 128, 8, 20.0, 500.0, 1e-7)  # 19 frames, margins of 4, for many clips
+FRONT_END = make_front_end(RATE, RATE, 400, 160, 512, 40, 60.0, 7600.0, 1e-7)  # 98 frames, margins of 20
+SMALL = make_front_end(1000, 1000, 100, 50, 128, 8, 20.0, 500.0, 1e-7)  # 19 frames, margins of 4, for many clips
 OFF = Augmentation(
     shift_ms=0,
     speed=0,

@@ -4,15 +4,15 @@ import tarfile
 import numpy as np
 import pytest
 import soundfile
+from conftest import make_front_end
 from threadpoolctl import threadpool_limits
 
-from kws.audio.frontend import FrontEnd
 from kws.core.errors import UserError
 from kws.recordings import archive, background
 from kws.recordings.clips import SPLITS, list_clips
 
 RATE = 16_000
-FRONT_END = FrontEnd(RATE, RATE, 400, 160, 512, 40, 60.0, 7600.0, 1e-7)
+FRONT_END = make_front_end(RATE, RATE, 400, 160, 512, 40, 60.0, 7600.0, 1e-7)
 
 
 def wav(samples: np.ndarray, rate: int = RATE) -> bytes:
@@ -116,7 +116,9 @@ def test_each_split_has_the_mel_power_of_its_part():
 
 
 def test_mel_power_of_the_background_has_the_same_bytes_on_any_number_of_cores():
-    front_end = FrontEnd(RATE, RATE, 1024, 256, 1024, 80, 20.0, 7600.0, 1e-7)  # large enough to be shared among them
+    front_end = make_front_end(
+        RATE, RATE, 1024, 256, 1024, 80, 20.0, 7600.0, 1e-7
+    )  # large enough to be shared among them
     made = []
     for threads in (1, 2):
         with threadpool_limits(threads):

@@ -6,19 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from conftest import make_front_end
 from threadpoolctl import threadpool_limits
 
-from kws.audio.frontend import BLAS_THREADS, FrontEnd
+from kws.audio.frontend import BLAS_THREADS
 from kws.core import paths
+from kws.core.parallel import TASKS_AHEAD
 from kws.featurize import compute
-from kws.featurize.compute import CLIPS_A_TASK, TASKS_AHEAD, compute_all, compute_chosen, compute_clip
+from kws.featurize.compute import CLIPS_A_TASK, compute_all, compute_chosen, compute_clip
 from kws.featurize.splits import UNHEARD, Chosen
 from kws.recordings import background
 from kws.recordings.background import NOBODY
 from kws.recordings.clips import Clip
 from kws.records.write import RecordWriter
 
-FRONT_END = FrontEnd(16_000, 16_000, 1024, 256, 1024, 80, 20.0, 7600.0, 1e-7)
+FRONT_END = make_front_end(16_000, 16_000, 1024, 256, 1024, 80, 20.0, 7600.0, 1e-7)
 
 
 def wav(seed: int, samples: int = 16_000, gain: float = 0.1) -> bytes:

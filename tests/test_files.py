@@ -5,6 +5,7 @@ import pytest
 from kws.core.errors import UserError
 from kws.core.files import (
     folder_written_whole,
+    read_csv,
     read_json,
     remove_folder,
     sha256_of,
@@ -61,6 +62,13 @@ def test_csv_has_its_columns_also_without_rows(tmp_path):
     assert (tmp_path / "x.csv").read_text() == 'a,b\n"x,y",2\n'
     write_csv(tmp_path / "x.csv", [], ("a", "b"))
     assert (tmp_path / "x.csv").read_text() == "a,b\n"
+
+
+def test_rows_are_read_as_they_were_written(tmp_path):
+    write_csv(tmp_path / "x.csv", [{"b": 2, "a": "x,y"}], ("a", "b"))
+    assert read_csv(tmp_path / "x.csv") == [{"a": "x,y", "b": "2"}]
+    with pytest.raises(UserError, match=r"y.csv is not here: run dvc repro"):
+        read_csv(tmp_path / "y.csv")
 
 
 def test_sha256_is_the_known_one(tmp_path):

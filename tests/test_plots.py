@@ -4,15 +4,15 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from conftest import make_front_end
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from kws.audio.frontend import FrontEnd
 from kws.audio.mel import mel_matrix
 from kws.core.stage import voices_title
 from kws.plots import figures
 
-FRONT_END = FrontEnd(16_000, 16_000, 1024, 256, 1024, 80, 20.0, 7600.0, 1e-7)
+FRONT_END = make_front_end(16_000, 16_000, 1024, 256, 1024, 80, 20.0, 7600.0, 1e-7)
 TIME = np.arange(16_000) / 16_000
 TONE = (0.5 * np.sin(2 * np.pi * 1000 * TIME)).astype(np.float32)  # 1 kHz
 HISTORY = [

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import make_front_end
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kws.audio.frontend import FrontEnd
 from kws.core.errors import UserError
 from kws.records import write
 from kws.records.clips import cached_clips
@@ -36,7 +36,7 @@ def test_what_is_read_of_an_example_is_what_it_was_made_of(features):
     assert parse(of_tensorflow(features)) == features
 
 
-FRONT_END = FrontEnd(4000, 2000, 100, 100, 128, 16, 20.0, 2000.0, 1e-7)  # 20 frames, margins of 8
+FRONT_END = make_front_end(4000, 2000, 100, 100, 128, 16, 20.0, 2000.0, 1e-7)  # 20 frames, margins of 8
 SPEC = FRONT_END.spec() | {"clips": {"test": 30}}
 
 

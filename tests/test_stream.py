@@ -2,13 +2,13 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
+from conftest import make_front_end
 
-from kws.audio.frontend import FrontEnd
 from kws.evaluate import stream
 from kws.evaluate.stream import StreamOutcome, simulate
 from kws.recordings.manifest import Recording
 
-FRONT_END = FrontEnd(16_000, 16_000, 480, 320, 512, 40, 20.0, 7600.0, 1e-6)
+FRONT_END = make_front_end(16_000, 16_000, 480, 320, 512, 40, 20.0, 7600.0, 1e-6)
 CLASSES = ["low", "high", "_unknown_"]
 
 

@@ -448,6 +448,7 @@ def start_training(params: Params, before: str = "", after: str = "sys.exit()", 
 import signal, subprocess, sys, time
 from kws.core.params import Params
 from kws.tracking.run import tracked_run
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background of a shell ignores it
 {before}
 with tracked_run(Params.model_validate_json(sys.argv[1]), "train") as run:
     run.start_training(new=True)

@@ -4,17 +4,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import make_front_end
 
-from kws.audio.frontend import FrontEnd
 from kws.core.errors import UserError
 from kws.records.read import read_split
 from kws.records.write import RecordWriter, write_background_power
 from kws.train import models, training
 from kws.train.augment import Augmentation
+from kws.train.litert import network_file
 from kws.train.networks import NETWORKS
 from kws.train.training import Epoch, Recipe
 
-FRONT_END = FrontEnd(4000, 2000, 100, 100, 128, 16, 20.0, 2000.0, 1e-7)  # 20 frames, margins of 8
+FRONT_END = make_front_end(4000, 2000, 100, 100, 128, 16, 20.0, 2000.0, 1e-7)  # 20 frames, margins of 8
 SPEC = FRONT_END.spec() | {"classes": ["low", "high"], "clips": {"train": 96, "validation": 16, "test": 16}}
 UNCHANGED = Augmentation(
     shift_ms=0,
@@ -132,7 +133,9 @@ def validation_loss(model, features) -> float:
 def same_bytes(a, b, folder) -> bool:
     models.save_model(a, folder / "a.keras", {})
     models.save_model(b, folder / "b.keras", {})
-    return (folder / "a.keras").read_bytes() == (folder / "b.keras").read_bytes()
+    same = (folder / "a.keras").read_bytes() == (folder / "b.keras").read_bytes()
+    assert (network_file(a) == network_file(b)) == same
+    return same
 
 
 def test_the_recipe_is_what_the_parameters_say(make_params):

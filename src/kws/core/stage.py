@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import gc
 import sys
 from collections.abc import Callable
 
@@ -19,6 +20,7 @@ def run(main: Callable[[], None], description: str | None) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         sys.exit(f"error: the disk is full ({error.filename or 'while writing'}): make room, then run it again")
+    gc.freeze()  # Python would search all that TensorFlow or UMAP has loaded for garbage at its exit, for a second
 
 
 def voices_title(title: str, synthetic: bool) -> str:

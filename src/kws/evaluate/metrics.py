@@ -81,9 +81,9 @@ def calibration(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> 
     """
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
     return [
-        {"confidence": float(confidence[own].mean()), "accuracy": float(correct[own].mean()), "clips": int(own.sum())}
-        for own in (bin_of == number for number in range(bins))
-        if own.any()
+        {"confidence": float(confidence[row].mean()), "accuracy": float(correct[row].mean()), "clips": int(row.sum())}
+        for row in (bin_of == number for number in range(bins))
+        if row.any()
     ]
 
 

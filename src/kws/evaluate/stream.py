@@ -118,8 +118,8 @@ def _detected(
     windows = np.lib.stride_tricks.sliding_window_view(log_mel, front_end.frames, axis=0)[::step]
     probabilities = predict(windows.transpose(0, 2, 1))
     step_seconds = step * front_end.hop_length / front_end.sample_rate
-    found = detections(smoothed(probabilities), words, step_seconds)
-    return [(one.window * step_seconds, one.word, one.score) for one in found]
+    detected = detections(smoothed(probabilities), words, step_seconds)
+    return [(detection.window * step_seconds, detection.word, detection.score) for detection in detected]
 
 
 def _compare(

@@ -1,11 +1,9 @@
 """From recordings to Mel power, on all cores, in the order the recordings come in."""
 
 import os
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from kws.audio.decode import UnusableClipError, decode_clip
 from kws.audio.frontend import BLAS_THREADS, FrontEnd
+from kws.core.parallel import map_in_order
 from kws.core.params import SILENCE
 from kws.featurize.splits import Chosen
 from kws.recordings.archive import MAX_MEMBER_BYTES, read_members
@@ -21,7 +20,6 @@ from kws.recordings.background import NOBODY, silence
 from kws.recordings.manifest import archive_of
 
 CLIPS_A_TASK = 64
-TASKS_AHEAD = 4  # per core: enough to keep it busy, and no more recordings in memory than that
 
 
 @dataclass(frozen=True)
@@ -71,17 +69,17 @@ def compute_chosen(
     """
     silent: dict[str, Chosen] = {}
     archives: dict[Path, dict[str, Chosen]] = defaultdict(dict)
-    for one in chosen:
-        made = one.label == SILENCE and one.clip.speaker == NOBODY  # somebody may be called so
-        members = silent if made else archives[archive_of(source, one.split)]
-        members[one.clip.name] = one
+    for choice in chosen:
+        made = choice.label == SILENCE and choice.clip.speaker == NOBODY  # somebody may be called so
+        members = silent if made else archives[archive_of(source, choice.split)]
+        members[choice.clip.name] = choice
     for archive, members in archives.items():
         for features in compute_all(read_members(archive, members), front_end):
             yield members[features.name], features
     with threadpool_limits(BLAS_THREADS):
-        for name, one in silent.items():
-            waveform = silence(name, list(noises.values()), one.split, front_end.clip_samples)
-            yield one, Features(name, len(waveform), front_end.with_margins(waveform))
+        for name, choice in silent.items():
+            waveform = silence(name, list(noises.values()), choice.split, front_end.clip_samples)
+            yield choice, Features(name, len(waveform), front_end.with_margins(waveform))
 
 
 def compute_all(recordings: Iterable[tuple[str, bytes | None]], front_end: FrontEnd) -> Iterator[Features]:
@@ -90,15 +88,9 @@ def compute_all(recordings: Iterable[tuple[str, bytes | None]], front_end: Front
     Threads do: decoding, FFT and products, as well as reading the archive meanwhile, run without Python's lock.
     """
     cores = os.cpu_count() or 1
-    with threadpool_limits(BLAS_THREADS), ThreadPoolExecutor(cores) as pool:
-        waiting: deque[Future[list[Features]]] = deque()
-        recordings = iter(recordings)
-        while task := list(islice(recordings, CLIPS_A_TASK)):
-            waiting.append(pool.submit(_compute_task, task, front_end))
-            if len(waiting) > cores * TASKS_AHEAD:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+    with threadpool_limits(BLAS_THREADS):
+        for computed in map_in_order(lambda task: _compute_task(task, front_end), recordings, CLIPS_A_TASK, cores):
+            yield from computed
 
 
 def _compute_task(task: list[tuple[str, bytes | None]], front_end: FrontEnd) -> list[Features]:

@@ -4,10 +4,8 @@ Numba compiles three functions of UMAP. It keeps the compiled code, so that only
 """
 
 import os
-import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from importlib.metadata import distribution
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from kws.core import paths
 from kws.core.errors import UserError
+from kws.core.imports import modules_replaced
 
 COLUMNS = ("x", "y", "z", "word", "predicted", "name")
 TITLES = {"pca": "PCA", "umap": "UMAP", "tsne": "t-SNE"}
@@ -165,7 +164,7 @@ def _import_umap() -> Any:
     for name, content in contents.items():
         modules[name] = module = ModuleType(name)
         vars(module).update(content)
-    with _replaced(modules), warnings.catch_warnings():
+    with modules_replaced(modules), warnings.catch_warnings():
         warnings.simplefilter("ignore", ImportWarning)  # UMAP misses TensorFlow
         import umap
     import numba
@@ -190,19 +189,6 @@ def _choose_cache() -> None:
     cache = folder / "__pycache__"
     if not os.access(cache if cache.exists() else folder, os.W_OK):
         os.environ.setdefault("NUMBA_CACHE_DIR", str(paths.scratch("numba")))
-
-
-@contextmanager
-def _replaced(modules: Mapping[str, ModuleType | None]) -> Iterator[None]:
-    """Makes `import` find these modules inside the block. None makes the import of that module fail."""
-    originals = {name: sys.modules[name] for name in modules if name in sys.modules}
-    sys.modules.update(modules)  # type: ignore[arg-type]  # the import system takes None for "not to be found"
-    try:
-        yield
-    finally:
-        for name in modules:
-            del sys.modules[name]
-        sys.modules.update(originals)
 
 
 def orient(points: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

@@ -56,9 +56,9 @@ class Worker:
 class Run:
     """The run as one stage sees it. None of its methods waits for MLflow, and none fails with it."""
 
-    def __init__(self, worker: Worker | None, key: str) -> None:
+    def __init__(self, worker: Worker | None, params: Params) -> None:
         self._worker = worker
-        self._key = key
+        self._params = params
         self._recorded = True
 
     def start_training(self, *, new: bool) -> None:
@@ -94,7 +94,7 @@ class Run:
         stage counts as changed, and the next `dvc repro` records the experiment.
         """
         if self._recorded:
-            write_json(paths.TRACKED, {"experiment": self._key})
+            write_json(paths.TRACKED, {"experiment": experiment_key(self._params)})
         else:
             with written_whole(paths.TRACKED) as partial:
                 partial.symlink_to(LOCK_FILE)
@@ -125,13 +125,13 @@ def tracked_run(params: Params, stage: str) -> Iterator[Run]:
         params: all parameters of the experiment.
         stage: train (which then calls `start_training`), evaluate, export or project.
     """
-    key = experiment_key(params)
     if environ.get("KWS_TRACKING") == "off":
-        yield Run(None, key)
+        yield Run(None, params)
         return
+    key = experiment_key(params)
     model = None if stage == "train" else sha256_of(require_exists(paths.MODEL))
     worker = Worker(stage)
-    run = Run(worker, key)
+    run = Run(worker, params)
     worker.send("begin", stage=stage, key=key, params=params.model_dump(mode="json"), model=model)
     try:
         if stage != "train":

@@ -21,8 +21,9 @@ def network_file(model: keras.Model) -> bytes:
         model: log-Mel (frames, mel_bins, 1) -> logits.
     """
     outputs = {"embedding": model.get_layer(EMBEDDING).output, "probabilities": keras.ops.softmax(model.outputs[0])}
+    both = keras.Model(model.inputs, outputs, name="both")  # names that Keras gives depend on what was built before
     log_mel = keras.Input(model.input_shape[1:], batch_size=1, name="log_mel")
-    return to_litert(keras.Model(log_mel, keras.Model(model.inputs, outputs)(log_mel, training=False)))
+    return to_litert(keras.Model(log_mel, both(log_mel, training=False), name="network"))
 
 
 def to_litert(model: keras.Model, calibration: np.ndarray | None = None) -> bytes:

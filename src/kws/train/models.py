@@ -14,11 +14,11 @@ import tensorflow as tf
 from kws.core.files import require_exists, written_whole
 
 EMBEDDING = "embedding"  # the name of the layer whose output `project` shows
-_ABOUT = "kws.json"
+_SPEC = "kws.json"
 
 
-def save_model(model: keras.Model, path: Path, about: dict[str, Any]) -> None:
-    """Writes the model with what its user must know (`about`: classes, feature spec) inside, as one `.keras` file.
+def save_model(model: keras.Model, path: Path, spec: dict[str, Any]) -> None:
+    """Writes the model with what its user must know, the feature spec with the classes, inside, as one `.keras` file.
 
     Keras stamps its files with the time; here the same model gives the same bytes.
     """
@@ -32,14 +32,14 @@ def save_model(model: keras.Model, path: Path, about: dict[str, Any]) -> None:
                 if name == "metadata.json":
                     content = json.dumps(json.loads(content) | {"date_saved": ""}).encode()
                 new.writestr(zipfile.ZipInfo(name), content)
-            new.writestr(zipfile.ZipInfo(_ABOUT), json.dumps(about, indent=2))
+            new.writestr(zipfile.ZipInfo(_SPEC), json.dumps(spec, indent=2))
 
 
 def load_model(path: Path) -> tuple[keras.Model, dict[str, Any]]:
-    """The model and what `save_model` was told about it; errors as `require_exists`."""
+    """The model and its feature spec; errors as `require_exists`."""
     with zipfile.ZipFile(require_exists(path)) as file:
-        about = json.loads(file.read(_ABOUT))
-    return keras.saving.load_model(path), about
+        spec = json.loads(file.read(_SPEC))
+    return keras.saving.load_model(path), spec
 
 
 def embedding_and_probabilities(model: keras.Model) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
