@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,6 +27,12 @@ needs_recordings = pytest.mark.skipif(not RECORDINGS.exists(), reason=f"needs th
 # which begin with it too, come when it is there.
 LONGEST = ("test_pipeline", "test_tracking", "test_export", "test_training", "test_projection", "test_service")
 LONGEST += ("test_lock", "test_experiments", "test_dependencies")
+
+
+def pytest_configure() -> None:
+    """Has processes that tests start take SIGINT, which is ignored in the background of a script, and below it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

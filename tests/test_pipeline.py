@@ -155,9 +155,9 @@ def mounting_is_allowed() -> bool:
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_made(project, stage, folder, output):
     path = project.root / output
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    # a disk of 1 MB in place of the folder, with links to what was in it
+    # a disk of 100 kB in place of the folder, with links to what was in it
     script = """
-mkdir -p "$2"; mv "$2" kept; mkdir "$2"; mount -t tmpfs -o size=1m tmpfs "$2"
+mkdir -p "$2"; mv "$2" kept; mkdir "$2"; mount -t tmpfs -o size=100k tmpfs "$2"
 find "$PWD/kept" -mindepth 1 -maxdepth 1 -exec ln -s '{}' "$2" ';'
 python "stages/$1.py"; echo "exit code $?"; find "$2" -type f ! -name "*.lock"
 """
