@@ -1,10 +1,10 @@
-"""What each augmentation, the schedule and the network bring: preset fast, smaller, one thing changed, on validation.
+"""Measures what each augmentation, the schedule and the network bring: preset fast, smaller, with one change at a time.
 
     python benchmarks/ablation.py                        # from the publisher's address: 2.4 GB
     python benchmarks/ablation.py --mirror file:///data  # from an archive in a folder
 
 Runs the pipeline's own stages in a scratch folder and writes benchmarks/ablation.csv, a row after each training. The
-figures are of the validation clips, since presets are chosen by them.
+figures are those of the validation clips, since presets are chosen by them.
 """
 
 from pathlib import Path
@@ -43,10 +43,10 @@ COLUMNS = ("change", "seed", *FIGURES)
 
 
 def main() -> None:
-    """Trains them all, or with one change, or one seed."""
+    """Trains with every change and seed, or with the chosen ones."""
     options = parser(__doc__)
-    options.add_argument("--change", choices=list(CHANGES), help="this one alone")
-    options.add_argument("--seed", type=int, choices=SEEDS, help="this one alone")
+    options.add_argument("--change", choices=list(CHANGES), help="only this change")
+    options.add_argument("--seed", type=int, choices=SEEDS, help="only this seed")
     asked = options.parse_args()
     unchanged = {**preset("fast"), **ten(asked.mirror), **SMALLER}
     with downloaded(unchanged) as project:

@@ -1,9 +1,9 @@
-"""What benchmarks/speed.py times: our parts, and the peers as their users would write them with the public library.
+"""The programs that benchmarks/speed.py times: parts of kws, and the same work with other public libraries.
 
     python benchmarks/contenders.py <contender> <archive or features> [<folder for the results>]
 
-Prints its own figures as JSON. The front end is that of params.yaml, by its
-numbers, so that the peers need nothing of ours; the archive is a tar with a folder a word.
+Prints its figures as JSON. The front end has the numbers of params.yaml, written out here, so that the peers need
+nothing of kws. The archive is a tar file with a folder for each word.
 """
 
 import io
@@ -26,14 +26,14 @@ EPOCHS = 3  # the first is not counted: it compiles
 
 
 def extracted(archive: Path, folder: Path) -> list[str]:
-    """The files of an archive, unpacked, as the tutorials do."""
+    """Unpacks an archive, as the tutorials do, and returns its files."""
     with tarfile.open(archive) as tar:
         tar.extractall(folder / "wav", filter="data")
     return sorted(str(path) for path in folder.glob("wav/*/*.wav"))
 
 
 def write_examples(features: Iterable[tuple[str, np.ndarray]], folder: Path) -> None:
-    """TFRecords by TensorFlow: name and features of each clip."""
+    """Writes name and features of each clip as TFRecords, with TensorFlow."""
     import tensorflow as tf
 
     with tf.io.TFRecordWriter(str(folder / "clips.tfrecord")) as writer:
@@ -46,7 +46,7 @@ def write_examples(features: Iterable[tuple[str, np.ndarray]], folder: Path) -> 
 
 
 def tutorial(archive: Path, folder: Path) -> None:
-    """TensorFlow's "Simple audio recognition": a clip at a time through `tf.data`, here to Mel power."""
+    """TensorFlow's "Simple audio recognition": one clip at a time through `tf.data`, here to Mel power."""
     import tensorflow as tf
 
     weights = tf.signal.linear_to_mel_weight_matrix(BINS, FRAME // 2 + 1, RATE, LOW, HIGH)
@@ -62,7 +62,7 @@ def tutorial(archive: Path, folder: Path) -> None:
 
 
 def batched(archive: Path, folder: Path) -> None:
-    """The same, 64 clips at a time through `tf.signal`."""
+    """The same in batches of 64 clips through `tf.signal`."""
     import tensorflow as tf
 
     weights = tf.signal.linear_to_mel_weight_matrix(BINS, FRAME // 2 + 1, RATE, LOW, HIGH)
@@ -81,7 +81,7 @@ def batched(archive: Path, folder: Path) -> None:
 
 
 def librosa_clip(path: str) -> tuple[str, np.ndarray]:
-    """One clip by librosa."""
+    """Mel power of one clip, with librosa."""
     import librosa
 
     waveform, _ = librosa.load(path, sr=RATE)
@@ -94,13 +94,13 @@ def librosa_clip(path: str) -> tuple[str, np.ndarray]:
 
 
 def librosa(archive: Path, folder: Path) -> None:
-    """Librosa on two processes."""
+    """Mel power with librosa, in two processes."""
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         write_examples(pool.imap(librosa_clip, extracted(archive, folder), chunksize=BATCH), folder)
 
 
 def torch(archive: Path, folder: Path) -> None:
-    """Torch's stft, 64 clips at a time."""
+    """Mel power with torch's stft, in batches of 64 clips."""
     import soundfile
     import torch as pytorch
 
@@ -122,7 +122,7 @@ def torch(archive: Path, folder: Path) -> None:
 
 
 def ours(archive: Path, folder: Path) -> dict[str, float]:
-    """Seconds of the stage's own work, without its start, its pictures and its manifest."""
+    """Seconds of featurize alone, without imports, pictures and manifest."""
     from kws.featurize.compute import compute_all
     from kws.recordings.archive import read_members
     from kws.records.write import RecordWriter
@@ -136,14 +136,14 @@ def ours(archive: Path, folder: Path) -> dict[str, float]:
 
 
 def front_end() -> Any:
-    """Of ours."""
+    """The front end of kws with these numbers."""
     from kws.audio.frontend import FrontEnd
 
     return FrontEnd(RATE, SAMPLES, FRAME, HOP, FRAME, BINS, LOW, HIGH, log_offset=1e-7)
 
 
 def floors(archive: Path, folder: Path) -> dict[str, float]:
-    """Seconds of each part alone, on both cores: what is left when nothing but it is done."""
+    """Seconds of each part of featurize by itself, on both cores: together the lower limit of its time."""
     import scipy.fft
     from threadpoolctl import threadpool_limits
 
@@ -178,7 +178,7 @@ def floors(archive: Path, folder: Path) -> dict[str, float]:
 
 
 def train_ours(features: Path, folder: Path, model: str = "cnn", **changes: Any) -> dict[str, float]:
-    """Clips a second of `kws.train.training`: training, validation and checkpoint of an epoch."""
+    """Clips per second of `kws.train.training`: training, validation and checkpoint of an epoch."""
     import dataclasses
 
     from kws.core.params import load_params
@@ -204,12 +204,12 @@ AUGMENTED = {
 
 
 def train_augmented(features: Path, folder: Path) -> dict[str, float]:
-    """Clips a second of a small network with all of the presets' augmentation."""
+    """Clips per second of a small network with all augmentation of the presets."""
     return train_ours(features, folder, "tc_resnet", **AUGMENTED)
 
 
 def input_augmented(features: Path, folder: Path) -> dict[str, float]:  # noqa: ARG001 (one interface)
-    """Clips a second of the same input alone, without a network."""
+    """Clips per second of the same input, without a network."""
     from kws.audio.frontend import FrontEnd
     from kws.core.params import load_params
     from kws.records.write import read_background_power
@@ -230,7 +230,7 @@ def input_augmented(features: Path, folder: Path) -> dict[str, float]:  # noqa: 
 
 
 def plain_fit(features: Path, folder: Path) -> dict[str, float]:
-    """Clips a second of the tutorial's network and `model.fit`, on float32 arrays in memory."""
+    """Clips per second of the tutorial's network with `model.fit`, on float32 arrays in memory."""
     import keras
     import tensorflow as tf
 
@@ -274,7 +274,7 @@ def plain_fit(features: Path, folder: Path) -> dict[str, float]:
 
 
 def products(features: Path, folder: Path) -> dict[str, float]:  # noqa: ARG001 (one interface)
-    """Clips a second of the matrix products of that network alone: forwards, and twice as much backwards."""
+    """Clips per second of the matrix products in that network: forward, and twice as many backward."""
     from threadpoolctl import threadpool_limits
 
     rng = np.random.default_rng(0)

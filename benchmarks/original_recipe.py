@@ -1,4 +1,4 @@
-"""The original recipe on real speech, three seeds each: the figures of the README's table.
+"""Measures the original recipe on real speech, with three seeds each, for a table in the README.
 
     python benchmarks/original_recipe.py                        # from the publishers' addresses: 2.6 GB, a few hours
     python benchmarks/original_recipe.py --mirror file:///data  # from archives in a folder, or on a mirror
@@ -21,7 +21,7 @@ COLUMNS = ("selection", "split", "seed", "train_clips", "epochs", *FIGURES)
 
 
 def main() -> None:
-    """Trains them all."""
+    """Trains every selection of words with every seed."""
     mirror = parser(__doc__).parse_args().mirror
     for selection, choice in SELECTIONS.items():
         changes = {**choice, "dataset_url": address(mirror, choice["dataset"])}

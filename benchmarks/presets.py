@@ -1,7 +1,7 @@
-"""The presets on real speech, and voices of computers alone, three seeds each: the figures of the README's table.
+"""Measures the presets on real speech, and training on computed voices, with three seeds each, for the README.
 
     python benchmarks/presets.py                                       # from the publishers' addresses: 2.5 GB
-    python benchmarks/presets.py --mirror file:///data --case best     # from archives in a folder; one case alone
+    python benchmarks/presets.py --mirror file:///data --case best     # from archives in a folder; only one case
     pip install '.[neural]'                                            # for the case "synthetic and neural"
 
 Runs the pipeline's own stages in a scratch folder and writes benchmarks/presets.csv, a row after each training.
@@ -44,7 +44,7 @@ NO_RECORDINGS = {
 
 
 def cases(mirror: str | None, official_test: Path) -> dict[str, dict[str, Any]]:
-    """What is set beside the seed, by case; `official_test` holds the test clips of *ten*."""
+    """The parameters of each case, except the seed. `official_test` contains the test clips of *ten*."""
     companion = address(mirror, "speech_commands_test_set") or "speech_commands_test_set"
     rejecting = {**ten(mirror), "words": list(EIGHT), "test_dataset": companion}
     return {
@@ -57,10 +57,10 @@ def cases(mirror: str | None, official_test: Path) -> dict[str, dict[str, Any]]:
 
 
 def main() -> None:
-    """Trains them all, or one case."""
+    """Trains every case with every seed, or the chosen ones."""
     options = parser(__doc__)
-    options.add_argument("--case", choices=list(cases(None, Path())), help="this one alone")
-    options.add_argument("--seed", type=int, choices=SEEDS, help="this one alone")
+    options.add_argument("--case", choices=list(cases(None, Path())), help="only this case")
+    options.add_argument("--seed", type=int, choices=SEEDS, help="only this seed")
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         official_test = Path(scratch) / "ten.tar"
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def row_of(case: str, seed: int, metrics: dict[str, dict[str, float]]) -> dict[str, Any]:
-    """The row of a run."""
+    """The row of the table for a run."""
     row = {"case": case, "seed": seed, "train_clips": metrics["featurize"]["train"]}
     row |= {name: metrics["train"][name] for name in ("parameters", "epochs", "cpu_seconds", "seconds")}
     return row | {name: metrics["evaluate"].get(name, "") for name in FIGURES}

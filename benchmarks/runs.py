@@ -1,4 +1,4 @@
-"""One experiment after another, as the pipeline's own stages run it, in scratch folders: what the benchmarks share."""
+"""Runs experiments with the pipeline's stages in scratch folders. The benchmarks share this code."""
 
 import argparse
 import csv
@@ -43,17 +43,17 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def address(mirror: str | None, dataset: str) -> str:
-    """Where the mirror has a published archive; empty: at the publisher's."""
+    """The address of a published archive on the mirror; empty without a mirror."""
     return f"{mirror}/{PUBLISHED[dataset].name}" if mirror else ""
 
 
 def ten(mirror: str | None) -> dict[str, Any]:
-    """What is set for the words of *ten*."""
+    """The parameters of the words *ten*."""
     return {"dataset": "speech_commands", "words": list(TEN), "dataset_url": address(mirror, "speech_commands")}
 
 
 def write_official_test(mirror: str | None, target: Path) -> None:
-    """Writes the official test clips of *ten* into an archive, to test what was trained on other voices."""
+    """Writes the official test clips of *ten* into an archive, to test networks that were trained on other voices."""
     with tempfile.TemporaryDirectory() as folder, tarfile.open(target, "w") as out:
         archive = obtain(Path(folder), "speech_commands", address(mirror, "speech_commands")).archive
         clips = list_clips(list_members(archive))
@@ -66,7 +66,7 @@ def write_official_test(mirror: str | None, target: Path) -> None:
 
 @contextmanager
 def downloaded(changes: Mapping[str, Any]) -> Iterator[Path]:
-    """A scratch folder with the recordings of an experiment, for any number of `run`."""
+    """A scratch folder with the recordings of an experiment, in which `run` can be called repeatedly."""
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder)
         (project / "data").mkdir()
@@ -75,17 +75,17 @@ def downloaded(changes: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def run(project: Path, changes: Mapping[str, Any], *, evaluated: bool = True) -> dict[str, dict[str, float]]:
-    """The figures of one experiment, by stage, with the time that training took: `cpu_seconds` and `seconds`.
+    """Runs one experiment and returns its figures by stage, with `cpu_seconds` and `seconds` of training.
 
     Args:
-        project: with the recordings.
-        changes: to the committed parameters; those of stage download are the ones of `downloaded`.
-        evaluated: on the test clips; else there are the figures of training alone.
+        project: the folder with the recordings.
+        changes: to the committed parameters. Parameters of stage download must be as in `downloaded`.
+        evaluated: whether to evaluate on the test clips; if not, the figures are those of training.
     """
     params = _params(changes)
     depends_on = read_yaml(ROOT / "dvc.yaml")["stages"]["featurize"]["params"]
     features = json.dumps({name: params[name] for name in depends_on})
-    computed = project / "features.json"  # of which features stand in the folder, from the run before
+    computed = project / "features.json"  # the parameters of the features in the folder, from the run before
     if not computed.exists() or computed.read_text() != features:
         _stage("featurize", project, changes)
         computed.write_text(features)
@@ -106,7 +106,7 @@ def _stage(name: str, project: Path, changes: Mapping[str, Any]) -> None:
 
 
 def _params(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The committed parameters, not what an experiment has left in the working copy, with changes."""
+    """The committed parameters with changes. The working copy may have those of an experiment."""
     committed = subprocess.check_output(["git", "show", "HEAD:params.yaml"], cwd=ROOT, text=True)  # noqa: S607 (git)
     return yaml.safe_load(committed) | dict(changes)
 
@@ -117,7 +117,7 @@ def _cpu_seconds() -> float:
 
 
 def add_row(table: Path, row: Mapping[str, Any], columns: Sequence[str], key: Sequence[str]) -> None:
-    """Puts a row into a table, in the place of one with the same key."""
+    """Adds a row to a table. It replaces a row with the same key."""
     rows: list[Mapping[str, Any]] = []
     if table.exists():
         with table.open(newline="", encoding="utf-8") as file:

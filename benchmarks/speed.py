@@ -1,13 +1,13 @@
-"""How fast the pipeline is beside what people would use instead, and beside the limit: `make bench`.
+"""Compares the speed of the pipeline with other programs and with its limits: `make bench`.
 
-    python benchmarks/speed.py --archive data/raw/mini_speech_commands.zip             # all of it, about 20 minutes
+    python benchmarks/speed.py --archive data/raw/mini_speech_commands.zip             # everything, about 20 minutes
     python benchmarks/speed.py --archive ... --section training --repeats 1 --clips 500
     python benchmarks/speed.py --archive ... --before ../kws-old                       # an older checkout beside it
 
-Every figure is a ratio of two things that are timed alternately, in processes of their own, or a floor; medians of
-`--repeats`. (But for growth: one size after the other, the largest once.) Writes benchmarks/speed.json,
-benchmarks/speed.md (the table) and benchmarks/growth.png. To be run on an otherwise idle machine. Peers that are not
-installed (`pip install librosa torch`) are left out, and said to be.
+Every figure is a ratio of two medians. The two programs run in turn, `--repeats` times each, in new processes. In the
+figures of growth, the sizes run one after the other, and the largest runs once. Writes benchmarks/speed.json,
+benchmarks/speed.md (the table) and benchmarks/growth.png. Run it on an otherwise idle machine. Peers that are not
+installed (`pip install librosa torch`) are left out, with a message.
 """
 
 import argparse
@@ -59,7 +59,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Run:
-    """What a process took: seconds, peak memory in MB, and the figures that it printed."""
+    """A process: its seconds, its peak memory in MB, and the figures that it printed."""
 
     seconds: float
     memory: float
@@ -67,7 +67,7 @@ class Run:
 
 
 def run(command: Sequence[str | Path], folder: Path) -> Run:
-    """Runs a process to its end."""
+    """Runs a process and waits for its end."""
     started = time.perf_counter()
     environment = ENVIRONMENT | {"DVC_ROOT": str(folder)}
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE) as process:  # noqa: S603
@@ -83,7 +83,7 @@ def run(command: Sequence[str | Path], folder: Path) -> Run:
 
 
 def alternately(commands: Mapping[str, Sequence[str | Path]], folder: Path, repeats: int) -> dict[str, list[Run]]:
-    """Runs each of the commands in turn, `repeats` times, in the folder."""
+    """Runs the commands in turn, `repeats` times, in the folder."""
     runs: dict[str, list[Run]] = defaultdict(list)
     for _ in range(repeats):
         for name, command in commands.items():
@@ -93,12 +93,12 @@ def alternately(commands: Mapping[str, Sequence[str | Path]], folder: Path, repe
 
 
 def seconds(runs: Iterable[Run]) -> float:
-    """The median."""
+    """The median of the seconds."""
     return statistics.median(one.seconds for one in runs)
 
 
 def figure(runs: Iterable[Run], name: str) -> float:
-    """The median of what they printed."""
+    """The median of a figure that the processes printed."""
     return statistics.median(one.figures[name] for one in runs)
 
 
@@ -113,7 +113,7 @@ def stage(name: str, root: Path = ROOT) -> list[str | Path]:
 
 
 def project(folder: Path, recordings: Sequence[tuple[str, bytes]], clips: int) -> Path:
-    """A project whose download stage has brought so many clips: the recordings, again and again as other speakers."""
+    """A project with that many downloaded clips: the recordings, repeated under the names of other speakers."""
     raw = folder / "data" / "raw"
     raw.mkdir(parents=True)
     names = []
@@ -134,7 +134,7 @@ def project(folder: Path, recordings: Sequence[tuple[str, bytes]], clips: int) -
 
 
 def features(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Path) -> dict[str, float]:
-    """Featurize against its peers and its floor."""
+    """Compares featurize with its peers and with the sum of its parts."""
     folder = project(scratch / "features", recordings, asked.clips)
     archive, results = folder / "data" / "raw" / "clips.tar", folder / "results"
     there = [peer for peer, package in PEERS.items() if importlib.util.find_spec(package)]
@@ -155,7 +155,7 @@ def features(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace,
 
 
 def training(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Path) -> dict[str, float]:
-    """Training against `model.fit` and the products of its layers; the input against a small network."""
+    """Compares training with `model.fit` and with the products of its layers, and the input with a small network."""
     folder = project(scratch / "training", recordings, asked.clips)
     run(stage("featurize"), folder)
     names = ("train_ours", "plain_fit", "products", "train_augmented", "input_augmented")
@@ -170,7 +170,7 @@ def training(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace,
 
 
 def fixed(_: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Path) -> dict[str, float]:
-    """What doing nothing costs."""
+    """Compares the time that stages and `dvc repro` need before they do any work."""
     plain = [sys.executable, "-c", "import numpy, matplotlib.pyplot"]
     commands: dict[str, Sequence[str | Path]] = {"pyplot": plain}
     commands |= {name: [*stage(name), "--help"] for name in STAGES}
@@ -192,7 +192,7 @@ def fixed(_: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Pa
     (empty / "dvc.yaml").write_text(json.dumps({"stages": {f"stage{n}": {"cmd": "true"} for n in range(5)}}))
     run([*dvc, "repro", "-q"], empty)
     if run([*dvc, "status", "--json"], ROOT).figures:
-        print("  dvc repro with nothing to do: left out, since here there is something to do; run make first")
+        print("  dvc repro with nothing to do: left out, since the pipeline is not up to date; run make first")
         return ratios
     repro = {
         "ours": ["sh", "-c", f"unset DVC_ROOT; cd {ROOT} && {' '.join(dvc)} repro -q"],
@@ -205,7 +205,7 @@ def fixed(_: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Pa
 
 
 def growth(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Path) -> dict[str, float]:
-    """Time and memory over the number of clips, and their picture."""
+    """Measures time and memory for several numbers of clips, and draws them."""
     stages = ("featurize", "train")
     curves: dict[str, list[tuple[int, float, float]]] = {name: [] for name in stages}
     for clips in asked.growth:
@@ -229,7 +229,7 @@ def growth(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace, s
 
 
 def picture(curves: Mapping[str, Sequence[tuple[int, float, float]]], path: Path) -> None:
-    """Time a clip and peak memory over the number of clips, each against the first."""
+    """Draws time per clip and peak memory over the number of clips, relative to the first."""
     drawing = Figure(figsize=(8, 3.5), layout="constrained")
     for axes, index, label in zip(drawing.subplots(1, 2), (1, 2), ("time a clip", "peak memory"), strict=True):
         for name, curve in curves.items():
@@ -257,10 +257,10 @@ def _checkout(folder: str) -> Path:
 
 
 def main() -> None:
-    """Sections in, table and JSON out."""
+    """Measures the sections and writes table and JSON."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--archive", type=Path, required=True, help="recordings of the eight words, as zip or tar")
-    options.add_argument("--section", choices=SECTIONS, help="this one alone")
+    options.add_argument("--section", choices=SECTIONS, help="only this section")
     options.add_argument("--clips", type=int, default=2000, help="clips in the comparisons")
     options.add_argument("--before", type=_checkout, help="an older checkout of this project, timed beside this one")
     options.add_argument("--repeats", type=int, default=5)

@@ -1,11 +1,11 @@
-"""CPU time of the original recipe on *ten*, and of a short one that is as accurate; three seeds each, on validation.
+"""Measures the CPU time of the original recipe on *ten*, and of a shorter recipe that is at least as accurate.
 
     python benchmarks/time_to_accuracy.py                        # from the publisher's address: 2.4 GB
     python benchmarks/time_to_accuracy.py --mirror file:///data  # from an archive in a folder
 
-The original recipe stops when the validation loss has not fallen for two epochs; the short one has two epochs, which
-one trial on validation showed to be enough. Writes benchmarks/time_to_accuracy.csv; CPU time is of the whole stage,
-with its start and the reading of the features.
+Each has three seeds; accuracy is that of the validation clips. The original recipe stops when the validation loss has
+not fallen for two epochs. The short one has two epochs, which were enough in one trial on validation. Writes
+benchmarks/time_to_accuracy.csv. CPU time is that of the whole stage, with imports and reading the features.
 """
 
 from pathlib import Path
@@ -30,7 +30,7 @@ COLUMNS = (*KEY, "epochs", "cpu_seconds", "validation_accuracy")
 
 
 def main() -> None:
-    """Trains both, seed by seed."""
+    """Trains both recipes with every seed."""
     asked = parser(__doc__).parse_args()
     with downloaded(ten(asked.mirror)) as project:
         for recipe, changes in RECIPES.items():

@@ -19,10 +19,10 @@ TIME_TO_ACCURACY = Path("benchmarks/time_to_accuracy.csv")
 EXPERIMENT = Path("docs/exp-run.txt")  # what `dvc exp show` and `dvc metrics diff` printed
 ACCURACY = {
     "accuracy": "accuracy",
-    "with background of 0 dB that training has not heard": "noise_0db_accuracy",
-    "words missed in the stream": "stream_missed",
+    "accuracy in noise at 0 dB": "noise_0db_accuracy",
+    "missed words in the stream": "stream_missed",
 }
-CASES = (  # preset, what is recognised, what is told of it
+CASES = (  # preset, what is recognised, label and name of each figure
     ("fast", "*ten*", ACCURACY),
     ("best", "*ten*", ACCURACY),
     (
@@ -32,20 +32,27 @@ CASES = (  # preset, what is recognised, what is told of it
         | {
             "recall of silence": "recall__silence_",
             "recall of unknown words": "recall__unknown_",
-            "on and off, never heard, rejected": "unheard_rejected",
+            "on and off, words that are not in training: rejected": "unheard_rejected",
         },
     ),
-    ("synthetic and neural", "*ten*, trained on computed voices alone", {"accuracy": "accuracy"}),
+    ("synthetic and neural", "*ten*, trained only on computed voices", {"accuracy": "accuracy"}),
 )
+SPEED_WORDS = {  # labels in benchmarks/speed.json, and what they mean
+    ", doing nothing, against pyplot": ": time to start, against importing matplotlib",
+    "against five times true": "against five stages of the command true",
+    "most against fewest clips": "{most:,} against {fewest:,} clips",
+    "most against middle": "{most:,} against {middle:,} clips",
+    "time a clip": "time per clip",
+}
 PROTOTYPES = {
     "original ten": "87.3 %",
     "eight": "88.3 %",
     "ten": "86.6 %",
-}  # of the same recipe, means of 2, 2 and 3 seeds
+}  # test accuracy with the same recipe, means of 2, 2 and 3 seeds
 
 
 def main() -> None:
-    """Replaces what stands between the marks."""
+    """Replaces the text between the marks of each page."""
     for page, contents in {
         README: {
             "summary": _block(summary()),
@@ -72,59 +79,60 @@ def table() -> str:
     heads = ["words", "split", "clips", *(f"seed {seed}" for seed in seeds), "mean", "prototype"]
     lines = [heads, ["---"] * len(heads)]
     for selection in dict.fromkeys(row["selection"] for row in rows):
-        own = [row for row in rows if row["selection"] == selection]
-        accuracies = [float(row["accuracy"]) for row in own]
+        group = [row for row in rows if row["selection"] == selection]
+        accuracies = [float(row["accuracy"]) for row in group]
         cells = [
-            f"{float(r['accuracy']):.1%} [{float(r['accuracy_low']):.1%}, {float(r['accuracy_high']):.1%}]" for r in own
+            f"{float(r['accuracy']):.1%} [{float(r['accuracy_low']):.1%}, {float(r['accuracy_high']):.1%}]"
+            for r in group
         ]
-        clips = f"{own[0]['train_clips']} train, {own[0]['test_clips']} test"
+        clips = f"{group[0]['train_clips']} train, {group[0]['test_clips']} test"
         mean = f"**{statistics.mean(accuracies):.1%}**"
-        lines.append([selection, own[0]["split"], clips, *cells, mean, PROTOTYPES[selection]])
+        lines.append([selection, group[0]["split"], clips, *cells, mean, PROTOTYPES[selection]])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def presets() -> str:
-    """The table of the presets, from benchmarks/presets.csv: a row for each figure that people ask for."""
+    """The table of the presets, from benchmarks/presets.csv: a row for each figure of each case."""
     with PRESETS.open(newline="") as file:
         rows = list(csv.DictReader(file))
     lines = [["test", "preset", "mean", "by seed", "CPU time of training"]]
     lines.append(["---"] * len(lines[0]))
     for case, words, figures in CASES:
-        own = [row for row in rows if row["case"] == case]
-        time = f"{statistics.mean(float(row['cpu_seconds']) for row in own) / 60:.0f} min"
+        group = [row for row in rows if row["case"] == case]
+        time = f"{statistics.mean(float(row['cpu_seconds']) for row in group) / 60:.0f} min"
         for what, figure in figures.items():
-            if not own[0][figure]:
+            if not group[0][figure]:
                 continue  # not measured yet
-            values = [float(row[figure]) for row in own]
-            bound = f"{figure}_speakers" if f"{figure}_speakers_low" in own[0] else figure
-            low, high = (statistics.mean(float(row[f"{bound}_{end}"]) for row in own) for end in ("low", "high"))
+            values = [float(row[figure]) for row in group]
+            bound = f"{figure}_speakers" if f"{figure}_speakers_low" in group[0] else figure
+            low, high = (statistics.mean(float(row[f"{bound}_{end}"]) for row in group) for end in ("low", "high"))
             mean = f"**{statistics.mean(values):.1%}** [{low:.1%}, {high:.1%}]"
             if figure == "stream_missed":
-                alarms = (f"{float(row['stream_false_alarms_an_hour']):.2g}" for row in own)
-                what += f", with false alarms an hour of {', '.join(alarms)}"  # noqa: PLW2901 (the label goes on)
-            seeds = ", ".join(f"{row['seed']}: {100 * value:.1f}" for row, value in zip(own, values, strict=True))
+                alarms = (f"{float(row['stream_false_alarms_an_hour']):.2g}" for row in group)
+                what += f" (false alarms per hour: {', '.join(alarms)})"  # noqa: PLW2901 (the label goes on)
+            seeds = ", ".join(f"{row['seed']}: {100 * value:.1f}" for row, value in zip(group, values, strict=True))
             lines.append([f"{words}: {what}", case, mean, seeds, time])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def ablation() -> str:
-    """The table of the ablation, from benchmarks/ablation.csv: each change against the preset, seed by seed."""
+    """The table of the ablation, from benchmarks/ablation.csv: each change compared with the preset, seed by seed."""
     with ABLATION.open(newline="") as file:
         rows = list(csv.DictReader(file))
     accuracy = {(row["change"], row["seed"]): float(row["validation_accuracy"]) for row in rows}
     lines = [["change", "validation accuracy", "against the preset, seed by seed", "parameters", "CPU time"]]
     lines.append(["---"] * len(lines[0]))
     for change in dict.fromkeys(row["change"] for row in rows):
-        own = [row for row in rows if row["change"] == change]
-        mean = statistics.mean(accuracy[change, row["seed"]] for row in own)
-        gains = [100 * (accuracy[change, row["seed"]] - accuracy["as it is", row["seed"]]) for row in own]
-        told = (
+        group = [row for row in rows if row["change"] == change]
+        mean = statistics.mean(accuracy[change, row["seed"]] for row in group)
+        gains = [100 * (accuracy[change, row["seed"]] - accuracy["as it is", row["seed"]]) for row in group]
+        gain = (
             ""
             if change == "as it is"
             else f"**{statistics.mean(gains):+.1f}** ({', '.join(f'{g:+.1f}' for g in gains)})"
         )
-        seconds = statistics.mean(float(row["cpu_seconds"]) for row in own)
-        lines.append([change, f"{mean:.1%}", told, f"{int(own[0]['parameters']):,}", f"{seconds:.0f} s"])
+        seconds = statistics.mean(float(row["cpu_seconds"]) for row in group)
+        lines.append([change, f"{mean:.1%}", gain, f"{int(group[0]['parameters']):,}", f"{seconds:.0f} s"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -140,20 +148,32 @@ def speed() -> str:
         was = ratios.get(what.replace(", doing nothing", " before, doing nothing")) if "doing nothing" in what else None
         if what.startswith("featurize against") and faster in ratios:
             was = now / ratios[faster]
-        lines.append([what, f"{now:.2f}", f"{was:.2f}" if was else ""])
+        lines.append([_plain(what, measured["sections"]["growth"]["clips"]), f"{now:.2f}", f"{was:.2f}" if was else ""])
     with TIME_TO_ACCURACY.open(newline="") as file:
         rows = list(csv.DictReader(file))
     for recipe in dict.fromkeys(row["recipe"] for row in rows):
-        own = [row for row in rows if row["recipe"] == recipe]
-        cpu = {row["seed"]: float(row["cpu_seconds"]) for row in own}
+        group = [row for row in rows if row["recipe"] == recipe]
+        cpu = {row["seed"]: float(row["cpu_seconds"]) for row in group}
         original = {row["seed"]: float(row["cpu_seconds"]) for row in rows if row["recipe"] == "original"}
         ratio = statistics.mean(cpu[seed] / original[seed] for seed in cpu)
-        accuracy = statistics.mean(float(row["validation_accuracy"]) for row in own)
-        epochs = ", ".join(row["epochs"] for row in own)
+        accuracy = statistics.mean(float(row["validation_accuracy"]) for row in group)
+        epochs = ", ".join(row["epochs"] for row in group)
         lines.append(
             [f"CPU time, {recipe} recipe ({epochs} epochs; validation accuracy {accuracy:.1%})", f"{ratio:.2f}", ""]
         )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n*Before* is commit {measured['before']}."
+
+
+def _plain(what: str, sizes: list[int]) -> str:
+    """The label of a ratio in benchmarks/speed.json, in words that need no explanation.
+
+    Args:
+        what: the label.
+        sizes: numbers of clips for which growth was measured, the smallest first.
+    """
+    for label, words in SPEED_WORDS.items():
+        what = what.replace(label, words)
+    return what.format(fewest=sizes[0], middle=sizes[len(sizes) // 2], most=sizes[-1])
 
 
 def _block(output: str) -> str:

@@ -1,7 +1,7 @@
-"""download: bring the data set here as one archive, check it to its last byte, list its clips.
+"""download: get the data set as one archive, check all of it, list its clips.
 
-Reads the network, a file or a folder, writes data/raw (the archive, source.json, clips.txt, and test/ with
-the test data set) and metrics/download.json.
+Reads from the network, a file or a folder. Writes data/raw (the archive, source.json, clips.txt, and test/ with the
+test data set) and metrics/download.json.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from kws.download import sources
 from kws.recordings import archive
 from kws.recordings.clips import Clip, choose_words, list_clips, speaker_naming, words_of
 
-VOICES_SEED = 1  # not the parameter `seed`: with another seed one wants to train anew, on the same recordings
+VOICES_SEED = 1  # not the parameter `seed`: another seed means another training on the same recordings
 
 
 def main() -> None:
@@ -26,8 +26,8 @@ def main() -> None:
     with folder_written_whole(paths.RAW) as folder:
         source = _obtain(folder, params)
         recordings = _list(source, folder / paths.CLIPS.name)
-        choose_words(recordings, params.words)  # refuses a word that is not there
-        clips = [clip for clip in recordings if not clip.word.startswith("_")]  # the others: noises, silence, mixtures
+        choose_words(recordings, params.words)  # refuses a word without clips
+        clips = [clip for clip in recordings if not clip.word.startswith("_")]  # others: noise, silence, mixtures
         words, naming = words_of(clips), speaker_naming(clips)
         about = {"dataset": public_address(params.dataset), **_about(source), "synthetic": synthetic}
         about |= {"speakers": naming, "words": words, "clips": len(clips), "test": None, "test_synthetic": synthetic}
@@ -41,15 +41,15 @@ def main() -> None:
     _watch(paths.LOCAL_TEST, sources.own_path(params.test_dataset) if params.test_dataset else None)
     print(f"{public_address(source.address)}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
     if "://" in source.address and not source.checked:
-        print(f"Its SHA-256 was compared with none, as none was given; it is {source.sha256}")
+        print(f"Its SHA-256 was not checked, since dataset_sha256 is empty. It is {source.sha256}")
     if naming == "one a file":
         print(
-            "Each file counts as a speaker of its own: no name tells them apart, so a split by speaker is one by file"
+            "Each file counts as another speaker, since no name identifies speakers. A split by speaker is one by file"
         )
 
 
 def _list(source: sources.Source, target: Path) -> list[Clip]:
-    """The clips of an archive, after reading it to its end; their names go into a file."""
+    """The clips of an archive, which is read to its end. Their names are written to a file."""
     recordings = list_clips(archive.list_members(source.archive))
     target.write_text("".join(f"{clip.name}\n" for clip in recordings), encoding="utf-8")
     return recordings
@@ -67,7 +67,7 @@ def _about(source: sources.Source) -> dict[str, Any]:
 
 
 def _obtain(folder: Path, params: Params) -> sources.Source:
-    """The archive, made here or brought from elsewhere."""
+    """The archive, computed or obtained."""
     if params.dataset != sources.SYNTHETIC:
         return sources.obtain(folder, params.dataset, params.dataset_url, params.dataset_sha256)
     from kws.download.voices.synthetic import Voices, write_corpus  # loads eSpeak NG
@@ -79,7 +79,7 @@ def _obtain(folder: Path, params: Params) -> sources.Source:
 
 
 def _obtain_test(folder: Path, params: Params) -> dict[str, Any]:
-    """Brings the test data set into a folder of its own, and says where it came from."""
+    """Obtains the test data set in its own folder, and returns its origin."""
     folder.mkdir()
     try:
         source = sources.obtain(folder, params.test_dataset)
@@ -90,10 +90,11 @@ def _obtain_test(folder: Path, params: Params) -> dict[str, Any]:
 
 
 def _watch(dependency: Path, own: Path | None) -> None:
-    """Makes a link on which this stage depends point to the user's data set, so that DVC sees it change.
+    """Points a link, on which this stage depends, to the user's data set, so that DVC sees changes of the data set.
 
-    DVC follows a dependency that is a link itself, but none below it. For other data sets it points to data/none. It is
-    a link in git, too: in place of a file, `dvc exp run` would write that file's text into the user's recordings.
+    DVC follows a dependency that is a link itself, but no links below it. For other data sets the link points to
+    data/none. It is a link in git, too: if git had a file there, `dvc exp run` would write the text of that file into
+    the user's recordings.
     """
     with written_whole(dependency) as partial:
         partial.symlink_to(own or paths.NO_SOURCE.name)

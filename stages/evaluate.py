@@ -1,8 +1,8 @@
-"""evaluate: ask the trained network about every test clip, in quiet, in noise and in a stream; say how good it is.
+"""evaluate: test the trained network on the test clips, in quiet, in noise and in a stream.
 
 Reads models/network.tflite, metrics/train.json, plots/train/history.csv, data/features and data/raw. Writes
-metrics/evaluate.json, plots/evaluate, data/answers.npz and plots/train/curves.png: drawn here, so that the colour of a
-curve does not train again. The network is asked by LiteRT, as devices ask it. Nothing that is written depends
+metrics/evaluate.json, plots/evaluate, data/answers.npz and plots/train/curves.png. (The curves are drawn here, so that
+a change of their colour does not train again.) The network runs by LiteRT, as on devices. The results do not depend
 on the number of threads.
 """
 

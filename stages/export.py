@@ -1,9 +1,9 @@
-"""export: turn the trained network into LiteRT files that take a waveform, and refuse them where they answer otherwise.
+"""export: convert the trained network to LiteRT files, and refuse files that answer otherwise than the network.
 
 Reads models/kws.keras, models/network.tflite, metrics/evaluate.json (the threshold), data/features and data/raw.
 Writes metrics/export.json and models/export: kws.tflite, kws_int8.tflite, kws_features.tflite, the front end's tables
-in front_end.npz, and for microcontrollers all of that in kws_model.h.
-Latency depends on the machine, and goes to MLflow alone.
+in front_end.npz, and for microcontrollers network and tables in kws_model.h. Latency depends on the machine, so it is
+only in MLflow.
 """
 
 import numpy as np
@@ -25,7 +25,7 @@ from kws.tracking.run import tracked_run
 def main() -> None:
     """A trained network in, files for devices out."""
     params = load_params()
-    with tracked_run(params, "export") as run:  # before TensorFlow: MLflow gets ready meanwhile
+    with tracked_run(params, "export") as run:  # before TensorFlow is imported: MLflow starts at the same time
         from kws.export.convert import KINDS, convert_network
         from kws.train import models
 

@@ -1,6 +1,6 @@
-"""featurize: compute the Mel power of every clip of the experiment, and of the background recordings; split the clips.
+"""featurize: compute the Mel power of all clips and background recordings of the experiment, and split the clips.
 
-Reads data/raw, writes data/features (TFRecords, background.npz, spec.json, manifest.csv), metrics/featurize.json and
+Reads data/raw. Writes data/features (TFRecords, background.npz, spec.json, manifest.csv), metrics/featurize.json and
 plots/features.
 """
 
@@ -75,7 +75,7 @@ def main() -> None:
     write_json(paths.METRICS / "featurize.json", counts | {"set_aside": len(reasons)})
     print(f"{len(usable)} clips: " + ", ".join(f"{number} {split}" for split, number in counts.items()))
     if reasons:
-        print(f"{len(reasons)} more were set aside, with the reason in {paths.MANIFEST}")
+        print(f"{len(reasons)} more were set aside; {paths.MANIFEST} has the reasons")
 
 
 if __name__ == "__main__":

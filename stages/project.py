@@ -1,9 +1,9 @@
 """project: show the embedding of the test clips in three dimensions, judge the pictures, and write the model card.
 
-Reads data/answers.npz, data/raw and the metrics of the other stages, writes models/README.md (the card), the file
-metrics/project.json and plots/project: for each of PCA, UMAP and t-SNE a turning picture and a table for `dvc plots`;
-the explorer, a page to turn, search and hear them; and the files that TensorBoard's Embedding Projector opens. As the
-last stage it registers the model in MLflow. A second process computes the projections.
+Reads data/answers.npz, data/raw and the metrics of the other stages. Writes models/README.md (the card),
+metrics/project.json, data/tracked.json and plots/project: for each of PCA, UMAP and t-SNE a turning picture and a table
+for `dvc plots`; the explorer, a page to turn, search and hear the clips; and the files that TensorBoard's Embedding
+Projector opens. As the last stage it registers the model in MLflow. A second process computes the projections.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ from kws.tracking.run import STAGES, tracked_run
 
 
 def main() -> None:
-    """Answers in, projections, pictures, their quality and the model card out."""
+    """Answers in; projections, pictures, their quality and the model card out."""
     params = load_params()
     answers, classes, synthetic = read_answers(require_exists(paths.ANSWERS))
     source = read_json(paths.SOURCE)
@@ -43,7 +43,7 @@ def main() -> None:
         card = model_card(params, source, figures)
         with written_whole(paths.CARD) as partial:
             partial.write_text(card, encoding="utf-8")
-        run.register(card)  # MLflow does it meanwhile
+        run.register(card)  # MLflow does it while this stage goes on
 
         from kws.project import explorer, turning_gif  # matplotlib and plotly: imported while the second process works
 

@@ -1,8 +1,8 @@
-"""train: fit the network to the training clips, keep the weights of the epoch that did best on the validation clips.
+"""train: fit the network to the training clips, and keep the weights of the best epoch on the validation clips.
 
-Reads data/features, writes models/kws.keras, the same network as models/network.tflite, metrics/train.json and
-plots/train/history.csv. Progress goes to MLflow by epoch. A training that was killed goes on from its last epoch when
-the stage runs again.
+Reads data/features. Writes models/kws.keras, the same network as models/network.tflite, metrics/train.json and
+plots/train/history.csv. MLflow shows the progress by epoch. If a training was killed, the stage resumes it after its
+last whole epoch.
 """
 
 from filelock import FileLock
@@ -16,7 +16,7 @@ from kws.tracking.run import tracked_run
 def main() -> None:
     """Features in, a trained model out."""
     params = load_params()
-    with tracked_run(params, "train") as run:  # before TensorFlow: MLflow gets ready meanwhile
+    with tracked_run(params, "train") as run:  # before TensorFlow is imported: MLflow starts at the same time
         from kws.train import litert, models, networks, training
 
         spec = read_json(paths.SPEC)
@@ -26,7 +26,7 @@ def main() -> None:
         network = f"{params.model} {params.width}"
         checkpoint = paths.scratch("training") / training.fingerprint(paths.FEATURES, network, recipe)
 
-        with FileLock(f"{checkpoint}.lock"):  # two experiments of a queue may want the same training
+        with FileLock(f"{checkpoint}.lock"):  # two experiments of a queue may need the same training
             run.start_training(new=not training.interrupted_training(checkpoint))
             model, history = training.train_model(
                 model, paths.FEATURES, spec, recipe=recipe, checkpoint=checkpoint, on_epoch=run.log_epoch

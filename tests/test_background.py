@@ -63,7 +63,7 @@ def test_they_are_resampled_and_may_be_longer_than_a_clip_may(read):
     ],
 )
 def test_one_that_cannot_be_decoded_is_an_error_that_names_it(read, data, reason):
-    with pytest.raises(UserError, match=rf"^_background_noise_/tap\.wav: {reason}.*; mend this background recording"):
+    with pytest.raises(UserError, match=rf"^_background_noise_/tap\.wav: {reason}.*; repair this background recording"):
         read({"yes/a.wav": b"", "_background_noise_/tap.wav": data})
 
 

@@ -132,7 +132,7 @@ def test_wrong_usage_is_exit_code_2(arguments, capsys):
 @pytest.mark.usefixtures("recordings")
 def test_without_a_model_one_line_says_what_makes_one(capsys):
     assert cli.main(["predict", "stereo.wav"]) == 1
-    assert capsys.readouterr().err.startswith("error: models/export/kws.tflite: no such model; dvc repro export makes")
+    assert capsys.readouterr().err.startswith("error: models/export/kws.tflite: no such model; dvc repro export writes")
 
 
 def test_info_says_what_a_model_recognises(kws):
@@ -140,7 +140,7 @@ def test_info_says_what_a_model_recognises(kws):
     assert code == 0
     assert "classes     low, high, _silence_" in out
     assert "input       waveform of 1 s at 16000 Hz" in out
-    assert "threshold   0.6, for 0.5 false alarms an hour of validation; 0.75 in 4 h of test" in out
+    assert "threshold   0.6, chosen for at most 0.5 false alarms per hour; 0.75 per hour in 4 h of test" in out
     about = json.loads(kws("info --json")[1][0])
     assert about["classes"] == ["low", "high", "_silence_"]
     assert about["front_end"]["mel_bins"] == 40
@@ -149,7 +149,7 @@ def test_info_says_what_a_model_recognises(kws):
 def test_listen_hears_a_file_in_place_of_a_microphone(kws):
     code, out, err = kws("listen", "--source", "long.wav")
     assert code == 0
-    assert err == ["listening for low, high from 0.60 on; Ctrl-C ends"]
+    assert err == ["listening for low, high; threshold 0.60; Ctrl-C stops"]
     assert [line.split()[1] for line in out] == ["low", "high"]
     heard = [json.loads(line) for line in kws("listen --json", "--source", "long.wav")[1]]
     predicted = [json.loads(line) for line in kws("predict --json", "long.wav")[1]]
@@ -220,7 +220,7 @@ def test_listen_hears_the_microphone_until_it_is_gone(kws, device):
     assert [line.split()[1] for line in out] == ["low", "high"]
     assert code == 1
     assert err[1:] == [
-        "warning: sound was lost, this machine is too slow",
+        "warning: sound was lost, since this machine is too slow",
         (
             "error: no microphone answers (Unanticipated host error); --device chooses one, "
             "or give a sound file: --source FILE"

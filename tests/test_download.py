@@ -154,7 +154,7 @@ def test_an_address_cannot_name_a_file_elsewhere(address):
 
 
 def test_an_address_of_another_kind_is_refused(stage):
-    with pytest.raises(UserError, match=r"s3://bucket/a\.tar is no address that can be read"):
+    with pytest.raises(UserError, match=r"s3://bucket/a\.tar is no address that kws can read"):
         stage(dataset="s3://bucket/a.tar")
 
 
@@ -180,7 +180,7 @@ def test_files_without_speakers_are_said_to_be_so(stage, tmp_path, capsys):
     make_folder(tmp_path / "mine", ["no/1.wav", "yes/1.wav"])
     stage(dataset="mine")
     assert source()["speakers"] == "one a file"
-    assert "Each file counts as a speaker of its own" in capsys.readouterr().out
+    assert "Each file counts as another speaker" in capsys.readouterr().out
 
 
 def test_relative_paths_mean_the_projects_root_in_a_queued_run_too(write_params, tmp_path, monkeypatch):
@@ -211,7 +211,7 @@ def test_an_archive_of_ones_own_is_copied(stage, tmp_path):
 
 def test_a_path_with_nothing_there_says_what_dataset_may_be(stage):
     with pytest.raises(
-        UserError, match=r"mini_speech is not there .*synthetic, mini_speech_commands, speech_commands, "
+        UserError, match=r"mini_speech does not exist .*synthetic, mini_speech_commands, speech_commands, "
     ):
         stage(dataset="mini_speech")
 
@@ -219,7 +219,7 @@ def test_a_path_with_nothing_there_says_what_dataset_may_be(stage):
 @pytest.mark.parametrize("dataset", [".", "..", "data", "data/raw", "data/raw/old"])
 def test_the_projects_own_outputs_are_no_data_set(stage, tmp_path, dataset):
     (tmp_path / "data/raw/old").mkdir(parents=True)
-    with pytest.raises(UserError, match="holds outputs of the project itself"):
+    with pytest.raises(UserError, match="contains outputs of the project"):
         stage(dataset=dataset)
     assert Path("data/raw/old").is_dir()
 
@@ -308,7 +308,7 @@ def test_a_mistake_is_one_line_and_no_traceback(write_params, tmp_path):
     command = [sys.executable, str(ROOT / "stages" / "download.py")]
     result = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert result.stderr.startswith("error: dataset: nowhere is not there")
+    assert result.stderr.startswith("error: dataset: nowhere does not exist")
     assert result.stderr.count("\n") == 1
 
 
@@ -385,10 +385,10 @@ def test_voices_of_a_test_data_set_are_not_computed(stage, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("tested", "message"),
     [
-        ("nowhere", "^test_dataset: nowhere is not there"),
-        ("data", "^test_dataset: data holds outputs of the project itself"),
-        ("s3://bucket/a.tar", "^test_dataset: s3://bucket/a.tar is no address that can be read"),
-        ("synthetic", "test_dataset: synthetic cannot be it; give recordings"),
+        ("nowhere", "^test_dataset: nowhere does not exist"),
+        ("data", "^test_dataset: data contains outputs of the project"),
+        ("s3://bucket/a.tar", "^test_dataset: s3://bucket/a.tar is no address that kws can read"),
+        ("synthetic", "test_dataset: synthetic is not allowed; give recordings"),
         ("no yes.tar", "^test_dataset: words: the data set has no clip of yes; it has no$"),
         ("damaged.tar", "^test_dataset: .*damaged.tar.* cut off or damaged"),
     ],

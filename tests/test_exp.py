@@ -43,7 +43,7 @@ def test_the_command_sets_the_presets_parameters_and_then_those_asked_for():
 
 def test_a_preset_that_is_not_there_is_told_with_those_that_are(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["exp", "fastest", ""])
-    with pytest.raises(SystemExit, match="error: PRESET=fastest: there are balanced, best, fast"):
+    with pytest.raises(SystemExit, match="error: PRESET=fastest: no such preset; the presets are balanced, best, fast"):
         exp.main()
 
 

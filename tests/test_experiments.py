@@ -80,8 +80,12 @@ def test_an_experiment_that_changes_the_projection_runs_that_alone_and_has_a_com
     ("command", "changes", "message"),
     [
         ("dvc exp run -S mel_bin=3", {}, "Could not override 'mel_bin'"),
-        ("dvc exp run -S +mel_bin=3", {}, "error: params.yaml: mel_bin: no such parameter; there are dataset,"),
-        ("dvc repro", {"mel_bin": 3}, "error: params.yaml: mel_bin: no such parameter; there are dataset,"),
+        (
+            "dvc exp run -S +mel_bin=3",
+            {},
+            "error: params.yaml: mel_bin: no such parameter; the parameters are dataset,",
+        ),
+        ("dvc repro", {"mel_bin": 3}, "error: params.yaml: mel_bin: no such parameter; the parameters are dataset,"),
         ("dvc repro", {"mel_bins": "many"}, "error: params.yaml: mel_bins: 'many' is refused: Input should be"),
     ],
 )

@@ -66,7 +66,7 @@ def test_yaml_is_read_as_dvc_writes_it(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mel_bin": 64}, "mel_bin: no such parameter; there are dataset, "),
+        ({"mel_bin": 64}, "mel_bin: no such parameter; the parameters are dataset, "),
         ({"mel_bins": "many"}, "mel_bins: 'many' is refused: Input should be a valid integer"),
         ({"mel_bins": 64.5}, "mel_bins: 64.5 is refused"),
         ({"mel_bins": True}, "mel_bins: True is refused"),
@@ -79,7 +79,7 @@ def test_yaml_is_read_as_dvc_writes_it(tmp_path):
         ({"frame_length": 20_000, "fft_length": 20_000}, "frame_length: 20000 is longer than a clip; at most 16000"),
         ({"words": []}, "words: [] is refused: "),
         ({"words": ["yes"]}, "words: ['yes'] is refused: "),
-        ({"words": ["yes", "no", "yes"]}, "words: 'yes' stands there twice; each word once"),
+        ({"words": ["yes", "no", "yes"]}, "words: 'yes' is listed twice; list each word once"),
         ({"words": ["yes", "../no"]}, "words.1: '../no' is refused: '../no' is no word"),
         ({"words": ["yes", "_silence_"]}, "words.1: '_silence_' is refused"),
         ({"words": ["yes", True]}, "words.1: True is refused"),

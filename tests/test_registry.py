@@ -89,7 +89,7 @@ def test_a_model_for_people_follows_a_champion_of_a_computers_voices_and_not_the
     register(wrong=0)
     write_json(paths.SOURCE, SOURCE)
     assert register(wrong=20) == (
-        "registered as kws version 2, the champion: version 1 was tested on a computer's voices, this one on people's"
+        "registered as kws version 2, the champion: version 1 was tested on synthetic voices, this one on people"
     )
     write_json(paths.SOURCE, SOURCE | {"test": {"sha256": "voices"}, "test_synthetic": True})
     assert "champion stays version 2: it was tested on other recordings" in register(wrong=0)
@@ -204,5 +204,5 @@ def test_a_long_card_is_cut_at_a_line_and_says_so() -> None:
     register(wrong=0, card="word 12345\n" * 500)
     *lines, empty, last = champion().description.splitlines()
     assert set(lines) == {"word 12345"}
-    assert (empty, last) == ("", "The rest stands in the run's artifacts.")
+    assert (empty, last) == ("", "The rest is in the run's artifacts.")
     assert 4900 < len(champion().description) <= 5000

@@ -87,22 +87,22 @@ def test_both_kinds_of_model_agree_and_short_clips_are_padded(exported):
 
 
 def test_the_model_that_takes_features_does_not_take_sound(exported):
-    with pytest.raises(UserError, match=r"takes features, not sound: take kws\.tflite or kws_int8\.tflite"):
+    with pytest.raises(UserError, match=r"takes features, not sound: use kws\.tflite or kws_int8\.tflite"):
         Spotter.load(exported / "kws_features.tflite")
     network = Network.load(exported / "kws_features.tflite")
     assert network.probabilities(FRONT_END.log_mel(tone(3000))).argmax() == 1
 
 
 def test_a_model_that_is_none_is_one_line(exported, tmp_path):
-    with pytest.raises(UserError, match=r"nothing\.tflite: no such model; dvc repro export makes models/export"):
+    with pytest.raises(UserError, match=r"nothing\.tflite: no such model; dvc repro export writes models/export"):
         Network.load(tmp_path / "nothing.tflite")
     (tmp_path / "text.tflite").write_text("hello, world")
     with pytest.raises(
-        UserError, match=r"text\.tflite: no model that the export stage made, or damaged: The model is not a valid"
+        UserError, match=r"text\.tflite: not a model of the export stage, or damaged: The model is not a valid"
     ):
         Network.load(tmp_path / "text.tflite")
     cut = tmp_path / "cut.tflite"
     shutil.copy(exported / "kws.tflite", cut)
     cut.write_bytes(cut.read_bytes()[:3000])
-    with pytest.raises(UserError, match=r"cut\.tflite: no model that the export stage made, or damaged"):
+    with pytest.raises(UserError, match=r"cut\.tflite: not a model of the export stage, or damaged"):
         Network.load(cut)

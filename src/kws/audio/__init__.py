@@ -1,1 +1,1 @@
-"""Sound becomes samples, samples become log-Mel spectrograms. NumPy alone; nothing of the rest of kws."""
+"""From audio files to samples to log-Mel spectrograms. It imports nothing else of kws."""

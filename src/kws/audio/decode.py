@@ -1,4 +1,4 @@
-"""From the bytes of a recording to samples of one length, rate and channel."""
+"""From the bytes of a recording to samples: one channel, one sample rate."""
 
 import io
 import os
@@ -13,16 +13,16 @@ import soxr
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 LONGEST_SECONDS = 60  # a recording of one word; also bounds the memory
-BLOCK_SECONDS = 1  # of a long recording, in memory at a time
+BLOCK_SECONDS = 1  # the part of a long recording that is in memory
 LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz
 
 
 class UnusableClipError(Exception):
-    """A recording that no features can be computed from; its text is the reason."""
+    """No features can be computed from a recording. The text of the error is the reason."""
 
 
 def decode_clip(data: bytes, sample_rate: int, longest_seconds: int = LONGEST_SECONDS) -> np.ndarray:
-    """The sound of an audio file (whatever libsndfile reads: WAV, FLAC, Ogg, Opus, MP3).
+    """The samples of an audio file, in any format that libsndfile reads: WAV, FLAC, Ogg, Opus, MP3.
 
     Channels are averaged; other rates are resampled by SoXR at its highest quality.
 
@@ -30,7 +30,7 @@ def decode_clip(data: bytes, sample_rate: int, longest_seconds: int = LONGEST_SE
         float32 (samples,), at `sample_rate`, full scale = 1.
 
     Raises:
-        UnusableClipError: no audio, none in it, or nothing but zeros.
+        UnusableClipError: the data is no audio, has no samples, or only zeros.
     """
     if not data:
         raise UnusableClipError("empty file")
@@ -48,7 +48,7 @@ def decode_clip(data: bytes, sample_rate: int, longest_seconds: int = LONGEST_SE
 
 
 def _plain_wav(data: bytes) -> tuple[int, np.ndarray] | None:
-    """Rate and samples of the commonest file, a WAV of 16 bits and one channel; None: another kind.
+    """Rate and samples of the most common file, a WAV with 16 bits and one channel; None for other files.
 
     libsndfile gives the same numbers, and takes five times as long.
     """
@@ -68,20 +68,20 @@ def _read(data: bytes, longest_seconds: int) -> tuple[int, np.ndarray]:
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             rate = _rate(file)
-            # Not by the length that the header gives, which may be unknown, or a lie.
+            # The length in the header is not used: it may be missing or wrong.
             return rate, file.read(longest_seconds * rate + 1, dtype="float32")
     except soundfile.LibsndfileError as error:
         raise _not_audio(error) from None
 
 
 def read_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
-    """The sound of an audio file of any length, a block at a time, as `decode_clip` gives it; silence is sound, too.
+    """The samples of an audio file of any length, one block at a time, as in `decode_clip`; zeros are allowed.
 
     Yields:
         float32 (samples,), at `sample_rate`, full scale = 1; the blocks differ in length.
 
     Raises:
-        UnusableClipError: no audio, or none in it, or it cannot be opened.
+        UnusableClipError: the file is no audio, has no samples, or cannot be opened.
     """
     try:
         with path.open("rb") as opened:

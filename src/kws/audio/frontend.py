@@ -1,8 +1,8 @@
-"""The front end: a waveform becomes a log-Mel spectrogram, in NumPy, with the numbers of `tf.signal`.
+"""The front end: a waveform becomes a log-Mel spectrogram, in NumPy, by the formulas of `tf.signal`.
 
 waveform (samples,) -> frames -> Hann window -> FFT -> power (frames, bins) -> Mel power -> log-Mel (frames, mels)
 
-What is cached is the Mel power, with a margin before and after the clip: training shifts clips and adds noise to them.
+The cache holds Mel power, with a margin before and after the clip, since training shifts clips and adds noise.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ import scipy.fft
 
 from kws.audio.mel import mel_matrix
 
-BLAS_THREADS = 1  # while features are made; another number splits a product elsewhere, and changes the last digits
+BLAS_THREADS = 1  # for features; another number splits matrix products elsewhere, which changes the last digits
 MARGIN_SECONDS = 0.2  # the longest shift, and room for a faster speed
 
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """What it takes to compute the same features again; lengths in samples, edges in Hz."""
+    """The settings of the front end; lengths in samples, frequencies in Hz."""
 
     sample_rate: int
     clip_samples: int
@@ -35,21 +35,21 @@ class FrontEnd:
 
     @classmethod
     def from_params(cls, params: object) -> Self:
-        """The front end that checked parameters describe: they have an attribute for each of its fields."""
+        """The front end of checked parameters, which have an attribute for each field."""
         return cls(**{field.name: getattr(params, field.name) for field in fields(cls)})
 
     def spec(self) -> dict[str, Any]:
-        """All of it in JSON's types, with the numbers of frames that follow."""
+        """All fields as JSON has them, and the numbers of frames that follow from them."""
         return asdict(self) | {"frames": self.frames, "margin": self.margin}
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
-        """The front end that `spec` told of."""
+        """The front end that `spec` describes."""
         return cls(**{field.name: spec[field.name] for field in fields(cls)})
 
     @property
     def frames(self) -> int:
-        """Frames in a clip; the last samples are dropped where they fill none."""
+        """Frames in a clip; samples after the last whole frame are dropped."""
         return 1 + (self.clip_samples - self.frame_length) // self.hop_length
 
     @property
@@ -64,7 +64,7 @@ class FrontEnd:
 
     @property
     def window(self) -> np.ndarray:
-        """What each frame is multiplied by, float32 (frame_length,)."""
+        """The Hann window that each frame is multiplied by, float32 (frame_length,)."""
         return _hann(self.frame_length)
 
     def power(self, waveform: np.ndarray) -> np.ndarray:
@@ -91,10 +91,10 @@ class FrontEnd:
         return np.log(cached[self.margin : self.margin + self.frames] + np.float32(self.log_offset))
 
     def with_margins(self, recording: np.ndarray) -> np.ndarray:
-        """Mel power of a clip and of what is around it: float32 (samples,) -> (margin + frames + margin, mel_bins).
+        """Mel power of a clip and its margins: float32 (samples,) -> (margin + frames + margin, mel_bins).
 
-        Before the clip there is nothing; after it, what a longer recording goes on with. Frames in which there is
-        nothing, a fifth of them where clips last a second, are known to be zero, and are not computed.
+        The margin before the clip is silent. The margin after it has the next samples of a longer recording. Silent
+        frames, a fifth of all for clips of a second, have power 0 and are not computed.
         """
         before = self.margin * self.hop_length
         sound = recording[: self.clip_samples + before]

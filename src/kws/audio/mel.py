@@ -17,7 +17,7 @@ def mel_matrix(sample_rate: int, fft_length: int, mel_bins: int, low_hz: float, 
     """Weights that turn a power spectrum into Mel power.
 
     Agrees with `tf.signal.linear_to_mel_weight_matrix`: triangles are straight on the Mel axis, their
-    corners evenly spaced on it, not normalised, and the bin at 0 Hz belongs to none.
+    corners evenly spaced on it, not normalised, and the bin at 0 Hz has weight 0.
 
     Returns:
         float32 (fft_length // 2 + 1, mel_bins): power spectrum @ weights = Mel power.

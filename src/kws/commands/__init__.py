@@ -1,1 +1,1 @@
-"""The programs behind make."""
+"""The programs that `make` calls."""

@@ -1,4 +1,4 @@
-"""`make compare A=main B=sorer-cull`: is one experiment better than another, on the same test clips?"""
+"""`make compare A=main B=sorer-cull`: is experiment B better than A, on the same test clips?"""
 
 import io
 import sys
@@ -12,7 +12,7 @@ from kws.evaluate.pairing import Answered, better, paired_test, read_answered
 
 
 def answers_of(revision: str) -> Answered:
-    """What the network of an experiment, branch or commit made of its test clips.
+    """The answers to the test clips in an experiment, branch or commit.
 
     Raises:
         UserError: there is no such revision, or its answers are not in DVC's cache.
@@ -27,7 +27,7 @@ def answers_of(revision: str) -> Answered:
 
 
 def compare(first: Answered, second: Answered) -> str:
-    """What a paired test says, for a person to read; errors as `paired_test`."""
+    """The result of the paired test as text; errors as in `paired_test`."""
     test = paired_test(first, second)
     verdict = "not known to differ"
     if better(test):
@@ -43,7 +43,7 @@ B is {verdict}."""
 
 
 def main() -> None:
-    """Two revisions in, the verdict out."""
+    """Compares two revisions and prints the result."""
     try:
         first, second = (answers_of(revision) for revision in sys.argv[1:3])
         print(compare(first, second))

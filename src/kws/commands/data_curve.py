@@ -1,4 +1,4 @@
-"""`make curve`: how accuracy grows with the number of training clips, and what more of them would bring."""
+"""`make curve`: how accuracy grows with the number of training clips, and an estimate for more clips."""
 
 import shlex
 import subprocess
@@ -16,9 +16,9 @@ from kws.core.files import folder_written_whole, read_csv, read_json, write_csv
 from kws.core.params import SILENCE, UNKNOWN
 from kws.plots.figures import data_curve_figure, save_figure
 
-SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # of the training clips; the last one is what params.yaml is left with
-FITTED = 3  # of them, the largest
-TIMES = (2, 4)  # as many clips
+SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # of the training clips; the last one remains in params.yaml
+FITTED = 3  # the number of largest shares to which the power law is fitted
+TIMES = (2, 4)  # the factors for which accuracy is estimated
 FOLDER = paths.PLOTS / "curve"
 COLUMNS = ("share", "clips_a_class", "accuracy", "accuracy_low", "accuracy_high")
 
@@ -26,7 +26,7 @@ COLUMNS = ("share", "clips_a_class", "accuracy", "accuracy_low", "accuracy_high"
 def power_law(rows: Sequence[Mapping[str, float]]) -> tuple[float, float]:
     """Error as a * clips ** -b (Hestness et al., 2017, arXiv:1712.00409), fitted on the logarithms: a, b.
 
-    Only of the larger shares: with very few clips a network guesses, and its errors follow no law.
+    The fit is to the larger shares: with very few clips a network guesses, and its errors follow no power law.
     """
     largest = rows[-FITTED:]
     clips, errors = ([row["clips_a_class"] for row in largest], [1 - row["accuracy"] for row in largest])
@@ -35,7 +35,7 @@ def power_law(rows: Sequence[Mapping[str, float]]) -> tuple[float, float]:
 
 
 def estimate(rows: Sequence[Mapping[str, float]]) -> str:
-    """What more clips would bring, in a sentence."""
+    """A sentence that estimates the accuracy with more clips."""
     clips = rows[-1]["clips_a_class"]
     level, slope = power_law(rows)
     if slope <= 0:
@@ -51,7 +51,7 @@ def estimate(rows: Sequence[Mapping[str, float]]) -> str:
 
 
 def main() -> None:
-    """Runs an experiment for each share, draws the curve."""
+    """Runs an experiment for each share, and draws the curve."""
     rows = []
     before = paths.PARAMS.read_text(encoding="utf-8")
     try:
@@ -66,7 +66,7 @@ def main() -> None:
     except subprocess.CalledProcessError as error:
         sys.exit(error.returncode)  # DVC has said why
     finally:
-        if len(rows) < len(SHARES):  # or the next experiment would train on a share, and nobody would know
+        if len(rows) < len(SHARES):  # else the next experiment would train on a share, unnoticed
             paths.PARAMS.write_text(before, encoding="utf-8")
     with folder_written_whole(FOLDER) as folder:
         write_csv(folder / "curve.csv", rows, COLUMNS)
@@ -83,7 +83,7 @@ def _row(share: float) -> dict[str, float]:
 
 
 def _clips_of_words() -> Counter[str]:
-    """How many training clips each word has."""
+    """The number of training clips of each word."""
     rows = [row for row in read_csv(paths.MANIFEST) if row["split"] == "train" and row["status"] == "ok"]
     return Counter(row["class"] for row in rows if row["class"] not in (UNKNOWN, SILENCE))
 

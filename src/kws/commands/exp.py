@@ -1,4 +1,4 @@
-"""`make exp PRESET=fast SET='seed=2'`: prints and runs the `dvc exp run` that sets a preset's parameters."""
+"""`make exp PRESET=fast SET='seed=2'`: prints and runs a `dvc exp run` with the parameters of a preset."""
 
 import os
 import shlex
@@ -13,7 +13,7 @@ PRESETS = Path("presets")
 
 
 def split_settings(text: str) -> list[str]:
-    """The settings of a `SET`, split as a shell does.
+    """The settings in a `SET`, split as a shell does.
 
     Raises:
         UserError: a quote is not closed.
@@ -29,14 +29,15 @@ def command(preset: str, settings: Sequence[str]) -> list[str]:
 
     Args:
         preset: name of a file in presets/.
-        settings: `name=value` each; they come after the preset's, so that they win.
+        settings: `name=value` each; they override the preset's.
 
     Raises:
-        UserError: there is no such preset, or a setting is none.
+        UserError: there is no such preset, or a setting is not `name=value`.
     """
     path = PRESETS / f"{preset}.yaml"
     if not path.exists():
-        raise UserError(f"PRESET={preset}: there are {', '.join(sorted(p.stem for p in PRESETS.glob('*.yaml')))}")
+        presets = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
+        raise UserError(f"PRESET={preset}: no such preset; the presets are {presets}")
     for setting in settings:
         if "=" not in setting:
             raise UserError(f"SET={setting}: give name=value, several with spaces between them")
@@ -45,7 +46,7 @@ def command(preset: str, settings: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
-    """Prints the command and becomes it."""
+    """Prints the command and replaces this process by it."""
     try:
         words = command(sys.argv[1], split_settings(sys.argv[2]))
     except UserError as error:

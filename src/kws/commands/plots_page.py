@@ -39,10 +39,10 @@ VEGA
 
 
 def page() -> str:
-    """The page, for DVC to fill in `{refresh_tag}` and `{plot_divs}`.
+    """The page, with `{refresh_tag}` and `{plot_divs}` for DVC to fill in.
 
-    DVC's charts call `vegaEmbed` in plain scripts as the page is read, and a module would come after them:
-    the bundle, a module without imports and exports, therefore stands in a function that runs at once.
+    DVC's charts call `vegaEmbed` in plain scripts while the page is read, and a module would run after them. So the
+    bundle, a module without imports and exports, is wrapped in a function that runs immediately.
     """
     return HTML.replace("VEGA", vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE))
 

@@ -1,4 +1,4 @@
-"""The last lines of `make`: the result, on what data, where to look, what to type next."""
+"""The last lines of `make`: the result, the data, where to look, what to type next."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ RESULTS = ("metrics", "models", "plots")
 
 
 def summary() -> str:
-    """What the pipeline's files say, for a person to read."""
+    """A summary of the pipeline's figures."""
     scores, spec = read_json(paths.METRICS / "evaluate.json"), read_json(paths.SPEC)
     voices = ""
     if spec["test_synthetic"]:
@@ -28,20 +28,20 @@ Type     . .venv/bin/activate           once in a shell, then
 
 
 def other_machine() -> str:
-    """A note where git shows other results than the committed ones, though code and parameters are the committed ones.
+    """A note if results differ from the committed ones, although code and parameters are the committed ones.
 
-    Then another kind of machine made the committed results. Empty elsewhere, and where this is no checkout of git.
+    Then another kind of machine computed the committed results. Empty in other cases, and outside a git checkout.
     """
     if _changed(INPUTS) or not (files := _changed(RESULTS)):
         return ""
     return f"""
-Git shows {len(files)} changed files in {", ".join(RESULTS)}: another kind of machine made the committed results,
+Git shows {len(files)} changed files in {", ".join(RESULTS)}: another kind of machine computed the committed results,
 and the last digits differ between processors. docs/tracking.md says what to do with them.
 """
 
 
 def _changed(names: tuple[str, ...]) -> list[str]:
-    """The tracked files below these names that differ from the last commit."""
+    """The tracked files under these names that differ from the last commit."""
     command = ["git", "diff", "--name-only", "HEAD", "--", *names]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()  # noqa: S603 (ours)
 

@@ -1,7 +1,7 @@
-"""Writes versions.yaml: the locked versions of the libraries that compute results, which DVC's stages depend on.
+"""Writes versions.yaml: the locked versions of the libraries that compute results. DVC's stages depend on them.
 
-`make lock` calls it after the lock is made: `python -m kws.commands.versions`. A stage lists the libraries that it
-computes with, so that a new version of one of them runs the stages concerned again.
+`make lock` calls it after writing the lock: `python -m kws.commands.versions`. In dvc.yaml a stage lists the libraries
+that it computes with, so a new version of a library runs these stages again.
 """
 
 import re
@@ -36,7 +36,7 @@ HEADER = """\
 
 
 def locked_versions(lock: str, libraries: Sequence[str] = LIBRARIES) -> dict[str, str]:
-    """The version of each library in the text of a lock, by name.
+    """The version of each library in the text of a lock file, by name.
 
     Raises:
         KeyError: the lock does not hold one of them.

@@ -1,5 +1,5 @@
-"""What goes wrong through no fault of the code, said in one line."""
+"""The error for problems that the user can solve."""
 
 
 class UserError(Exception):
-    """A problem that the user can mend; its text says what, where and what is allowed."""
+    """A problem that the user can solve. Its text, one line, says what is wrong, where, and what is allowed."""

@@ -13,13 +13,13 @@ from kws.core.errors import UserError
 
 
 def _partial(path: Path) -> Path:
-    """Where `path` grows. The suffix stays, since some writers choose the format by it."""
+    """Where the content of `path` is written first. The suffix stays, since some writers choose the format by it."""
     return path.with_name(f".partial-{path.name}")
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yields a path to write a file to; after an error, or a kill, `path` is as it was before."""
+    """Yields a path to write a file to, and renames it to `path`. After an error or a kill, `path` is unchanged."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
     partial.unlink(missing_ok=True)
@@ -32,7 +32,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_written_whole(path: Path) -> Iterator[Path]:
-    """Yields an empty folder to fill; it takes the place of `path` only when all went well."""
+    """Yields an empty folder to fill. It replaces `path` only if there was no error."""
     partial = _partial(path)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -46,7 +46,7 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
 
 
 def remove_folder(path: Path) -> None:
-    """Removes a folder; after a kill it is there whole or, under this name, not at all."""
+    """Removes a folder. A kill never leaves a part of it under this name."""
     partial = _partial(path)
     shutil.rmtree(partial, ignore_errors=True)
     path.replace(partial)
@@ -54,16 +54,16 @@ def remove_folder(path: Path) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes `content` in a form that differs only where the content does."""
+    """Writes `content` as JSON; the same content gives the same bytes."""
     with written_whole(path) as partial:
         partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def require_exists(path: Path) -> Path:
-    """The path of what an earlier stage made.
+    """Returns `path`, which an earlier stage has written.
 
     Raises:
-        UserError: it is not there.
+        UserError: it does not exist.
     """
     if not path.exists():
         raise UserError(f"{path} is not here: run dvc repro, which makes it")
@@ -71,7 +71,7 @@ def require_exists(path: Path) -> Path:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file that an earlier stage made; errors as `require_exists`."""
+    """The content of a JSON file that an earlier stage has written; errors as in `require_exists`."""
     return json.loads(require_exists(path).read_text(encoding="utf-8"))
 
 
@@ -82,7 +82,7 @@ def sha256_of(path: Path) -> str:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Writes rows of named values, `columns` in this order."""
+    """Writes rows, with these columns in this order."""
     with written_whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
@@ -90,6 +90,6 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file that an earlier stage made, by column; errors as `require_exists`."""
+    """The rows of a CSV file that an earlier stage has written, by column; errors as in `require_exists`."""
     with require_exists(path).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))

@@ -1,4 +1,4 @@
-"""Imports without what a library loads beside them and nobody here asks for."""
+"""Imports a library without modules that it would load and that kws does not use."""
 
 import sys
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Work that several threads share, and whose results come in order."""
+"""Shares work among threads, and returns the results in order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-TASKS_AHEAD = 4  # for each thread: enough to keep it busy, and no more in memory than that
+TASKS_AHEAD = 4  # per thread: enough to keep it busy; bounds the memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -15,15 +15,15 @@ Result = TypeVar("Result")
 def map_in_order(
     work: Callable[[list[Item]], Result], items: Iterable[Item], size: int, threads: int
 ) -> Iterator[Result]:
-    """The results of `work`, in the order of the items.
+    """Yields the results of `work`, in the order of the items.
 
     Threads run at the same time where NumPy, a decoder or LiteRT works: these release Python's lock.
 
     Args:
-        work: takes some items; several threads call it.
-        items: read as they are needed.
-        size: items that one call gets.
-        threads: that call it.
+        work: the function to call with a list of items, from several threads.
+        items: they are read as they are needed.
+        size: number of items in one call.
+        threads: number of threads.
     """
     items = iter(items)
     with ThreadPoolExecutor(threads) as pool:

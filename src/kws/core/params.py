@@ -12,7 +12,7 @@ from kws.audio.mel import mel_matrix
 from kws.core import paths
 from kws.core.errors import UserError
 
-UNKNOWN, SILENCE = "_unknown_", "_silence_"  # classes for other words and for none, named as the publishers do
+UNKNOWN, SILENCE = "_unknown_", "_silence_"  # classes for other words and for no word, named as in Speech Commands
 Model = Literal["bc_resnet", "cnn", "ds_cnn", "matchboxnet", "matchboxnet_2d", "tc_resnet"]  # train/networks
 PUBLISHED = ("mini_speech_commands", "speech_commands")
 
@@ -54,7 +54,7 @@ def _word(word: str) -> str:
 
 
 class Params(BaseModel):
-    """All parameters; params.yaml explains each one. It has no defaults: they stand in params.yaml alone."""
+    """All parameters. params.yaml explains each one, and is the only place that has defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -125,7 +125,7 @@ class Params(BaseModel):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """What the network tells apart: the words, and `_unknown_` and `_silence_` where they are on."""
+        """The classes of the network: the words, then `_unknown_` and `_silence_` if they are on."""
         extra = {UNKNOWN: self.unknown, SILENCE: self.silence}
         return self.words + tuple(name for name, share in extra.items() if share)
 
@@ -133,7 +133,7 @@ class Params(BaseModel):
     def _source_is_possible(self) -> Self:
         for word in self.words:
             if self.words.count(word) > 1:
-                raise ValueError(f"words: {word!r} stands there twice; each word once")
+                raise ValueError(f"words: {word!r} is listed twice; list each word once")
         if self.dataset_url and self.dataset not in PUBLISHED:
             raise ValueError(
                 f"dataset_url: {self.dataset_url} is a mirror of {' or '.join(PUBLISHED)}, "
@@ -141,12 +141,12 @@ class Params(BaseModel):
             )
         if self.test_dataset in (self.dataset, "synthetic"):
             raise ValueError(
-                f"test_dataset: {self.test_dataset} cannot be it; "
+                f"test_dataset: {self.test_dataset} is not allowed; "
                 "give recordings that are not in dataset, or leave it empty"
             )
         if self.dataset_sha256 and not (self.dataset_url or "://" in self.dataset):
             raise ValueError(
-                f"dataset_sha256: {self.dataset_sha256} belongs to a mirror or an address of your own, "
+                f"dataset_sha256: {self.dataset_sha256} is the checksum of a mirror or an address, "
                 "and neither is given; leave it empty"
             )
         return self
@@ -197,7 +197,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The keys of a YAML file.
 
     Raises:
-        UserError: it is not there, or holds none.
+        UserError: the file does not exist, or holds no keys.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Yaml12Loader)  # noqa: S506 (a SafeLoader)
@@ -226,7 +226,7 @@ def load_params(path: Path = paths.PARAMS) -> Params:
 def _explain(problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"{key}: no such parameter; there are {', '.join(Params.model_fields)}"
+        return f"{key}: no such parameter; the parameters are {', '.join(Params.model_fields)}"
     if problem["type"] == "missing":
         return f"{key}: is missing"
     message = problem["msg"].removeprefix("Value error, ")

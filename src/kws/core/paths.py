@@ -5,7 +5,7 @@ from pathlib import Path
 
 PARAMS = Path("params.yaml")
 NO_SOURCE = Path("data/none")
-LOCAL_SOURCE = Path("data/local")  # a link that DVC watches: download makes it point to the user's data set, or to none
+LOCAL_SOURCE = Path("data/local")  # a link that DVC watches: to the user's data set, or to data/none
 LOCAL_TEST = Path("data/local_test")  # likewise, for the test data set
 RAW = Path("data/raw")
 TEST_RAW = RAW / "test"
@@ -19,19 +19,18 @@ CARD = Path("models/README.md")  # the model card, where forges show it
 TRACKED = Path("data/tracked.json")  # which experiment was recorded; see dvc.yaml
 METRICS = Path("metrics")
 PLOTS = Path("plots")
-HISTORY = PLOTS / "train" / "history.csv"  # the training curves
 
 SOURCE = RAW / "source.json"
 CLIPS = RAW / "clips.txt"
 TEST_CLIPS = TEST_RAW / "clips.txt"
 SPEC = FEATURES / "spec.json"
 MANIFEST = FEATURES / "manifest.csv"
-HISTORY = PLOTS / "train" / "history.csv"  # the training curves, a row an epoch
+HISTORY = PLOTS / "train" / "history.csv"  # the training curves, one row per epoch
 CURVES = HISTORY.with_name("curves.png")
 
 
 def project_root() -> Path:
-    """The checkout in which `dvc` was called, also from the working copy of a queued or --temp experiment."""
+    """The checkout in which `dvc` was started, also if a queued or --temp experiment runs in a copy of it."""
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
 
 

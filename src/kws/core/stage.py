@@ -1,4 +1,4 @@
-"""How every stage script starts: `--help`, then its work, with the user's mistakes told in one line."""
+"""How every stage script runs: `--help`, then its work, with the user's mistakes reported in one line."""
 
 import argparse
 import errno
@@ -10,7 +10,7 @@ from kws.core.errors import UserError
 
 
 def run(main: Callable[[], None], description: str | None) -> None:
-    """Runs a stage; a problem of the user's making ends it with exit code 1 and one line on stderr."""
+    """Runs a stage. A `UserError` or a full disk ends it with exit code 1 and one line on stderr."""
     argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     try:
         main()
@@ -20,9 +20,9 @@ def run(main: Callable[[], None], description: str | None) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         sys.exit(f"error: the disk is full ({error.filename or 'while writing'}): make room, then run it again")
-    gc.freeze()  # Python would search all that TensorFlow or UMAP has loaded for garbage at its exit, for a second
+    gc.freeze()  # else Python searches the objects of TensorFlow or UMAP for garbage at exit: a second
 
 
 def voices_title(title: str, synthetic: bool) -> str:
-    """The title, with a warning where a computer speaks: then no figure holds for people."""
+    """The title, marked if the voices are synthetic: such figures do not hold for people."""
     return f"{title} (synthetic voices)" if synthetic else title

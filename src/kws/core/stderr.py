@@ -1,4 +1,4 @@
-"""What libraries write to stderr beneath Python, and cannot be asked not to."""
+"""Hides what native libraries write to stderr, since they have no option for it."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def without_banners() -> Iterator[None]:
-    """Drops what is written to stderr meanwhile: LiteRT and its converter tell of their work there."""
+    """Drops what is written to stderr inside the block, such as the log of LiteRT and its converter."""
     sys.stderr.flush()
     kept = os.dup(2)
     with Path(os.devnull).open("wb") as nowhere:

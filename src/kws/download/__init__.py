@@ -1,1 +1,1 @@
-"""The stage download: where a data set comes from, and how it is brought here."""
+"""Stage download: the sources of data sets, downloads, computed voices."""

@@ -1,4 +1,4 @@
-"""Files from the network: resumed where they broke off, accepted only when their size and checksum are right."""
+"""Downloads files. An interrupted download is resumed. A file is accepted only if its size and checksum are right."""
 
 import hashlib
 import re
@@ -26,27 +26,27 @@ CHUNK_BYTES = 2**16
 
 
 class _TransientError(Exception):
-    """A failure that may pass; its text is the reason."""
+    """A failure after which another attempt may succeed. The text is the reason."""
 
 
 def fetch(url: str, target: Path, *, size: int | None = None, sha256: str | None = None) -> str:
-    """Brings the file at `url` to `target`, which appears only when size and checksum are right.
+    """Downloads or copies `url` to `target`, which is written only if size and checksum are right.
 
-    A download that broke off goes on where it stopped if the server still has the same version of the file
-    (RFC 9110, sections 13.1.5 and 14: If-Range and Range). A file whose checksum is known is kept beside the unfinished
-    ones, so that another choice of words does not load it anew.
+    An interrupted download is resumed if the server still has the same version of the file (RFC 9110, sections 13.1.5
+    and 14: If-Range and Range). A file whose checksum is known is also kept in a scratch folder, so that another choice
+    of words does not download it again.
 
     Args:
         url: http, https or file.
-        target: where the file goes; its folder is there.
-        size: bytes the file must have; None: any.
-        sha256: hex digits it must have; None: any.
+        target: path of the file; its folder exists.
+        size: the expected size in bytes; None: any.
+        sha256: the expected SHA-256 in hex digits; None: any.
 
     Returns:
         The SHA-256 of the file, in hex digits.
 
     Raises:
-        UserError: the file cannot be had, or is not the one expected.
+        UserError: the file cannot be read or downloaded, or it is not the expected one.
     """
     if urlsplit(url).scheme == "file":
         return _copy(url, target, size, sha256)
@@ -103,9 +103,9 @@ def _check(url: str, file: Path, size: int | None, sha256: str | None) -> str:
 
 
 def _download(url: str, partial: Path, size: int | None) -> None:
-    """One attempt: appends to `partial` what is missing, or starts it anew."""
+    """One attempt: appends the missing part to `partial`, or starts again."""
     start, version = _resumable(partial)
-    headers = {"Accept-Encoding": "identity"}  # sizes are of the file itself
+    headers = {"Accept-Encoding": "identity"}  # no compression, so that sizes are those of the file
     if start:
         headers |= {"Range": f"bytes={start}-", "If-Range": version}
     try:
@@ -129,7 +129,7 @@ def _download(url: str, partial: Path, size: int | None) -> None:
 
 
 def _resumable(partial: Path) -> tuple[int, str]:
-    """How many bytes are here already, and of which version of the file; (0, "") to start anew."""
+    """How many bytes were received, and of which version of the file; (0, ""): start again."""
     if not partial.exists() or not _version_file(partial).exists():
         return 0, ""
     version = _version_file(partial).read_text(encoding="latin-1")
@@ -146,7 +146,7 @@ def _discard(partial: Path) -> None:
 
 
 def _version(response: requests.Response) -> str:
-    """What tells one version of a file from another; a weak ETag may not (RFC 9110, section 13.1.5)."""
+    """Identifies the version of a file. A weak ETag may not (RFC 9110, section 13.1.5)."""
     etag = response.headers.get("ETag", "")
     return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
 
@@ -186,7 +186,7 @@ def _receive(url: str, response: requests.Response, partial: Path, start: int, s
 
 
 def _root(error: BaseException) -> BaseException:
-    """What lies below the wrappings of requests and urllib3."""
+    """The error that requests and urllib3 have wrapped."""
     inner = getattr(error, "reason", None) or next((a for a in error.args if isinstance(a, BaseException)), None)
     return _root(inner) if isinstance(inner, BaseException) else error
 

@@ -17,7 +17,7 @@ SYNTHETIC = "synthetic"
 
 @dataclass(frozen=True)
 class Published:
-    """An archive as its publisher offers it."""
+    """An archive at its publisher's address."""
 
     name: str
     size: int  # bytes
@@ -26,7 +26,7 @@ class Published:
 
     @property
     def address(self) -> str:
-        """Where the publisher offers it."""
+        """The publisher's address."""
         return f"https://storage.googleapis.com/download.tensorflow.org/data/{self.name}"
 
 
@@ -49,47 +49,47 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Source:
-    """An archive that is here now, and what is known of it."""
+    """An archive on this machine, and its origin."""
 
     archive: Path
     address: str
     licence: str
-    checked: bool  # compared with a SHA-256 known before
+    checked: bool  # whether it was compared with a known SHA-256
     sha256: str
 
 
 def own_path(dataset: str) -> Path | None:
-    """The user's folder or archive; None where `dataset` is synthetic, published, or an address.
+    """The user's folder or archive; None if `dataset` is synthetic, published, or an address.
 
-    Relative paths mean the project's root.
+    Relative paths start at the project's root.
 
     Raises:
-        UserError: nothing is there, or it cannot be a data set.
+        UserError: it does not exist, or it cannot be a data set.
     """
     if dataset == SYNTHETIC or dataset in PUBLISHED or "://" in dataset:
         return None
     root = paths.project_root()
-    # links are not followed: one may point elsewhere tomorrow
+    # links are not followed, since they may change
     path = Path(os.path.abspath(root / os.path.expanduser(dataset)))  # noqa: PTH100, PTH111 (theirs follow, or raise)
     if not path.is_dir() and not path.is_file():
         names = ", ".join([SYNTHETIC, *PUBLISHED])
         raise UserError(
-            f"dataset: {dataset} is not there ({path}); it may be {names}, "
+            f"dataset: {dataset} does not exist ({path}); dataset may be {names}, "
             "a folder or an archive of your own, or an address (https:// or file://)"
         )
     real, raw = path.resolve(), root / paths.RAW
     if raw.is_relative_to(real) or real.is_relative_to(raw):
-        raise UserError(f"dataset: {dataset} holds outputs of the project itself; give a folder of recordings alone")
+        raise UserError(f"dataset: {dataset} contains outputs of the project; give a folder that has only recordings")
     return path
 
 
 def obtain(folder: Path, dataset: str, dataset_url: str = "", dataset_sha256: str = "") -> Source:
-    """Brings the archive of `dataset` into `folder`.
+    """Downloads, copies or packs the archive of `dataset` into `folder`.
 
-    A publisher's checksum is for the publisher's address; what a mirror has may be packed differently.
+    The publisher's checksum is only for the publisher's address, since a mirror may have packed the files differently.
 
     Raises:
-        UserError: it cannot be had, or is not what was expected.
+        UserError: it cannot be read or downloaded, or it is not the expected file.
     """
     if own := own_path(dataset):
         return _obtain_own(folder, dataset, own)
@@ -101,14 +101,14 @@ def obtain(folder: Path, dataset: str, dataset_url: str = "", dataset_sha256: st
         digest = fetch(dataset_url, target, sha256=dataset_sha256)
         return Source(target, dataset_url, published.licence, bool(dataset_sha256), digest)
     if urlsplit(dataset).scheme not in ("http", "https", "file"):
-        raise UserError(f"dataset: {dataset} is no address that can be read; http://, https:// and file:// can")
+        raise UserError(f"dataset: {dataset} is no address that kws can read; use http://, https:// or file://")
     target = folder / _file_name(dataset)
     digest = fetch(dataset, target, sha256=dataset_sha256)
     return Source(target, dataset, "not known", bool(dataset_sha256), digest)
 
 
 def synthetic(archive: Path) -> Source:
-    """What is known of an archive made by `kws.download.voices.synthetic`."""
+    """The origin of an archive that `kws.download.voices.synthetic` wrote."""
     return Source(archive, "made here, by text-to-speech", "none needed: computed voices", False, sha256_of(archive))
 
 

@@ -1,1 +1,1 @@
-"""The stage featurize: which clips are used for what, and their features."""
+"""Stage featurize: class and split of each clip, and its features."""

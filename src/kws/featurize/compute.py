@@ -1,4 +1,4 @@
-"""From recordings to Mel power, on all cores, in the order the recordings come in."""
+"""From recordings to Mel power, on all cores, in the order of the recordings."""
 
 import os
 from collections import defaultdict
@@ -24,13 +24,13 @@ CLIPS_A_TASK = 64
 
 @dataclass(frozen=True)
 class Features:
-    """What became of one recording.
+    """The features of one recording, or the reason why it has none.
 
     Attributes:
         name: its name in the archive.
         samples: its length at the front end's sample rate, before it was cut or padded.
-        mel_power: float32 (frames + 2 margin, mel_bins), or None for an unusable recording.
-        reason: why it is unusable.
+        mel_power: float32 (frames + 2 margin, mel_bins), or None if the recording is unusable.
+        reason: of that.
     """
 
     name: str
@@ -44,8 +44,8 @@ def compute_clip(name: str, data: bytes | None, front_end: FrontEnd) -> Features
 
     Args:
         name: its name in the archive.
-        data: the audio file; None where it was too large to read.
-        front_end: what computes the features.
+        data: the audio file; None if it was too large to read.
+        front_end: computes the features.
     """
     if data is None:
         return Features(name, 0, None, f"larger than {MAX_MEMBER_BYTES:,} bytes")
@@ -62,15 +62,15 @@ def compute_chosen(
     """The features of all clips of an experiment, archive by archive.
 
     Args:
-        chosen: the clips; those in which nobody speaks are made here.
+        chosen: the clips; those of silence are made here.
         source: what the download stage wrote into source.json.
         noises: the background recordings, by name.
-        front_end: what computes the features.
+        front_end: computes the features.
     """
     silent: dict[str, Chosen] = {}
     archives: dict[Path, dict[str, Chosen]] = defaultdict(dict)
     for choice in chosen:
-        made = choice.label == SILENCE and choice.clip.speaker == NOBODY  # somebody may be called so
+        made = choice.label == SILENCE and choice.clip.speaker == NOBODY  # a speaker may have that name
         members = silent if made else archives[archive_of(source, choice.split)]
         members[choice.clip.name] = choice
     for archive, members in archives.items():
@@ -83,9 +83,9 @@ def compute_chosen(
 
 
 def compute_all(recordings: Iterable[tuple[str, bytes | None]], front_end: FrontEnd) -> Iterator[Features]:
-    """`compute_clip` for each (name, data), on every core; only a few tasks are in memory at a time.
+    """`compute_clip` for each (name, data), on all cores; only a few tasks are in memory at a time.
 
-    Threads do: decoding, FFT and products, as well as reading the archive meanwhile, run without Python's lock.
+    Threads are enough, since decoding, FFT, matrix products and reading the archive release Python's lock.
     """
     cores = os.cpu_count() or 1
     with threadpool_limits(BLAS_THREADS):

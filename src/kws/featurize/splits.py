@@ -1,4 +1,4 @@
-"""Which recordings are used for what: the class and the split of each clip."""
+"""Chooses the clips of an experiment, with class and split of each."""
 
 import hashlib
 from collections import defaultdict
@@ -10,7 +10,7 @@ from kws.core.params import SILENCE, UNKNOWN, Params
 from kws.recordings.background import NOBODY
 from kws.recordings.clips import SPLITS, Clip, check_splits, choose_words, split_clips
 
-UNHEARD = "unheard"  # a fourth split, beside corpus.SPLITS: words that the network never heard, to be rejected
+UNHEARD = "unheard"  # a fourth split: words that are neither in training nor classes, and should be rejected
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,12 @@ class Chosen:
 def choose(recordings: Sequence[Clip], test_recordings: Sequence[Clip] | None, params: Params) -> list[Chosen]:
     """The clips of an experiment, in the order of their names.
 
-    The words' clips are split; those of other words become `_unknown_` where that class is on: `unknown` times as
-    many for training as a word has on average, and as many as a word has for validation and test. A test data set is
-    the whole test split; who speaks in it is kept from training, and the test speakers of the other one remain unused.
-    Its words that are none of ours are kept from training, and are the split `unheard`.
+    Clips of the chosen words are split. If `unknown` is on, clips of other words become the class `_unknown_`. The
+    number of its training clips is `unknown` times the average of a word, and that of its validation and test clips is
+    the average of a word.
+
+    A test data set is the whole test split. Its speakers are left out of training and validation, and so are its other
+    words. Clips of these words are the split `unheard`. The test speakers of the first data set are not used.
 
     Args:
         recordings: of the data set.
@@ -36,7 +38,7 @@ def choose(recordings: Sequence[Clip], test_recordings: Sequence[Clip] | None, p
         params: the parameters.
 
     Raises:
-        UserError: a word has no clip, or none in one of the splits; or there are no other words.
+        UserError: a word has no clip in one of the splits; or `unknown` is on, and there are no other words.
     """
     words = choose_words(recordings, params.words)
     split_of = split_clips(words, params.split, params.seed)
@@ -72,7 +74,7 @@ def _unknown(others: Sequence[Clip], words: Sequence[Chosen], params: Params) ->
 
 def _silences(words: Sequence[Chosen], params: Params) -> list[Chosen]:
     chosen: list[Chosen] = []
-    tested = any(one.label == SILENCE for one in words)  # a test data set may bring its own
+    tested = any(one.label == SILENCE for one in words)  # a test data set may contain clips of silence
     for split in SPLITS[:2] if tested else SPLITS:
         average = sum(one.split == split and one.label in params.words for one in words) / len(params.words)
         wanted = max(1, round(average * (params.silence if split == "train" else 1)))
@@ -92,7 +94,7 @@ def _tested(recordings: Iterable[Clip], params: Params) -> list[Chosen]:
 
 
 def _share(chosen: Iterable[Chosen], share: float) -> list[Chosen]:
-    """All but training clips as they are; of these the wanted share of each class. A larger one holds a smaller."""
+    """The other splits, and a share of each class's training clips. A larger share contains a smaller one."""
     classes: defaultdict[str, list[Chosen]] = defaultdict(list)
     kept: list[Chosen] = []
     for one in chosen:
@@ -104,5 +106,5 @@ def _share(chosen: Iterable[Chosen], share: float) -> list[Chosen]:
 
 
 def _lot(clip: Clip) -> bytes:
-    """An order by chance that depends on a clip's name alone."""
+    """A key for a random order that depends only on a clip's name."""
     return hashlib.sha256(clip.name.encode()).digest()

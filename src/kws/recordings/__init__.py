@@ -1,1 +1,1 @@
-"""What a data set holds: its archive, its clips and their speakers, its background recordings."""
+"""The contents of a data set: its archive, its clips and their speakers, its background recordings."""

@@ -1,4 +1,4 @@
-"""Archives of recordings, read member by member and never unpacked to disk."""
+"""Reads archives of recordings file by file, without unpacking them to disk."""
 
 import bz2
 import gzip
@@ -30,10 +30,10 @@ _OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {
 
 
 def list_members(path: Path) -> list[str]:
-    """The names of all files in an archive, in its order, after reading it to the end with all its checksums.
+    """The names of all files in an archive, in its order. It is read to the end, which checks all checksums.
 
     Raises:
-        UserError: as `read_members`, or a name stands there twice.
+        UserError: as in `read_members`, or two files have the same name.
     """
     names = [name for name, _ in tqdm(read_members(path), desc="checking", unit=" files", disable=None)]
     if len(set(names)) < len(names):
@@ -49,12 +49,12 @@ def read_members(path: Path, wanted: Container[str] | None = None) -> Iterator[t
     that the archive declares are not trusted.
 
     Args:
-        path: the archive; its content says what it is, not its name.
+        path: the archive; its format is recognised by its content, not by its name.
         wanted: names to yield; None: all.
 
     Raises:
-        UserError: it is cut off, damaged, encrypted, no archive, far larger inside than outside, or it holds what
-            no honest archive of recordings does: links, devices, names that lead out of a folder.
+        UserError: it is cut off, damaged, encrypted or no archive; it unpacks to far more than its size; or it
+            contains links, devices, or names that lead out of a folder.
     """
     with path.open("rb") as file:
         head = file.read(512)
@@ -99,7 +99,7 @@ def _special(path: Path, name: str) -> UserError:
 
 
 class _Budget:
-    """Stops an archive that is far larger inside than outside."""
+    """Stops an archive that unpacks to far more than its size."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -136,7 +136,7 @@ def _read_zip(path: Path, file: BinaryIO, wanted: Container[str] | None) -> Iter
 
 def _read_tar(path: Path, file: BinaryIO, wanted: Container[str] | None) -> Iterator[tuple[str, bytes | None]]:
     reader = _ForwardReader(file, _Budget(path))
-    # names that are no UTF-8 get a replacement character: they are written to UTF-8 files later
+    # names that are not UTF-8 get a replacement character, since they are written to UTF-8 files later
     with tarfile.open(fileobj=reader, mode="r:", encoding="utf-8", errors="replace") as archive:  # type: ignore[call-overload]
         while (info := archive.next()) is not None:
             archive.members.clear()  # tarfile would keep them all
@@ -162,7 +162,7 @@ def _read_tar(path: Path, file: BinaryIO, wanted: Container[str] | None) -> Iter
 
 
 class _ForwardReader:
-    """What tarfile needs of a file: read, and seek forward by reading, within a budget of bytes."""
+    """The methods of a file that tarfile calls. Seeking forward is reading; all reading is within a budget of bytes."""
 
     def __init__(self, file: BinaryIO, budget: _Budget) -> None:
         self._file = file
@@ -174,7 +174,7 @@ class _ForwardReader:
         return self._position
 
     def read(self, size: int) -> bytes:
-        if not 0 <= size <= MAX_MEMBER_BYTES:  # of a header: members are asked for within the limit
+        if not 0 <= size <= MAX_MEMBER_BYTES:  # only a damaged header asks for more: members are read within the limit
             raise EOFError(f"a header of {size:,} bytes")
         return self._take(size)
 
@@ -196,7 +196,7 @@ def pack_folder(folder: Path, target: Path) -> None:
     """Writes the clips below `folder` into an uncompressed tar; same files, same bytes.
 
     Raises:
-        UserError: there is no clip, one cannot be read or is no regular file, or a folder is a link.
+        UserError: there is no clip; a clip cannot be read or is no regular file; or a folder is a link.
     """
     names = sorted(clip.name for clip in list_clips(_files_below(folder)))
     if not names:
@@ -221,6 +221,6 @@ def _files_below(folder: Path) -> Iterator[str]:
 
     for here, folders, files in os.walk(folder, onerror=refuse):
         for name in folders:
-            if (Path(here) / name).is_symlink():  # DVC does not look behind it: changes would go unnoticed
+            if (Path(here) / name).is_symlink():  # DVC does not follow it, and would not see changes
                 raise UserError(f"{Path(here) / name}: is a link to a folder; put the folder itself there")
         yield from ((Path(here) / name).relative_to(folder).as_posix() for name in files)

@@ -1,7 +1,7 @@
-"""Background recordings: what is heard between the words.
+"""Background recordings: sound in which nobody says a word.
 
-Each is split in time, so that no second of it is heard twice: training has the first 80 %, validation the next 10 %,
-the test the last 10 %.
+Each is split in time, so that no part of it is in two splits: training has the first 80 %, validation the next 10 %,
+test the last 10 %.
 """
 
 import hashlib
@@ -18,25 +18,25 @@ from kws.core.errors import UserError
 from kws.recordings.archive import MAX_MEMBER_BYTES, read_members
 from kws.recordings.clips import BACKGROUND, SPLITS, TEST_PERCENT, VALIDATION_PERCENT, Clip
 
-NOBODY = "nobody"  # the speaker of the clips of silence that are made here
+NOBODY = "nobody"  # the speaker of the silent clips that kws makes
 LONGEST_SECONDS = 600
 GENERATED_SECONDS = 60
 _SILENCE_DBFS = (-60.0, -10.0)
-_ZEROS, _FAINT = 0.05, 0.1  # shares of such clips
-_FAINT_LEVEL = 0.03  # times the level of the others
+_ZEROS, _FAINT = 0.05, 0.1  # shares of silent clips that are zeros, or faint noise
+_FAINT_LEVEL = 0.03  # times the level of the other silent clips
 SLOPES = {"white_noise": 0.0, "pink_noise": -0.5, "brown_noise": -1.0}
 
 
 def read_background(archive: Path, clips: Iterable[Clip], sample_rate: int) -> dict[str, np.ndarray]:
-    """The background recordings of a data set, by name; where it has none, computed noises.
+    """The background recordings of a data set, by name. If it has none, computed noises.
 
     Args:
         archive: of the data set.
-        clips: all that are in it; the background recordings stand in the folder `_background_noise_`.
+        clips: all clips in it; the background recordings are in the folder `_background_noise_`.
         sample_rate: in Hz, of the result: float32 (samples,).
 
     Raises:
-        UserError: one is too large, or cannot be decoded.
+        UserError: a background recording is too large, or cannot be decoded.
     """
     names = {clip.name for clip in clips if clip.word == BACKGROUND}
     if not names:
@@ -51,7 +51,7 @@ def read_background(archive: Path, clips: Iterable[Clip], sample_rate: int) -> d
                 data, sample_rate, LONGEST_SECONDS
             )
         except UnusableClipError as problem:
-            raise UserError(f"{name}: {problem}; mend this background recording, or take it away") from None
+            raise UserError(f"{name}: {problem}; repair this background recording, or remove it") from None
     return recordings
 
 
@@ -66,7 +66,7 @@ def generated(sample_rate: int) -> dict[str, np.ndarray]:
 
 
 def part_of(recording: np.ndarray, split: str, samples: int) -> np.ndarray:
-    """The part of a background recording that a split may hear; repeated where it is shorter than `samples`."""
+    """The part of a background recording that belongs to a split; repeated if it is shorter than `samples`."""
     shares = {"train": 100 - VALIDATION_PERCENT - TEST_PERCENT, "validation": VALIDATION_PERCENT, "test": TEST_PERCENT}
     ends = np.cumsum([0, *(shares[name] for name in SPLITS)]) * len(recording) // 100
     number = SPLITS.index(split)
@@ -87,11 +87,11 @@ def mel_power(recordings: Mapping[str, np.ndarray], front_end: FrontEnd) -> dict
 
 
 def silence(name: str, recordings: Sequence[np.ndarray], split: str, samples: int) -> np.ndarray:
-    """What is heard when nobody speaks: a stretch of background at any level, or faint noise, or nothing at all.
+    """A clip without speech: a piece of a background recording at a random level, or faint noise, or zeros.
 
     Args:
-        name: of the clip to make; all that is drawn follows from it.
-        recordings: of background; only the split's part of each is used.
+        name: of the clip; all random numbers follow from it.
+        recordings: the background recordings; only the split's part of each is used.
         split: train, validation or test.
         samples: length of the result.
 

@@ -15,7 +15,7 @@ from kws.core.errors import UserError
 from kws.core.files import read_csv
 
 SPLITS = ("train", "validation", "test")
-VALIDATION_PERCENT = 10  # the publishers' shares, and the original's
+VALIDATION_PERCENT = 10  # as in Speech Commands and in the original recipe
 TEST_PERCENT = 10
 BACKGROUND = "_background_noise_"
 _MAX_CLIPS_A_CLASS = 2**27 - 1  # the publishers' constant: another one would move speakers between splits
@@ -40,7 +40,7 @@ def list_clips(names: Iterable[str]) -> list[Clip]:
     """The clips among the file names of an archive or a folder, sorted by name.
 
     `<word>/<file>` and `<word>/<speaker>/<file>` are understood, with or without a folder around all of them.
-    The speaker is what stands before `_nohash_` in the file name, else the folder below the word, else the file.
+    The speaker is the text before `_nohash_` in the file name, else the folder below the word, else the file.
     """
     files = sorted(name for name in names if _is_audio(name))
     parts = {name: [part for part in PurePosixPath(name).parts if part != "."] for name in files}
@@ -73,7 +73,7 @@ def speakers_of(manifest: Path, split: str) -> set[str]:
 
 
 def speaker_naming(clips: Sequence[Clip]) -> Literal["nohash names", "folders", "one a file"]:
-    """How the speakers of a data set were told apart, for its users to see."""
+    """How the speakers of a data set were identified."""
     if all(_NOHASH in clip.name for clip in clips):
         return "nohash names"
     if len({clip.speaker for clip in clips}) < len(clips):
@@ -90,7 +90,7 @@ def choose_words(clips: Iterable[Clip], words: Sequence[str]) -> list[Clip]:
     """The clips of the chosen words.
 
     Raises:
-        UserError: a word has no clip; the message lists the words that have.
+        UserError: a word has no clip; the message lists the words that have clips.
     """
     clips = list(clips)
     there = words_of(clips)
@@ -135,12 +135,12 @@ def split_clips(clips: Sequence[Clip], how: Literal["speaker", "random"], seed: 
 
 
 def check_splits(there: Container[tuple[str, str]], words: Sequence[str], how: str) -> None:
-    """Makes sure that every word has clips to train on, to choose the best epoch by, and to test on.
+    """Checks that every word has a clip in each split.
 
     Args:
         there: (word, split) of all clips.
-        words: that must be there.
-        how: they were split.
+        words: each needs a clip in each split.
+        how: the clips were split.
 
     Raises:
         UserError: a word has no clip in one of the splits.
@@ -153,15 +153,15 @@ def check_splits(there: Container[tuple[str, str]], words: Sequence[str], how: s
 
 
 def check_unusable(reasons: Sequence[str], clips: int, allowed_share: float) -> None:
-    """Makes sure that few enough clips were set aside.
+    """Checks that not too many clips were set aside.
 
     Args:
-        reasons: why, one for each clip set aside.
-        clips: how many there were in all.
+        reasons: the reason of each clip that was set aside.
+        clips: the number of all clips.
         allowed_share: 0 to 1.
 
     Raises:
-        UserError: more than that; the message gives the commonest reasons.
+        UserError: the share is larger; the message gives the most common reasons.
     """
     if len(reasons) > allowed_share * clips:
         commonest = ", ".join(f"{count} x {reason}" for reason, count in Counter(reasons).most_common(3))

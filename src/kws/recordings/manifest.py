@@ -36,12 +36,12 @@ def archive_of(source: Mapping[str, Any], split: str) -> Path:
 
 
 def read_recordings(manifest: Path, split: str, archive: Path, spec: Mapping[str, Any]) -> list[Recording]:
-    """What is said in a split: its usable clips but those of silence, cut or padded to a clip's length.
+    """The usable clips of a split, without those of silence, cut or padded to the length of a clip.
 
     Args:
         manifest: manifest.csv of the features.
         split: train, validation, test or unheard.
-        archive: that holds them.
+        archive: the archive that holds them.
         spec: the feature spec.
     """
     rows = [row for row in read_csv(manifest) if row["split"] == split and row["status"] == "ok"]

@@ -14,7 +14,7 @@ from kws.records.format import parse, read_records
 
 @dataclass(frozen=True)
 class CachedClip:
-    """A clip as featurize left it.
+    """A clip as featurize wrote it.
 
     Attributes:
         name: in its archive.
@@ -42,7 +42,7 @@ def shards_of(folder: Path, split: str) -> list[Path]:
 
 
 def cached_clips(folder: Path, split: str, spec: Mapping[str, Any]) -> Iterator[CachedClip]:
-    """The clips of one split; one of them is in memory.
+    """The clips of one split, read one at a time.
 
     Args:
         folder: of the features.

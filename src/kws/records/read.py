@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from kws.records.clips import shards_of
 
-SHUFFLE_BUFFER = 8192  # clips; with shards read in random order it mixes larger sets well and bounds the memory
+SHUFFLE_BUFFER = 8192  # clips; bounds the memory. Larger sets are mixed well, since their shards come in random order
 
 
 def read_split(folder: Path, split: str, spec: dict[str, Any], batch_size: int) -> tf.data.Dataset:
@@ -26,7 +26,7 @@ def read_split(folder: Path, split: str, spec: dict[str, Any], batch_size: int) 
 def training_batches(folder: Path, spec: dict[str, Any], batch_size: int, seed: int, epoch: int) -> tf.data.Dataset:
     """The training split in an order drawn for this epoch: {"mel_power": (clips, frames + 2 margin, mel_bins), ...}.
 
-    The order follows from (seed, epoch) alone, so a training that resumes sees what it would have seen.
+    The order depends only on (seed, epoch), so a resumed training sees the same batches.
     """
     rng = np.random.default_rng((seed, epoch))
     shards = [str(path) for path in shards_of(folder, "train")]

@@ -24,7 +24,7 @@ class RecordWriter:
 
     Args:
         folder: where the shards go.
-        expected: clips to come in each split; sets the number of shards.
+        expected: number of clips in each split, from which the number of shards follows.
     """
 
     def __init__(self, folder: Path, expected: Mapping[str, int]) -> None:
@@ -66,6 +66,6 @@ def write_background_power(folder: Path, background: dict[str, dict[str, np.ndar
 
 
 def read_background_power(folder: Path, split: str) -> list[np.ndarray]:
-    """Mel power of the parts of the background recordings that a split may hear: float32 (frames, mel_bins) each."""
+    """Mel power of the parts of the background recordings that belong to a split: float32 (frames, mel_bins) each."""
     with np.load(folder / BACKGROUND_FILE) as parts:
         return [parts[name] for name in sorted(parts) if name.startswith(f"{split}/")]

@@ -1,6 +1,6 @@
-"""`kws`: the words in recordings and from the microphone, by an exported model. It starts fast: no TensorFlow.
+"""`kws` recognises words in sound files and from the microphone, with an exported model. It needs no TensorFlow.
 
-Exit codes: 0, all was answered; 1, something could not be, and a line on stderr says what; 2, wrong usage.
+Exit codes: 0, everything was answered; 1, something was not, and a line on stderr says what; 2, wrong usage.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from kws.spotting.spotter import Spotter
 
 MODEL = paths.SPOTTER
 SHOWN = 3  # likeliest classes
-LONGER = 1.1  # times a clip's length: what is no longer is one clip, and cut as in training
+LONGER = 1.1  # times a clip's length: a file up to this length is one clip, cut as in training
 METER = 40  # characters of the level meter, from -METER_DB to full scale
 METER_DB = 60
 
@@ -32,14 +32,14 @@ METER_DB = 60
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command line and returns its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of files may be no text
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # file names may not be valid text
     options = _parser().parse_args(arguments)
     try:
         code = options.run(options)
         sys.stdout.flush()
     except UserError as error:
-        return _told(error)
-    except BrokenPipeError:  # `| head` has seen enough
+        return _report(error)
+    except BrokenPipeError:  # as by `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Prints the answers to files and folders; goes on after those that cannot be read."""
+    """Prints the answers for files and folders. Files that cannot be read are reported and skipped."""
     spotter = Spotter.load(options.model)
     threshold = spotter.threshold if options.threshold is None else options.threshold
     code = 0
@@ -56,19 +56,19 @@ def predict(options: argparse.Namespace) -> int:
         try:
             found = _sound_files(given)
         except UserError as problem:
-            code = _told(problem)
+            code = _report(problem)
             continue
         for path in found:
             try:
                 for start, answers in _answers(spotter, path, threshold):
                     tqdm.write(_row(path, start, answers, as_json=options.json), file=sys.stdout)
             except UnusableClipError as problem:
-                code = _told(UserError(f"{path}: {problem}"))
+                code = _report(UserError(f"{path}: {problem}"))
     return code
 
 
 def listen(options: argparse.Namespace) -> int:
-    """Prints the words that it hears, until the sound ends."""
+    """Prints the words in the sound of the microphone or a file, until it ends."""
     spotter = Spotter.load(options.model)
     threshold = spotter.threshold if options.threshold is None else options.threshold
     if options.source:
@@ -76,7 +76,7 @@ def listen(options: argparse.Namespace) -> int:
     else:
         blocks = _microphone(spotter, options.device)
     words = ", ".join(spotter.classes[index] for index in spotter.words)
-    print(f"listening for {words} from {threshold:.2f} on; Ctrl-C ends", file=sys.stderr)
+    print(f"listening for {words}; threshold {threshold:.2f}; Ctrl-C stops", file=sys.stderr)
     try:
         for found in spotter.detect(_metered(blocks), threshold):
             seconds = found.window * spotter.step_samples / spotter.sample_rate
@@ -94,7 +94,7 @@ def listen(options: argparse.Namespace) -> int:
 
 
 def info(options: argparse.Namespace) -> int:
-    """Prints what a model says of itself."""
+    """Prints the description that is stored in a model."""
     network = Network.load(options.model)
     about = network.about | {"bytes": options.model.stat().st_size}
     if options.json:
@@ -108,8 +108,8 @@ classes     {", ".join(about["classes"])}
 input       {"log-Mel" if about["kind"] == "features" else "waveform"} of {seconds:g} s at {spec["sample_rate"]} Hz
 front end   {spec["frames"]} frames of {spec["frame_length"]} samples, one each {spec["hop_length"]}, FFT of \
 {spec["fft_length"]}, {spec["mel_bins"]} Mel bins from {spec["mel_low_hz"]:g} to {spec["mel_high_hz"]:g} Hz
-threshold   {about["threshold"]:g}, for {about["false_alarms_an_hour"]:g} false alarms an hour of validation; \
-{about["test_false_alarms_an_hour"]:g} in {about["test_hours"]:g} h of test""")
+threshold   {about["threshold"]:g}, chosen for at most {about["false_alarms_an_hour"]:g} false alarms per hour; \
+{about["test_false_alarms_an_hour"]:g} per hour in {about["test_hours"]:g} h of test""")
     return 0
 
 
@@ -124,9 +124,9 @@ def _sound_files(given: Path) -> list[Path]:
 
 
 def _answers(spotter: Spotter, path: Path, threshold: float) -> Iterator[tuple[float | None, list[tuple[str, float]]]]:
-    """When a word starts, in seconds, and the likeliest classes: once of a clip, for each detection in a longer file.
+    """Yields when a word starts, in seconds, and the likeliest classes: once for a clip, else for each detection.
 
-    Of a longer file with no detection: None, and nothing.
+    A longer file without a detection yields None and an empty list.
     """
     blocks = read_blocks(path, spotter.sample_rate)
     head: list[np.ndarray] = []
@@ -156,8 +156,8 @@ def _row(path: Path, start: float | None, answers: list[tuple[str, float]], *, a
         named = [{"word": word, "probability": round(probability, 4)} for word, probability in answers]
         row = {"file": str(path), "start": start if start is None else round(start, 3), "answers": named}
         return json.dumps(row, ensure_ascii=False)
-    told = "  ".join(f"{word} {probability:.1%}" for word, probability in answers)
-    return f"{path}  {'-' if start is None else _clock(start)}  {told or 'no word'}"
+    shown = "  ".join(f"{word} {probability:.1%}" for word, probability in answers)
+    return f"{path}  {'-' if start is None else _clock(start)}  {shown or 'no word'}"
 
 
 def _clock(seconds: float) -> str:
@@ -166,7 +166,7 @@ def _clock(seconds: float) -> str:
 
 
 def _progress(blocks: Iterable[np.ndarray], path: Path, sample_rate: int) -> Iterator[np.ndarray]:
-    """The blocks, with a progress bar where that takes longer than a second and a person looks on."""
+    """The blocks, with a progress bar on a terminal if it takes longer than a second."""
     with path.open("rb") as file:
         total = soundfile.info(file).duration
     with tqdm(total=round(total), desc=path.name, unit="s", delay=1, disable=None, leave=False) as bar:
@@ -176,7 +176,7 @@ def _progress(blocks: Iterable[np.ndarray], path: Path, sample_rate: int) -> Ite
 
 
 def _microphone(spotter: Spotter, device: str | None) -> Iterator[np.ndarray]:
-    """Blocks from a microphone, a step long each."""
+    """Blocks from a microphone, each as long as a step of the window."""
     elsewhere = "or give a sound file: --source FILE"
     try:
         import sounddevice
@@ -194,14 +194,14 @@ def _microphone(spotter: Spotter, device: str | None) -> Iterator[np.ndarray]:
             while True:
                 samples, lost = microphone.read(spotter.step_samples)
                 if lost:
-                    print("warning: sound was lost, this machine is too slow", file=sys.stderr)
+                    print("warning: sound was lost, since this machine is too slow", file=sys.stderr)
                 yield samples[:, 0]
     except (sounddevice.PortAudioError, ValueError) as error:
         raise UserError(f"no microphone answers ({error}); --device chooses one, {elsewhere}") from None
 
 
 def _metered(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The blocks, with their level on the terminal."""
+    """The blocks; prints their level on the terminal."""
     for block in blocks:
         if sys.stderr.isatty() and len(block):
             decibels = 20 * np.log10(max(float(np.sqrt(np.mean(np.square(block)))), 1e-6))
@@ -215,8 +215,8 @@ def _clear_meter() -> None:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def _told(problem: UserError) -> int:
-    sys.stdout.flush()  # so that both streams in one file are in order
+def _report(problem: UserError) -> int:
+    sys.stdout.flush()  # so that stdout and stderr in one file are in order
     print(f"error: {problem}", file=sys.stderr)
     return 1
 
@@ -232,23 +232,25 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kws", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for run, about in (
-        (predict, "the words in sound files"),
-        (listen, "the words that a microphone hears"),
-        (info, "what a model recognises, and how"),
+        (predict, "recognise words in sound files"),
+        (listen, "recognise words from the microphone"),
+        (info, "describe a model: classes, input, front end, threshold"),
     ):
         command = commands.add_parser(run.__name__, help=about, description=about)
         command.set_defaults(run=run)
-        command.add_argument("--json", action="store_true", help="one JSON object a line")
+        command.add_argument("--json", action="store_true", help="one JSON object per line")
         if run is info:
             command.add_argument("model", type=Path, nargs="?", default=MODEL, help=f"a LiteRT file ({MODEL})")
             continue
         command.add_argument("--model", "-m", type=Path, default=MODEL, help=f"a LiteRT file ({MODEL})")
         command.add_argument(
-            "--threshold", type=_share, help="probability from which a word in a stream counts (the model's own)"
+            "--threshold",
+            type=_share,
+            help="probability from which a word in a stream counts (default: the model's)",
         )
         if run is predict:
-            command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="sound files, and folders of them")
+            command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="sound files, or folders of them")
         else:
-            command.add_argument("--source", type=Path, metavar="FILE", help="a sound file in place of the microphone")
+            command.add_argument("--source", type=Path, metavar="FILE", help="a sound file instead of the microphone")
             command.add_argument("--device", help="name or number of the microphone")
     return parser

@@ -1,8 +1,8 @@
-"""When a word was said, from the probabilities of a window that slides over sound; the same for evaluation and use.
+"""Detects words from the probabilities of a sliding window. Evaluation and use share this code.
 
-The probabilities of neighbouring windows are averaged (Chen et al., 2014, "Small-footprint keyword spotting"), and
-where a word's average is the highest around, that is a detection. Both work on windows as they come, and give what they
-would give on a whole recording.
+The probabilities of neighbouring windows are averaged (Chen et al., 2014, "Small-footprint keyword spotting"). A word
+is detected where its average is the highest nearby. Both steps take one window after the other, and give the same
+result as on a whole recording.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 
 STEP_SECONDS = 0.1  # between windows; rounded to whole frames
 SMOOTHED = 5  # windows whose probabilities are averaged
-APART_SECONDS = 1.0  # detections are at least so far apart
+APART_SECONDS = 1.0  # the least time between two detections
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Detection:
         window: number of the window, from 0.
         word: index of the word, as a class.
         score: its averaged probability.
-        probabilities: the averaged ones of all classes.
+        probabilities: the averaged probabilities of all classes.
     """
 
     window: int
@@ -40,7 +40,7 @@ def step_frames(sample_rate: int, hop_length: int) -> int:
 
 
 def smoothed(windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The mean over SMOOTHED windows around each one; the first and the last count for those beyond them."""
+    """The mean of the SMOOTHED windows around each window; the first and the last are repeated at the ends."""
     around: deque[np.ndarray] = deque(maxlen=SMOOTHED)
     half = SMOOTHED // 2
     for window in windows:
@@ -60,17 +60,17 @@ def smoothed(windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 def detections(
     scores: Iterable[np.ndarray], words: Sequence[int], step_seconds: float, threshold: float = 0.0
 ) -> Iterator[Detection]:
-    """The windows in which a word's score is the highest of any word's within APART_SECONDS, as soon as that is known.
+    """Yields the windows in which a word's score is the highest within APART_SECONDS, as soon as this is known.
 
     Args:
         scores: probabilities of the classes, (classes,) for each window.
-        words: the classes that are to be detected.
+        words: the classes to detect.
         step_seconds: from one window to the next.
-        threshold: lower scores are nothing.
+        threshold: lower scores are no detections.
     """
     reach = math.ceil(APART_SECONDS / step_seconds) - 1  # windows on each side
     open_ones: list[Detection] = []
-    settled: list[Detection] = []  # that wait for an earlier one, so that all come in their order
+    settled: list[Detection] = []  # these wait for an earlier one, so that all are yielded in order
     window = -1
     for window, probabilities in enumerate(scores):
         word = max(words, key=lambda word: probabilities[word])
@@ -88,7 +88,7 @@ def _window(one: Detection) -> int:
 
 
 def _settled(open_ones: list[Detection], reach: int, newest: int) -> Iterator[Detection]:
-    """Takes out and yields what no later window can change, given all up to `newest`; the first of equals wins."""
+    """Removes and yields detections that windows after `newest` cannot change. Of equal scores the first counts."""
     while True:
         best = next((one for one in open_ones if _is_highest(one, open_ones, reach)), None)
         if best is None or best.window + reach > newest:

@@ -1,4 +1,4 @@
-"""A LiteRT file with what its user must know inside: read, and asked, without TensorFlow."""
+"""A LiteRT file that contains its own description: read and run without TensorFlow."""
 
 import json
 from pathlib import Path
@@ -34,20 +34,20 @@ class Network:
         """The network in a file.
 
         Raises:
-            UserError: there is none, or none of ours.
+            UserError: the file does not exist, or the export stage did not write it.
         """
         if not path.is_file():
-            raise UserError(f"{path}: no such model; dvc repro export makes models/export, --model names another file")
+            raise UserError(f"{path}: no such model; dvc repro export writes models/export, --model names another file")
         try:
             return cls(path.read_bytes())
         except (OSError, RuntimeError, ValueError) as error:  # unreadable, unknown operators, no LiteRT file
-            raise UserError(f"{path}: no model that the export stage made, or damaged: {error}") from None
+            raise UserError(f"{path}: not a model of the export stage, or damaged: {error}") from None
 
     def probabilities(self, values: np.ndarray) -> np.ndarray:
-        """What the network makes of one clip.
+        """The probabilities of the classes for one clip.
 
         Args:
-            values: float32, the waveform (clip_samples,); of kind features: log-Mel (frames, mel_bins).
+            values: float32, the waveform (clip_samples,); for a model of kind features, log-Mel (frames, mel_bins).
 
         Returns:
             float32 (classes,).
@@ -61,7 +61,7 @@ def read_about(content: bytes) -> dict[str, Any]:
     """What the export stage wrote into the metadata of a LiteRT file.
 
     Raises:
-        ValueError: there is nothing of ours in it.
+        ValueError: the export stage did not write it.
     """
     model = Model.GetRootAs(content, 0)
     for number in range(model.MetadataLength()):

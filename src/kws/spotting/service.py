@@ -1,6 +1,6 @@
-"""What the registered model does: waveforms in, words and their probabilities out. MLflow runs this file to load it.
+"""The registered model: waveforms in, words and their probabilities out. MLflow runs this file to load the model.
 
-`mlflow models serve -m models:/kws@champion --env-manager local` answers with it, the front end included.
+`mlflow models serve -m models:/kws@champion --env-manager local` serves it. The front end is in the network's file.
 """
 
 from pathlib import Path
@@ -12,18 +12,18 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-LOUDEST = 2.0  # full scale is 1, and resampling overshoots it a little; 16-bit integers are beyond it all
+LOUDEST = 2.0  # full scale is 1, and resampling may overshoot it; 16-bit integers are far above
 
 
 class Service(PythonModel):  # type: ignore[misc]  # MLflow has no types
-    """The exported network, as MLflow wants it: neither TensorFlow nor Keras is needed."""
+    """The exported network with the interface of MLflow. It needs neither TensorFlow nor Keras."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Loads the network, once for all requests."""
         from kws.spotting.spotter import Spotter
 
         self._spotter = Spotter.load(Path(context.artifacts["network"]))
-        self._lock = Lock()  # a server asks from several threads; LiteRT answers one request at a time
+        self._lock = Lock()  # a server calls from several threads; LiteRT answers one request at a time
 
     def predict(self, model_input: np.ndarray) -> list[dict[str, Any]]:
         """Names the word in each clip.
@@ -36,7 +36,7 @@ class Service(PythonModel):  # type: ignore[misc]  # MLflow has no types
             For each clip its `label` and the `probabilities` of all labels.
 
         Raises:
-            MlflowException: the samples cannot be sound; a server answers 400 with the reason.
+            MlflowException: the samples cannot be sound. A server answers with status 400 and the reason.
         """
         refuse_unless_sound(model_input)
         with self._lock:
@@ -49,7 +49,7 @@ class Service(PythonModel):  # type: ignore[misc]  # MLflow has no types
 
 
 def refuse_unless_sound(waveforms: np.ndarray) -> None:
-    """Raises what a server answers 400 to, with the reason, where samples (clips, samples) cannot be sound."""
+    """Raises an error, which a server answers with status 400, if samples (clips, samples) cannot be sound."""
     if not len(waveforms):
         raise MlflowException.invalid_parameter_value("no clip: give at least one waveform")
     for number, waveform in enumerate(waveforms):

@@ -1,4 +1,4 @@
-"""A trained network at work on sound: clips, and streams by a window that slides. LiteRT and NumPy are all it needs."""
+"""Runs a trained network on clips, and on streams by a sliding window, with LiteRT and NumPy."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,21 +12,21 @@ from kws.spotting.litert import Network
 
 
 class Spotter:
-    """A network that takes waveforms, with its words and its threshold.
+    """A network that takes waveforms, with its words and threshold.
 
     Attributes:
-        classes: in the order of the probabilities; `_unknown_` and `_silence_` are no words.
-        words: indices of the classes that are.
-        sample_rate: Hz, of all sound that it is given.
+        classes: in the order of the probabilities.
+        words: indices of the classes that are words; `_unknown_` and `_silence_` are not.
+        sample_rate: Hz, of the input.
         clip_samples: length of a window.
         step_samples: from one window to the next.
-        threshold: the averaged probability from which a word counts as said, as the evaluation chose it.
+        threshold: the averaged probability from which a word is detected. The evaluation has chosen it.
     """
 
     def __init__(self, network: Network) -> None:
         about = network.about
         if about["kind"] == "features":
-            raise UserError("this model takes features, not sound: take kws.tflite or kws_int8.tflite")
+            raise UserError("this model takes features, not sound: use kws.tflite or kws_int8.tflite")
         self._network = network
         self.classes: list[str] = about["classes"]
         self.words = [index for index, name in enumerate(self.classes) if not name.startswith("_")]
@@ -38,7 +38,7 @@ class Spotter:
 
     @classmethod
     def load(cls, path: Path) -> "Spotter":
-        """The spotter in a LiteRT file; errors as `Network.load`, and for one that takes features."""
+        """The spotter in a LiteRT file; errors as in `Network.load`, and if the model takes features."""
         return cls(Network.load(path))
 
     def clip(self, waveform: np.ndarray) -> np.ndarray:
@@ -48,13 +48,13 @@ class Spotter:
     def windows(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Probabilities of each window that slides over a stream, (classes,) each.
 
-        No more of the stream is in memory than a window and a block. At its end zeros fill the last step.
+        Only a window and a block of the stream are in memory. At the end, zeros fill the last window.
 
         Args:
             blocks: the stream, float32 (samples,) each, of any lengths.
         """
         heard = np.zeros(0, np.float32)
-        start = covered = 0  # in `heard`: where the next window starts, and where the last one ended
+        start = covered = 0  # positions in `heard`: start of the next window, end of the last one
         for block in blocks:
             heard = np.concatenate([heard, block])
             while start + self.clip_samples <= len(heard):
@@ -67,5 +67,5 @@ class Spotter:
             yield self.clip(heard[start:])
 
     def detect(self, blocks: Iterable[np.ndarray], threshold: float) -> Iterator[Detection]:
-        """The words in a stream, each as soon as no later sound can change it."""
+        """Yields the words in a stream, each as soon as later sound cannot change it."""
         return detections(smoothed(self.windows(blocks)), self.words, self.step_samples / self.sample_rate, threshold)

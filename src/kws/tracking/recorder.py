@@ -1,6 +1,6 @@
-"""What is recorded in MLflow: one run for all stages of an experiment, complete whatever DVC took from its cache.
+"""Records an experiment in MLflow: one run for all stages, complete also if DVC took stages from its cache.
 
-Only the process of `kws.tracking.worker` imports this module, since MLflow takes seconds.
+Only the process of `kws.tracking.worker` imports this module, since importing MLflow takes seconds.
 """
 
 import contextlib
@@ -31,18 +31,18 @@ from kws.core.errors import UserError
 from kws.core.files import read_csv, read_json, sha256_of
 from kws.tracking.run import EXPERIMENT, STAGES
 
-JUDGES = ("evaluate", "export")  # the stages whose figures tell how good a model is
+JUDGES = ("evaluate", "export")  # the stages whose figures say how good a model is
 LOCK = ".mlflow.lock"  # in the project's root
 KEY, MODEL = "kws.key", "kws.model"  # the tags by which a run is found again
-REGISTERED = "kws.registered"  # the tag that tells what became of the model
-LAST_STAGE = "kws.last_stage"  # the tag that tells how far the experiment went
+REGISTERED = "kws.registered"  # the tag that says what became of the model
+LAST_STAGE = "kws.last_stage"  # the tag that says how far the experiment went
 DIFFERS_FROM = "kws.differs_from"  # the tag that names a run of the same model with other figures
-# What a store that cannot be used raises: HTTP an OSError, a database without its driver an ImportError.
+# The errors of a store that cannot be used: OSError for HTTP, ImportError for a database without its driver.
 FAILURES = (MlflowException, SQLAlchemyError, OSError, ImportError, UserError)
 
 
 class Recorder:
-    """Carries out the orders of one stage. When MLflow fails, it says so once, and ignores the orders that follow."""
+    """Carries out the orders of one stage. If MLflow fails, it prints one warning and ignores later orders."""
 
     def __init__(self) -> None:
         self._works = True
@@ -68,10 +68,10 @@ class Recorder:
         return {"recorded": self._works and self._recorded, "registered": self._registered}
 
     def begin(self, stage: str, key: str, params: Mapping[str, Any], model: str | None) -> None:
-        """Makes the store if need be, and our experiment in it.
+        """Creates the store and the experiment `kws` in it, unless they exist.
 
         Args:
-            stage: its name.
+            stage: name of the stage.
             key: of the experiment.
             params: all parameters.
             model: SHA-256 of the Keras file; None before it is trained.
@@ -80,7 +80,7 @@ class Recorder:
         root = paths.project_root()  # not the folder of a queued experiment, which DVC deletes
         store = f"sqlite:///{root / 'mlflow.db'}"
         local = os.environ.setdefault("MLFLOW_TRACKING_URI", store) == store
-        with FileLock(root / LOCK):  # two workers that make the tables at once break the store for good
+        with FileLock(root / LOCK):  # two workers that create the tables at once would damage the store
             experiment = mlflow.get_experiment_by_name(EXPERIMENT)
             if experiment:
                 self._experiment = experiment.experiment_id
@@ -89,10 +89,10 @@ class Recorder:
                 self._experiment = mlflow.create_experiment(EXPERIMENT, place)
 
     def open(self, *, new: bool = False) -> None:
-        """Opens the run, and logs what the earlier stages have not logged in it.
+        """Opens the run, and logs earlier stages that are not in it.
 
         Args:
-            new: only a run without curves will do.
+            new: whether the run must have no curves yet.
         """
         self._open(STAGES[: STAGES.index(self._stage)], new=new)
 
@@ -101,14 +101,14 @@ class Recorder:
         mlflow.log_metrics({name: value for name, value in row.items() if name != "epoch"}, step=int(row["epoch"]))
 
     def log_figures(self, figures: Mapping[str, float]) -> None:
-        """Keeps figures that stand in no file, until the stage is finished."""
+        """Keeps figures that are in no file until the end of the stage."""
         self._machine_figures |= figures
 
     def register(self, card: str) -> None:
         """Registers the model with its card, unless the newest version of this run serves the same files."""
         from kws.tracking import registry
 
-        with FileLock(paths.project_root() / LOCK):  # two workers would compare with the same champion
+        with FileLock(paths.project_root() / LOCK):  # else two workers could compare with the same champion
             run = mlflow.get_run(mlflow.active_run().info.run_id)
             text = run.data.tags.get(REGISTERED)
             if not text or not registry.is_registered(run.info.run_id):
@@ -119,8 +119,8 @@ class Recorder:
     def finish(self) -> None:
         """Logs the stage and ends the run.
 
-        Training may have given the model that another run of the experiment holds already. Then DVC has no reason to
-        run the later stages: this run would never be complete, and the other one has everything. So it is removed.
+        A new training may give the same model as another run of this experiment. Then DVC does not run the later
+        stages, and this run would stay incomplete. It is removed, since the other run has everything.
         """
         stages = STAGES[: STAGES.index(self._stage) + 1]
         run = mlflow.get_run(mlflow.active_run().info.run_id)
@@ -130,7 +130,7 @@ class Recorder:
             self.end("FINISHED")
             mlflow.delete_run(run.info.run_id)
         else:
-            if self._stage in JUDGES and not _agreeing([run], stages):  # the run keeps the figures that it has
+            if self._stage in JUDGES and not _agreeing([run], stages):  # the old run keeps its figures
                 self.end("FINISHED")
                 self._open(stages)
             self._log_stage(self._stage)
@@ -143,7 +143,7 @@ class Recorder:
         mlflow.end_run(status)
 
     def _open(self, stages: Sequence[str], *, new: bool = False) -> None:
-        """Resumes the newest run whose figures are those of the stages' files, or starts one and logs these stages."""
+        """Resumes the newest run that agrees with the files of these stages, or starts a run; then logs the stages."""
         others = self._runs()
         runs = [run for run in _agreeing(others, stages) if not (new and "train_loss" in run.data.metrics)]
         source = read_json(paths.SOURCE)
@@ -168,7 +168,7 @@ class Recorder:
                 self._log_stage(stage)
 
     def _runs(self) -> list[Run]:
-        """The runs of the experiment that hold the model (None: no model yet), the newest first."""
+        """The runs of the experiment with the present model (None: no model yet), newest first."""
         runs = mlflow.search_runs(
             [self._experiment],
             f"tags.`{KEY}` = '{self._key}'",
@@ -178,7 +178,7 @@ class Recorder:
         return [run for run in runs if run.data.tags.get(MODEL) == self._model]
 
     def _log_stage(self, stage: str) -> None:
-        """Logs what a stage wrote; its figures come last, since they tell that the stage is logged."""
+        """Logs the files of a stage. Its figures come last, since they mark the stage as logged."""
         run = mlflow.get_run(mlflow.active_run().info.run_id)
         if stage == "featurize":
             self._log_dataset()
@@ -190,7 +190,7 @@ class Recorder:
             mlflow.log_artifact(str(paths.HISTORY), folder.as_posix())
         elif folder.exists():
             mlflow.log_artifacts(str(folder), folder.as_posix())
-        if stage == "evaluate":
+        if stage == "evaluate":  # it draws the training curves
             mlflow.log_artifact(str(paths.CURVES), paths.CURVES.parent.as_posix())
         if STAGES.index(stage) > STAGES.index(run.data.tags.get(LAST_STAGE, "download")):
             mlflow.set_tag(LAST_STAGE, stage)
@@ -209,7 +209,7 @@ class Recorder:
         mlflow.log_input(dataset, context="training")
 
     def _log_curves(self) -> None:
-        """Adds the epochs that were not logged while they went by."""
+        """Adds epochs that were not logged during training."""
         run_id = mlflow.active_run().info.run_id
         logged = {point.step for point in mlflow.MlflowClient().get_metric_history(run_id, "train_loss")}
         for row in read_csv(paths.HISTORY):
@@ -218,20 +218,21 @@ class Recorder:
 
 
 def _shown(value: Any) -> Any:
-    """The value of a parameter as MLflow shows it: a list as a text, an address without credentials."""
+    """The value of a parameter for MLflow: a list as text, an address without credentials."""
     if isinstance(value, list):
         return ", ".join(value)
     return public_address(value) if isinstance(value, str) else value
 
 
 def _agreeing(runs: Sequence[Run], stages: Sequence[str]) -> list[Run]:
-    """The runs that hold no figure of these stages with another value than the stages' files."""
+    """The runs in which no figure of these stages differs from the stages' files."""
     figures = {name: value for stage in stages for name, value in _figures(stage).items() if not math.isnan(value)}
     return [run for run in runs if all(run.data.metrics.get(name, value) == value for name, value in figures.items())]
 
 
 def _figures(stage: str) -> dict[str, float]:
-    """The figures of a stage, `<stage>/<figure>`; those of evaluate, which people compare, by their plain names."""
+    """The figures of a stage, as `<stage>/<figure>`; those of evaluate, which users compare, without the stage."""
     prefix = "" if stage == "evaluate" else f"{stage}/"
     figures = read_json(paths.METRICS / f"{stage}.json")
-    return {prefix + re.sub(r"[^\w .-]", ":", name): value for name, value in figures.items()}  # MLflow knows no others
+    # MLflow allows only these characters
+    return {prefix + re.sub(r"[^\w .-]", ":", name): value for name, value in figures.items()}

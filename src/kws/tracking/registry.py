@@ -98,7 +98,7 @@ def _requirements() -> list[str]:
 
 @contextmanager
 def _shipped() -> Iterator[Path]:
-    """A folder that holds for a while what a server gets: the shipped part of kws, and the answers without names."""
+    """A temporary folder with the shipped part of kws, and the answers without names."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for path in shipped_files():
@@ -147,7 +147,7 @@ def _sound(source: Mapping[str, Any]) -> str:
 def _beats(champion: ModelVersion, tags: Mapping[str, str]) -> tuple[bool, str]:
     """Whether the model of this workspace takes the champion's place, and the reason."""
     if champion.tags.get(SYNTHETIC) == "True" and tags[SYNTHETIC] == "False":
-        return True, f"version {champion.version} was tested on a computer's voices, this one on people's"
+        return True, f"version {champion.version} was tested on synthetic voices, this one on people"
     if champion.tags.get(TEST_SOUND) != tags[TEST_SOUND]:
         return False, "it was tested on other recordings, so they cannot be compared"
     if champion.tags.get(MODEL) == tags[MODEL] and champion.tags.get(SERVED) != tags[SERVED]:
@@ -167,8 +167,8 @@ def _beats(champion: ModelVersion, tags: Mapping[str, str]) -> tuple[bool, str]:
 
 
 def _shortened(card: str) -> str:
-    """The card, cut at a line where it is longer than MLflow keeps."""
+    """The card, cut at the end of a line if it is too long for MLflow."""
     if len(card) <= LONGEST_DESCRIPTION:
         return card
-    rest = "\n\nThe rest stands in the run's artifacts."
+    rest = "\n\nThe rest is in the run's artifacts."
     return card[: LONGEST_DESCRIPTION - len(rest)].rpartition("\n")[0] + rest

@@ -1,4 +1,4 @@
-"""The MLflow run of an experiment, as its stages see it. A process of its own does the work meanwhile."""
+"""The MLflow run of an experiment, as a stage uses it. A second process calls MLflow at the same time."""
 
 import hashlib
 import json
@@ -20,10 +20,10 @@ LOCK_FILE = Path("../dvc.lock")  # as seen from data/
 
 
 class Worker:
-    """The process that calls MLflow (`kws.tracking.worker`). It takes orders while the stage goes on with its work.
+    """The process that calls MLflow (`kws.tracking.worker`). It carries out orders while the stage works.
 
-    Importing MLflow and opening its store take seconds, which the stage does not wait for. When the stage dies, the
-    process reads the end of its orders, ends the run as KILLED, and exits.
+    Importing MLflow and opening its store take seconds, and the stage does not wait for them. When the stage dies, the
+    process reaches the end of its orders, ends the run as KILLED, and exits.
     """
 
     def __init__(self, stage: str) -> None:
@@ -33,18 +33,18 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            process_group=0,  # Ctrl-C reaches the stage alone, which then says how the run ends
+            process_group=0,  # Ctrl-C reaches only the stage, which then ends the run
         )
 
     def send(self, order: str, **details: Any) -> None:
-        """Gives an order, and does not wait for it."""
+        """Sends an order without waiting for it."""
         assert self._process.stdin
         with suppress(BrokenPipeError):  # the process has ended: `answer` says so
             self._process.stdin.write(json.dumps([order, details]) + "\n")
             self._process.stdin.flush()
 
     def answer(self) -> dict[str, Any]:
-        """Waits until all orders are done: what the recorder's `answer` returns."""
+        """Waits until all orders are done, and returns the recorder's `answer`."""
         answer, _ = self._process.communicate()
         if not answer:
             reason = f"its process ended with exit code {self._process.returncode}"
@@ -54,7 +54,7 @@ class Worker:
 
 
 class Run:
-    """The run as one stage sees it. None of its methods waits for MLflow, and none fails with it."""
+    """The run of a stage. Only `end` waits for MLflow, and no method fails if MLflow fails."""
 
     def __init__(self, worker: Worker | None, params: Params) -> None:
         self._worker = worker
@@ -62,19 +62,19 @@ class Run:
         self._recorded = True
 
     def start_training(self, *, new: bool) -> None:
-        """Opens the run of a training; a new one, which begins with its first epoch, gets a run without curves."""
+        """Opens the run of a training. A `new` training, which starts at its first epoch, gets a run without curves."""
         self._send("open", new=new)
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
-        """Adds a row of the training curves, `epoch` and its figures, to be watched while training goes on."""
+        """Adds a row of the training curves, `epoch` and its figures. MLflow shows it during training."""
         self._send("log_epoch", row=dict(row))
 
     def log_figures(self, figures: Mapping[str, float]) -> None:
-        """Adds what depends on the machine, and so stands in no file."""
+        """Adds figures that depend on the machine and are in no file."""
         self._send("log_figures", figures={name: float(value) for name, value in figures.items()})
 
     def register(self, card: str) -> None:
-        """Has the run's model registered with its card. The end of the stage prints what became of it."""
+        """Registers the run's model with its card. `end` prints what became of it."""
         self._send("register", card=card)
 
     def end(self, order: str, **details: Any) -> None:
@@ -90,7 +90,7 @@ class Run:
     def write_tracked(self) -> None:
         """Writes data/tracked.json: which experiment was recorded.
 
-        If MLflow failed, the file is a link to dvc.lock instead. DVC hashes the file, then changes dvc.lock: so the
+        If MLflow failed, the file is a link to dvc.lock instead. DVC hashes the file, and then changes dvc.lock. So the
         stage counts as changed, and the next `dvc repro` records the experiment.
         """
         if self._recorded:
@@ -105,25 +105,25 @@ class Run:
 
 
 def experiment_key(params: Params) -> str:
-    """What tells one experiment from another: a hash of all parameters and of where the recordings came from."""
+    """Identifies an experiment: a hash of all parameters and of the source of the recordings."""
     identity = json.dumps([params.model_dump(mode="json"), read_json(paths.SOURCE)], sort_keys=True)
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 @contextmanager
 def tracked_run(params: Params, stage: str) -> Iterator[Run]:
-    """Has a stage's work tracked: parameters, curves, figures, pictures, data set and model.
+    """Records a stage in MLflow: parameters, curves, figures, pictures, data set and model.
 
-    All stages of an experiment share a run. It is found by the hash of all parameters and of the data's source; where
-    there is none (DVC took the training from its cache), one is made and filled from the files of the earlier stages.
+    All stages of an experiment share a run. It is found by the hash of all parameters and of the data's source. If
+    there is none (DVC took the training from its cache), a run is opened and filled from the files of earlier stages.
     The store is `mlflow.db` and `mlartifacts/` in the project's root, unless MLFLOW_TRACKING_URI is set. A store that
     cannot be reached costs a warning; `KWS_TRACKING=off` turns tracking off.
 
-    It begins before TensorFlow or UMAP is imported, so that MLflow gets ready at the same time.
+    Call it before importing TensorFlow or UMAP, so that MLflow starts at the same time.
 
     Args:
         params: all parameters of the experiment.
-        stage: train (which then calls `start_training`), evaluate, export or project.
+        stage: train (which must call `start_training`), evaluate, export or project.
     """
     if environ.get("KWS_TRACKING") == "off":
         yield Run(None, params)

@@ -1,4 +1,4 @@
-"""The process that calls MLflow for a stage. Orders come on stdin, a line of JSON each; the answer is its last act."""
+"""The process that calls MLflow for a stage. Orders come on stdin, one line of JSON each. It answers at its end."""
 
 import contextlib
 import gc
@@ -8,8 +8,8 @@ import sys
 
 
 def main() -> None:
-    """Carries out the orders of a stage, until it has given the last one or is dead."""
-    gc.disable()  # MLflow's import makes many objects that stay: looking for garbage takes a fifth of it
+    """Carries out the orders of a stage until the stage closes its end, or dies."""
+    gc.disable()  # importing MLflow creates many lasting objects: garbage collection would take a fifth of the time
     from kws.tracking.recorder import Recorder
 
     gc.enable()
@@ -21,9 +21,9 @@ def main() -> None:
         order, details = json.loads(line)
         recorder.carry_out(order, details)
     recorder.carry_out("end", {"status": "KILLED"})  # does nothing if the stage has ended the run
-    with contextlib.suppress(BrokenPipeError), answer:  # the stage may have died meanwhile
+    with contextlib.suppress(BrokenPipeError), answer:  # the stage may be dead by now
         json.dump(recorder.answer(), answer)
-    gc.freeze()  # the stage waits for the exit, which else takes a second to free every object
+    gc.freeze()  # the stage waits for the exit, in which freeing every object would take a second
 
 
 if __name__ == "__main__":

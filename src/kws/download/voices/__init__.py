@@ -1,1 +1,1 @@
-"""The voices that stage download can make."""
+"""Computed voices: eSpeak NG and Hibari, in computed rooms and microphones."""

@@ -1,4 +1,4 @@
-"""What comes between a mouth and a file: a room, noise, a microphone, a codec, and a recording level."""
+"""Simulates how a voice is recorded: room, noise, microphone, codec, recording level."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ import numpy as np
 
 SAMPLE_RATE = 16_000  # Hz, as in Speech Commands
 CLIP = SAMPLE_RATE  # samples: every clip lasts 1 s
-NO_GATE = -200.0  # dB, below all that a file can hold
+NO_GATE = -200.0  # dB, lower than anything in a file
 
 _FFT = 2 * CLIP  # room for a clip and its echo
 _EQUALISER_HZ = 125 * 2.0 ** np.arange(7)
 _SNR_DB, _MORE_OR_LESS_DB = 30.0, (-20.0, 20.0)
-_SOFTEST_DB = -29.0  # below the loudest
+_SOFTEST_DB = -29.0  # relative to the loudest recording
 _CUT_OFF = 400  # samples by which a word may reach over the start or the end of a clip
 _FRAME = 512  # samples, of the codec
 
@@ -21,18 +21,18 @@ _FRAME = 512  # samples, of the codec
 class Place:
     """The room and the device in which somebody is recorded."""
 
-    echo_seconds: float  # in which the room's echo falls by 60 dB
-    echo: float  # its loudness beside the voice
-    equaliser: tuple[float, ...]  # dB at 125 Hz and each octave above: no two microphones sound the same
-    low_cut: float  # Hz, below which the microphone gets deaf
+    echo_seconds: float  # time in which the room's echo falls by 60 dB
+    echo: float  # its loudness relative to the voice
+    equaliser: tuple[float, ...]  # dB at 125 Hz and each octave above: microphones differ
+    low_cut: float  # Hz, below which the microphone is less sensitive
     high_cut: float  # Hz, above which the codec or the line carries nothing
-    gate_db: float  # what lies so far below the loudest is taken away, as codecs and noise suppressors do
-    overload: float  # times the level at which the microphone's amplifier saturates
+    gate_db: float  # relative to the loudest; softer sound is removed, as by codecs and noise suppressors
+    overload: float  # relative to the level at which the microphone's amplifier saturates
     seed: int  # of the echo
 
     @classmethod
     def draw(cls, rng: np.random.Generator, variety: float) -> "Place":
-        """Anywhere; `variety`, 0 to 1: how far from a quiet room and a good microphone it may be."""
+        """Draws a place. `variety`, 0 to 1: how far it may be from a quiet room and a good microphone."""
         muffled, gated, overloaded = rng.uniform(size=3) < variety * np.array([1 / 3, 1 / 3, 1 / 2])
         return cls(
             echo_seconds=rng.uniform(0.1, 0.7),
@@ -47,7 +47,7 @@ class Place:
 
 
 def echo_of(place: Place) -> np.ndarray:
-    """Frequency response of a room, decaying noise after the voice itself: complex128."""
+    """Frequency response of a room: the voice, then decaying noise; complex128."""
     rng = np.random.default_rng(place.seed)
     seconds = np.arange(CLIP) / SAMPLE_RATE
     echo = rng.standard_normal(CLIP) * gain(-60) ** (seconds / place.echo_seconds)
@@ -57,14 +57,14 @@ def echo_of(place: Place) -> np.ndarray:
 
 
 def device_of(place: Place) -> np.ndarray:
-    """Frequency response of a microphone and of the line behind it: float64."""
+    """Frequency response of a microphone and of the line after it: float64."""
     frequency = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE).clip(1)
     equaliser = np.interp(np.log2(frequency), np.log2(_EQUALISER_HZ), place.equaliser)
     low_cut, high_cut = 1 + (place.low_cut / frequency) ** 4, 1 + (frequency / place.high_cut) ** 20
     return 10 ** (equaliser / 20) / low_cut / high_cut
 
 
-def record(  # noqa: PLR0913 (a recording has that many ingredients)
+def record(  # noqa: PLR0913 (a recording depends on all of them)
     voice: np.ndarray,
     place: Place,
     responses: tuple[np.ndarray, np.ndarray],
@@ -73,15 +73,15 @@ def record(  # noqa: PLR0913 (a recording has that many ingredients)
     variety: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """One second with a voice somewhere in it.
+    """A recording of one second that contains a voice.
 
     Args:
-        voice: float64 (samples,), up to CLIP, without silence around it.
-        place: where it is recorded.
+        voice: float64 (samples,), at most CLIP, without silence before and after it.
+        place: of the recording.
         responses: of the place: `echo_of` and `device_of`.
-        noises: what may be heard in the background, longer than a clip, mean power 1.
+        noises: possible background noises, each longer than a clip, mean power 1.
         variety: 0 to 1, how loud the background, how soft the recording and how far from the middle the word may be.
-        rng: decides on all that differs from clip to clip.
+        rng: of everything that differs from clip to clip.
 
     Returns:
         float64 (CLIP,), full scale = 1.
@@ -106,7 +106,7 @@ def record(  # noqa: PLR0913 (a recording has that many ingredients)
 
 
 def _gate(sound: np.ndarray, share: float) -> np.ndarray:
-    """Silences what is weaker than a share of the loudest, at each time and frequency by itself."""
+    """Sets each point of the spectrogram to 0 that is weaker than a share of the loudest point."""
     window = np.sin(np.pi * (np.arange(_FRAME) + 0.5) / _FRAME)
     padded = np.pad(sound, _FRAME)
     starts = np.arange(0, len(padded) - _FRAME + 1, _FRAME // 2)

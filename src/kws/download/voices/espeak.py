@@ -1,8 +1,8 @@
 """Speech from eSpeak NG that is the same in every run.
 
-The library carries sound over from one utterance to the next, and no call of its interface resets that, so each
-utterance is spoken by a process of its own. Forking a small one that has the library loaded takes 2 ms; this module
-is therefore also a program, `python -m kws.download.voices.espeak`, that needs neither NumPy nor threads.
+In the library, an utterance changes the sound of the next one, and no call resets this. So each utterance is spoken
+by a new process. This module is also a program, `python -m kws.download.voices.espeak`, without NumPy and threads. It
+loads the library once and forks for each utterance, which takes 2 ms.
 """
 
 import ctypes
@@ -28,11 +28,11 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes
 
 
 class Utterance(NamedTuple):
-    """What is said, and how."""
+    """A text, and how it is spoken."""
 
     text: str
     voice: str  # accent+variant: en-us+f3
-    rate: int  # words a minute, 80 to 450; raised as far as `longest` asks for
+    rate: int  # words a minute, 80 to 450; raised if the utterance is longer than `longest`
     pitch: int  # 0 to 100
     pitch_range: int  # 0 to 100, 0 is monotonous
     longest: float  # seconds
@@ -40,10 +40,10 @@ class Utterance(NamedTuple):
 
 
 def check_installed() -> None:
-    """Makes sure that the eSpeak NG library works on this computer.
+    """Checks that the eSpeak NG library can be loaded on this computer.
 
     Raises:
-        UserError: it does not.
+        UserError: it cannot.
     """
     try:
         ctypes.CDLL(espeakng_loader.get_library_path())
@@ -54,10 +54,10 @@ def check_installed() -> None:
 
 
 def speak(utterances: Sequence[Utterance]) -> list[bytes]:
-    """Speaks each utterance, none affected by the others.
+    """Speaks each utterance, independently of the others.
 
     Returns:
-        16-bit samples, mono, at `SAMPLE_RATE`, one a text.
+        16-bit samples, mono, at `SAMPLE_RATE`, one entry per utterance.
     """
     command = [sys.executable, "-m", "kws.download.voices.espeak"]
     request = json.dumps(utterances)
@@ -70,7 +70,7 @@ def _main() -> None:
     os.chdir(Path(espeakng_loader.get_data_path()).parent)  # eSpeak cuts paths off after 160 characters
     if library.espeak_Initialize(_SYNCHRONOUS, 0, b".", _DONT_EXIT) != SAMPLE_RATE:
         sys.exit("eSpeak NG does not start")
-    library.espeak_ListVoices(None)  # reads the list of voices now, not once an utterance
+    library.espeak_ListVoices(None)  # reads the list of voices once, not for each utterance
     for utterance in json.load(sys.stdin):
         child = os.fork()
         if child == 0:

@@ -1,7 +1,7 @@
-"""Voices of all kinds out of the one of Hibari, a small neural network that reads text aloud (PyPI: hibari-tts).
+"""Makes many voices from that of Hibari, a small neural network that reads text aloud (PyPI: hibari-tts).
 
-For every 12.5 ms, the network says how strong each frequency of a voice is, and apart from that how high it is. So
-pitch, vocal tract, breath and timing can each be altered alone before a waveform is made.
+For every 12.5 ms, the network gives the strength of each frequency of the voice, and separately its pitch. So pitch,
+vocal tract, breath and timing can be changed separately, before the waveform is computed.
 """
 
 from dataclasses import dataclass
@@ -12,25 +12,25 @@ from kws.core.errors import UserError
 
 SAMPLE_RATE = 24_000  # Hz
 _FRAMES_A_SECOND = 80
-_VOICED = 40.0  # Hz, the lowest pitch: what is below is none
+_VOICED = 40.0  # Hz, the lowest pitch: lower values mean that there is no pitch
 _FORMANTS_HZ = (500.0, 1500.0, 4000.0)
-_QUIET_DB = -40.0  # of the loudest frame: softer ones before and after a word are silence
+_QUIET_DB = -40.0  # relative to the loudest frame: softer frames before and after a word are silence
 _ENDINGS = ("", ".", "!", "?", ",")
 
 
 @dataclass(frozen=True)
 class Voice:
-    """Somebody made of Hibari's voice."""
+    """How a speaker's voice differs from Hibari's."""
 
     pitch: float  # Hz
-    pitch_range: float  # times that of Hibari
-    formants: tuple[float, ...]  # those at 500, 1500 and 4000 Hz, times Hibari's: the vocal tract, and the accent
-    pace: float  # times that of Hibari
-    breath_db: float  # what is noise in the voice, louder by this
+    pitch_range: float  # relative to Hibari's
+    formants: tuple[float, ...]  # at 500, 1500 and 4000 Hz, relative to Hibari's: vocal tract and accent
+    pace: float  # relative to Hibari's
+    breath_db: float  # level of the noise in the voice, relative to Hibari's
 
     @classmethod
     def draw(cls, rng: np.random.Generator, variety: float) -> "Voice":
-        """Anybody, from a big man at -2 to a child at 2: pitch and vocal tract go together, but not strictly."""
+        """Draws a voice, from a big man (size -2) to a child (size 2). Pitch and vocal tract are correlated."""
         size = variety * rng.normal()
         tract = 0.93 * np.exp(0.11 * size + variety * rng.normal(0, 0.05))
         return cls(
@@ -43,7 +43,7 @@ class Voice:
 
 
 class Neural:
-    """Loads the network once; several threads may let it speak.
+    """The network, loaded once; several threads may call `speak`.
 
     Raises:
         UserError: the package is not installed.
@@ -58,26 +58,26 @@ class Neural:
         self._read = self._network.g2p
 
     def speak(self, text: str, voice: Voice, longest: float, rng: np.random.Generator) -> np.ndarray:
-        """Says a text, a little differently each time.
+        """Speaks a text, with small random differences.
 
         Args:
             text: a word or a few.
             voice: who says it.
-            longest: seconds it may take before it is spoken faster.
-            rng: decides on all that differs from time to time.
+            longest: seconds; a longer utterance is spoken faster.
+            rng: of the differences.
 
         Returns:
             float64 (samples,) at `SAMPLE_RATE`.
 
         Raises:
-            UserError: it cannot be read.
+            UserError: Hibari cannot read the text.
         """
         phonemes = self._read(text)
         if not any(map(str.isalpha, phonemes)):
             raise UserError(
                 f"words: Hibari cannot read {text!r}; write it the way it is spoken, or set neural_share to 0"
             )
-        if rng.uniform() < 0.7:  # it takes go, down and up for parts of a sentence, and stresses them less
+        if rng.uniform() < 0.7:  # Hibari stresses go, down and up less, as in a sentence
             phonemes = phonemes.replace("ˌ", "ˈ")  # noqa: RUF001 (phonetic signs)
         ids = self._network.ids(phonemes + rng.choice(_ENDINGS))
         pace = float(np.clip(voice.pace * rng.uniform(0.85, 1.15), 0.5, 2))
@@ -97,7 +97,7 @@ class Neural:
 def _times(
     harmonic: np.ndarray, noise: np.ndarray, rest: np.ndarray, longest: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Which frames to play: those of the word alone, at a pace that wanders."""
+    """The frames to play: those of the word, without silence, at a varying pace."""
     power = sum(np.exp(2 * part).sum(axis=0) for part in (harmonic, noise, rest))
     first, *_, last = np.flatnonzero(power > power.max() * 10 ** (_QUIET_DB / 10))
     frames = min((last - first + 1) * rng.uniform(0.9, 1.1), longest * _FRAMES_A_SECOND)
@@ -106,14 +106,14 @@ def _times(
 
 
 def _bins(formants: tuple[float, ...], count: int) -> np.ndarray:
-    """Where in Hibari's spectrum to read each frequency: float64 (count,)."""
+    """The position in Hibari's spectrum for each frequency: float64 (count,)."""
     hertz = np.arange(count) * SAMPLE_RATE / 2 / (count - 1)
     factors = np.interp(np.log(hertz.clip(1)), np.log(_FORMANTS_HZ), np.log(formants))
     return (np.arange(count) / np.exp(factors)).clip(0, count - 1)
 
 
 def _repitch(pitch: np.ndarray, voice: Voice, rng: np.random.Generator) -> np.ndarray:
-    """The same melody at another height, wider or flatter, rising or falling: float64 (frames,) in Hz, 0: none."""
+    """Changes height, range and slope of the pitch: float64 (frames,) in Hz; 0: no pitch."""
     voiced = pitch > _VOICED
     if not voiced.any():
         return pitch
@@ -124,7 +124,7 @@ def _repitch(pitch: np.ndarray, voice: Voice, rng: np.random.Generator) -> np.nd
 
 
 def _interpolate(part: np.ndarray, bins: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Reads (bins, frames) between its points, linearly: float32 (bins, times)."""
+    """Linear interpolation of (bins, frames): float32 (bins, times)."""
     for axis, positions in ((0, bins), (1, times)):
         low = np.minimum(positions.astype(int), part.shape[axis] - 2)
         weight = np.expand_dims((positions - low).astype(np.float32), 1 - axis)

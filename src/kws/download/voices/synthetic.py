@@ -1,4 +1,4 @@
-"""A data set for trying the machinery: any words, spoken by the voices of eSpeak NG with sounds in the background."""
+"""A data set for trying the pipeline: any words, spoken by voices of eSpeak NG and Hibari, with background noise."""
 
 import hashlib
 import io
@@ -25,7 +25,7 @@ from kws.recordings.clips import BACKGROUND, speaker_split
 NOISE_SECONDS = 30
 
 _ACCENTS = "en en-029 en-gb-scotland en-gb-x-gbclan en-gb-x-gbcwmd en-gb-x-rp en-us en-us en-us en-us en-us-nyc".split()  # noqa: SIM905 (reads better)
-# The variants of eSpeak NG 1.52 that could be people, without near copies
+# The variants of eSpeak NG 1.52 that sound like people, without near copies
 _VARIANTS = (  # noqa: SIM905 (as above)
     "Alex Alicia Andrea Andy Annie AnxiousAndy Denis Diogo Gene Henrique Hugo Jacky Lee Marco Mario Michael "
     "Mike Nguyen Reed adam anika antonio aunty belinda boris caleb croak david ed edward f1 f2 f3 f4 f5 "
@@ -34,15 +34,15 @@ _VARIANTS = (  # noqa: SIM905 (as above)
     "whisper zac"
 ).split()
 _RATE = 125  # words a minute
-_LONGEST = 0.8  # seconds a word may take before it is spoken faster
+_LONGEST = 0.8  # seconds; a longer word is spoken faster
 _ENDINGS = ("", ".", "!", "?", ",")  # they change the melody
-_QUIET = 0.01  # of the loudest: softer samples before and after a word are silence
+_QUIET = 0.01  # relative to the loudest sample: softer ones before and after a word are silence
 _BLOCK = 160  # samples, 10 ms
-_LOUD_DB = -10.0  # of the loudest block
+_LOUD_DB = -10.0  # relative to the loudest block
 _BEFORE_DB, _AFTER_DB = (-10.0, 3.0), (-20.0, 3.0)
-_GROUP = 10  # speakers that share a process of eSpeak NG; has no influence on the result
+_GROUP = 10  # speakers for each process of eSpeak NG; does not change the result
 
-# Aesop's fable that phoneticians compare accents with (Handbook of the International Phonetic Association, 1999)
+# Aesop's fable, by which phoneticians compare accents (Handbook of the International Phonetic Association, 1999)
 _FABLE = (
     "The north wind and the sun were disputing which was the stronger, when a traveler came along wrapped in a "
     "warm cloak. They agreed that the one who first succeeded in making the traveler take his cloak off should "
@@ -61,7 +61,7 @@ class _Voice:
     rate: int  # words a minute
     pitch: int  # 0 to 100
     pitch_range: int  # 0 to 100
-    formants: float  # times those of the voice: the shorter the vocal tract, the higher
+    formants: float  # relative to those of the voice; a shorter vocal tract has higher ones
 
     @classmethod
     def draw(cls, rng: np.random.Generator, variety: float) -> "_Voice":
@@ -74,7 +74,7 @@ class _Voice:
         )
 
     def utterance(self, text: str, longest: float, rng: np.random.Generator) -> espeak.Utterance:
-        """How this voice says a text this time."""
+        """An utterance of a text by this voice, with random differences."""
         return espeak.Utterance(
             text,
             self.name,
@@ -88,12 +88,12 @@ class _Voice:
 
 @dataclass(frozen=True)
 class Voices:
-    """Who speaks in a corpus.
+    """The speakers of a corpus.
 
     Attributes:
-        speakers: how many; of ten, one is for validation and one for testing, from the ninth and tenth on.
+        speakers: their number; of every ten, the ninth is for validation and the tenth for the test.
         variety: 0 to 1, how much voices, rooms and microphones differ.
-        neural_share: 0 to 1, of the speakers who have a voice made of Hibari's instead of one of eSpeak NG.
+        neural_share: 0 to 1, the share of speakers with a voice from Hibari instead of eSpeak NG.
         seed: of the voices, the rooms and the noises.
     """
 
@@ -105,7 +105,7 @@ class Voices:
 
 @dataclass(frozen=True)
 class _Speaker:
-    """A voice and the place it is recorded in."""
+    """A voice, and the place in which it is recorded."""
 
     voice: _Voice | hibari.Voice
     place: acoustics.Place
@@ -114,16 +114,16 @@ class _Speaker:
 def write_corpus(target: Path, words: Sequence[str], voices: Voices) -> None:
     """Writes a tar archive like that of Speech Commands, in which every speaker says every word once.
 
-    It holds `<word>/<speaker>_nohash_0.wav` and `_background_noise_/<noise>.wav`, 16-bit mono at 16 kHz. Same
-    arguments, same bytes; a clip does not change with the other words, nor with the number of speakers.
+    It contains `<word>/<speaker>_nohash_0.wav` and `_background_noise_/<noise>.wav`, 16-bit mono at 16 kHz. The same
+    arguments give the same bytes. A clip does not depend on the other words or on the number of speakers.
 
     Args:
         target: the archive, not compressed.
-        words: anything that eSpeak NG can say in English; what takes longer than a second is cut off.
-        voices: who says them.
+        words: anything that eSpeak NG can say in English; clips end after one second.
+        voices: the speakers.
 
     Raises:
-        UserError: eSpeak NG does not work here, or makes no sound of a word, or Hibari is not installed.
+        UserError: eSpeak NG cannot be loaded, or has no sound for a word; or Hibari is not installed.
     """
     espeak.check_installed()
     _check_words(words)
@@ -134,7 +134,7 @@ def write_corpus(target: Path, words: Sequence[str], voices: Voices) -> None:
     with (
         written_whole(target) as partial,
         tarfile.open(partial, "w") as archive,
-        ThreadPoolExecutor(os.cpu_count()) as pool,  # threads, since the voices come from processes already
+        ThreadPoolExecutor(os.cpu_count()) as pool,  # threads are enough, since eSpeak NG runs in processes
         tqdm(total=voices.speakers, desc="speaking", unit=" speakers", disable=None) as progress,
     ):
         for name, noise in noises.items():
@@ -147,7 +147,7 @@ def write_corpus(target: Path, words: Sequence[str], voices: Voices) -> None:
 
 
 def _check_words(words: Sequence[str]) -> None:
-    """Refuses words without a sound, said with no ending: eSpeak NG reads the one of "'!" aloud."""
+    """Refuses words without a sound. No ending is added, since eSpeak NG would read the one of "'!" aloud."""
     plain = [espeak.Utterance(word, "en-us", rate=150, pitch=50, pitch_range=50, longest=1, seed=1) for word in words]
     for word, pcm in zip(words, espeak.speak(plain), strict=True):
         if not any(pcm):
@@ -155,18 +155,18 @@ def _check_words(words: Sequence[str]) -> None:
 
 
 def _rng(*key: str | int) -> np.random.Generator:
-    """Random numbers of their own for whatever the key names, so that nothing depends on an order."""
+    """A random generator for each key, so that nothing depends on an order."""
     return np.random.default_rng(list(hashlib.sha256(repr(key).encode()).digest()))
 
 
 def _draw_speakers(voices: Voices) -> list[tuple[str, _Speaker]]:
-    """Who speaks: name and speaker, the first ones the same however many there are."""
+    """Name and speaker of each. The first speakers are the same for any number of speakers."""
     people: dict[str, _Speaker] = {}
     for index in range(voices.speakers):
         speaker = _draw_speaker(_rng(voices.seed, "speaker", index), voices)
         split = {8: "validation", 9: "test"}.get(index % 10, "train")
-        # A name decides on the split, as with Speech Commands. Left to chance, a hundred names may leave hardly any
-        # speaker to test with: so names are tried until one falls into the split that the speaker is meant for.
+        # The split follows from the name, as in Speech Commands. With random names, few of a hundred speakers may be in
+        # the test. So names are tried until one is in the split that the speaker is meant for.
         names = (hashlib.sha256(f"{astuple(speaker)} {i}".encode()).hexdigest()[:8] for i in itertools.count())
         people[next(name for name in names if speaker_split(name) == split and name not in people)] = speaker
     return list(people.items())
@@ -179,7 +179,7 @@ def _draw_speaker(rng: np.random.Generator, voices: Voices) -> _Speaker:
 
 
 def _make_noises(seed: int) -> dict[str, np.ndarray]:
-    """Sounds for the background, by name: float64 (samples,), mean power 1."""
+    """Background noises, by name: float64 (samples,), mean power 1."""
     length = NOISE_SECONDS * SAMPLE_RATE
     seconds = np.arange(length) / SAMPLE_RATE
 
@@ -199,10 +199,10 @@ def _make_noises(seed: int) -> dict[str, np.ndarray]:
 
 
 def _make_babble(seed: int, length: int) -> np.ndarray:
-    """Eight people, none of them a speaker of the data set, telling the same story from different points on."""
+    """Eight voices that are not in the data set read the same story, each from another point of it."""
     rngs = [_rng(seed, "babble", index) for index in range(8)]
-    told = espeak.speak([_Voice.draw(rng, 1.0).utterance(_FABLE, 60, rng) for rng in rngs])
-    tracks = [soxr.resample(_samples(pcm), espeak.SAMPLE_RATE, SAMPLE_RATE) for pcm in told]
+    readings = espeak.speak([_Voice.draw(rng, 1.0).utterance(_FABLE, 60, rng) for rng in rngs])
+    tracks = [soxr.resample(_samples(pcm), espeak.SAMPLE_RATE, SAMPLE_RATE) for pcm in readings]
     voices = [
         np.roll(np.resize(track / track.std(), length), rng.integers(length))
         for track, rng in zip(tracks, rngs, strict=True)
@@ -250,7 +250,7 @@ def _record(
 
 
 def _articulate(voice: np.ndarray, variety: float, rng: np.random.Generator) -> np.ndarray:
-    """Makes what comes before and after the loud part of a word softer: people swallow more of it than computers do."""
+    """Makes the start and the end of a word softer, since people pronounce them less clearly than computers."""
     starts = np.arange(0, len(voice), _BLOCK)
     power = np.add.reduceat(voice**2, starts)
     loud = np.flatnonzero(power > power.max() * acoustics.gain(_LOUD_DB) ** 2)
@@ -263,7 +263,7 @@ def _articulate(voice: np.ndarray, variety: float, rng: np.random.Generator) -> 
 def _add(archive: tarfile.TarFile, name: str, samples: np.ndarray) -> None:
     file = io.BytesIO()
     soundfile.write(file, samples, SAMPLE_RATE, format="WAV", subtype="PCM_16")
-    member = tarfile.TarInfo(name)  # time, owner and mode as TarInfo has them: the same everywhere
+    member = tarfile.TarInfo(name)  # its default time, owner and mode are the same everywhere
     member.size = file.tell()
     file.seek(0)
     archive.addfile(member, file)
