@@ -7,6 +7,7 @@ import csv
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -162,8 +163,10 @@ def slide(spotter: Spotter, waveforms: Sequence[np.ndarray]) -> np.ndarray:
     padded = [cut_or_pad(waveform, steps * spotter.step_samples) for waveform in waveforms]
     stream = np.concatenate([np.zeros(0, np.float32), *padded])
     blocks = np.split(stream, range(BLOCK_SAMPLES, len(stream), BLOCK_SAMPLES))
-    windows = [window for number, window in enumerate(spotter.windows(blocks)) if number % steps == 0]
-    return np.reshape(windows[: len(waveforms)], (len(waveforms), len(spotter.classes)))
+    windows = islice(
+        spotter.sound_windows(blocks), 0, steps * len(waveforms), steps
+    )  # the others have no answer to compare
+    return np.reshape([spotter.clip(window) for window in windows], (len(waveforms), len(spotter.classes)))
 
 
 def figures(kind: str, answers: np.ndarray, keras: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -46,25 +46,29 @@ class Spotter:
         return self._network.probabilities(cut_or_pad(waveform, self.clip_samples))
 
     def windows(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Probabilities of each window that slides over a stream, (classes,) each.
+        """Probabilities of each window that slides over a stream, (classes,) each; the stream as in `sound_windows`."""
+        return map(self._network.probabilities, self.sound_windows(blocks))
 
-        Only a window and a block of the stream are in memory. At the end, zeros fill the last window.
+    def sound_windows(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The windows that slide over a stream: float32 (clip_samples,) each.
+
+        No more of the stream is in memory than a window and a block. Zeros fill the last step at its end.
 
         Args:
             blocks: the stream, float32 (samples,) each, of any lengths.
         """
         heard = np.zeros(0, np.float32)
-        start = covered = 0  # positions in `heard`: start of the next window, end of the last one
+        start = covered = 0  # in `heard`: where the next window starts, and where the last one ended
         for block in blocks:
             heard = np.concatenate([heard, block])
             while start + self.clip_samples <= len(heard):
-                yield self._network.probabilities(heard[start : start + self.clip_samples])
+                yield heard[start : start + self.clip_samples]
                 covered = start + self.clip_samples
                 start += self.step_samples
             past = min(start, len(heard))
             heard, start, covered = heard[past:], start - past, covered - past
         if len(heard) > max(start, covered):
-            yield self.clip(heard[start:])
+            yield cut_or_pad(heard[start:], self.clip_samples)
 
     def detect(self, blocks: Iterable[np.ndarray], threshold: float) -> Iterator[Detection]:
         """Yields the words in a stream, each as soon as later sound cannot change it."""

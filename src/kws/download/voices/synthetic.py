@@ -201,7 +201,9 @@ def _make_noises(seed: int) -> dict[str, np.ndarray]:
 def _make_babble(seed: int, length: int) -> np.ndarray:
     """Eight voices that are not in the data set read the same story, each from another point of it."""
     rngs = [_rng(seed, "babble", index) for index in range(8)]
-    readings = espeak.speak([_Voice.draw(rng, 1.0).utterance(_FABLE, 60, rng) for rng in rngs])
+    utterances = [_Voice.draw(rng, 1.0).utterance(_FABLE, 60, rng) for rng in rngs]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # of processes: they read for a second
+        readings = [pcm for pcms in pool.map(lambda utterance: espeak.speak([utterance]), utterances) for pcm in pcms]
     tracks = [soxr.resample(_samples(pcm), espeak.SAMPLE_RATE, SAMPLE_RATE) for pcm in readings]
     voices = [
         np.roll(np.resize(track / track.std(), length), rng.integers(length))
