@@ -88,8 +88,8 @@ curve: $(READY)  ## accuracy over the number of training clips, and what more wo
 bench: $(READY)  ## time the pipeline beside others and its limits, 20 minutes: make bench ARCHIVE=... BENCH='--section fixed'
 	@.venv/bin/python benchmarks/speed.py --archive '$(ARCHIVE)' $(BENCH)
 
-test: $(DEV)  ## run the tests, with the coverage of src/kws and stages
-	@.venv/bin/python -m pytest --cov
+test: $(DEV)  ## run the tests on up to four cores, with the coverage of src/kws and stages
+	@.venv/bin/python -m pytest --cov -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 lint: $(DEV)  ## check style, types, import direction, spelling and workflows
 	.venv/bin/ruff format --check .
