@@ -48,6 +48,7 @@ setup: $(READY) $(PAGE)  ## create .venv from the lock, and the page that dvc pl
 # A new virtual environment in $(1), with what installs the rest.
 define bootstrap
 @'$(PYTHON)' -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "error: Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
+@[ ! -L $(1) ] || { echo 'error: $(1) is a link to an environment of other packages, or of another Python: remove the link' >&2; exit 1; }
 '$(PYTHON)' -m venv --clear $(1)
 $(1)/bin/python -m pip install --quiet --no-deps --require-hashes --only-binary :all: -r requirements/bootstrap.txt
 endef
