@@ -7,8 +7,9 @@ only in MLflow.
 """
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from kws.audio.frontend import FrontEnd
+from kws.audio.frontend import BLAS_THREADS, FrontEnd
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_json, require_exists, write_json
 from kws.core.params import load_params
@@ -25,10 +26,11 @@ from kws.tracking.run import tracked_run
 def main() -> None:
     """A trained network in, files for devices out."""
     params = load_params()
-    with tracked_run(params, "export") as run:  # before TensorFlow is imported: MLflow starts at the same time
+    with tracked_run(params, "export") as run, threadpool_limits(BLAS_THREADS):  # MLflow starts beside TensorFlow
         from kws.export.convert import KINDS, convert_network
-        from kws.train import models
+        from kws.train import models, training
 
+        training.make_deterministic(seed=0, threads=params.threads)  # nothing is drawn here; the rest is as in training
         model, spec = models.load_model(paths.MODEL)
         source, front_end = read_json(paths.SOURCE), FrontEnd.from_spec(spec)
         evaluated = read_json(paths.METRICS / "evaluate.json")

@@ -13,6 +13,7 @@ from kws.audio.clip import cut_or_pad
 from kws.audio.decode import decode_clip
 from kws.audio.frontend import FrontEnd
 from kws.core import paths, stage
+from kws.core.address import public_address
 from kws.core.files import folder_written_whole, read_json, write_csv, write_json
 from kws.core.params import load_params
 from kws.featurize.compute import compute_chosen
@@ -59,7 +60,8 @@ def main() -> None:
         write_background_power(folder, background.mel_power(noises, front_end))
         write_csv(folder / paths.MANIFEST.name, manifest, MANIFEST_COLUMNS)
         counts = Counter(choice.split for choice in usable)
-        origin = {"dataset": params.dataset, "test_dataset": params.test_dataset or params.dataset}
+        origin = {"dataset": public_address(params.dataset)}
+        origin["test_dataset"] = public_address(params.test_dataset) or origin["dataset"]
         origin |= {name: source[name] for name in ("synthetic", "test_synthetic")}
         write_json(folder / paths.SPEC.name, front_end.spec() | origin | {"classes": params.classes, "clips": counts})
 

@@ -49,7 +49,7 @@ def features(tmp_path_factory):
 
 @needs_recordings
 def test_a_short_training_tells_words_of_people_apart(features, tmp_path):
-    """Another seed, or another processor, gave 0.84 to 0.89. Chance is 0.25."""
+    """Three seeds gave 0.84 to 0.88. Chance is 0.25."""
     spec = FRONT_END.spec() | {"classes": WORDS, "clips": CLIPS}
     recipe = Recipe.from_params(load_params(ROOT / "params.yaml"))
     recipe = replace(recipe, epochs=10, batch_size=32, schedule="cosine", learning_rate=0.01)
@@ -61,4 +61,4 @@ def test_a_short_training_tells_words_of_people_apart(features, tmp_path):
     (tmp_path / "network.tflite").write_bytes(network_file(model))
     network = EvaluatedNetwork(tmp_path / "network.tflite", threads=2)
     answers = scores.answer_clips(network, features, "test", spec)
-    assert (answers.predicted == answers.labels).mean() > 0.7
+    assert (answers.predicted == answers.labels).mean() > 0.78

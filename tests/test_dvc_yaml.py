@@ -1,4 +1,4 @@
-"""dvc.yaml: what stands in it agrees with the rest of the project. What stages really read, test_pipeline.py knows."""
+"""dvc.yaml agrees with the rest of the project. What stages really read, test_dependencies.py records."""
 
 import ast
 from pathlib import Path

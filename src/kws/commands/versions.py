@@ -19,6 +19,8 @@ LIBRARIES = (
     "jinja2",
     "keras",
     "matplotlib",
+    "mlflow",  # the registered model asks for it
+    "numba",
     "numpy",
     "pillow",
     "plotly",

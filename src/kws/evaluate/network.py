@@ -57,10 +57,12 @@ class EvaluatedNetwork:
     def _answers(self, clips: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         interpreter = self._idle.get()
         answers: dict[str, list[np.ndarray]] = {name: [] for name in self._outputs}
-        for log_mel in clips:
-            interpreter.set_tensor(self._input["index"], log_mel.reshape(self._input["shape"]))
-            interpreter.invoke()
-            for name, output in self._outputs.items():
-                answers[name].append(interpreter.get_tensor(output["index"])[0])
-        self._idle.put(interpreter)
+        try:
+            for log_mel in clips:
+                interpreter.set_tensor(self._input["index"], log_mel.reshape(self._input["shape"]))
+                interpreter.invoke()
+                for name, output in self._outputs.items():
+                    answers[name].append(interpreter.get_tensor(output["index"])[0])
+        finally:
+            self._idle.put(interpreter)  # or other tasks would wait for it for ever
         return np.stack(answers["embedding"]), np.stack(answers["probabilities"])

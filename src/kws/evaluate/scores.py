@@ -169,7 +169,7 @@ def _rounded(figures: dict[str, float]) -> dict[str, float]:
 
 
 def confusion_rows(answers: Answers, words: list[str]) -> list[dict[str, Any]]:
-    """One row a test clip: the word said, the word outcome."""
+    """One row a test clip: the word said, the word answered."""
     pairs = zip(answers.labels, answers.predicted, strict=True)
     return [{"actual": words[label], "predicted": words[guess]} for label, guess in pairs]
 

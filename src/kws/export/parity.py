@@ -108,11 +108,14 @@ def examine(
 
     def work(task: list[tuple[str, np.ndarray]]) -> tuple[list[int], dict[str, ExportAnswers], list[int], np.ndarray]:
         networks = idle.get()
-        positions = [position[name] for name, _ in task]
-        streamed = {place: waveform for place, (_, waveform) in zip(positions, task, strict=True) if place % every == 0}
-        answers = ask(networks, [waveform for _, waveform in task], front_end)
-        windows = slide(Spotter(networks["float32"]), list(streamed.values()))
-        idle.put(networks)
+        try:
+            positions = [position[name] for name, _ in task]
+            waveforms = [waveform for _, waveform in task]
+            streamed = {n: waveform for n, waveform in zip(positions, waveforms, strict=True) if n % every == 0}
+            answers = ask(networks, waveforms, front_end)
+            windows = slide(Spotter(networks["float32"]), list(streamed.values()))
+        finally:
+            idle.put(networks)  # or other tasks would wait for them for ever
         return positions, answers, list(streamed), windows
 
     shape = len(position), len(read_about(files["float32"])["classes"])
@@ -150,7 +153,9 @@ def ask(
 
 
 def slide(spotter: Spotter, waveforms: Sequence[np.ndarray]) -> np.ndarray:
-    """What a sliding window makes of clips that follow each other in one stream, as `kws listen` hears it.
+    """What the network makes of clips that follow each other in a stream and are cut out of it again.
+
+    `kws listen` cuts its windows with the same code. The answers are those to the clips, if the cutting loses nothing.
 
     Args:
         spotter: that hears the stream.

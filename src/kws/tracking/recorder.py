@@ -56,7 +56,7 @@ class Recorder:
             return
         try:
             getattr(self, order)(**details)
-        except FAILURES as error:
+        except Exception as error:  # noqa: BLE001 (the stage goes on, whatever it is; the line says what it is)
             self._works = False
             reason = textwrap.shorten(str(error) or repr(error), 300)
             print(f"warning: {self._stage} goes on without MLflow: {reason}", file=sys.stderr)
@@ -204,7 +204,7 @@ class Recorder:
         address = read_json(paths.SOURCE)["address"]
         source = HTTPDatasetSource(address) if "://" in address else None
         digest = sha256_of(paths.MANIFEST)[:16]
-        name = self._params["dataset"]
+        name = public_address(self._params["dataset"])
         dataset = mlflow.data.from_pandas(manifest, source, targets="word", name=name, digest=digest)
         mlflow.log_input(dataset, context="training")
 
