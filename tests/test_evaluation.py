@@ -73,6 +73,12 @@ def test_an_answer_depends_neither_on_other_clips_nor_on_the_threads(trained):
         np.testing.assert_array_equal(probability, probabilities[index : index + 1])
 
 
+def test_clips_of_another_shape_are_an_error_and_no_endless_wait(trained):
+    network = EvaluatedNetwork(trained[1] / "network.tflite", threads=2)
+    with pytest.raises(ValueError, match="reshape"):
+        network.answers([np.zeros(3, np.float32)] * 1000)
+
+
 def test_the_figures_of_a_case_done_by_hand(answers):
     figures = scores.score(answers, WORDS, seed=1)
     assert figures["test_clips"] == 4
