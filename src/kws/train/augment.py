@@ -5,7 +5,7 @@ each with the same thing done on the waveform. All randomness follows from a see
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
@@ -41,22 +41,8 @@ class Augmentation:
 
     @classmethod
     def from_params(cls, params: Params) -> Self:
-        """The augmentation that the parameters describe."""
-        return cls(
-            shift_ms=params.shift_ms,
-            speed=params.speed,
-            frequency_warp=params.frequency_warp,
-            noise_share=params.noise_share,
-            noise_snr_low=params.noise_snr_low,
-            noise_snr_high=params.noise_snr_high,
-            gain_db=params.gain_db,
-            time_masks=params.time_masks,
-            time_mask_ms=params.time_mask_ms,
-            frequency_masks=params.frequency_masks,
-            frequency_mask_bins=params.frequency_mask_bins,
-            mixup=params.mixup,
-            spliced=params.spliced,
-        )
+        """The augmentation that the parameters describe: they have the fields' names."""
+        return cls(**{field.name: getattr(params, field.name) for field in fields(cls)})
 
 
 class Augmenter:

@@ -9,7 +9,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -51,20 +51,9 @@ class Recipe:
 
     @classmethod
     def from_params(cls, params: Params) -> Self:
-        """The recipe that the parameters describe."""
-        return cls(
-            epochs=params.epochs,
-            batch_size=params.batch_size,
-            learning_rate=params.learning_rate,
-            schedule=params.schedule,
-            warmup_epochs=params.warmup_epochs,
-            weight_decay=params.weight_decay,
-            label_smoothing=params.label_smoothing,
-            weight_averaging=params.weight_averaging,
-            patience=params.patience,
-            seed=params.seed,
-            augmentation=Augmentation.from_params(params),
-        )
+        """The recipe that the parameters describe: they have the fields' names."""
+        values = {field.name: getattr(params, field.name) for field in fields(cls) if field.name != "augmentation"}
+        return cls(**values, augmentation=Augmentation.from_params(params))
 
 
 def make_deterministic(seed: int, threads: int) -> None:
