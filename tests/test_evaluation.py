@@ -152,8 +152,8 @@ def test_what_is_printed_names_the_leak_the_rejection_and_the_stream(answers):
     figures |= scores.score(answers, classes, seed=1) | scores.rejection(answers, classes, seed=1)
     lines = scores.summary_lines(figures, leaking=False)
     assert "leaks" not in lines[0]
-    assert lines[1].startswith("recall of _unknown_ 50.0%, 95 % interval")
-    assert lines[2].startswith("rejected of 4 clips of words never heard: 50.0%")
+    assert [line for line in lines if line.startswith("recall of _unknown_ 50.0%, 95 % interval")]
+    assert [line for line in lines if line.startswith("rejected of 4 clips of words never heard: 50.0%")]
 
 
 def test_a_class_without_test_clips_has_no_figures(answers):

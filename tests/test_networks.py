@@ -5,8 +5,10 @@ import keras
 import numpy as np
 import pytest
 
+from kws.core.errors import UserError
 from kws.core.params import Params
 from kws.train import models, networks
+from kws.train.litert import network_file
 from kws.train.networks import NETWORKS
 
 USUAL = (49, 40)  # frames, Mel bins: of the presets
@@ -165,3 +167,10 @@ def test_the_narrowest_network_gives_answers_too(name):
 def test_width_multiplies_the_channels(name):
     narrow, wide = (NETWORKS[name](*SHAPES[name], CLASSES, width) for width in (1, 2))
     assert wide.get_layer("embedding").output.shape[-1] == 2 * narrow.get_layer("embedding").output.shape[-1]
+
+
+def test_a_network_with_a_loop_is_refused_before_its_8_bits_are_made():
+    log_mel = keras.Input((9, 4, 1))
+    embedding = keras.layers.GRU(3, name="embedding")(keras.layers.Reshape((9, 4))(log_mel))
+    with pytest.raises(UserError, match="has a loop: give its recurrent layers unroll=True"):
+        network_file(keras.Model(log_mel, keras.layers.Dense(2)(embedding)))

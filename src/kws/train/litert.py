@@ -7,7 +7,9 @@ import warnings
 import keras
 import numpy as np
 import tensorflow as tf
+from ai_edge_litert.schema_py_generated import Model
 
+from kws.core.errors import UserError
 from kws.core.stderr import without_banners
 from kws.train.models import EMBEDDING
 
@@ -32,13 +34,19 @@ def to_litert(model: keras.Model, calibration: np.ndarray | None = None) -> byte
     Args:
         model: for one clip at a time.
         calibration: (clips, frames, mel_bins, 1), from which the ranges of the activations are taken.
+
+    Raises:
+        UserError: the network has a loop. The conversion to 8 bits does not survive one.
     """
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     if calibration is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([clip[None]] for clip in calibration)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    # on stdout it tells of its temporary files
+    # the converter prints the names of its temporary files
     with contextlib.redirect_stdout(io.StringIO()), without_banners(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)  # they come from the clips
-        return bytes(converter.convert())
+        content = bytes(converter.convert())
+    if Model.GetRootAs(content, 0).SubgraphsLength() > 1:
+        raise UserError(f"the network {model.name} has a loop: give its recurrent layers unroll=True")
+    return content
