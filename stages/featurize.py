@@ -36,29 +36,34 @@ def main() -> None:
     archive, recordings = archive_of(source, "train"), read_clips(paths.CLIPS)
     chosen = choose(recordings, read_clips(paths.TEST_CLIPS) if source["test"] else None, params)
     front_end = FrontEnd.from_params(params)
-    noises = background.read_background(archive, recordings, front_end.sample_rate)
+    noises, noise_remarks = background.read_background(archive, recordings, front_end.sample_rate)
+    cuts = tuple(params.cut_of(dataset) for dataset in (params.dataset, params.test_dataset or params.dataset))
 
-    manifest, usable, reasons = [], [], []
+    manifest, usable, set_aside = [], [], {}
     examples: dict[str, np.ndarray] = {}  # the first clip of each class
     with folder_written_whole(paths.FEATURES) as folder:
         with RecordWriter(folder, Counter(choice.split for choice in chosen)) as records:
-            computed = compute_chosen(chosen, source, noises, front_end)
-            for choice, features in tqdm(computed, "featurize", len(chosen), unit="clip", disable=None):
+            computed = compute_chosen(chosen, source, noises, front_end, cuts)
+            for choice, clips in tqdm(computed, "featurize", len(chosen), unit="recording", disable=None):
                 clip, label = choice.clip, params.classes.index(choice.label)
-                if features.mel_power is None:
-                    reasons.append(features.reason)
-                else:
-                    usable.append(choice)
-                    examples.setdefault(choice.label, features.mel_power)
-                    records.write(choice.split, clip.name, clip.speaker, label, features.mel_power)
-                status = "set aside" if features.reason else "ok"
-                place = (clip.name, clip.word, choice.label, clip.speaker, choice.split)
-                row = (*place, features.samples, status, features.reason)
-                manifest.append(dict(zip(MANIFEST_COLUMNS, row, strict=True)))
-        check_unusable(reasons, len(chosen), params.max_unusable_share)
+                for features in clips:
+                    if features.mel_power is None:
+                        set_aside[features.recording] = features.reason
+                    else:
+                        usable.append(choice)
+                        examples.setdefault(choice.label, features.mel_power)
+                        records.write(choice.split, features.name, clip.speaker, label, features.mel_power)
+                    row = (features.name, clip.name, f"{features.start:g}", clip.word, choice.label, clip.speaker)
+                    row += (choice.split, features.samples, "set aside" if features.reason else "ok", features.reason)
+                    manifest.append(dict(zip(MANIFEST_COLUMNS, (*row, "; ".join(features.remarks)), strict=True)))
+        write_csv(folder / paths.MANIFEST.name, manifest, MANIFEST_COLUMNS)
+        try:
+            check_unusable(set_aside, len(chosen), params.max_unusable_share, paths.UNUSABLE)
+        except UserError:  # the folder does not appear, but the reasons do
+            write_csv(paths.UNUSABLE, [row for row in manifest if row["status"] != "ok"], MANIFEST_COLUMNS)
+            raise
         check_splits({(choice.label, choice.split) for choice in usable}, params.words, params.split)
         write_background_power(folder, background.mel_power(noises, front_end))
-        write_csv(folder / paths.MANIFEST.name, manifest, MANIFEST_COLUMNS)
         counts = Counter(choice.split for choice in usable)
         origin = {"dataset": public_address(params.dataset)}
         origin["test_dataset"] = public_address(params.test_dataset) or origin["dataset"]

@@ -16,7 +16,7 @@ from kws.evaluate.answers import read_answers
 from kws.project import projection
 from kws.project.card import model_card
 from kws.project.second_process import results_of
-from kws.recordings.manifest import archive_of
+from kws.recordings.manifest import archive_of, usable_rows
 from kws.tracking.run import STAGES, tracked_run
 
 
@@ -50,7 +50,8 @@ def main() -> None:
         with folder_written_whole(paths.PLOTS / "project") as folder:
             projection.write_projector(folder / "projector", embedding, columns)
             audible = answers.names[explorer.choose_audible(answers)].tolist()
-            sounds = explorer.read_sounds(archive_of(source, "test"), audible, params.clip_seconds)
+            rows = usable_rows(paths.MANIFEST, "test")
+            sounds = explorer.read_sounds(archive_of(source, "test"), rows, audible, params.clip_seconds)
             spaces = {}
             for space, name in projection.TITLES.items():
                 points = spaces[space] = next(results)

@@ -1,84 +1,57 @@
 """Which clips a data set holds, who speaks in each, and which split each one belongs to."""
 
 import hashlib
-import unicodedata
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from kws.audio.decode import AUDIO_SUFFIXES
 from kws.core.errors import UserError
-from kws.core.files import read_csv
+from kws.core.files import read_csv, write_csv
 
 SPLITS = ("train", "validation", "test")
 VALIDATION_PERCENT = 10  # as in Speech Commands and in the original recipe
 TEST_PERCENT = 10
 BACKGROUND = "_background_noise_"
 _MAX_CLIPS_A_CLASS = 2**27 - 1  # the publishers' constant: another one would move speakers between splits
-_NOHASH = "_nohash_"
+NOHASH = "_nohash_"  # in file names of Speech Commands: before it the speaker, after it a number
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A recording of one word: its name in the archive, the word, and who speaks."""
+    """A recording of one word.
+
+    Attributes:
+        name: in the archive.
+        word: or a name that begins with `_`: no word.
+        speaker: who speaks.
+        split: train, validation or test, if the data set says so; else "".
+        content: a digest of the sound; equal digests mean the same recording. "": unknown.
+    """
 
     name: str
     word: str
     speaker: str
+    split: str = ""
+    content: str = ""
 
 
 def read_clips(path: Path) -> list[Clip]:
-    """The clips whose names the download stage wrote into a file, one a line."""
-    return list_clips(path.read_text(encoding="utf-8").splitlines())
+    """The clips that the download stage wrote into a file."""
+    return [Clip(**row) for row in read_csv(path)]
 
 
-def list_clips(names: Iterable[str]) -> list[Clip]:
-    """The clips among the file names of an archive or a folder, sorted by name.
-
-    `<word>/<file>` and `<word>/<speaker>/<file>` are understood, with or without a folder around all of them.
-    The speaker is the text before `_nohash_` in the file name, else the folder below the word, else the file.
-    """
-    files = sorted(name for name in names if _is_audio(name))
-    parts = {name: [part for part in PurePosixPath(name).parts if part != "."] for name in files}
-    around = 0
-    while (
-        files
-        and len({tuple(p[: around + 1]) for p in parts.values()}) == 1
-        and min(map(len, parts.values())) > around + 2
-    ):
-        around += 1
-    return [_clip(name, parts[name][around:]) for name in files if len(parts[name]) > around + 1]
-
-
-def _is_audio(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and path.parts[0] != "__MACOSX"
-
-
-def _clip(name: str, parts: Sequence[str]) -> Clip:
-    folder, *folders, file = parts
-    word = unicodedata.normalize("NFC", folder)  # macOS writes "ü" as two characters
-    if _NOHASH in file:
-        return Clip(name, word, file.split(_NOHASH)[0])
-    return Clip(name, word, folders[0] if folders else "/".join(parts))
+def write_clips(path: Path, clips: Iterable[Clip]) -> None:
+    """Writes clips.csv: a line for each clip, with its fields as columns."""
+    write_csv(path, map(asdict, clips), [field.name for field in fields(Clip)])
 
 
 def speakers_of(manifest: Path, split: str) -> set[str]:
     """Who speaks in a split, by the manifest of the features."""
     return {row["speaker"] for row in read_csv(manifest) if row["split"] == split}
-
-
-def speaker_naming(clips: Sequence[Clip]) -> Literal["nohash names", "folders", "one a file"]:
-    """How the speakers of a data set were identified."""
-    if all(_NOHASH in clip.name for clip in clips):
-        return "nohash names"
-    if len({clip.speaker for clip in clips}) < len(clips):
-        return "folders"
-    return "one a file"
 
 
 def words_of(clips: Iterable[Clip]) -> dict[str, int]:
@@ -152,20 +125,22 @@ def check_splits(there: Container[tuple[str, str]], words: Sequence[str], how: s
         raise UserError(f"no usable clip of {shown}: {mend}")
 
 
-def check_unusable(reasons: Sequence[str], clips: int, allowed_share: float) -> None:
+def check_unusable(set_aside: Mapping[str, str], clips: int, allowed_share: float, manifest: Path) -> None:
     """Checks that not too many clips were set aside.
 
     Args:
-        reasons: the reason of each clip that was set aside.
+        set_aside: the reasons, by name of the recording.
         clips: the number of all clips.
         allowed_share: 0 to 1.
+        manifest: where all reasons stand.
 
     Raises:
-        UserError: the share is larger; the message gives the most common reasons.
+        UserError: the share is larger; the message gives the most common reasons and the first names.
     """
-    if len(reasons) > allowed_share * clips:
-        commonest = ", ".join(f"{count} x {reason}" for reason, count in Counter(reasons).most_common(3))
+    if len(set_aside) > allowed_share * clips:
+        commonest = ", ".join(f"{count} x {reason}" for reason, count in Counter(set_aside.values()).most_common(3))
+        names = ", ".join(list(set_aside)[:10])
         raise UserError(
-            f"{len(reasons)} of {clips} clips are unusable ({commonest}), "
-            f"more than max_unusable_share allows: {allowed_share:g}"
+            f"{len(set_aside)} of {clips} clips are unusable ({commonest}), more than max_unusable_share allows: "
+            f"{allowed_share:g}; the first are {names}; {manifest} has them all"
         )
