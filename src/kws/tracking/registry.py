@@ -24,7 +24,7 @@ from mlflow.types.schema import Map
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import read_json, sha256_of
-from kws.evaluate.pairing import anonymous, better, paired_test, read_anonymous, read_answered, write_anonymous
+from kws.evaluate.pairing import anonymous, paired_test, read_anonymous, read_answered, write_anonymous
 from kws.spotting.litert import read_about
 
 NAME, ALIAS = "kws", "champion"
@@ -161,9 +161,7 @@ def _beats(champion: ModelVersion, tags: Mapping[str, str]) -> tuple[bool, str]:
         test = paired_test(old, new)
     except UserError as problem:
         return False, str(problem)
-    low, difference, high = (100 * test[name] for name in ("low", "difference", "high"))
-    clips = f"on the same {len(new.correct)} test clips as version {champion.version}"
-    return better(test), f"{difference:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}, {clips}"
+    return test.better, f"{test}, on the same {len(new.correct)} test clips as version {champion.version}"
 
 
 def _shortened(card: str) -> str:
