@@ -14,6 +14,7 @@ from kws.evaluate.metrics import Interval
 from kws.evaluate.network import EvaluatedNetwork
 from kws.evaluate.stream import StreamOutcome
 from kws.records.clips import cached_clips
+from kws.records.spec import FeatureSpec
 
 DET_POINTS = 500  # false alarms, at most, that the curve goes to
 WORST = 100  # mistakes to list
@@ -24,7 +25,7 @@ DET_COLUMNS = ("false_alarms_an_hour", "missed", "threshold")
 WORD_COLUMNS = ("word", "precision", "recall", "recall_low", "recall_high", "f1", "clips")
 
 
-def answer_clips(network: EvaluatedNetwork, features: Path, split: str, spec: dict[str, Any]) -> Answers:
+def answer_clips(network: EvaluatedNetwork, features: Path, split: str, spec: FeatureSpec) -> Answers:
     """Runs the network on every clip of a split, in the order of the records."""
     names, speakers, labels = [], [], []
 
