@@ -9,80 +9,82 @@ from collections import Counter
 import numpy as np
 from tqdm import tqdm
 
-from kws.audio.clip import cut_or_pad
-from kws.audio.decode import decode_clip
 from kws.audio.frontend import FrontEnd
 from kws.core import paths, stage
 from kws.core.address import public_address
-from kws.core.files import folder_written_whole, read_json, write_csv, write_json
+from kws.core.files import folder_written_whole, write_csv, write_json
 from kws.core.params import load_params
 from kws.featurize.compute import compute_chosen
+from kws.featurize.report import MANIFEST_COLUMNS, manifest_row, report_lines
 from kws.featurize.splits import choose
 from kws.plots.figures import clip_figure, mel_grid_figure, mel_matrix_figure, save_figure
 from kws.recordings import background
-from kws.recordings.archive import read_members
 from kws.recordings.clips import check_splits, check_unusable, read_clips
-from kws.recordings.manifest import archive_of
+from kws.recordings.manifest import read_waveforms
+from kws.recordings.source import DataSource
+from kws.records.spec import FeatureSpec
 from kws.records.write import RecordWriter, write_background_power
 
-MANIFEST_COLUMNS = ("name", "word", "class", "speaker", "split", "samples", "status", "reason")
 SHOWN = 12  # classes in the grid of samples
 
 
 def main() -> None:
     """Parameters and recordings in, features out."""
     params = load_params()
-    source = read_json(paths.SOURCE)
-    archive, recordings = archive_of(source, "train"), read_clips(paths.CLIPS)
-    chosen = choose(recordings, read_clips(paths.TEST_CLIPS) if source["test"] else None, params)
+    source = DataSource.read(paths.SOURCE)
+    archive, recordings = source.archive_of("train"), read_clips(paths.CLIPS)
+    chosen = choose(recordings, read_clips(paths.TEST_CLIPS) if source.test else None, params)
     front_end = FrontEnd.from_params(params)
     noises, noise_remarks = background.read_background(archive, recordings, front_end.sample_rate)
-    cuts = tuple(params.cut_of(dataset) for dataset in (params.dataset, params.test_dataset or params.dataset))
+    cut_of = {source.archive_of("test"): params.cut_of(params.test_dataset), archive: params.cut_of(params.dataset)}
 
     manifest, usable, set_aside = [], [], {}
     examples: dict[str, np.ndarray] = {}  # the first clip of each class
     with folder_written_whole(paths.FEATURES) as folder:
         with RecordWriter(folder, Counter(choice.split for choice in chosen)) as records:
-            computed = compute_chosen(chosen, source, noises, front_end, cuts)
+            computed = compute_chosen(chosen, source, noises, front_end, cut_of)
             for choice, clips in tqdm(computed, "featurize", len(chosen), unit="recording", disable=None):
-                clip, label = choice.clip, params.classes.index(choice.label)
+                label = params.classes.index(choice.label)
                 for features in clips:
                     if features.mel_power is None:
                         set_aside[features.recording] = features.reason
                     else:
                         usable.append(choice)
                         examples.setdefault(choice.label, features.mel_power)
-                        records.write(choice.split, features.name, clip.speaker, label, features.mel_power)
-                    row = (features.name, clip.name, f"{features.start:g}", clip.word, choice.label, clip.speaker)
-                    row += (choice.split, features.samples, "set aside" if features.reason else "ok", features.reason)
-                    manifest.append(dict(zip(MANIFEST_COLUMNS, (*row, "; ".join(features.remarks)), strict=True)))
+                        records.write(choice.split, features.name, choice.clip.speaker, label, features.mel_power)
+                    manifest.append(manifest_row(choice, features))
         write_csv(folder / paths.MANIFEST.name, manifest, MANIFEST_COLUMNS)
-        try:
-            check_unusable(set_aside, len(chosen), params.max_unusable_share, paths.UNUSABLE)
-        except UserError:  # the folder does not appear, but the reasons do
-            write_csv(paths.UNUSABLE, [row for row in manifest if row["status"] != "ok"], MANIFEST_COLUMNS)
-            raise
+        unusable = paths.scratch("featurize") / "unusable.csv"  # stays where the stage stops and writes no manifest
+        write_csv(unusable, [row for row in manifest if row["status"] != "ok"], MANIFEST_COLUMNS)
+        check_unusable(set_aside, len(chosen), params.max_unusable_share, unusable)
         check_splits({(choice.label, choice.split) for choice in usable}, params.words, params.split)
         write_background_power(folder, background.mel_power(noises, front_end))
         counts = Counter(choice.split for choice in usable)
-        origin = {"dataset": public_address(params.dataset)}
-        origin["test_dataset"] = public_address(params.test_dataset) or origin["dataset"]
-        origin |= {name: source[name] for name in ("synthetic", "test_synthetic")}
-        write_json(folder / paths.SPEC.name, front_end.spec() | origin | {"classes": params.classes, "clips": counts})
+        spec = FeatureSpec(
+            front_end,
+            dataset=public_address(params.dataset),
+            test_dataset=public_address(params.test_dataset or params.dataset),
+            synthetic=source.synthetic,
+            test_synthetic=source.test_synthetic,
+            classes=list(params.classes),
+            clips=counts,
+        )
+        write_json(folder / paths.SPEC.name, spec.to_json())
 
     with folder_written_whole(paths.PLOTS / "features") as folder:
         save_figure(mel_matrix_figure(front_end.weights, front_end.sample_rate), folder / "mel_matrix.png")
         log_mels = {name: front_end.cached_log_mel(examples[name]) for name in params.classes[:SHOWN]}
-        save_figure(mel_grid_figure(log_mels, front_end, source["synthetic"]), folder / "mel_grid.png")
-        shown = next(choice.clip for choice in usable if choice.split == "train")
-        _, data = next(read_members(archive, {shown.name}))
-        waveform = cut_or_pad(decode_clip(data or b"", front_end.sample_rate), front_end.clip_samples)
-        title = stage.voices_title(shown.word, source["synthetic"])
+        save_figure(mel_grid_figure(log_mels, front_end, source.synthetic), folder / "mel_grid.png")
+        shown = next(
+            row for row in manifest if (row["split"], row["status"]) == ("train", "ok") and row["class"] in params.words
+        )
+        [(_, waveform)] = read_waveforms([shown], archive, front_end.sample_rate, params.clip_seconds)
+        title = stage.voices_title(shown["word"], source.synthetic)
         save_figure(clip_figure(waveform, front_end, title), folder / "clip.png")
-    write_json(paths.METRICS / "featurize.json", counts | {"set_aside": len(reasons)})
+    write_json(paths.METRICS / "featurize.json", counts | {"set_aside": len(set_aside)})
     print(f"{len(usable)} clips: " + ", ".join(f"{number} {split}" for split, number in counts.items()))
-    if reasons:
-        print(f"{len(reasons)} more were set aside; {paths.MANIFEST} has the reasons")
+    for line in report_lines(manifest, noise_remarks, paths.MANIFEST):
+        print(line)
 
 
 if __name__ == "__main__":

@@ -234,10 +234,8 @@ def _by_ffmpeg(file: BinaryIO) -> Iterator[_Block]:
     av.logging.set_level(av.logging.PANIC)
     try:
         with av.open(file, options={"format_whitelist": _CONTAINERS}, metadata_errors="replace") as container:
-            if not container.streams.audio:
-                raise _UnreadableError("it has no sound")
             resampler = av.AudioResampler(format="fltp")
-            for frame in chain(container.decode(container.streams.audio[0]), [None]):
+            for frame in chain(container.decode(audio=0), [None]):
                 for part in resampler.resample(frame):
                     yield _checked(part.sample_rate, part.layout.nb_channels), part.to_ndarray().T
     except (_UnreadableError, UnusableClipError, GeneratorExit):

@@ -32,10 +32,11 @@ _FFMPEG = {
     "AC-3": rb"\x0bw",
 }
 _FORMATS = {name: re.compile(pattern, re.DOTALL) for name, pattern in (_LIBSNDFILE | _FFMPEG).items()}
-_SUFFIXES = frozenset(
-    ".3gp .aac .ac3 .aif .aifc .aiff .amr .ape .au .caf .flac .m4a .m4b .mka .mp3 .mp4 .oga .ogg .opus .snd .sph .tta "
-    ".voc .w64 .wav .wave .weba .webm .wma .wv".split()
-)
+_SUFFIXES = {
+    *(".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".flac", ".m4a", ".m4b", ".mka"),
+    *(".mp3", ".mp4", ".oga", ".ogg", ".opus", ".snd", ".sph", ".tta", ".voc", ".w64", ".wav", ".wave", ".weba"),
+    *(".webm", ".wma", ".wv"),
+}
 
 
 def sound_format(head: bytes) -> str | None:

@@ -72,6 +72,7 @@ class Params(BaseModel):
     synthetic_variety: float = Field(ge=0, le=1)
     neural_share: float = Field(ge=0, le=1)
     max_unusable_share: float = Field(ge=0, le=1)
+    cut: Literal["auto", "word", "takes", "start"]
 
     sample_rate: int = Field(ge=4000, le=48_000)
     clip_seconds: float = Field(ge=0.1, le=10)
@@ -128,6 +129,12 @@ class Params(BaseModel):
         """The classes of the network: the words, then `_unknown_` and `_silence_` if they are on."""
         extra = {UNKNOWN: self.unknown, SILENCE: self.silence}
         return self.words + tuple(name for name, share in extra.items() if share)
+
+    def cut_of(self, dataset: str) -> Literal["word", "takes", "start"]:
+        """How the recordings of a data set become clips: `auto` is `start` for published and computed ones."""
+        if self.cut != "auto":
+            return self.cut
+        return "start" if dataset in ("synthetic", "speech_commands_test_set", *PUBLISHED) else "word"
 
     @model_validator(mode="after")
     def _source_is_possible(self) -> Self:

@@ -4,8 +4,8 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -19,7 +19,7 @@ from kws.core.params import SILENCE
 from kws.featurize.splits import Chosen
 from kws.recordings.archive import MAX_MEMBER_BYTES, read_members
 from kws.recordings.background import NOBODY, silence
-from kws.recordings.manifest import archive_of
+from kws.recordings.source import DataSource
 
 RECORDINGS_A_TASK = 64
 NO_WORD = "no word stands out of its noise"
@@ -82,34 +82,32 @@ def compute_recording(choice: Chosen, data: bytes | None, front_end: FrontEnd, c
 
 def compute_chosen(
     chosen: Iterable[Chosen],
-    source: Mapping[str, Any],
+    source: DataSource,
     noises: Mapping[str, np.ndarray],
     front_end: FrontEnd,
-    cuts: tuple[Cut, Cut],
+    cut_of: Mapping[Path, Cut],
 ) -> Iterator[tuple[Chosen, list[Features]]]:
     """The features of all recordings of an experiment, archive by archive.
 
     Args:
         chosen: the recordings; those of silence are made here.
-        source: what the download stage wrote into source.json.
+        source: says where their archives are.
         noises: the background recordings, by name.
         front_end: computes the features.
-        cuts: how a recording becomes clips, in the data set and in the test data set.
+        cut_of: how the recordings of an archive become clips.
     """
     silent: dict[str, Chosen] = {}
     archives: dict[Path, dict[str, Chosen]] = defaultdict(dict)
     for choice in chosen:
         made = choice.label == SILENCE and choice.clip.speaker == NOBODY  # a speaker may have that name
-        members = silent if made else archives[archive_of(source, choice.split)]
+        members = silent if made else archives[source.archive_of(choice.split)]
         members[choice.clip.name] = choice
     cores = os.cpu_count() or 1
     with threadpool_limits(BLAS_THREADS):
         for archive, members in archives.items():
-            cut = cuts[archive == archive_of(source, "test")]
+            compute = partial(_compute_task, front_end=front_end, cut=cut_of[archive])
             recordings = ((members[name], data) for name, data in read_members(archive, members))
-            for task in map_in_order(
-                lambda task, cut=cut: _compute_task(task, front_end, cut), recordings, RECORDINGS_A_TASK, cores
-            ):
+            for task in map_in_order(compute, recordings, RECORDINGS_A_TASK, cores):
                 yield from task
         for name, choice in silent.items():
             waveform = silence(name, list(noises.values()), choice.split, front_end.clip_samples)

@@ -55,7 +55,7 @@ def read_background(
             remarks[name] = "; ".join(sound.remarks)
     if not recordings:
         return generated(sample_rate), remarks
-    return dict(sorted(recordings.items())), remarks
+    return recordings, remarks
 
 
 def _short_names(names: Sequence[str]) -> dict[str, str]:

@@ -46,7 +46,7 @@ def read_clips(path: Path) -> list[Clip]:
 
 def write_clips(path: Path, clips: Iterable[Clip]) -> None:
     """Writes clips.csv: a line for each clip, with its fields as columns."""
-    write_csv(path, map(asdict, clips), [field.name for field in fields(Clip)])
+    write_csv(path, [asdict(clip) for clip in clips], [field.name for field in fields(Clip)])
 
 
 def speakers_of(manifest: Path, split: str) -> set[str]:

@@ -3,13 +3,12 @@
 import csv
 import io
 import unicodedata
-from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from kws.recordings.archive import Contents
-from kws.recordings.clips import BACKGROUND, NOHASH, SPLITS, Clip
+from kws.recordings.clips import BACKGROUND, NOHASH, Clip
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -31,11 +30,13 @@ class Layout:
 
     Attributes:
         clips: by name.
+        speakers: how they are known: `file names`, `folders`, `table`, or not at all: `one a file`.
         left_out: recordings that belong to no word, with the reason.
         remarks: what was understood and what looks like a mistake, a line each.
     """
 
     clips: list[Clip]
+    speakers: str
     left_out: dict[str, str] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
@@ -53,72 +54,71 @@ def understand(contents: Contents, words: Collection[str]) -> Layout:
         contents: of the archive.
         words: that the experiment uses; they tell a folder of a word from that of a speaker.
     """
-    names = sorted(contents.recordings)
-    paths = {name: [unicodedata.normalize("NFC", part) for part in PurePosixPath(name).parts] for name in names}
-    folders = _below_common(list(paths.values()), words)
-    shown = "<word>/<file>"
-
-    given: dict[str, str] = {}
-    firsts = {path[folders] for path in paths.values() if len(path) > folders + 1}
-    splits = {SPLIT_FOLDERS.get(first.lower()) for first in firsts if first not in SPECIAL}
-    if splits >= {"train", "test"} and None not in splits and not firsts & set(words):
-        for name, path in paths.items():
-            if split := SPLIT_FOLDERS.get(path[folders].lower()):
-                given[name] = split
-                paths[name] = path[:folders] + path[folders + 1 :]
-    rest = {name: path[folders:] for name, path in paths.items()}
-    outside = {name: "it is in no folder of a word" for name, path in rest.items() if len(path) < 2}
-    rest = {name: path for name, path in rest.items() if name not in outside}
-
-    depth_of_word = Counter(
-        depth for path in rest.values() for depth in (0, 1) if depth < len(path) - 1 and path[depth] in words
+    paths = _paths_below_common(contents.recordings, words)
+    given = _given_splits(paths, words)
+    for name in given:
+        paths[name] = paths[name][1:]
+    outside = {name: "it is in no folder of a word" for name, path in paths.items() if len(path) < 2}
+    inside = {name: path for name, path in paths.items() if name not in outside}
+    speaker_first = any(len(path) > 2 and path[1] in words for path in inside.values()) and not any(
+        path[0] in words for path in inside.values()
     )
-    speaker_first = depth_of_word[1] > 0 and depth_of_word[0] == 0
     tables = _mswc(contents.tables)
     clips = []
-    for name, path in rest.items():
-        above = speaker_first and len(path) > 2 and not path[0].startswith("_")
-        word, *others = path[1:] if above else path
-        speaker, split = "/".join(path), given.get(name, "")
-        if (key := "/".join(path[-2:])) in tables:
-            speaker, split = tables[key]
-        elif above:
-            speaker = path[0]
-        elif NOHASH in path[-1]:
-            speaker = path[-1].split(NOHASH)[0]
-        elif len(others) > 1:
-            speaker = others[0]
+    for name, path in inside.items():
+        if speaker_first and len(path) > 2 and not path[0].startswith("_"):
+            word, speaker = path[1], path[0]
+        else:
+            word, speaker = path[0], _speaker(path)
+        speaker, split = tables.get("/".join(path[-2:]), (speaker, given.get(name, "")))
         clips.append(Clip(name, word, speaker, split, contents.recordings[name]))
 
     spoken = [clip for clip in clips if not clip.word.startswith("_")]
-    if speaker_first:
-        shown = "<speaker>/<word>/<file>"
-    elif tables:
-        shown = "<word>/<file> of MSWC, speakers and splits from its CSV files"
+    if tables:
+        speakers, shown = "table", "<word>/<file> of MSWC, speakers and splits from its CSV files"
     elif spoken and all(NOHASH in clip.name for clip in spoken):
-        shown = "<word>/<speaker>_nohash_<number>"
+        speakers, shown = "file names", "<word>/<speaker>_nohash_<number>"
     elif len({clip.speaker for clip in spoken}) < len(spoken):
-        shown = "<word>/<speaker>/<file>"
-    if given:
-        shown = f"<split>/{shown}"
-    remarks = [f"layout {shown}"]
-    if spoken and len({clip.speaker for clip in spoken}) == len(spoken) > 1:
-        remarks.append("no name tells who speaks, so each file counts as another speaker; a split by speaker is one by file")
+        speakers, shown = "folders", "<speaker>/<word>/<file>" if speaker_first else "<word>/<speaker>/<file>"
+    else:
+        speakers, shown = (
+            "one a file",
+            "<word>/<file>: each file counts as another speaker, since no name says who speaks",
+        )
+    remarks = [f"layout {'<split>/' if given else ''}{shown}"]
     remarks += _near_misses({clip.word for clip in clips}, words)
-    return Layout(clips, outside, tuple(remarks))
+    if not any(clip.word == BACKGROUND for clip in clips):
+        remarks.append(f"no folder {BACKGROUND}: computed noises stand in for background recordings")
+    return Layout(clips, speakers, outside, tuple(remarks))
 
 
-def _below_common(paths: list[list[str]], words: Collection[str]) -> int:
-    """How many folders stand around all recordings, before the first that can be a word, a speaker or a split."""
-    depth = 0
+def _paths_below_common(names: Iterable[str], words: Collection[str]) -> dict[str, list[str]]:
+    """The parts of each path, by name, without the folders around all of them; these are no words."""
+    paths = {name: [unicodedata.normalize("NFC", part) for part in PurePosixPath(name).parts] for name in sorted(names)}
     while (
         paths
-        and len({tuple(path[: depth + 1]) for path in paths}) == 1
-        and min(map(len, paths)) > depth + 2
-        and paths[0][depth] not in words
+        and len({path[0] for path in paths.values()}) == 1
+        and min(map(len, paths.values())) > 2
+        and next(iter(paths.values()))[0] not in words
     ):
-        depth += 1
-    return depth
+        paths = {name: path[1:] for name, path in paths.items()}
+    return paths
+
+
+def _given_splits(paths: Mapping[str, Sequence[str]], words: Collection[str]) -> dict[str, str]:
+    """The split by name, if the first folders are those of splits."""
+    firsts = {path[0] for path in paths.values() if len(path) > 1 and path[0] not in SPECIAL}
+    splits = {SPLIT_FOLDERS.get(first.lower()) for first in firsts}
+    if not splits >= {"train", "test"} or None in splits or firsts & set(words):
+        return {}
+    return {name: SPLIT_FOLDERS[path[0].lower()] for name, path in paths.items() if path[0] in firsts}
+
+
+def _speaker(path: Sequence[str]) -> str:
+    """Who speaks in `<word>/…/<file>`."""
+    if NOHASH in path[-1]:
+        return path[-1].split(NOHASH)[0]
+    return path[1] if len(path) > 2 else "/".join(path)
 
 
 def _mswc(tables: Mapping[str, str]) -> dict[str, tuple[str, str]]:
@@ -144,5 +144,7 @@ def _near_misses(folders: Collection[str], words: Collection[str]) -> list[str]:
     return [
         f"the folder {folder!r} is taken for a word; if it is {plain[key]}, rename it"
         for folder in sorted(folders)
-        if folder not in SPECIAL and folder not in words and (key := folder.strip("_ ").lower().replace(" ", "_")) in plain
+        if folder not in SPECIAL
+        and folder not in words
+        and (key := folder.strip("_ ").lower().replace(" ", "_")) in plain
     ]

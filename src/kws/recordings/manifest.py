@@ -4,14 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from kws.audio.clip import cut_or_pad
 from kws.audio.decode import decode_recording
 from kws.audio.frontend import FrontEnd
-from kws.core import paths
 from kws.core.files import read_csv
 from kws.core.params import SILENCE
 from kws.recordings.archive import read_members
@@ -23,18 +21,6 @@ class Recording:
 
     label: str
     waveform: np.ndarray
-
-
-def archive_of(source: Mapping[str, Any], split: str) -> Path:
-    """Which archive holds a split's clips.
-
-    Args:
-        source: what the download stage wrote into source.json.
-        split: train, validation, test or unheard.
-    """
-    if source["test"] and split not in ("train", "validation"):
-        return paths.TEST_RAW / source["test"]["archive"]
-    return paths.RAW / source["archive"]
 
 
 def read_waveforms(
