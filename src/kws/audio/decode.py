@@ -19,7 +19,8 @@ import soxr
 from kws.audio.formats import HEAD_BYTES, needs_ffmpeg, sound_format
 from kws.audio.mono import Mono, UnusableClipError, check_sound, clipped_samples
 
-LONGEST_SECONDS = 600  # of a recording that is decoded as a whole; bounds the memory
+LONGEST_SECONDS = 600  # of a recording that is decoded as a whole
+MOST_SAMPLES = 2**26  # of all its channels: bounds the memory where there are many, or a high rate
 BLOCK_SECONDS = 1  # the part of a long recording that is in memory
 LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz
 MOST_CHANNELS = 64
@@ -79,11 +80,12 @@ def decode_recording(
     rate, parts = _plain_wav(data) or _whole(data, longest_seconds)
     mono = Mono()
     samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    if len(samples) > longest_seconds * rate:
+    seconds = _longest(longest_seconds, rate, samples)
+    if len(samples) > seconds * rate:
         if longer == "refuse":
-            raise UnusableClipError(f"longer than {longest_seconds} s")
-        mono.remarks.append(f"cut: only the first {longest_seconds} s are used")
-    samples = mono(samples[: longest_seconds * rate])
+            raise UnusableClipError(f"longer than {seconds} s")
+        mono.remarks.append(f"cut: only the first {seconds} s are used")
+    samples = mono(samples[: seconds * rate])
     if not may_be_silent or not len(samples):
         check_sound(samples)
     if (clipped := clipped_samples(samples)) > CLIPPED_SHARE * len(samples):
@@ -151,15 +153,21 @@ def _whole(data: bytes, longest_seconds: int) -> tuple[int, list[np.ndarray]]:
             for rate, samples in decoder(io.BytesIO(data)):
                 parts.append(samples)
                 length += len(samples)
-                if length > longest_seconds * rate:
+                if length > _longest(longest_seconds, rate, samples) * rate:
                     break
         except _UnreadableError as problem:
-            reasons.append(str(problem))
+            reasons.append(_damaged(problem, length, rate))
             continue
         if length:
             return rate, parts
         reasons.append("no samples")
     raise UnusableClipError(_reason(reasons))
+
+
+def _longest(seconds: int, rate: int, samples: np.ndarray) -> int:
+    """How many seconds of a recording are decoded: fewer than asked for, if it has many channels or a high rate."""
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    return min(seconds, MOST_SAMPLES // (rate * channels))
 
 
 def _blocks(file: BinaryIO) -> Iterator[_Block]:
@@ -173,16 +181,26 @@ def _blocks(file: BinaryIO) -> Iterator[_Block]:
     for decoder in _decoders(head) if head else [_by_ffmpeg]:
         if head:
             file.seek(0)
-        blocks = decoder(file)
+        rate, length = 0, 0
         try:
-            for first in blocks:
-                yield first
-                yield from blocks
+            for rate, samples in decoder(file):
+                length += len(samples)
+                yield rate, samples
+            if length:
                 return
             reasons.append("no samples")
         except _UnreadableError as problem:
+            if length:  # another decoder would begin again, and what was heard would be heard twice
+                raise UnusableClipError(_damaged(problem, length, rate)) from None
             reasons.append(str(problem))
     raise UnusableClipError(_reason(reasons))
+
+
+def _damaged(problem: _UnreadableError, length: int, rate: int) -> str:
+    """The reason why a file is not read to its end, after so many samples."""
+    if not length:
+        return str(problem)
+    return f"damaged: after {length / rate:.1f} s, {str(problem).removeprefix('not audio: ')}"
 
 
 def _reason(reasons: list[str]) -> str:

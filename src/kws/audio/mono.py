@@ -5,7 +5,9 @@ import numpy as np
 CANCELLED = 0.1  # times the level of the loudest channel; a softer mixture means that channels cancel each other
 OVER = 8.0  # times full scale: louder samples are integers that were stored as floats
 INTEGER_SCALES = (2.0**15, 2.0**23, 2.0**31)  # of 16, 24 and 32 bits
-ONE_BIT = 2.0**-6  # the widest range of samples that differ by one bit of 8
+ONE_BIT = 2.0**-6  # the widest range of samples that differ by one bit of 8 ...
+FEW = 5  # ... and as many values at most, where two channels are mixed
+INAUDIBLE = 2.0**-14  # a narrower range is one bit of 16, decoded from whatever format
 FULL_SCALE = 0.99  # from here on a sample may be clipped ...
 CLIPPED_RUN = 3  # ... and is, with its neighbours
 
@@ -42,9 +44,10 @@ class Mono:
         if samples.ndim == 1:
             mono = samples
         else:
-            if not self._decided and samples.any():
-                self._decide(samples)
-            mono = samples.mean(axis=1) if self._channel is None else samples[:, self._channel]
+            with np.errstate(over="ignore", invalid="ignore"):  # of samples that are refused below
+                if not self._decided and samples.any():
+                    self._decide(samples)
+                mono = samples.mean(axis=1) if self._channel is None else samples[:, self._channel]
         if not len(mono):
             return mono
         low, high = float(mono.min()), float(mono.max())
@@ -79,7 +82,7 @@ def check_sound(samples: np.ndarray) -> None:
     low, high = samples.min(), samples.max()
     if low == high:
         raise UnusableClipError("silent: every sample is " + ("zero" if low == 0 else f"the same, {low:.3g}"))
-    if high - low <= ONE_BIT and len(np.unique(samples)) <= 3:
+    if high - low <= INAUDIBLE or (high - low <= ONE_BIT and len(np.unique(samples)) <= FEW):
         raise UnusableClipError("silent: its samples differ by one bit")
 
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import lzma
 import os
+import re
 import stat
 import tarfile
 import unicodedata
@@ -39,8 +40,12 @@ _OTHER_ARCHIVES = {
     b"MSCF": "CAB",
 }
 # Of zip archives that do not say how their names are coded: MS-DOS and Windows, by country. The first one by which all
-# names are letters is taken.
-_CODE_PAGES = ("utf-8", "cp437", "cp850", "cp866", "gbk", "cp932", "big5", "cp949", "cp1252", "latin-1")
+# names are words is taken; of two that share bytes, the one with fewer characters comes first.
+_CODE_PAGES = ("utf-8", "cp437", "cp850", "cp866", "gb2312", "cp932", "gbk", "big5", "cp949", "cp1252", "latin-1")
+# Greek or Cyrillic beside Latin, and a letter beside a sign that only half of a Chinese or Japanese character would be.
+_NO_WORD = re.compile(
+    r"[A-Za-z\u00c0-\u024f][\u0370-\u052f]|[\u0370-\u052f][A-Za-z\u00c0-\u024f]|[^\x00-\x7f][\[\]^`{|}~@]"
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def read_contents(path: Path) -> Contents:
         if data is None or is_sound(name, data[:HEAD_BYTES]):
             contents.recordings[name] = _sound_digest(data or b"")
         elif name.lower().endswith(".csv"):
-            contents.tables[name] = data.decode("utf-8", errors="replace")
+            contents.tables[name] = data.decode("utf-8-sig", errors="replace")
         else:
             contents.left_out[name] = NO_SOUND
     return contents
@@ -86,7 +91,7 @@ def _sound_digest(data: bytes) -> str:
     """A digest of a recording; of a WAV without its header, since programs write other things there."""
     place = data.find(b"data", 12, 4096) if data[:4] == b"RIFF" else -1
     sound = data[place + 8 :] if place > 0 else data
-    if sound.count(sound[:1]) == len(sound):  # silent recordings are no copies of each other
+    if not sound.strip(sound[:1]):  # silent and empty recordings are no copies of each other
         return ""
     return hashlib.blake2b(sound, digest_size=8).hexdigest()
 
@@ -208,12 +213,13 @@ def _name_bytes(info: zipfile.ZipInfo) -> bytes | None:
 
 
 def _are_names(names: list[bytes], page: str) -> bool:
-    """Whether all that is not ASCII in some names is a letter, by a code page."""
+    """Whether all that is not ASCII in some names is a letter of a word, by a code page."""
     try:
-        texts = [name.decode(page) for name in names]
+        text = "/".join(name.decode(page) for name in names)
     except UnicodeDecodeError:
         return False
-    return all(character.isascii() or unicodedata.category(character)[0] in "LM" for character in "".join(texts))
+    letters = all(character.isascii() or unicodedata.category(character)[0] in "LM" for character in text)
+    return letters and not _NO_WORD.search(text)
 
 
 def _read_tar(path: Path, file: BinaryIO, wanted: Container[str] | None) -> Iterator[tuple[str, bytes | None]]:

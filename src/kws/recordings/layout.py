@@ -95,12 +95,10 @@ def understand(contents: Contents, words: Collection[str]) -> Layout:
 def _paths_below_common(names: Iterable[str], words: Collection[str]) -> dict[str, list[str]]:
     """The parts of each path, by name, without the folders around all of them; these are no words."""
     paths = {name: [unicodedata.normalize("NFC", part) for part in PurePosixPath(name).parts] for name in sorted(names)}
-    while (
-        paths
-        and len({path[0] for path in paths.values()}) == 1
-        and min(map(len, paths.values())) > 2
-        and next(iter(paths.values()))[0] not in words
-    ):
+    while len(firsts := {path[0] for path in paths.values()}) == 1 and not firsts & set(words):
+        below = {path[1] for path in paths.values() if len(path) > 2}
+        if min(map(len, paths.values())) < 3 and not below & set(words):
+            break  # the folder of the only word
         paths = {name: path[1:] for name, path in paths.items()}
     return paths
 
@@ -125,12 +123,11 @@ def _mswc(tables: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Speaker and split by `<word>/<file>`, from CSV files with the columns LINK, SPEAKER and, for the split, SET."""
     found: dict[str, tuple[str, str]] = {}
     for name, text in sorted(tables.items()):
-        reader = csv.DictReader(io.StringIO(text))
-        if not {"LINK", "SPEAKER"} <= set(reader.fieldnames or ()):
+        if not {"LINK", "SPEAKER"} <= set(text.partition("\n")[0].strip("\r").split(",")):
             continue
         # one file for all splits has the column SET; otherwise the file's name ends in the split
         of_file = SPLIT_FOLDERS.get(PurePosixPath(name).stem.rpartition("_")[2].lower(), "")
-        for row in reader:
+        for row in csv.DictReader(io.StringIO(text), restval=""):
             link = "/".join(PurePosixPath(unicodedata.normalize("NFC", row["LINK"])).parts[-2:])
             split = SPLIT_FOLDERS.get(str(row.get("SET") or "").lower(), of_file)
             if split or link not in found:
@@ -139,12 +136,14 @@ def _mswc(tables: Mapping[str, str]) -> dict[str, tuple[str, str]]:
 
 
 def _near_misses(folders: Collection[str], words: Collection[str]) -> list[str]:
-    """Lines on folders that look like those with a meaning of their own."""
+    """Lines on folders that look like those with a meaning of their own, and on those that are not used."""
     plain = {name.strip("_"): name for name in SPECIAL} | {"noise": BACKGROUND, "background": BACKGROUND}
-    return [
-        f"the folder {folder!r} is taken for a word; if it is {plain[key]}, rename it"
-        for folder in sorted(folders)
-        if folder not in SPECIAL
-        and folder not in words
-        and (key := folder.strip("_ ").lower().replace(" ", "_")) in plain
-    ]
+    lines = []
+    for folder in sorted({*folders} - {*SPECIAL, *words}):
+        key = folder.strip("_ ").lower().replace(" ", "_").replace("-", "_").rstrip("s")
+        taken = "is not used, since its name begins with _" if folder.startswith("_") else "is taken for a word"
+        if key in plain:
+            lines.append(f"the folder {folder!r} {taken}; if it is {plain[key]}, rename it")
+        elif folder.startswith("_"):
+            lines.append(f"the folder {folder!r} {taken}")
+    return lines
