@@ -4,6 +4,7 @@ Reads from the network, a file or a folder. Writes data/raw (the archive, source
 test data set) and metrics/download.json.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from kws.core.files import folder_written_whole, write_json, written_whole
 from kws.core.params import Params, load_params
 from kws.download import sources
 from kws.recordings import archive
-from kws.recordings.clips import Clip, choose_words, list_clips, speaker_naming, words_of
+from kws.recordings.clips import Clip, choose_words, list_clips, look_alikes, speaker_naming, words_of
 
 VOICES_SEED = 1  # not the parameter `seed`: another seed means another training on the same recordings
 
@@ -23,8 +24,9 @@ def main() -> None:
     """Parameters in, archives out."""
     params = load_params()
     synthetic = params.dataset == sources.SYNTHETIC
+    others = _others(params) if synthetic else []
     with folder_written_whole(paths.RAW) as folder:
-        source = _obtain(folder, params)
+        source = _obtain(folder, params, others)
         recordings = _list(source, folder / paths.CLIPS.name)
         choose_words(recordings, params.words)  # refuses a word without clips
         clips = [clip for clip in recordings if not clip.word.startswith("_")]  # others: noise, silence, mixtures
@@ -42,6 +44,15 @@ def main() -> None:
     print(f"{public_address(source.address)}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
     if "://" in source.address and not source.checked:
         print(f"Its SHA-256 was not checked, since dataset_sha256 is empty. It is {source.sha256}")
+    for word, chosen in look_alikes(words, params.words).items():
+        print(
+            f"The folder {word!r} ({words[word]} clips) is not taken for {chosen!r}; rename it if it is the same word"
+        )
+    if others:
+        print(
+            f"The voices also say {len(others)} other words, made up for _unknown_: {', '.join(others[:3])} …; "
+            f"{paths.SOURCE} has all of them"
+        )
     if naming == "one a file":
         print(
             "Each file counts as another speaker, since no name identifies speakers. A split by speaker is one by file"
@@ -66,7 +77,14 @@ def _about(source: sources.Source) -> dict[str, Any]:
     }
 
 
-def _obtain(folder: Path, params: Params) -> sources.Source:
+def _others(params: Params) -> list[str]:
+    """The words that computed voices say for `_unknown_`: none if it is off."""
+    from kws.download.voices.other_words import other_words
+
+    return other_words(params.words) if params.unknown else []
+
+
+def _obtain(folder: Path, params: Params, others: list[str]) -> sources.Source:
     """The archive, computed or obtained."""
     if params.dataset != sources.SYNTHETIC:
         return sources.obtain(folder, params.dataset, params.dataset_url, params.dataset_sha256)
@@ -74,7 +92,8 @@ def _obtain(folder: Path, params: Params) -> sources.Source:
 
     target = folder / "synthetic.tar"
     voices = Voices(params.synthetic_speakers, params.synthetic_variety, params.neural_share, VOICES_SEED)
-    write_corpus(target, params.words, voices)
+    # featurize takes `unknown` times the clips of a word, and each speaker says a word once
+    write_corpus(target, params.words, voices, others, math.ceil(params.unknown))
     return sources.synthetic(target)
 
 

@@ -6,9 +6,11 @@ _CLIPS_OF_A_SPEAKER = 5  # from which a speaker's accuracy is one
 
 
 def wilson_interval(correct: int, clips: int) -> tuple[float, float]:
-    """95 % interval of an accuracy, all clips taken as independent (Wilson, 1927)."""
+    """95 % interval of an accuracy, all clips taken as independent (Wilson, 1927); 0 to 1 of no clips."""
     import scipy.stats
 
+    if not clips:
+        return 0.0, 1.0
     interval = scipy.stats.binomtest(correct, clips).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
