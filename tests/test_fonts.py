@@ -9,6 +9,7 @@ from matplotlib import font_manager
 from kws.plots import figures, fonts
 from kws.project import turning_gif
 
+PACKAGES = fonts._PACKAGES
 HAN, THAI = "咖啡", "กาแฟ"
 
 
@@ -38,7 +39,7 @@ def machine(tmp_path, monkeypatch):
     """Gives the machine these fonts, by name, and no others."""
     monkeypatch.setattr(font_manager.fontManager, "ttflist", list(font_manager.fontManager.ttflist))
 
-    def have(*, packages=(), **letters):
+    def have(*, packages=("kws_no_such_package",), **letters):
         monkeypatch.setattr(fonts, "_PACKAGES", packages)
         paths = [make_font(tmp_path / f"{name}.ttf", f"Kws {name}", of_it) for name, of_it in letters.items()]
         (tmp_path / "damaged.ttf").write_bytes(b"\0\1\0\0 no font")
@@ -111,7 +112,7 @@ def test_turning_pictures_have_the_letters_too(machine, tmp_path, capsys):
 
 @pytest.mark.parametrize("word", "咖啡 コーヒー 커피 कॉफ़ी কফি காபி กาแฟ កាហ្វេ கோப்பி ቡና".split())  # noqa: SIM905 (shorter)
 def test_the_set_up_brings_the_letters_of_most_scripts(machine, tmp_path, capsys, word):
-    machine(packages=("manimgx_fonts", "noto_cjk_sans_otc"))
+    machine(packages=PACKAGES, other=word)
     figure = confusion(word, "no")
     figures.save_figure(figure, tmp_path / "a.png")
     assert families(figure, word)[1].startswith("Noto Sans")

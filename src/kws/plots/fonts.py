@@ -5,7 +5,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterable
 from functools import cache
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 from matplotlib import font_manager
@@ -57,7 +57,9 @@ def _fonts_for(letters: frozenset[str]) -> tuple[str, ...]:
 
 def _packaged() -> list[str]:
     """The fonts that the set-up brings, so that pictures are the same on every machine."""
-    return sorted(str(path) for package in _PACKAGES for path in Path(str(files(package))).glob("*.tt[cf]"))
+    packages = [spec for spec in map(find_spec, _PACKAGES) if spec]  # an older environment does not have them
+    folders = [Path(folder) for spec in packages for folder in spec.submodule_search_locations or ()]
+    return sorted(str(path) for folder in folders for path in folder.glob("*.tt[cf]"))
 
 
 def _installed() -> list[str]:
