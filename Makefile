@@ -35,6 +35,7 @@ ARCHIVE := data/raw/mini_speech_commands.zip
 BENCH :=
 SET :=
 PORT := 5001
+export PRESET SET  # a recipe reads them from the environment: between quotes of its own, an apostrophe would end them
 
 .DEFAULT_GOAL := repro
 .PHONY: anew repro setup exp compare curve bench test lint ui serve readme lock upgrade clean help
@@ -78,13 +79,13 @@ $(PAGE): $(READY) src/kws/commands/plots_page.py
 	@.venv/bin/python -m kws.commands.plots_page
 
 exp: $(READY)  ## run a preset as an experiment: make exp PRESET=fast SET='seed=2 split=random'
-	@.venv/bin/python -m kws.commands.exp '$(PRESET)' '$(SET)'
+	@.venv/bin/python -m kws.commands.exp "$$PRESET" "$$SET"
 
 compare: $(READY)  ## compare two experiments on the same test clips: make compare A=main B=sorer-cull
 	@.venv/bin/python -m kws.commands.compare '$(A)' '$(B)'
 
 curve: $(READY)  ## accuracy over the number of training clips, and what more would bring: make curve PRESET=fast SET=...
-	@.venv/bin/python -m kws.commands.data_curve '$(PRESET)' '$(SET)'
+	@.venv/bin/python -m kws.commands.data_curve "$$PRESET" "$$SET"
 
 bench: $(READY)  ## time the pipeline beside others and its limits, 20 minutes: make bench ARCHIVE=... BENCH='--section fixed'
 	@.venv/bin/python benchmarks/speed.py --archive '$(ARCHIVE)' $(BENCH)

@@ -4,17 +4,18 @@ Reads from the network, a file or a folder. Writes data/raw (the archive, source
 test/ with the test data set) and metrics/download.json.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from kws.core import paths, stage
 from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, write_csv, write_json, written_whole
-from kws.core.naming import by_kind
+from kws.core.naming import by_kind, first_names
 from kws.core.params import Params, load_params
 from kws.download import sources
 from kws.recordings import archive
-from kws.recordings.clips import choose_words, words_of, write_clips
+from kws.recordings.clips import choose_words, look_alikes, words_of, write_clips
 from kws.recordings.layout import Layout, understand
 from kws.recordings.source import Archive, DataSource
 
@@ -25,8 +26,9 @@ def main() -> None:
     """Parameters in, archives out."""
     params = load_params()
     synthetic = params.dataset == sources.SYNTHETIC
+    others = _others(params) if synthetic else []
     with folder_written_whole(paths.RAW) as folder:
-        obtained, not_packed = _obtain(folder, params)
+        obtained, not_packed = _obtain(folder, params, others)
         layout, left_out = _list(folder / obtained.archive, folder / paths.CLIPS.name, params.words)
         clips = [clip for clip in layout.clips if not clip.word.startswith("_")]  # others: noise, silence, mixtures
         left_out = not_packed | left_out
@@ -59,6 +61,16 @@ def main() -> None:
         print(remark)
     for line in by_kind(left_out.items()):
         print(f"left out, {line}; {paths.LEFT_OUT} names them all")
+    for word, chosen in look_alikes(source.words, params.words).items():
+        print(
+            f"the folder {word!r} ({source.words[word]} clips) is not taken for {chosen!r}; "
+            "rename it if it is the same word"
+        )
+    if others:
+        print(
+            f"the voices also say {len(others)} other words, made up for _unknown_: {first_names(others)}; "
+            f"{paths.SOURCE} has all of them"
+        )
 
 
 def _list(path: Path, target: Path, words: Sequence[str]) -> tuple[Layout, dict[str, str]]:
@@ -74,7 +86,14 @@ def _list(path: Path, target: Path, words: Sequence[str]) -> tuple[Layout, dict[
     return layout, contents.left_out | layout.left_out
 
 
-def _obtain(folder: Path, params: Params) -> tuple[Archive, dict[str, str]]:
+def _others(params: Params) -> list[str]:
+    """The words that computed voices say for `_unknown_`: none if it is off."""
+    from kws.download.voices.other_words import other_words
+
+    return other_words(params.words) if params.unknown else []
+
+
+def _obtain(folder: Path, params: Params, others: list[str]) -> tuple[Archive, dict[str, str]]:
     """Computes or obtains the archive, and says which files of a folder were not packed."""
     if params.dataset != sources.SYNTHETIC:
         return sources.obtain(folder, params.dataset, params.dataset_url, params.dataset_sha256)
@@ -82,7 +101,8 @@ def _obtain(folder: Path, params: Params) -> tuple[Archive, dict[str, str]]:
 
     target = folder / "synthetic.tar"
     voices = Voices(params.synthetic_speakers, params.synthetic_variety, params.neural_share, VOICES_SEED)
-    write_corpus(target, params.words, voices)
+    # featurize takes `unknown` times the clips of a word, and each speaker says a word once
+    write_corpus(target, params.words, voices, others, math.ceil(params.unknown))
     return sources.synthetic(target), {}
 
 

@@ -91,7 +91,7 @@ def main() -> None:
         with written_whole(paths.CURVES) as partial:
             save_figure(curves_figure(history, best_epoch, spec.synthetic), partial)
         write_answers(paths.ANSWERS, answers, classes, synthetic=synthetic)
-    for line in scores.summary_lines(figures, leaking=params.split == "random"):
+    for line in scores.summary_lines(figures, classes, leaking=params.split == "random"):
         print(stage.voices_title(line, synthetic))
 
 

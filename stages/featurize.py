@@ -73,7 +73,8 @@ def main() -> None:
 
     with folder_written_whole(paths.PLOTS / "features") as folder:
         save_figure(mel_matrix_figure(front_end.weights, front_end.sample_rate), folder / "mel_matrix.png")
-        log_mels = {name: front_end.cached_log_mel(examples[name]) for name in params.classes[:SHOWN]}
+        with_examples = [name for name in params.classes if name in examples]  # all of _unknown_ may be unusable
+        log_mels = {name: front_end.cached_log_mel(examples[name]) for name in with_examples[:SHOWN]}
         save_figure(mel_grid_figure(log_mels, front_end, source.synthetic), folder / "mel_grid.png")
         shown = next(
             row for row in manifest if (row["split"], row["status"]) == ("train", "ok") and row["class"] in params.words

@@ -33,7 +33,9 @@ def main() -> None:
     columns = {"word": words[labels], "predicted": words[answers.predicted], "name": answers.names}
 
     neighbourhoods = projection.fit_neighbourhoods(len(labels), params.umap_neighbors, params.tsne_perplexity)
-    if neighbourhoods != (params.umap_neighbors, params.tsne_perplexity):
+    if left_out := projection.left_out(embedding):
+        print(f"left out: {left_out}")
+    elif neighbourhoods != (params.umap_neighbors, params.tsne_perplexity):
         print("{} test clips allow umap_neighbors {} and tsne_perplexity {:g}".format(len(labels), *neighbourhoods))
 
     settings = (params.seed, *neighbourhoods, params.umap_min_dist)
@@ -55,8 +57,12 @@ def main() -> None:
             sounds = explorer.read_sounds(source.archive_of("test"), rows, audible, params.clip_seconds)
             spaces = {}
             for space, name in projection.TITLES.items():
-                points = spaces[space] = next(results)
                 title = stage.voices_title(f"{name}, {len(labels)} test clips", synthetic)
+                if left_out and space != "pca":
+                    turning_gif.left_out_gif(title, left_out, folder / f"{space}.gif")
+                    write_csv(folder / f"{space}.csv", [], projection.COLUMNS)
+                    continue
+                points = spaces[space] = next(results)
                 turning_gif.rotating_gif(points, labels, classes, title, folder / f"{space}.gif")
                 write_csv(folder / f"{space}.csv", projection.table(points, columns), projection.COLUMNS)
             tested = public_address(params.test_dataset or params.dataset)
@@ -66,8 +72,13 @@ def main() -> None:
         quality = next(results)
         write_json(paths.METRICS / "project.json", {"clips": len(labels)} | quality)
     run.write_tracked()
-    trust = ", ".join(f"{name} {quality[f'{space}_trustworthiness']:.3f}" for space, name in projection.TITLES.items())
-    print(stage.voices_title(f"trustworthiness of the projections of {len(labels)} test clips: {trust}", synthetic))
+    trust = ", ".join(
+        f"{name} {quality[f'{space}_trustworthiness']:.3f}"
+        for space, name in projection.TITLES.items()
+        if f"{space}_trustworthiness" in quality
+    )
+    if trust:
+        print(stage.voices_title(f"trustworthiness of the projections of {len(labels)} test clips: {trust}", synthetic))
 
 
 if __name__ == "__main__":

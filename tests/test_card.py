@@ -163,6 +163,37 @@ def test_a_model_without_classes_for_them_is_said_to_know_neither_other_words_no
     assert "It answers" not in card("unknown", "silence")
 
 
+def test_the_card_of_one_wake_word_speaks_of_one(card):
+    text = card("silence", words=("jarvis",), silence=1.0)
+    assert text.startswith("# Model card: 1 spoken word\n")
+    assert (
+        "- The model has no class for other words. It answers every word with its word, or takes it for silence."
+        in text
+    )
+
+
+def test_it_is_a_limit_that_the_test_holds_no_other_words(card):
+    limit = "- The test clips hold no other words. How often the model takes other words for its own is not known."
+    assert limit in card(unknown=1.0)
+    assert "no class for other words" not in card(unknown=1.0)
+    assert limit not in card("unknown")
+    assert limit not in card("unheard", unknown=1.0)
+    assert limit not in card()
+
+
+def test_a_stream_without_words_has_its_false_alarms_in_the_card(card, monkeypatch):
+    stream = {
+        name: value for name, value in SECTIONS["stream"].items() if name not in ("stream_missed", "stream_wrong")
+    }
+    monkeypatch.setitem(SECTIONS, "stream", stream | {"stream_words": 0})
+    assert "| stream of other words over background: false alarms an hour | 0.51 | 0.26 to 0.98 |" in card("stream")
+    assert "missed words" not in card("stream")
+
+
+def test_words_can_be_read_in_the_card_in_any_script(card):
+    assert 'words: ["кофе", "咖啡", "don\'t"]' in card(words=("кофе", "咖啡", "don't"))
+
+
 def test_synthetic_voices_are_said_to_be_so_at_the_top_and_among_the_limits(card):
     assert "ynthetic" not in card().partition("```yaml")[0]
     text = card(source=replace(SOURCE, synthetic=True, test_synthetic=True))

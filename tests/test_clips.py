@@ -6,17 +6,24 @@ import pytest
 from conftest import RECORDINGS, needs_recordings
 
 from kws.core.errors import UserError
+from kws.recordings.archive import Contents
 from kws.recordings.clips import (
     SPLITS,
     Clip,
     check_splits,
     check_unusable,
     choose_words,
+    look_alikes,
     read_clips,
     speaker_split,
     split_clips,
     write_clips,
 )
+from kws.recordings.layout import understand
+
+
+def clips_of(*names: str) -> list[Clip]:
+    return understand(Contents(dict.fromkeys(names, ""), {}, {}), ["yes"]).clips
 
 
 def test_the_clips_are_read_from_the_list_that_the_download_stage_wrote(tmp_path):
@@ -34,6 +41,42 @@ def test_a_word_the_data_set_lacks_is_an_error_that_lists_those_it_has():
     assert {clip.word for clip in choose_words(clips, ["yes"])} == {"yes"}
     with pytest.raises(UserError, match=r"no clip of maybe, never; it has no, yes$"):
         choose_words(clips, ["yes", "maybe", "never"])
+
+
+@pytest.mark.parametrize(
+    ("word", "folder", "hint"),
+    [
+        ("coffee", "Coffee", "coffee (did you mean Coffee?)"),
+        ("coffee", "cofee", "coffee (did you mean cofee?)"),
+        ("hey jarvis", "hey_jarvis", "hey jarvis (did you mean hey_jarvis?)"),
+        ("hey_jarvis", "hey-jarvis", "hey_jarvis (did you mean hey-jarvis?)"),
+        ("don't", "don\u2019t", "don't (did you mean don\u2019t?)"),
+        ("yes", "\uff59\uff45\uff53", "yes (did you mean \uff59\uff45\uff53?)"),  # full width
+        ("coffee", "coffee ", "coffee (rename the folder 'coffee ': it has spaces around the word)"),
+        ("coffee", "blinds", "coffee;"),
+    ],
+)
+def test_a_near_miss_is_told_with_what_was_meant(word, folder, hint):
+    with pytest.raises(UserError) as error:
+        choose_words(clips_of(f"{folder}/a.wav", "zebra/b.wav"), [word])
+    assert f"no clip of {hint}" in str(error.value)
+
+
+def test_of_very_many_words_the_first_are_listed():
+    with pytest.raises(UserError, match=r"it has w000, .*, w039 and 60 more$"):
+        choose_words(clips_of(*(f"w{number:03d}/a.wav" for number in range(100))), ["computer"])
+
+
+def test_folders_that_are_written_almost_as_a_chosen_word_are_found():
+    there = ["coffee", "Coffee", "hey_jarvis", "tea"]
+    assert look_alikes(there, ["coffee", "hey jarvis"]) == {"Coffee": "coffee", "hey_jarvis": "hey jarvis"}
+
+
+@pytest.mark.parametrize("form", ["yes/{}/a.wav", "yes/{}_nohash_0.wav", "yes/{}.wav"])
+def test_a_name_is_one_speaker_in_both_unicode_forms(form):
+    [composed], [decomposed] = clips_of(form.format("Zo\u00eb")), clips_of(form.format("Zoe\u0308"))
+    assert composed.speaker == decomposed.speaker
+    assert composed.name != decomposed.name  # as it stands in the archive
 
 
 @needs_recordings

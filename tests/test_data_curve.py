@@ -42,6 +42,14 @@ def test_where_more_clips_brought_nothing_none_is_promised():
     assert "brought nothing" in data_curve.estimate(flat)
 
 
+def test_of_very_few_clips_there_is_no_curve():
+    few = [row(share, 1, 0.5) for share in data_curve.SHARES]
+    assert data_curve.power_law(few) == (0.5, 0.0)
+    assert data_curve.estimate(few) == (
+        "1 training clips of each class are too few for a curve: all shares of them are the same."
+    )
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
     """A project in which `dvc exp run` does nothing but write what the pipeline would."""

@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT
 
 from kws.audio.frontend import FrontEnd
+from kws.commands.exp import split_settings
 from kws.core.params import Params, read_yaml
 from kws.train.networks import NETWORKS
 
@@ -60,7 +61,11 @@ def test_commands_of_dvc_exist_with_their_options(command):
 def test_parameters_in_commands_exist():
     settings = [word for c in COMMANDS for option, word in pairwise(c) if option == "-S"]
     settings += [
-        word for c in COMMANDS for one in c if one.startswith("SET=") for word in shlex.split(one.removeprefix("SET="))
+        word
+        for c in COMMANDS
+        for one in c
+        if one.startswith("SET=")
+        for word in split_settings(one.removeprefix("SET="))
     ]
     keys = {word.split("=")[0] for word in settings}
     assert keys

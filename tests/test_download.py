@@ -225,7 +225,10 @@ def test_the_projects_own_outputs_are_no_data_set(stage, tmp_path, dataset):
 
 
 def test_synthetic_speech_is_made_of_the_words_and_says_that_it_is_synthetic(stage, monkeypatch):
-    def write_corpus(target: Path, words: list[str], voices: synthetic.Voices) -> None:
+    def write_corpus(
+        target: Path, words: list[str], voices: synthetic.Voices, others: list[str], others_each: int
+    ) -> None:
+        assert (others, others_each) == ([], 0)
         assert voices == synthetic.Voices(speakers=20, variety=0.5, neural_share=0.3, seed=1)
         make_tar(target, [f"{word}/{number}_nohash_0.wav" for word in words for number in range(voices.speakers)])
 
@@ -234,6 +237,27 @@ def test_synthetic_speech_is_made_of_the_words_and_says_that_it_is_synthetic(sta
     assert source()["synthetic"] is source()["test_synthetic"] is True
     assert source()["archive"] == "synthetic.tar"
     assert metrics() | {"bytes": 0} == {"clips": 40, "words": 2, "speakers": 20, "bytes": 0, "synthetic": 1}
+
+
+def test_other_words_that_voices_say_for_unknown_are_told(stage, monkeypatch, capsys):
+    def write_corpus(target: Path, words: list[str], _: object, others: list[str], others_each: int) -> None:
+        assert others_each == 3
+        make_tar(target, [f"{word}/{number}_nohash_0.wav" for word in [*words, *others] for number in range(9)])
+
+    monkeypatch.setattr(synthetic, "write_corpus", write_corpus)
+    stage(dataset="synthetic", words=["garden"], unknown=2.5)
+    assert (
+        "The voices also say 39 other words, made up for _unknown_: afternoon, airplane, apple"
+        in capsys.readouterr().out
+    )
+    assert metrics()["words"] == len(source()["words"]) == 40
+
+
+def test_a_folder_that_is_written_almost_as_a_word_is_told(stage, tmp_path, capsys):
+    make_folder(tmp_path / "mine", [*NAMES, "Yes/a_nohash_0.wav", "Yes/b_nohash_0.wav"])
+    stage(dataset="mine")
+    told = "The folder 'Yes' (2 clips) is not taken for 'yes'; rename it if it is the same word"
+    assert told in capsys.readouterr().out.splitlines()
 
 
 def test_the_same_twice_gives_the_same_bytes(stage, tmp_path):

@@ -7,6 +7,7 @@ from kws.evaluate import metrics
 def test_the_wilson_interval_is_the_published_one():
     # Newcombe (1998), Statistics in Medicine 17, table I: 81 of 263, without continuity correction.
     assert metrics.wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert metrics.wilson_interval(0, 0) == (0, 1)
     low, high = metrics.wilson_interval(0, 20)
     assert (low, high) == pytest.approx((0.0, 0.1611), abs=1e-4)
 

@@ -78,7 +78,7 @@ def test_yaml_is_read_as_dvc_writes_it(tmp_path):
         ({"hop_length": 2048}, "hop_length: 2048 skips sound; at most frame_length, 1024"),
         ({"frame_length": 20_000, "fft_length": 20_000}, "frame_length: 20000 is longer than a clip; at most 16000"),
         ({"words": []}, "words: [] is refused: "),
-        ({"words": ["yes"]}, "words: ['yes'] is refused: "),
+        ({"words": ["yes"]}, "words: 'yes' alone leaves nothing to tell it from; set unknown or silence above 0, or "),
         ({"words": ["yes", "no", "yes"]}, "words: 'yes' is listed twice; list each word once"),
         ({"words": ["yes", "../no"]}, "words.1: '../no' is refused: '../no' is no word"),
         ({"words": ["yes", "_silence_"]}, "words.1: '_silence_' is refused"),
@@ -101,7 +101,9 @@ def test_yaml_is_read_as_dvc_writes_it(tmp_path):
         ({"log_offset": 0.0}, "log_offset: 0.0 is refused"),
         ({"log_offset": 1e-50}, "log_offset: 1e-50 is refused"),
         ({"log_offset": float("inf")}, "log_offset: inf is refused"),
-        ({"words": ["yes", "no "]}, "words.1: 'no ' is refused"),
+        ({"words": ["yes", "no "]}, "words.1: 'no ' is refused: 'no ' has spaces around it; write 'no'"),
+        ({"words": ["yes", "_no"]}, "names that begin with _ are reserved"),
+        ({"words": ["yes", "no!"]}, "words.1: 'no!' is refused: 'no!' is no word: it begins with a letter or digit"),
         ({"log_offset": float("nan")}, "log_offset: nan is refused"),
         ({"learning_rate": float("inf")}, "learning_rate: inf is refused"),
         ({"dataset_url": "ftp://x/y.zip"}, "dataset_url: 'ftp://x/y.zip' is refused"),
@@ -114,6 +116,13 @@ def test_a_bad_value_is_refused_in_one_line_that_says_what_is_allowed(write_para
         load_params(write_params(**changes))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_one_word_without_a_list_is_told_how_to_write_it(write_params):
+    path = write_params()
+    path.write_text(re.sub(r"words:\n(- .*\n)+", "words: jarvis\n", path.read_text()))
+    with pytest.raises(UserError, match=r"words: 'jarvis' is refused: give a list, also of one: \[jarvis\]$"):
+        load_params(path)
 
 
 def test_all_problems_are_told_at_once(write_params):
@@ -138,6 +147,15 @@ def test_a_file_that_is_no_set_of_parameters_is_refused(tmp_path: Path, content,
         load_params(path)
 
 
-@pytest.mark.parametrize("word", ["gru\u0308n", "हाँ", "ใช่", "don't", "hey kws", "7", "да"])
+@pytest.mark.parametrize("changes", [{"unknown": 1.0}, {"silence": 0.5}])
+def test_one_word_alone_is_enough_where_there_is_another_class(make_params, changes):
+    assert len(make_params(words=("hey_jarvis",), **changes).classes) == 2
+
+
+LANGUAGES = "gru\u0308n हाँ ใช่ don't don\u2019t hey_jarvis 7 да 咖啡 커피 コーヒー col\u00b7lega yes_".split()  # noqa: SIM905 (shorter)
+LANGUAGES += ["hey kws", "می\u200cخواهم", "צ\u05f3יפס"]  # noqa: RUF001 (Persian and Hebrew)
+
+
+@pytest.mark.parametrize("word", LANGUAGES)
 def test_words_of_any_language_are_allowed(write_params, word):
     assert load_params(write_params(words=["x", word])).words[1] == unicodedata.normalize("NFC", word)

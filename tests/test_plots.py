@@ -236,6 +236,20 @@ def test_the_threshold_of_the_stream_stands_at_its_false_alarms_and_misses():
     assert "4.0 h: 3600 words" in axes.get_title()
 
 
+def test_a_stream_without_words_is_a_picture_without_points(tmp_path):
+    without = {name: value for name, value in SCORES.items() if not name.startswith("stream_missed")}
+    figure = figures.det_figure([], without | {"stream_words": 0})
+    assert figure.axes[0].get_title() == "Stream of 4.0 h: 0 words over background"
+    figures.save_figure(figure, tmp_path / "det.png")
+
+
+def test_the_name_of_a_background_is_no_formula():
+    rows = [row | {"noise": row["noise"].replace("running", "$1 or $2")} for row in NOISE]
+    axes = figures.noise_figure(rows, SCORES).axes[0]
+    axes.figure.draw_without_rendering()
+    assert axes.get_legend_handles_labels()[1][1] == r"\$1 or \$2 tap"
+
+
 def test_the_law_of_the_data_curve_goes_on_to_four_times_the_clips():
     beyond = next(line for line in make_figure("data_curve").axes[0].get_lines() if "power law" in line.get_label())
     assert beyond.get_xdata().max() == pytest.approx(4000)

@@ -15,8 +15,8 @@ from conftest import ROOT, SOURCE
 from PIL import Image, ImageSequence
 from scipy.stats import special_ortho_group
 
-from kws.core.errors import UserError
-from kws.evaluate.answers import Answers, write_answers
+from kws.core.files import read_csv
+from kws.evaluate.answers import Answers, read_answers, write_answers
 from kws.project import projection, turning_gif
 from kws.recordings.archive import pack_folder
 
@@ -256,8 +256,6 @@ def test_neighbourhoods_shrink_where_there_are_too_few_clips_for_them():
     assert projection.fit_neighbourhoods(1000, 15, 30.0) == (15, 30.0)
     assert projection.fit_neighbourhoods(60, 100, 30.0) == (59, 19)
     assert projection.fit_neighbourhoods(7, 15, 30.0) == (6, 2)
-    with pytest.raises(UserError, match="6 test clips are too few to project, at least 7"):
-        projection.fit_neighbourhoods(6, 15, 30.0)
 
 
 def test_the_largest_values_that_the_messages_name_are_allowed():
@@ -352,6 +350,52 @@ def test_results_one_by_one_are_those_of_the_single_functions(spaces):
     assert quality == projection.quality(embedding, spaces, labels)
 
 
-def test_a_network_that_learned_nothing_is_one_clear_line():
-    with pytest.raises(UserError, match="all test clips have the same embedding: the network learned nothing"):
-        projection.project(np.ones((60, 128), np.float32), 1, 15, 9.0, 0.1)
+def test_what_cannot_be_placed_is_left_out_with_a_reason():
+    assert projection.left_out(np.eye(7, dtype=np.float32)) == ""
+    few = "6 test clips are too few for UMAP and t-SNE, which need 7"
+    assert projection.left_out(np.eye(6, dtype=np.float32)) == few
+    assert projection.left_out(np.ones((60, 128), np.float32)).startswith("all test clips have the same embedding")
+
+
+@pytest.mark.parametrize("clips", [1, 2, 3, 6])
+def test_few_clips_have_the_axes_that_lie_between_them(clips):
+    embedding, labels = make_embedding(clips, words=2)
+    points, quality = projection.project_and_judge(embedding, labels, 2, 1, 5, 2.0, 0.1)
+    assert points.shape == (clips, 3)
+    distances, wanted = (np.linalg.norm(cloud[:, None] - cloud[None], axis=2) for cloud in (points, embedding))
+    if clips <= 3:  # nothing is lost
+        np.testing.assert_allclose(distances * wanted.max(), wanted * distances.max(), rtol=1e-4)
+    assert set(quality) == (
+        {"pca_trustworthiness", "pca_knn_accuracy", "embedding_knn_accuracy"} if clips > 2 else set()
+    )
+
+
+def test_clips_with_one_embedding_are_at_one_place():
+    points, _ = projection.project_and_judge(np.ones((9, 128), np.float32), np.arange(9) % 3, 3, 1, 5, 2.0, 0.1)
+    np.testing.assert_array_equal(points, np.zeros((9, 3)))
+
+
+@pytest.mark.parametrize("clips", [1, 3])
+def test_the_stage_leaves_out_what_few_clips_do_not_allow(project_folder, tmp_path, monkeypatch, capsys, clips):
+    folder, _ = project_folder
+    shutil.copytree(folder, tmp_path / "few")
+    answers, classes, _ = read_answers(folder / "data" / "answers.npz")
+    few = answers.subset(np.arange(HEARD, HEARD + clips))
+    write_answers(tmp_path / "few" / "data" / "answers.npz", few, classes, synthetic=True)
+    monkeypatch.chdir(tmp_path / "few")
+    monkeypatch.setenv("KWS_TRACKING", "off")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "few"))
+    runpy.run_path(str(ROOT / "stages" / "project.py"))["main"]()
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == f"left out: {clips} test clips are too few for UMAP and t-SNE, which need 7"
+    assert len(printed) == (2 if clips == 3 else 1)  # the trustworthiness of PCA
+    pictures = tmp_path / "few" / "plots" / "project"
+    assert [len(read_csv(pictures / f"{space}.csv")) for space in projection.TITLES] == [clips, 0, 0]
+    frames = [Image.open(pictures / f"{space}.gif").n_frames for space in projection.TITLES]
+    assert frames == [turning_gif.FRAMES, 1, 1]
+    assert json.loads((tmp_path / "few" / "metrics" / "project.json").read_text())["clips"] == clips
+    page = (pictures / "explorer.html").read_text()
+    assert f"1 of {clips} clips can be heard." in page
+    assert '"spaces":{"PCA":' in page
+    assert "UMAP" not in page.partition('"spaces":')[2].partition("</script>")[0]
+    assert len((pictures / "projector" / "tensors.tsv").read_text().splitlines()) == clips

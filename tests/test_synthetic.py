@@ -16,6 +16,7 @@ import soundfile
 
 from kws.core.errors import UserError
 from kws.download.voices import acoustics, espeak, synthetic
+from kws.download.voices.other_words import ENGLISH, other_words
 from kws.download.voices.synthetic import Voices
 from kws.recordings.clips import BACKGROUND, list_clips, speaker_naming, speaker_split, words_of
 
@@ -54,6 +55,32 @@ def test_every_speaker_says_every_word_once(clips):
     speakers = Counter(clip.speaker for clip in found)
     assert set(speakers.values()) == {len(WORDS)}
     assert all(len(name) == 8 and int(name, 16) >= 0 for name in speakers)
+
+
+def test_every_speaker_says_some_of_the_other_words_and_together_they_say_all(tmp_path, clips):
+    others = ["apple", "garden", "window"]
+    target = tmp_path / "others.tar"
+    synthetic.write_corpus(target, WORDS, voices(), others, 2)
+    made = {name: data for name, data in members(target).items() if not name.startswith(BACKGROUND)}
+    found = [clip for clip in list_clips(made) if clip.word in others]
+    assert set(Counter(clip.speaker for clip in found).values()) == {2}
+    assert len({clip.speaker for clip in found}) == SPEAKERS
+    assert {clip.word for clip in found} == set(others)
+    assert {name: data for name, data in made.items() if name in clips} == clips  # the chosen words sound as without
+
+
+def test_other_words_are_varied_and_none_of_them_is_chosen():
+    assert len(set(ENGLISH)) == len(ENGLISH) == 40
+    assert other_words(["yes", "no"]) == list(ENGLISH)
+    chosen = ["Window", "open the garden-door", "apple_pie"]
+    assert set(ENGLISH) - set(other_words(chosen)) == {"window", "garden", "apple"}
+
+
+def test_an_underscore_is_not_read_aloud(tmp_path):
+    spoken = [members(write(tmp_path / f"{n}.tar", [w], speakers=1)) for n, w in enumerate(("hey_kws", "hey kws"))]
+    underscore, space = ([data for name, data in found.items() if "_nohash_" in name] for found in spoken)
+    loud = [np.count_nonzero(_loud(data)) for data in (*underscore, *space)]
+    assert loud[0] < 1.5 * loud[1]  # "hey underscore kws" would be twice as long
 
 
 def test_every_clip_is_one_audible_second_of_16_khz_mono(clips):

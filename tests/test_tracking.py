@@ -350,6 +350,22 @@ def test_a_changed_evaluation_is_another_run_and_the_old_one_keeps_its_figures(
     assert len(project.runs()) == 2
 
 
+def test_words_that_differ_by_a_sign_have_figures_of_their_own(tmp_path, monkeypatch) -> None:
+    from mlflow.utils.validation import _validate_metric_name
+
+    from kws.tracking.recorder import _figures
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "metrics").mkdir()
+    write_json(
+        paths.METRICS / "evaluate.json", {"recall_\u0915\u093f": 0.1, "recall_\u0915\u0940": 0.2, "f1_don't": 0.3}
+    )
+    figures = _figures("evaluate")
+    assert figures == {"recall_\u0915:93f": 0.1, "recall_\u0915:940": 0.2, "f1_don:t": 0.3}
+    for name in figures:
+        _validate_metric_name(name)
+
+
 def test_a_changed_export_with_other_figures_is_another_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.train()
     project.evaluate()

@@ -1,3 +1,4 @@
+import numpy as np
 from PIL import Image
 from test_projection import make_points
 
@@ -28,3 +29,17 @@ def test_the_same_points_give_the_same_bytes(tmp_path):
     for name in ("a.gif", "b.gif"):
         turning_gif.rotating_gif(points, labels, ["yes", "no", "up"], "PCA", tmp_path / name)
     assert (tmp_path / "a.gif").read_bytes() == (tmp_path / "b.gif").read_bytes()
+
+
+def test_a_picture_that_is_left_out_says_why_in_one_frame(tmp_path):
+    turning_gif.left_out_gif("UMAP, 3 test clips", "3 test clips are too few for UMAP", tmp_path / "umap.gif")
+    with Image.open(tmp_path / "umap.gif") as picture:
+        assert picture.n_frames == 1
+        dark = np.asarray(picture.convert("L")) < 128
+    assert dark[: len(dark) // 10].any()  # the title
+    assert dark[len(dark) // 3 : -len(dark) // 3].any()  # the reason
+
+
+def test_clips_at_one_place_are_a_picture_too(tmp_path):
+    turning_gif.rotating_gif(np.zeros((3, 3)), np.arange(3), ["yes", "no", "up"], "PCA", tmp_path / "pca.gif")
+    assert (tmp_path / "pca.gif").stat().st_size > 0

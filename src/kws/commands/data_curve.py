@@ -31,6 +31,8 @@ def power_law(rows: Sequence[Mapping[str, float]]) -> tuple[float, float]:
     """
     largest = rows[-FITTED:]
     clips, errors = ([row["clips_a_class"] for row in largest], [1 - row["accuracy"] for row in largest])
+    if len(set(clips)) == 1:  # all shares of very few clips are one clip
+        return mean(errors), 0.0
     slope, level = np.polyfit(np.log(clips), np.log(np.maximum(errors, 1e-4)), 1)
     return float(np.exp(level)), float(-slope)
 
@@ -39,6 +41,8 @@ def estimate(rows: Sequence[Mapping[str, float]]) -> str:
     """A sentence that estimates the accuracy with more clips."""
     clips = rows[-1]["clips_a_class"]
     level, slope = power_law(rows)
+    if rows[-FITTED]["clips_a_class"] == clips:
+        return f"{clips:.0f} training clips of each class are too few for a curve: all shares of them are the same."
     if slope <= 0:
         return "More clips of each class brought nothing here: look at the mistakes, or at the network, first."
     foreseen = (

@@ -1,27 +1,52 @@
 """`make exp PRESET=fast SET='seed=2'`: prints and runs a `dvc exp run` with the parameters of a preset."""
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from kws.core.errors import UserError
-from kws.core.params import read_yaml
+from kws.core.params import Params, read_yaml
 
 PRESETS = Path("presets")
+_PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_/.:-]*")  # what Hydra reads as text without quotes ...
+_NO_TEXT = ("true", "false", "null", "inf", "nan")  # ... except these
 
 
 def split_settings(text: str) -> list[str]:
-    """The settings in a `SET`, split as a shell does.
+    """The settings in a `SET`: separated by spaces, which may stand within quotes and within the brackets of a list.
+
+    Quotes are removed. A quotation mark inside a word is an apostrophe, so that words=[don't] needs no quotes.
 
     Raises:
-        UserError: a quote is not closed.
+        UserError: a quote or a bracket is not closed.
     """
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise UserError(f"SET={text}: {error}") from None
+    settings, setting = [], ""
+    quote = bracket = ""
+    for character, following in pairwise(f"{text} "):
+        at_start = not setting or setting[-1] in "=[, "
+        if quote:
+            if character == quote and following in " \t\n,]":
+                quote = ""
+            else:
+                setting += character
+        elif character in "'\"" and at_start:
+            quote = character
+        elif character.isspace() and not bracket:
+            settings.append(setting)
+            setting = ""
+        else:
+            setting += character
+            if character == "[" and setting.endswith("=["):
+                bracket = "["
+            elif character == "]":
+                bracket = ""
+    if quote or bracket:
+        raise UserError(f"SET={text}: {quote or bracket} is not closed")
+    return [setting for setting in [*settings, setting] if setting]
 
 
 def command(preset: str, settings: Sequence[str]) -> list[str]:
@@ -29,7 +54,7 @@ def command(preset: str, settings: Sequence[str]) -> list[str]:
 
     Args:
         preset: name of a file in presets/.
-        settings: `name=value` each; they override the preset's.
+        settings: `name=value` each, as `split_settings` returns them; they override the preset's.
 
     Raises:
         UserError: there is no such preset, or a setting is not `name=value`.
@@ -41,8 +66,35 @@ def command(preset: str, settings: Sequence[str]) -> list[str]:
     for setting in settings:
         if "=" not in setting:
             raise UserError(f"SET={setting}: give name=value, several with spaces between them")
-    overrides = [f"{name}={value}" for name, value in read_yaml(path).items()]
-    return ["dvc", "exp", "run", *(word for setting in [*overrides, *settings] for word in ("-S", setting))]
+    overrides = [_override(f"{name}={value}") for name, value in read_yaml(path).items()]
+    overrides += [_override(setting) for setting in settings]
+    return ["dvc", "exp", "run", *(word for override in overrides for word in ("-S", override))]
+
+
+def _override(setting: str) -> str:
+    """The setting as DVC must have it, which reads the grammar of Hydra: texts that it would not read get quotes.
+
+    Numbers and choices stay as they are, so that sweeps of them can be queued.
+    """
+    name, _, value = setting.partition("=")
+    field = Params.model_fields.get(name)
+    if field and field.annotation is str:
+        return f"{name}={_quoted(value)}"
+    if name == "words" and value.startswith("[") and value.endswith("]"):
+        words = value[1:-1].split(",") if value[1:-1].strip() else []
+        return f"{name}=[{','.join(_quoted(word.strip()) or repr('') for word in words)}]"
+    return setting
+
+
+def _quoted(text: str) -> str:
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":  # somebody has quoted it for Hydra
+        text = text[1:-1]
+    if not text or (_PLAIN.fullmatch(text) and text.casefold() not in _NO_TEXT):
+        return text
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # or OmegaConf would put another parameter there
+    mark = '"' if "'" in text else "'"
+    text = re.sub(rf"(\\*)({mark}|\Z)", lambda found: found[1] * 2 + (f"\\{mark}" if found[2] else ""), text)
+    return f"{mark}{text}{mark}"
 
 
 def main() -> None:

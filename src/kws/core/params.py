@@ -15,6 +15,9 @@ from kws.core.errors import UserError
 UNKNOWN, SILENCE = "_unknown_", "_silence_"  # classes for other words and for no word, named as in Speech Commands
 Model = Literal["bc_resnet", "cnn", "ds_cnn", "matchboxnet", "matchboxnet_2d", "tc_resnet"]  # train/networks
 PUBLISHED = ("mini_speech_commands", "speech_commands")
+# What a word may hold beside letters, marks and digits: two kinds of apostrophe, the dots of Catalan and Japanese, the
+# quotation marks of Hebrew, and the joiners of Persian and Indian scripts
+_WITHIN = " -_'\u2019\u00b7\u30fb\u05f3\u05f4\u200c\u200d"
 
 
 class _Yaml12Loader(yaml.SafeLoader):
@@ -47,9 +50,14 @@ _Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 
 def _word(word: str) -> str:
-    kinds = {unicodedata.category(character)[0] for character in re.sub(r"[' -]", "", word)}
+    if word != word.strip():
+        raise ValueError(f"{word!r} has spaces around it; write {word.strip()!r}")
+    kinds = {unicodedata.category(character)[0] for character in word if character not in _WITHIN}
     if not re.fullmatch(r"[^\W_](.*\S)?", word) or not kinds <= {"L", "M", "N"}:  # letters, marks on them, numbers
-        raise ValueError(f"{word!r} is no word: letters, digits, spaces, hyphens and apostrophes are allowed")
+        raise ValueError(
+            f"{word!r} is no word: it begins with a letter or digit, since names that begin with _ are reserved; "
+            "letters, digits, spaces, hyphens, underscores and apostrophes may follow"
+        )
     return unicodedata.normalize("NFC", word)
 
 
@@ -61,7 +69,7 @@ class Params(BaseModel):
     dataset: str = Field(min_length=1)
     dataset_url: str = Field(pattern=r"^((https?|file)://\S+)?$")
     dataset_sha256: str = Field(pattern=r"^([0-9a-f]{64})?$")
-    words: tuple[Annotated[str, AfterValidator(_word)], ...] = Field(min_length=2, strict=False)
+    words: tuple[Annotated[str, AfterValidator(_word)], ...] = Field(min_length=1, strict=False)
     split: Literal["speaker", "random"]
     seed: int = Field(ge=0, lt=2**32)
     test_dataset: str
@@ -141,6 +149,11 @@ class Params(BaseModel):
         for word in self.words:
             if self.words.count(word) > 1:
                 raise ValueError(f"words: {word!r} is listed twice; list each word once")
+        if len(self.classes) < 2:
+            raise ValueError(
+                f"words: {self.words[0]!r} alone leaves nothing to tell it from; "
+                "set unknown or silence above 0, or add a word"
+            )
         if self.dataset_url and self.dataset not in PUBLISHED:
             raise ValueError(
                 f"dataset_url: {self.dataset_url} is a mirror of {' or '.join(PUBLISHED)}, "
@@ -236,6 +249,8 @@ def _explain(problem: Any) -> str:
         return f"{key}: no such parameter; the parameters are {', '.join(Params.model_fields)}"
     if problem["type"] == "missing":
         return f"{key}: is missing"
+    if problem["type"] == "tuple_type":
+        return f"{key}: {problem['input']!r} is refused: give a list, also of one: [{problem['input']}]"
     message = problem["msg"].removeprefix("Value error, ")
     if not key:
         return message

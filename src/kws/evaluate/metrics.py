@@ -62,9 +62,11 @@ def share_figures(name: str, correct: np.ndarray) -> dict[str, float]:
 
 
 def wilson_interval(correct: int, clips: int) -> Interval:
-    """95 % interval of an accuracy, all clips taken as independent (Wilson, 1927)."""
+    """95 % interval of an accuracy, all clips taken as independent (Wilson, 1927); 0 to 1 of no clips."""
     import scipy.stats
 
+    if not clips:
+        return Interval(0.0, 1.0)
     interval = scipy.stats.binomtest(correct, clips).proportion_ci(0.95, method="wilson")
     return Interval(float(interval.low), float(interval.high))
 

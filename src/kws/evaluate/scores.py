@@ -91,21 +91,21 @@ def score_stream(validation: StreamOutcome, test: StreamOutcome, false_alarms_an
     """Missed words and false alarms of the test stream, at the threshold that the validation stream asks for."""
     threshold = math.ceil(1e6 * validation.threshold(false_alarms_an_hour)) / 1e6  # as printed, and not below
     missed, wrong, false = test.counts(threshold)
-    return _rounded(
-        {
-            "stream_hours": test.hours,
-            "stream_words": len(test.words),
-            "stream_threshold": threshold,
+    figures = {"stream_hours": test.hours, "stream_words": len(test.words), "stream_threshold": threshold}
+    if len(test.words):  # a short stream may consist of other words alone
+        figures |= {
             "stream_missed": missed / len(test.words),
             **metrics.wilson_interval(missed, len(test.words)).figures("stream_missed"),
             "stream_wrong": wrong / len(test.words),
-            "stream_false_alarms_an_hour": false / test.hours,
-            **metrics.poisson_interval(false, test.hours).figures("stream_false_alarms_an_hour"),
         }
-    )
+    figures |= {
+        "stream_false_alarms_an_hour": false / test.hours,
+        **metrics.poisson_interval(false, test.hours).figures("stream_false_alarms_an_hour"),
+    }
+    return _rounded(figures)
 
 
-def summary_lines(scores: dict[str, float], *, leaking: bool) -> list[str]:
+def summary_lines(scores: dict[str, float], classes: list[str], *, leaking: bool) -> list[str]:
     """What the stage prints: the figures that people ask for, a line each."""
 
     def share(name: str) -> str:
@@ -119,16 +119,21 @@ def summary_lines(scores: dict[str, float], *, leaking: bool) -> list[str]:
     ]
     if "unheard_clips" in scores:
         lines.append(f"rejected of {scores['unheard_clips']} clips of words never heard: {share('unheard_rejected')}")
+    if UNKNOWN in classes and not scores.keys() & {f"recall_{UNKNOWN}", "unheard_clips"}:
+        lines.append("not tested: whether other words are rejected, since the test clips hold none")
     lines.append(f"in background not heard in training, as loud as the words (0 dB): {share('noise_0db_accuracy')}")
+    missed = f"missed words {share('stream_missed')}" if scores["stream_words"] else "no word was said: too short"
     lines.append(
         f"in a stream of {scores['stream_hours']:.1f} h: {scores['stream_false_alarms_an_hour']:.1f} false alarms "
-        f"an hour, missed words {share('stream_missed')}"
+        f"an hour, {missed}"
     )
     return lines
 
 
 def det_rows(outcome: StreamOutcome) -> list[dict[str, Any]]:
     """Missed words against false alarms an hour, a row for each threshold at which one more is false."""
+    if not len(outcome.words):
+        return []
     thresholds = np.sort(outcome.false)[::-1][:DET_POINTS]
     points = [(threshold, outcome.counts(threshold)) for threshold in thresholds]
     return [
@@ -180,6 +185,6 @@ def word_rows(answers: Answers, words: list[str]) -> list[dict[str, Any]]:
     for index, word in enumerate(words):
         row = {name: values[index].item() for name, values in by_word.items()}
         found = int(((answers.labels == index) & (answers.predicted == index)).sum())
-        interval = metrics.wilson_interval(found, row["clips"]) if row["clips"] else Interval(0.0, 1.0)
+        interval = metrics.wilson_interval(found, row["clips"])
         rows.append({"word": word} | _rounded(row | interval.figures("recall")))
     return rows

@@ -59,7 +59,10 @@ def choose(recordings: Sequence[Clip], test_recordings: Sequence[Clip] | None, p
 
 def _unknown(others: Sequence[Clip], words: Sequence[Chosen], params: Params) -> list[Chosen]:
     if not others:
-        raise UserError("unknown: the data set has no other words to make _unknown_ of; set it to 0")
+        raise UserError(
+            "unknown: the data set has no other words to make _unknown_ of; add a folder of recordings for each of "
+            "some, or set it to 0 (one word alone then needs silence above 0)"
+        )
     split_of = split_clips(others, params.split, params.seed)
     chosen = []
     for split in SPLITS:

@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from kws.audio.frontend import FrontEnd
 from kws.core.stage import voices_title
+from kws.plots.fonts import give_fonts
 
 DPI = 100
 COLOURS = [to_hex(c) for c in mpl.color_sequences["petroff10"]]  # made for colour-blind people too (Petroff, 2021)
@@ -27,6 +28,7 @@ mpl.rcParams.update({"axes.titlesize": 11, "axes.spines.top": False, "axes.spine
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Writes a PNG. The same figure gives the same bytes."""
+    give_fonts(figure)
     figure.savefig(path, dpi=DPI, metadata={"Software": None})  # by default the file contains matplotlib's version
 
 
@@ -201,7 +203,8 @@ def noise_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float],
             axes.plot(ratios, accuracies, color="black", marker="o", linewidth=2.5, label=f"{kind} backgrounds")
         else:
             colour, marker = word_style(number - 1)
-            axes.plot(ratios, accuracies, color=colour, marker=marker, linewidth=1, label=kind.replace("_", " "))
+            label = kind.replace("_", " ").replace("$", r"\$")  # a file's name is no formula
+            axes.plot(ratios, accuracies, color=colour, marker=marker, linewidth=1, label=label)
     axes.axhline(scores["noise_clean_accuracy"], color="0.4", linestyle=":", label="clean")
     axes.set(xlabel="signal-to-noise ratio (dB)", ylabel="accuracy", ylim=(0, 1))
     axes.set_title(voices_title("Test clips in background that training has not heard", synthetic))
@@ -216,7 +219,8 @@ def det_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], s
     """Draws a DET curve: missed words over false alarms an hour. It marks the threshold that validation chose.
 
     Args:
-        rows: false_alarms_an_hour and missed (0 to 1), from the highest threshold to the lowest.
+        rows: false_alarms_an_hour and missed (0 to 1), from the highest threshold to the lowest; none if no word was
+            said.
         scores: figures of the evaluation, `stream_...`.
         synthetic: whether the voices are synthetic.
     """
@@ -224,15 +228,16 @@ def det_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], s
     axes = figure.subplots()
     curve = [[row[name] for row in rows] for name in ("false_alarms_an_hour", "missed")]
     axes.step(*curve, where="post", color=COLOURS[0], label="test stream, any threshold")
-    point = scores["stream_false_alarms_an_hour"], scores["stream_missed"]
-    reach = [
-        [[value - scores[f"{name}_low"]], [scores[f"{name}_high"] - value]]
-        for value, name in zip(point, ("stream_false_alarms_an_hour", "stream_missed"), strict=True)
-    ]
-    axes.errorbar(
-        *point, xerr=reach[0], yerr=reach[1], color=COLOURS[6], marker="s", capsize=3, linestyle="none",
-        label="threshold chosen on validation, 95 % intervals",
-    )  # fmt: skip
+    if scores["stream_words"]:
+        point = scores["stream_false_alarms_an_hour"], scores["stream_missed"]
+        reach = [
+            [[value - scores[f"{name}_low"]], [scores[f"{name}_high"] - value]]
+            for value, name in zip(point, ("stream_false_alarms_an_hour", "stream_missed"), strict=True)
+        ]
+        axes.errorbar(
+            *point, xerr=reach[0], yerr=reach[1], color=COLOURS[6], marker="s", capsize=3, linestyle="none",
+            label="threshold chosen on validation, 95 % intervals",
+        )  # fmt: skip
     axes.set_xscale("symlog", linthresh=1)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set(xlabel="false alarms an hour", ylabel="missed words", ylim=(0, 1), xlim=(-0.1, None))

@@ -1,5 +1,6 @@
 """The model card: what a user of the model must know. All its figures come from files of the stages."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +30,7 @@ def model_card(params: Params, source: DataSource, figures: Mapping[str, Mapping
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # noqa: S701 (Markdown, not HTML)
     )
-    environment.filters |= {"percent": _percent, "number": _number, "interval": _interval, "code": _code}
+    environment.filters |= {"percent": _percent, "number": _number, "interval": _interval, "code": _code, "json": _json}
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     text = template.render(
         **figures,
@@ -62,6 +63,10 @@ def _interval(figures: Mapping[str, float], low: str, high: str) -> str:
 
 def _code(word: str) -> str:
     return f"`{word}`"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)  # words are to be read, in any script
 
 
 def _level(decibels: str | None) -> str:

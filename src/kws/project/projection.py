@@ -15,13 +15,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from kws.core import paths
-from kws.core.errors import UserError
 from kws.core.imports import modules_replaced
 
 COLUMNS = ("x", "y", "z", "word", "predicted", "name")
 TITLES = {"pca": "PCA", "umap": "UMAP", "tsne": "t-SNE"}
 NEIGHBORS = 10  # of a clip, in the two measures of quality
-FEWEST = 7  # clips that t-SNE can place
+FEWEST = 7  # clips that UMAP and t-SNE can place
 TSNE_STEPS = 750  # 1000 clips hardly move in later steps
 FLATNESS = 0.3  # height over width of the layout of words: words differ most in x and y, which flat plots show
 
@@ -45,14 +44,21 @@ def choose_clips(labels: np.ndarray, how_many: int, seed: int) -> np.ndarray:
     return np.sort(np.argsort(rank, kind="stable")[:how_many])
 
 
-def fit_neighbourhoods(clips: int, umap_neighbors: int, tsne_perplexity: float) -> tuple[int, float]:
-    """Lowers `umap_neighbors` and `tsne_perplexity` to the largest values that the number of clips allows.
+def left_out(embedding: np.ndarray) -> str:
+    """Why UMAP and t-SNE, which place neighbourhoods, cannot place these clips; empty where they can.
 
-    Raises:
-        UserError: there are fewer than FEWEST clips.
+    Args:
+        embedding: (clips, units).
     """
-    if clips < FEWEST:
-        raise UserError(f"{clips} test clips are too few to project, at least {FEWEST}: add speakers or words")
+    if len(embedding) < FEWEST:
+        return f"{len(embedding)} test clips are too few for UMAP and t-SNE, which need {FEWEST}"
+    if not np.ptp(embedding, axis=0).any():
+        return "all test clips have the same embedding: the network learned nothing; lower learning_rate"
+    return ""
+
+
+def fit_neighbourhoods(clips: int, umap_neighbors: int, tsne_perplexity: float) -> tuple[int, float]:
+    """Lowers `umap_neighbors` and `tsne_perplexity` to the largest values that the number of clips allows."""
     return min(umap_neighbors, clips - 1), min(
         tsne_perplexity, (clips - 1) // 3
     )  # t-SNE uses 3 times as many neighbours
@@ -71,10 +77,7 @@ def project(
         umap_min_dist: smallest distance that UMAP may put between two clips, 0 to 1.
 
     Returns:
-        Points by space, float32 (clips, 3).
-
-    Raises:
-        UserError: all clips have the same embedding.
+        Points by space, float32 (clips, 3); those of PCA alone where `left_out` has a reason.
     """
     return dict(_projections(embedding, seed, umap_neighbors, tsne_perplexity, umap_min_dist))
 
@@ -91,10 +94,8 @@ def project_and_judge(
         settings: the other arguments of `project`, in its order.
 
     Yields:
-        The points of each space in the order of TITLES, oriented, float32 (clips, 3); then their quality.
-
-    Raises:
-        UserError: all clips have the same embedding.
+        The points of each space that `project` returns, in the order of TITLES, oriented, float32 (clips, 3); then
+        their quality.
     """
     spaces = {}
     with threadpool_limits(limits=1):
@@ -107,12 +108,13 @@ def project_and_judge(
 def _projections(
     embedding: np.ndarray, seed: int, umap_neighbors: int, tsne_perplexity: float, umap_min_dist: float
 ) -> Iterator[tuple[str, np.ndarray]]:
-    if not np.ptp(embedding, axis=0).any():
-        raise UserError("all test clips have the same embedding: the network learned nothing; lower learning_rate")
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
     with threadpool_limits(limits=1):  # the last digits of a sum depend on the number of threads
+        if left_out(embedding):
+            yield "pca", _few_axes(embedding)
+            return
         pca = PCA(3, svd_solver="full").fit_transform(embedding)
         yield "pca", pca
         yield "umap", _umap(embedding, pca, seed, umap_neighbors, umap_min_dist)
@@ -125,6 +127,13 @@ def _projections(
             random_state=seed,
         )
         yield "tsne", tsne.fit_transform(embedding)
+
+
+def _few_axes(embedding: np.ndarray) -> np.ndarray:
+    """PCA of clips that may have fewer than three axes between them; the others are 0."""
+    centred = embedding - embedding.mean(axis=0)
+    axes = centred @ np.linalg.svd(centred, full_matrices=False)[2][:3].T
+    return np.pad(axes, ((0, 0), (0, 3 - axes.shape[1])))
 
 
 def _umap(embedding: np.ndarray, start: np.ndarray, seed: int, neighbors: int, min_dist: float) -> np.ndarray:
@@ -209,8 +218,9 @@ def orient(points: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     from scipy.linalg import orthogonal_procrustes
 
     centred = points.astype(np.float64) - points.mean(axis=0, dtype=np.float64)
-    centred /= np.sqrt((centred**2).sum(axis=1).mean())
-    principal = centred @ np.linalg.svd(centred, full_matrices=False)[2].T
+    centred /= np.sqrt((centred**2).sum(axis=1).mean()) or 1  # 0: all are at one place
+    at_least_three = np.pad(centred, ((0, max(0, 3 - len(centred))), (0, 0)))  # or there would be fewer axes
+    principal = centred @ np.linalg.svd(at_least_three, full_matrices=False)[2].T
     principal *= np.where((principal**3).sum(axis=0) < 0, -1, 1)  # the long tail of each axis is positive
 
     words = np.unique(labels)
@@ -242,12 +252,15 @@ def quality(embedding: np.ndarray, projections: dict[str, np.ndarray], labels: n
         labels: (clips,) word indices.
 
     Returns:
-        `<space>_trustworthiness` for each projection, `<space>_knn_accuracy` for these and the embedding.
+        `<space>_trustworthiness` for each projection, `<space>_knn_accuracy` for these and the embedding; nothing
+        for one or two clips, which have no neighbours to lose.
     """
+    neighbors = min(NEIGHBORS, (len(labels) - 1) // 2)
+    if not neighbors:
+        return {}
     from sklearn.manifold import trustworthiness
     from sklearn.neighbors import KNeighborsClassifier
 
-    neighbors = min(NEIGHBORS, (len(labels) - 1) // 2)
     spaces = {"embedding": embedding} | projections
     trust = {
         f"{space}_trustworthiness": trustworthiness(embedding, points, n_neighbors=neighbors)

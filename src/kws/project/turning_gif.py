@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from matplotlib.transforms import IdentityTransform
 from PIL import Image
 
 from kws.plots.figures import word_style
+from kws.plots.fonts import give_fonts
 
 FRAMES = 48
 MILLISECONDS = 90  # duration of a frame; a turn takes 4.3 s
@@ -54,13 +56,14 @@ def rotating_gif(points: np.ndarray, labels: np.ndarray, words: Sequence[str], t
     for artist in (cube, cloud):
         axes.add_collection(artist)
     cloud.set(transform=IdentityTransform(), offset_transform=axes.transData)
+    give_fonts(figure)
     canvas.draw()  # without the animated artists
     background = canvas.copy_from_bbox(figure.bbox)
 
     shapes = [MarkerStyle(marker) for _, marker in styles]
     paths = np.array([shape.get_path().transformed(shape.get_transform()) for shape in shapes])[labels]
     colours = to_rgba_array([colour for colour, _ in styles])[labels]
-    points = points / np.quantile(np.abs(points), 0.98)
+    points = points / (np.quantile(np.abs(points), 0.98) or 1)  # 0: all are at one place
     size = np.clip(8000 / len(points), 14, 36)  # of a marker, in square points
     frames = []
     for turn in np.arange(FRAMES) * 2 * np.pi / FRAMES:
@@ -81,6 +84,16 @@ def rotating_gif(points: np.ndarray, labels: np.ndarray, words: Sequence[str], t
     palette.putpalette((255 * (1 - shades)).round().astype(np.uint8).transpose(0, 2, 1).ravel().tolist())
     first, *others = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     first.save(path, save_all=True, append_images=others, duration=MILLISECONDS, loop=0)
+
+
+def left_out_gif(title: str, reason: str, path: Path) -> None:
+    """Writes a GIF of one frame that says why there are no points."""
+    figure = Figure(figsize=(PIXELS / 100, PIXELS / 100), dpi=100)
+    canvas: Any = FigureCanvasAgg(figure)  # as above
+    figure.suptitle(title, x=0.02, ha="left")
+    figure.text(0.5, 0.5, fill(f"Left out: {reason}", 50), ha="center", va="center")
+    canvas.draw()
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("L").save(path)
 
 
 def _view(points: np.ndarray, turn: float) -> tuple[np.ndarray, np.ndarray]:

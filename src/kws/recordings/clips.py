@@ -1,9 +1,12 @@
 """Which clips a data set holds, who speaks in each, and which split each one belongs to."""
 
 import hashlib
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +21,7 @@ TEST_PERCENT = 10
 BACKGROUND = "_background_noise_"
 _MAX_CLIPS_A_CLASS = 2**27 - 1  # the publishers' constant: another one would move speakers between splits
 NOHASH = "_nohash_"  # in file names of Speech Commands: before it the speaker, after it a number
+_LISTED = 40  # words in an error, at most: a data set may have thousands
 
 
 @dataclass(frozen=True)
@@ -63,15 +67,38 @@ def choose_words(clips: Iterable[Clip], words: Sequence[str]) -> list[Clip]:
     """The clips of the chosen words.
 
     Raises:
-        UserError: a word has no clip; the message lists the words that have clips.
+        UserError: a word has no clip; the message lists the words that have clips, and those that look alike.
     """
     clips = list(clips)
     there = words_of(clips)
     missing = [word for word in words if word not in there]
     if missing:
-        chosen = [word for word in there if not word.startswith("_")]
-        raise UserError(f"words: the data set has no clip of {', '.join(missing)}; it has {', '.join(chosen)}")
+        others = [word for word in there if not word.startswith("_")]
+        hints = ", ".join(word + _hint(word, others) for word in missing)
+        more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
+        raise UserError(f"words: the data set has no clip of {hints}; it has {', '.join(others[:_LISTED])}{more}")
     return [clip for clip in clips if clip.word in words]
+
+
+def look_alikes(there: Iterable[str], words: Sequence[str]) -> dict[str, str]:
+    """Words of a data set that were not chosen, but are written almost as a chosen one: that one, by word."""
+    chosen = {_loosely(word): word for word in words}
+    return {word: chosen[_loosely(word)] for word in there if word not in words and _loosely(word) in chosen}
+
+
+def _hint(word: str, there: Sequence[str]) -> str:
+    """Which folder was probably meant by a word that has none; empty where none is like it."""
+    alike = [name for name in there if _loosely(name) == _loosely(word)] or get_close_matches(word, there, n=1)
+    if not alike:
+        return ""
+    if alike[0] != alike[0].strip():
+        return f" (rename the folder {alike[0]!r}: it has spaces around the word)"
+    return f" (did you mean {alike[0]}?)"
+
+
+def _loosely(word: str) -> str:
+    """The word in the form that all its spellings share: case, width, spaces, hyphens, underscores, apostrophes."""
+    return " ".join(re.split(r"[\s_-]+", unicodedata.normalize("NFKC", word).casefold().replace("\u2019", "'"))).strip()
 
 
 def speaker_split(speaker: str) -> str:

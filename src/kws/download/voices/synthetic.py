@@ -111,7 +111,9 @@ class _Speaker:
     place: acoustics.Place
 
 
-def write_corpus(target: Path, words: Sequence[str], voices: Voices) -> None:
+def write_corpus(
+    target: Path, words: Sequence[str], voices: Voices, others: Sequence[str] = (), others_each: int = 0
+) -> None:
     """Writes a tar archive like that of Speech Commands, in which every speaker says every word once.
 
     It contains `<word>/<speaker>_nohash_0.wav` and `_background_noise_/<noise>.wav`, 16-bit mono at 16 kHz. The same
@@ -121,6 +123,8 @@ def write_corpus(target: Path, words: Sequence[str], voices: Voices) -> None:
         target: the archive, not compressed.
         words: anything that eSpeak NG can say in English; clips end after one second.
         voices: the speakers.
+        others: more words, of which every speaker says some, not all speakers the same.
+        others_each: how many of them; more of them are a superset.
 
     Raises:
         UserError: eSpeak NG cannot be loaded, or has no sound for a word; or Hibari is not installed.
@@ -129,6 +133,7 @@ def write_corpus(target: Path, words: Sequence[str], voices: Voices) -> None:
     _check_words(words)
     network = hibari.Neural() if voices.neural_share else None
     people = _draw_speakers(voices)
+    says = {name: [*words, *_draw_others(name, others, others_each)] for name, _ in people}
     groups = [people[first : first + _GROUP] for first in range(0, voices.speakers, _GROUP)]
     noises = _make_noises(voices.seed)
     with (
@@ -139,7 +144,7 @@ def write_corpus(target: Path, words: Sequence[str], voices: Voices) -> None:
     ):
         for name, noise in noises.items():
             _add(archive, f"{BACKGROUND}/{name}.wav", noise * acoustics.gain(-1) / np.abs(noise).max())
-        recordings = pool.map(lambda group: _record(group, words, network, noises, voices), groups)
+        recordings = pool.map(lambda group: _record(group, says, network, noises, voices), groups)
         for group, clips in zip(groups, recordings, strict=True):
             for name, clip in clips.items():
                 _add(archive, name, clip)
@@ -148,10 +153,18 @@ def write_corpus(target: Path, words: Sequence[str], voices: Voices) -> None:
 
 def _check_words(words: Sequence[str]) -> None:
     """Refuses words without a sound. No ending is added, since eSpeak NG would read the one of "'!" aloud."""
-    plain = [espeak.Utterance(word, "en-us", rate=150, pitch=50, pitch_range=50, longest=1, seed=1) for word in words]
+    plain = [
+        espeak.Utterance(_spoken(word), "en-us", rate=150, pitch=50, pitch_range=50, longest=1, seed=1)
+        for word in words
+    ]
     for word, pcm in zip(words, espeak.speak(plain), strict=True):
         if not any(pcm):
             raise UserError(f"words: eSpeak NG makes no sound of {word!r}; write it the way it is spoken")
+
+
+def _spoken(word: str) -> str:
+    """The text for a voice, which would read an underscore aloud."""
+    return word.replace("_", " ")
 
 
 def _rng(*key: str | int) -> np.random.Generator:
@@ -170,6 +183,11 @@ def _draw_speakers(voices: Voices) -> list[tuple[str, _Speaker]]:
         names = (hashlib.sha256(f"{astuple(speaker)} {i}".encode()).hexdigest()[:8] for i in itertools.count())
         people[next(name for name in names if speaker_split(name) == split and name not in people)] = speaker
     return list(people.items())
+
+
+def _draw_others(name: str, others: Sequence[str], count: int) -> list[str]:
+    """Which of the other words a speaker says."""
+    return sorted(others, key=lambda word: hashlib.sha256(f"{name} {word}".encode()).digest())[:count]
 
 
 def _draw_speaker(rng: np.random.Generator, voices: Voices) -> _Speaker:
@@ -218,28 +236,33 @@ def _samples(pcm: bytes) -> np.ndarray:
 
 def _record(
     people: Sequence[tuple[str, _Speaker]],
-    words: Sequence[str],
+    says: Mapping[str, Sequence[str]],
     network: hibari.Neural | None,
     noises: Mapping[str, np.ndarray],
     voices: Voices,
 ) -> dict[str, np.ndarray]:
-    """The clips of some speakers, by their names in the archive: float64 (CLIP,), full scale = 1."""
-    rngs = {(name, word): _rng(voices.seed, name, word) for name, _ in people for word in words}
+    """The clips of some speakers, by their names in the archive: float64 (CLIP,), full scale = 1.
+
+    `says` has the words of each speaker.
+    """
+    rngs = {(name, word): _rng(voices.seed, name, word) for name, _ in people for word in says[name]}
     takes = {
-        (name, word): speaker.voice.utterance(word + str(rngs[name, word].choice(_ENDINGS)), _LONGEST, rngs[name, word])
+        (name, word): speaker.voice.utterance(
+            _spoken(word) + str(rngs[name, word].choice(_ENDINGS)), _LONGEST, rngs[name, word]
+        )
         for name, speaker in people
-        for word in words
+        for word in says[name]
         if isinstance(speaker.voice, _Voice)
     }
     spoken = dict(zip(takes, espeak.speak(list(takes.values())), strict=True))
     clips = {}
     for name, speaker in people:
         responses = acoustics.echo_of(speaker.place), acoustics.device_of(speaker.place)
-        for word in words:
+        for word in says[name]:
             rng = rngs[name, word]
             if isinstance(speaker.voice, hibari.Voice):
                 assert network
-                voice, rate = network.speak(word, speaker.voice, _LONGEST, rng), float(hibari.SAMPLE_RATE)
+                voice, rate = network.speak(_spoken(word), speaker.voice, _LONGEST, rng), float(hibari.SAMPLE_RATE)
             else:
                 voice, rate = _samples(spoken[name, word]), espeak.SAMPLE_RATE * speaker.voice.formants
             audible = np.flatnonzero(np.abs(voice) > _QUIET * np.abs(voice).max())
