@@ -70,6 +70,11 @@ def choose_words(clips: Iterable[Clip], words: Sequence[str]) -> list[Clip]:
     missing = [word for word in words if word not in there]
     if missing:
         chosen = [word for word in there if not word.startswith("_")]
+        if not chosen:
+            raise UserError(
+                f"words: the data set has no clip of {', '.join(missing)}, and no folders of words at all: recordings "
+                "belong in <word>/<file> or <word>/<speaker>/<file>"
+            )
         raise UserError(f"words: the data set has no clip of {', '.join(missing)}; it has {', '.join(chosen)}")
     return [clip for clip in clips if clip.word in words]
 
