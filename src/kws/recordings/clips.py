@@ -143,7 +143,8 @@ def check_unusable(set_aside: Mapping[str, str], clips: int, allowed_share: floa
         UserError: the share is larger; the message gives the most common reasons and the first names.
     """
     if len(set_aside) > allowed_share * clips:
-        commonest = ", ".join(f"{count} x {reason}" for reason, count in Counter(set_aside.values()).most_common(3))
+        kinds = Counter(reason.partition(": ")[0] for reason in set_aside.values())
+        commonest = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common(3))
         names = ", ".join(list(set_aside)[:10])
         raise UserError(
             f"{len(set_aside)} of {clips} clips are unusable ({commonest}), more than max_unusable_share allows: "
