@@ -18,7 +18,9 @@ from kws.core.errors import UserError
 from kws.download.voices import acoustics, espeak, synthetic
 from kws.download.voices.other_words import ENGLISH, other_words
 from kws.download.voices.synthetic import Voices
-from kws.recordings.clips import BACKGROUND, list_clips, speaker_naming, speaker_split, words_of
+from kws.recordings.archive import Contents
+from kws.recordings.clips import BACKGROUND, speaker_split, words_of
+from kws.recordings.layout import understand
 
 WORDS = ["yes", "no", "hey kws"]
 SPEAKERS = 21
@@ -49,9 +51,10 @@ def clips(archive: Path) -> dict[str, bytes]:
 
 
 def test_every_speaker_says_every_word_once(clips):
-    found = list_clips(clips)
+    layout = understand(Contents(dict.fromkeys(clips, ""), {}, {}), WORDS)
+    found = layout.clips
     assert words_of(found) == dict.fromkeys(sorted(WORDS), SPEAKERS)
-    assert speaker_naming(found) == "nohash names"
+    assert layout.speakers == "file names"
     speakers = Counter(clip.speaker for clip in found)
     assert set(speakers.values()) == {len(WORDS)}
     assert all(len(name) == 8 and int(name, 16) >= 0 for name in speakers)

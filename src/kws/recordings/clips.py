@@ -74,6 +74,11 @@ def choose_words(clips: Iterable[Clip], words: Sequence[str]) -> list[Clip]:
     missing = [word for word in words if word not in there]
     if missing:
         others = [word for word in there if not word.startswith("_")]
+        if not others:
+            raise UserError(
+                f"words: the data set has no clip of {', '.join(missing)}, and no folders of words at all: recordings "
+                "belong in <word>/<file> or <word>/<speaker>/<file>"
+            )
         hints = ", ".join(word + _hint(word, others) for word in missing)
         more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
         raise UserError(f"words: the data set has no clip of {hints}; it has {', '.join(others[:_LISTED])}{more}")
@@ -165,7 +170,8 @@ def check_unusable(set_aside: Mapping[str, str], clips: int, allowed_share: floa
         UserError: the share is larger; the message gives the most common reasons and the first names.
     """
     if len(set_aside) > allowed_share * clips:
-        commonest = ", ".join(f"{count} x {reason}" for reason, count in Counter(set_aside.values()).most_common(3))
+        kinds = Counter(reason.partition(": ")[0] for reason in set_aside.values())
+        commonest = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common(3))
         names = ", ".join(list(set_aside)[:10])
         raise UserError(
             f"{len(set_aside)} of {clips} clips are unusable ({commonest}), more than max_unusable_share allows: "

@@ -23,6 +23,7 @@ from kws.audio.formats import HEAD_BYTES, is_hidden, is_sound
 from kws.audio.mono import Mono, UnusableClipError
 from kws.core import paths
 from kws.core.errors import UserError
+from kws.core.naming import first_names
 from kws.spotting.litert import Network
 from kws.spotting.spotter import Spotter
 
@@ -68,6 +69,8 @@ def predict(options: argparse.Namespace) -> int:
             try:
                 for start, answers in _answers(spotter, name, threshold):
                     tqdm.write(_row(name, start, answers, as_json=options.json), file=sys.stdout)
+            except BrokenPipeError:  # of stdout, not of the file
+                raise
             except (UnusableClipError, OSError) as problem:
                 reason = problem.strerror if isinstance(problem, OSError) else problem
                 code = _report(UserError(f"{name}: {reason}"))
@@ -76,11 +79,11 @@ def predict(options: argparse.Namespace) -> int:
 
 def listen(options: argparse.Namespace) -> int:
     """Prints the words in the sound of the microphone or a file, until it ends."""
-    spotter = Spotter.load(options.model)
-    threshold = spotter.threshold if options.threshold is None else options.threshold
     if options.devices:
         print(_sounddevice().query_devices())
         return 0
+    spotter = Spotter.load(options.model)
+    threshold = spotter.threshold if options.threshold is None else options.threshold
     if options.source == PIPE:
         blocks = read_blocks(sys.stdin.buffer, spotter.sample_rate)
     elif options.source:
@@ -140,18 +143,23 @@ def _sound_files(given: str) -> list[str]:
     _refuse_address(given)
     if not Path(given).is_dir():
         return [given]
-    files = [path for path in sorted(Path(given).rglob("*")) if path.is_file() and not is_hidden(path.name)]
-    found = [str(path) for path in files if is_sound(path.name, _head(path))]
+    files = [path for path in sorted(Path(given).rglob("*")) if path.is_file()]
+    files = [path for path in files if not is_hidden(path.relative_to(given).as_posix())]
+    found = [str(path) for path in files if _is_sound(path)]
+    left_out = [path.name for path in files if str(path) not in found]
     if not found:
         raise UserError(f"{given}: no sound files in this folder")
-    if len(found) < len(files):
-        print(f"{given}: {len(files) - len(found)} files are no sound, and are left out", file=sys.stderr)
+    if left_out:
+        print(f"{given}: left out, no sound: {len(left_out)} ({first_names(left_out)})", file=sys.stderr)
     return found
 
 
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(HEAD_BYTES)
+def _is_sound(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return is_sound(path.name, file.read(HEAD_BYTES))
+    except OSError:  # it is told when the file is read
+        return True
 
 
 def _answers(spotter: Spotter, name: str, threshold: float) -> Iterator[tuple[float | None, list[tuple[str, float]]]]:
@@ -169,7 +177,10 @@ def _answers(spotter: Spotter, name: str, threshold: float) -> Iterator[tuple[fl
                 break
         else:  # a clip: decoded by the rules of the pipeline, which refuse silence
             file.seek(0)
-            yield 0.0, _likeliest(spotter, spotter.clip(decode_recording(file.read(), spotter.sample_rate).samples))
+            sound = decode_recording(file.read(), spotter.sample_rate)
+            for remark in sound.remarks:
+                print(f"{name}: {remark}", file=sys.stderr)
+            yield 0.0, _likeliest(spotter, spotter.clip(sound.samples))
             return
         detected = False
         total = _seconds(name)
@@ -189,7 +200,9 @@ def _opened(name: str) -> BinaryIO:
 
 
 def _seconds(name: str) -> int | None:
-    """How long a file lasts, for the progress bar; None if libsndfile cannot tell."""
+    """How long a file lasts, for the progress bar; None for a pipe, and if libsndfile cannot tell."""
+    if not Path(name).is_file():
+        return None
     try:
         return round(soundfile.info(name).duration)
     except (soundfile.SoundFileError, RuntimeError):
