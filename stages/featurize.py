@@ -5,6 +5,7 @@ plots/features.
 """
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -17,11 +18,11 @@ from kws.core.address import public_address
 from kws.core.files import folder_written_whole, read_json, write_csv, write_json
 from kws.core.params import load_params
 from kws.featurize.compute import compute_chosen
-from kws.featurize.splits import choose
+from kws.featurize.splits import Chosen, check_classes, choose
 from kws.plots.figures import clip_figure, mel_grid_figure, mel_matrix_figure, save_figure
 from kws.recordings import background
 from kws.recordings.archive import read_members
-from kws.recordings.clips import check_splits, check_unusable, read_clips
+from kws.recordings.clips import check_unusable, read_clips
 from kws.recordings.manifest import archive_of
 from kws.records.write import RecordWriter, write_background_power
 
@@ -34,7 +35,8 @@ def main() -> None:
     params = load_params()
     source = read_json(paths.SOURCE)
     archive, recordings = archive_of(source, "train"), read_clips(paths.CLIPS)
-    chosen = choose(recordings, read_clips(paths.TEST_CLIPS) if source["test"] else None, params)
+    selection = choose(recordings, read_clips(paths.TEST_CLIPS) if source["test"] else None, params)
+    chosen = selection.clips
     front_end = FrontEnd.from_params(params)
     noises = background.read_background(archive, recordings, front_end.sample_rate)
 
@@ -51,12 +53,10 @@ def main() -> None:
                     usable.append(choice)
                     examples.setdefault(choice.label, features.mel_power)
                     records.write(choice.split, clip.name, clip.speaker, label, features.mel_power)
-                status = "set aside" if features.reason else "ok"
-                place = (clip.name, clip.word, choice.label, clip.speaker, choice.split)
-                row = (*place, features.samples, status, features.reason)
-                manifest.append(dict(zip(MANIFEST_COLUMNS, row, strict=True)))
+                manifest.append(_row(choice, features.samples, features.reason))
+        manifest += [_row(choice, 0, reason) for choice, reason in selection.left_out.items()]
         check_unusable(reasons, len(chosen), params.max_unusable_share)
-        check_splits({(choice.label, choice.split) for choice in usable}, params.words, params.split)
+        check_classes(usable, params)
         write_background_power(folder, background.mel_power(noises, front_end))
         write_csv(folder / paths.MANIFEST.name, manifest, MANIFEST_COLUMNS)
         counts = Counter(choice.split for choice in usable)
@@ -75,9 +75,18 @@ def main() -> None:
         title = stage.voices_title(shown.word, source["synthetic"])
         save_figure(clip_figure(waveform, front_end, title), folder / "clip.png")
     write_json(paths.METRICS / "featurize.json", counts | {"set_aside": len(reasons)})
+    for remark in selection.remarks:
+        print(remark)
     print(f"{len(usable)} clips: " + ", ".join(f"{number} {split}" for split, number in counts.items()))
     if reasons:
         print(f"{len(reasons)} more were set aside; {paths.MANIFEST} has the reasons")
+
+
+def _row(choice: Chosen, samples: int, reason: str) -> dict[str, Any]:
+    """A line of the manifest; a clip with a reason is set aside."""
+    clip, status = choice.clip, "set aside" if reason else "ok"
+    row = (clip.name, clip.word, choice.label, clip.speaker, choice.split, samples, status, reason)
+    return dict(zip(MANIFEST_COLUMNS, row, strict=True))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from kws.core.params import load_params
 from kws.evaluate import scores
 from kws.evaluate.network import EvaluatedNetwork
 from kws.featurize.compute import compute_clip
-from kws.recordings.clips import speaker_split
+from kws.recordings.people import speaker_split
 from kws.records.write import RecordWriter, write_background_power
 from kws.train import training
 from kws.train.litert import network_file

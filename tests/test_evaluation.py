@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from kws.evaluate import scores
 from kws.evaluate.answers import Answers
 from kws.evaluate.network import EvaluatedNetwork
 from kws.evaluate.stream import StreamOutcome
+from kws.recordings.background import NOBODY
 from kws.records.write import RecordWriter
 from kws.train import models
 from kws.train.litert import network_file
@@ -115,11 +117,18 @@ def test_words_never_heard_are_rejected_as_unknown_or_silence(answers):
 
 
 def test_of_a_random_split_the_speakers_who_are_new_are_told_apart(answers):
-    figures = scores.leak(answers, {"ada", "zoe"})
+    figures = scores.leak(answers, {"ada", "zoe"}, at_random=True)
     assert figures["leaking"] == 1
     assert figures["new_speakers_clips"] == 2
     assert figures["new_speakers_accuracy"] == 0.5
-    assert scores.leak(answers, {"ada", "bob"}) == {"leaking": 1, "new_speakers_clips": 0}
+    assert scores.leak(answers, {"ada", "bob"}, at_random=True) == {"leaking": 1, "new_speakers_clips": 0}
+
+
+def test_a_split_by_speaker_leaks_if_somebody_in_the_test_is_in_training(answers):
+    assert scores.leak(answers, {"ada", "zoe"}, at_random=False) == scores.leak(answers, {"ada", "zoe"}, at_random=True)
+    assert scores.leak(answers, {"zoe"}, at_random=False) == {}
+    silence = replace(answers, speakers=np.array(["ada", "ada", NOBODY, NOBODY]))
+    assert scores.leak(silence, {"zoe", NOBODY}, at_random=False) == {}  # silence is nobody's
 
 
 def test_the_stream_is_scored_at_the_threshold_of_the_validation_stream():
@@ -144,13 +153,13 @@ def test_what_is_printed_names_the_leak_the_rejection_and_the_stream(answers):
     figures = scores.score(answers, WORDS, seed=1)
     figures |= {f"noise_0db_accuracy{bound}": 0.5 for bound in ("", "_low", "_high")}
     figures |= scores.score_stream(*[StreamOutcome(1.0, np.array([0.9]), np.array([]), np.array([]))] * 2, 0.5)
-    lines = scores.summary_lines(figures, leaking=True)
+    lines = scores.summary_lines(figures | {"leaking": 1})
     assert "test accuracy 50.0%" in lines[0]
-    assert "a random split leaks" in lines[0]
+    assert "the split leaks" in lines[0]
     assert "0.0 false alarms an hour, missed words 0.0%" in lines[-1]
     classes = ["no", "_unknown_"]
     figures |= scores.score(answers, classes, seed=1) | scores.rejection(answers, classes, seed=1)
-    lines = scores.summary_lines(figures, leaking=False)
+    lines = scores.summary_lines(figures)
     assert "leaks" not in lines[0]
     assert [line for line in lines if line.startswith("recall of _unknown_ 50.0%, 95 % interval")]
     assert [line for line in lines if line.startswith("rejected of 4 clips of words never heard: 50.0%")]

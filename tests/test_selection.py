@@ -6,9 +6,11 @@ import pytest
 
 from kws.core.errors import UserError
 from kws.core.params import SILENCE, UNKNOWN
-from kws.featurize.splits import UNHEARD, Chosen, choose
+from kws.featurize.splits import UNHEARD, Chosen, Selection, check_classes, choose
 from kws.recordings.background import NOBODY
-from kws.recordings.clips import SPLITS, Clip, speaker_split, split_clips
+from kws.recordings.clips import SPLITS, Clip
+from kws.recordings.people import speaker_split
+from kws.recordings.splits import split_clips
 
 WORDS = ("yes", "no")
 OTHERS = ("bird", "cat", "dog")
@@ -25,13 +27,19 @@ PER_WORD = Counter(speaker_split(speaker) for speaker in SPEAKERS)  # clips of e
 
 
 @pytest.fixture
-def select(make_params):
+def make_selection(make_params):
     """Chooses clips by the default parameters, with these changes."""
 
-    def run(recordings=RECORDINGS, tested=None, **changes) -> list[Chosen]:
+    def run(recordings=RECORDINGS, tested=None, **changes) -> Selection:
         return choose(recordings, tested, make_params(**{"words": WORDS, "train_share": 1.0, **changes}))
 
     return run
+
+
+@pytest.fixture
+def select(make_selection):
+    """The clips of such a selection."""
+    return lambda *arguments, **changes: make_selection(*arguments, **changes).clips
 
 
 def counts(chosen: list[Chosen]) -> dict[tuple[str, str], int]:
@@ -45,7 +53,7 @@ def of_label(chosen: list[Chosen], label: str, *splits: str) -> set[str]:
 def test_the_words_are_split_and_all_else_is_left_out(select):
     for split in ("speaker", "random"):
         chosen = select(split=split)
-        split_of = split_clips(clips_of(*WORDS), split, 1)
+        split_of = split_clips(clips_of(*WORDS), split, 1).split_of
         assert {one.clip.name: one.split for one in chosen} == split_of
         assert all(one.label == one.clip.word for one in chosen)
         assert [one.clip.name for one in chosen] == sorted(split_of)
@@ -184,18 +192,101 @@ def test_unknown_without_other_words_is_an_error_that_says_what_to_do(select):
 
 
 def test_unknown_without_other_words_for_a_split_is_an_error_that_says_which(select):
+    with pytest.raises(UserError, match=r"^unknown: no clip of the data set's other words is for validation; add some"):
+        select(clips_of(*WORDS) + clips_of("dog", speakers=SPEAKERS[:2]), unknown=1.0)
+
+
+def test_people_are_moved_for_the_unknown_class_too_and_are_in_one_split_for_all_classes(select):
     only_test = [speaker for speaker in SPEAKERS if speaker_split(speaker) == "test"]
-    with pytest.raises(UserError, match=r"^unknown: no clip of the data set's other words is for train; add some"):
-        select(clips_of(*WORDS) + clips_of("dog", speakers=only_test), unknown=1.0)
+    chosen = select(clips_of(*WORDS) + clips_of("dog", speakers=only_test), unknown=1.0)
+    assert {one.split for one in chosen if one.label == UNKNOWN} == set(SPLITS)
+    assert len({(one.clip.speaker, one.split) for one in chosen}) == len(SPEAKERS)
 
 
 def test_a_word_that_is_missing_is_an_error(select):
     with pytest.raises(UserError, match="no clip of maybe; it has bird, cat, dog, no, yes"):
         select(words=("yes", "maybe"))
-    only_training = [clip for clip in RECORDINGS if clip.word != "no" or speaker_split(clip.speaker) == "train"]
-    with pytest.raises(UserError, match=r"no usable clip of no in validation, no in test: add clips of more speakers"):
-        select(only_training)
-    with pytest.raises(UserError, match=r"no usable clip of no in validation: add clips of more speakers"):
-        select(only_training, TESTED)
-    with pytest.raises(UserError, match=r"no usable clip of no in test: "):
+    two = [clip for clip in RECORDINGS if clip.word != "no" or clip.speaker in SPEAKERS[:2]]
+    with pytest.raises(
+        UserError, match=r"^no usable clip of no in validation \(2 clips in all\): record more.*make folds"
+    ):
+        select(two)
+    assert counts(select(two, TESTED))["no", "validation"] == 1  # two do, where the test has clips of its own
+    one = [clip for clip in RECORDINGS if clip.word != "no" or clip.speaker == SPEAKERS[0]]
+    with pytest.raises(UserError, match=r"^no usable clip of no in validation \(4 clips in all\)"):
+        select(one, TESTED)
+    with pytest.raises(UserError, match=r"^no usable clip of no in test \("):
         select(tested=[clip for clip in TESTED if clip.word != "no"])
+
+
+def test_a_word_of_few_people_is_in_every_split(select):
+    only_training = [clip for clip in RECORDINGS if clip.word != "no" or speaker_split(clip.speaker) == "train"]
+    chosen = select(only_training)
+    assert {one.split for one in chosen if one.label == "no"} == set(SPLITS)
+    moved = {one.clip.speaker for one in chosen if one.split != speaker_split(one.clip.speaker)}
+    assert len(moved) == 2
+
+
+def test_with_a_test_data_set_small_sets_are_used_whole(make_selection):
+    people = ["ada", "bob", "cy"]
+    clips = [Clip(f"{word}/{name}/0.wav", word, name) for word in WORDS for name in people]
+    selection = make_selection(clips, TESTED)
+    assert {one.clip.name for one in selection.clips if one.split != "test"} == {clip.name for clip in clips}
+    assert selection.remarks == []
+    unused = make_selection(tested=TESTED).remarks
+    assert unused == [f"{2 * PER_WORD['test']} clips for the test are not used: test_dataset is the test"]
+
+
+def copies(word: str, *names: str, content: str, split: str = "") -> list[Clip]:
+    return [Clip(f"{word}/{name}_nohash_9.wav", word, name, split, content) for name in names]
+
+
+def test_what_is_left_out_is_told_with_its_class_and_reason(make_selection):
+    heard = next(speaker for speaker in SPEAKERS if speaker_split(speaker) == "train")
+    tested = next(speaker for speaker in SPEAKERS if speaker_split(speaker) == "test")
+    selection = make_selection(RECORDINGS + copies("no", heard, tested, content="d1"))
+    copy, other = copies("no", heard, tested, content="d1")
+    assert {(one.clip.name, one.label, one.split): reason for one, reason in selection.left_out.items()} == {
+        (copy.name, "no", ""): f"copy of {other.name}, which is in test"
+    }
+    assert copy.name not in {one.clip.name for one in selection.clips}
+    first, second = sorted([copy.name, other.name])
+    told = f"1 clip is a copy of another ({second} of {first}): 1 left out, since a copy is in another split"
+    assert selection.remarks == [told]
+
+
+def test_a_test_data_set_that_shares_recordings_with_training_is_refused(select):
+    heard = [name for name in SPEAKERS if speaker_split(name) == "train"][:5]
+    own = [one for number, name in enumerate(heard) for one in copies("yes", name, content=f"d{number}")]
+    shared = [Clip(f"yes/new{number}.wav", "yes", f"new{number}", "", f"d{number}") for number in range(5)]
+    with pytest.raises(
+        UserError, match=rf"^test_dataset: 5 of its .* yes/new0\.wav \({own[0].name} in train\), .* …; "
+    ):
+        select(RECORDINGS + own, TESTED + shared)
+    with pytest.raises(UserError, match=r"^test_dataset: 1 of its .* in train\); take them out"):
+        select(RECORDINGS + own, TESTED + shared[:1])
+    # Copies of people who are in the test data set, too, are not in training: nothing is shared
+    same = [Clip(f"test/yes/{name}.wav", "yes", name, "", f"d{number}") for number, name in enumerate(heard)]
+    assert "test/yes/" + heard[0] + ".wav" in of_label(select(RECORDINGS + own, TESTED + same), "yes", "test")
+
+
+def test_in_a_cross_validation_everybody_is_tested_once_and_nobody_in_training_is(select):
+    tested: Counter[str] = Counter()
+    for fold in range(1, 6):
+        chosen = select(fold=f"{fold}/5", unknown=1.0, silence=0.5)
+        assert {one.split for one in chosen} == set(SPLITS)
+        by_split = {split: {one.clip.speaker for one in chosen if one.split == split} - {NOBODY} for split in SPLITS}
+        assert not by_split["test"] & (by_split["train"] | by_split["validation"])
+        tested.update(one.clip.name for one in chosen if one.split == "test" and one.label in WORDS)
+    assert tested == Counter(clip.name for clip in clips_of(*WORDS))
+
+
+def test_a_word_that_only_tested_people_say_is_an_error(make_params):
+    params = make_params(words=WORDS, fold="2/3")
+    there = [Chosen(clip, clip.word, split) for split in SPLITS for clip in clips_of(*WORDS, speakers=[split])]
+    check_classes(there, params)
+    check_classes([one for one in there if (one.label, one.split) != ("no", "test")], params)
+    with pytest.raises(UserError, match=r"^fold 2/3: nobody in training says no; more people must say it$"):
+        check_classes([one for one in there if (one.label, one.split) != ("no", "train")], params)
+    with pytest.raises(UserError, match=r"^fold 2/3: no usable clip is in test$"):
+        check_classes([one for one in there if one.split != "test"], params)

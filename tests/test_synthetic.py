@@ -17,7 +17,8 @@ import soundfile
 from kws.core.errors import UserError
 from kws.download.voices import acoustics, espeak, synthetic
 from kws.download.voices.synthetic import Voices
-from kws.recordings.clips import BACKGROUND, list_clips, speaker_naming, speaker_split, words_of
+from kws.recordings.clips import BACKGROUND, list_clips, speaker_naming, words_of
+from kws.recordings.people import speaker_split
 
 WORDS = ["yes", "no", "hey kws"]
 SPEAKERS = 21

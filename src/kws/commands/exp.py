@@ -2,14 +2,18 @@
 
 import os
 import shlex
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.params import read_yaml
 
 PRESETS = Path("presets")
+T = TypeVar("T")
 
 
 def split_settings(text: str) -> list[str]:
@@ -43,6 +47,41 @@ def command(preset: str, settings: Sequence[str]) -> list[str]:
             raise UserError(f"SET={setting}: give name=value, several with spaces between them")
     overrides = [f"{name}={value}" for name, value in read_yaml(path).items()]
     return ["dvc", "exp", "run", *(word for setting in [*overrides, *settings] for word in ("-S", setting))]
+
+
+def run_series(preset: str, settings: Sequence[str], series: Sequence[str], result: Callable[[], T]) -> list[T]:
+    """Runs experiments one after the other, each as far as stage evaluate: nothing is made for devices.
+
+    If one fails, params.yaml is again what it was. Else the next experiment would take a setting of the series,
+    unnoticed.
+
+    Args:
+        preset: name of a file in presets/.
+        settings: `name=value` each, of all experiments.
+        series: `name=value`, of one experiment each.
+        result: called after each experiment.
+
+    Returns:
+        The results, in order.
+
+    Raises:
+        UserError: as `command`.
+        SystemExit: an experiment failed, with its exit code. DVC has said why.
+    """
+    before = paths.PARAMS.read_text(encoding="utf-8")
+    results: list[T] = []
+    try:
+        for setting in series:
+            words = [*command(preset, [*settings, setting]), "evaluate"]
+            print(shlex.join(words), flush=True)
+            subprocess.run(words, check=True)  # noqa: S603 (ours)
+            results.append(result())
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)
+    finally:
+        if len(results) < len(series):
+            paths.PARAMS.write_text(before, encoding="utf-8")
+    return results
 
 
 def main() -> None:
