@@ -76,6 +76,7 @@ def test_an_experiment_for_each_fold_gives_the_table_and_the_picture(project, mo
     assert "   2         2          10     80.0%  49.0% to 94.3%" in printed
     assert "Mean of the folds 85.0%, from 75.0% to 100.0%." in printed
     assert "All 24 answers: 87.5%, 95 % interval " in printed
+    assert "\n69.0% to 95.7% if every clip were of another speaker (Wilson)" in printed
     assert "These are 3 networks, each trained on a part" in printed
     folder = project / "plots" / "folds"
     assert (folder / "folds.csv").read_text().splitlines()[2] == "2,2,10,0.8,0.490162,0.943318"

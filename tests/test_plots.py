@@ -243,10 +243,11 @@ def test_the_threshold_of_the_stream_stands_at_its_false_alarms_and_misses():
 
 
 def test_each_fold_stands_beside_the_line_of_all_answers():
-    axes = make_figure("folds").axes[0]
+    figure = make_figure("folds")
+    [axes] = figure.axes
     assert axes.get_lines()[0].get_ydata()[0] == 0.88
     assert list(axes.containers[0].lines[0].get_ydata()) == [0.9, 0.8, 0.95]
-    assert [label.get_text() for label in axes.get_legend().get_texts()] == [
+    assert [label.get_text() for label in figure.legends[0].get_texts()] == [
         "all 84 answers, interval over speakers",
         "one fold, interval over its clips",
     ]

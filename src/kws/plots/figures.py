@@ -279,7 +279,7 @@ def folds_figure(rows: Sequence[Mapping[str, Any]], synthetic: bool = False) -> 
         synthetic: whether the voices are synthetic.
     """
     *folds, pooled = rows
-    figure = Figure(figsize=(max(5.0, 0.5 * len(folds) + 3), 4), layout="constrained")
+    figure = Figure(figsize=(max(6.0, 0.5 * len(folds) + 3), 4.5), layout="constrained")
     axes = figure.subplots()
     axes.axhspan(pooled["accuracy_low"], pooled["accuracy_high"], color="0.88")
     axes.axhline(pooled["accuracy"], color="black", label=f"all {pooled['test_clips']} answers, interval over speakers")
@@ -289,10 +289,10 @@ def folds_figure(rows: Sequence[Mapping[str, Any]], synthetic: bool = False) -> 
         marker="o", capsize=3, linestyle="none", label="one fold, interval over its clips",
     )  # fmt: skip
     axes.set(xlabel="fold", ylabel="accuracy on its test clips", ylim=(0, 1.02))
-    axes.set_title(voices_title("Each fold is tested by a network that has not heard its people", synthetic))
+    axes.set_title(voices_title("Cross-validation over speakers", synthetic))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.grid(color="0.92", axis="y")
-    axes.legend(frameon=False, loc="lower left")
+    figure.legend(frameon=False, loc="outside lower center", ncols=2, fontsize="small")
     return figure
 
 
