@@ -197,7 +197,7 @@ def test_two_people_make_three_splits_and_copies_are_set_aside_with_their_reason
     assert read_json(paths.METRICS / "featurize.json") == {"train": 5, "validation": 2, "test": 8, "set_aside": 0}
     printed = capsys.readouterr().out
     assert "1 clip is a copy of another (yes/bob/0.wav of yes/ada/0.wav): 1 left out, since a copy is in" in printed
-    assert "too few people: 2 validation clips of no, yes are of people who are in another split, too. The " in printed
+    assert "2 validation clips of no, yes are of people who are in another split, too (too few people say" in printed
 
 
 RUN_STAGES = """

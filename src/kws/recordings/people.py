@@ -207,7 +207,7 @@ def deal(people: Sequence[People], folds: int) -> list[int]:
     """The group of each of the people, 1 to `folds`: about as many clips in each group, of each word and of all.
 
     Args:
-        people: in any order, at least as many as folds.
+        people: in the order of their hash, at least as many as folds.
         folds: number of groups.
     """
     totals = sum((one.words for one in people), Counter())

@@ -263,8 +263,9 @@ def _about_people(clips: Sequence[Clip], split_of: Mapping[str, str]) -> list[st
     number = Counter(split_of[clip.name] for clip in twice)
     shown = " and ".join(_count(number[split], f"{split} clip") for split in SPLITS if number[split])
     where = " and ".join(split for split in SPLITS if number[split])
-    line = f"too few people: {shown} of {_some(_by_word(twice), 5)} are of people who are in another split, too. "
-    return [f"{line}The accuracy in {where} is too high for new people"]
+    cause = "as given" if all(clip.split for clip in twice) else "too few people say these words"
+    line = f"{shown} of {_some(_by_word(twice), 5)} are of people who are in another split, too ({cause})"
+    return [f"{line}: the accuracy in {where} is too high for new people"]
 
 
 def _by_word(clips: Iterable[Clip]) -> dict[str, list[Clip]]:
