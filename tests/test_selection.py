@@ -227,6 +227,14 @@ def test_a_word_of_few_people_is_in_every_split(select):
     assert len(moved) == 2
 
 
+def test_nobody_is_moved_in_a_published_set(select):
+    only_training = [clip for clip in RECORDINGS if clip.word != "no" or speaker_split(clip.speaker) == "train"]
+    with pytest.raises(UserError, match=r"^no usable clip of no in validation and test \(\d+ clips in all\)"):
+        select(only_training, dataset="speech_commands")
+    chosen = select(dataset="speech_commands")
+    assert all(one.split == speaker_split(one.clip.speaker) for one in chosen)
+
+
 def test_with_a_test_data_set_small_sets_are_used_whole(make_selection):
     people = ["ada", "bob", "cy"]
     clips = [Clip(f"{word}/{name}/0.wav", word, name) for word in WORDS for name in people]

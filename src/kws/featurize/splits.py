@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kws.core.errors import UserError
-from kws.core.params import SILENCE, UNKNOWN, Params
+from kws.core.params import PUBLISHED, SILENCE, UNKNOWN, Params
 from kws.recordings.background import NOBODY
 from kws.recordings.clips import SPLITS, Clip, choose_words
 from kws.recordings.splits import Splits, check_splits, fold_clips, split_clips
@@ -112,7 +112,8 @@ def _split(labelled: Mapping[Clip, str], needed: Sequence[str], params: Params) 
     clips = [replace(clip, word=label) for clip, label in labelled.items()]
     if params.fold_of_folds:
         return fold_clips(clips, *params.fold_of_folds)
-    return split_clips(clips, params.split, params.seed, needed)
+    official = params.split == "speaker" and params.dataset in PUBLISHED
+    return split_clips(clips, "published" if official else params.split, params.seed, needed)
 
 
 def _so_many_unknown(chosen: Sequence[Chosen], needed: Sequence[str], params: Params) -> list[Chosen]:

@@ -31,7 +31,7 @@ class Splits:
 
 
 def split_clips(
-    clips: Iterable[Clip], how: Literal["speaker", "random"], seed: int, needed: Sequence[str] = SPLITS
+    clips: Iterable[Clip], how: Literal["published", "speaker", "random"], seed: int, needed: Sequence[str] = SPLITS
 ) -> Splits:
     """The split of each clip.
 
@@ -39,15 +39,18 @@ def split_clips(
 
     Args:
         clips: in any order; the result does not depend on it.
-        how: `speaker`: each speaker by the published hash (`speaker_split`), if all names follow Speech Commands and
-            every word is then in every split. Otherwise the fewest people are moved that bring every word into every
-            split. Where too few people say a word, its clips are split, and a remark says so.
+        how: `published`: each speaker by the published hash (`speaker_split`), also if a word is then out of a split.
+            `speaker`: likewise, if all names follow Speech Commands and every word is then in every split. Otherwise
+            the fewest people are moved that bring every word into every split. Where too few people say a word, its
+            clips are split, and a remark says so.
             `random`: 80/10/10 of each word. The same voices are then in training and test, and the accuracy is too
             good.
         seed: of the random split.
         needed: the splits in which every word must be.
     """
     clips = sorted(clips, key=lambda clip: clip.name)
+    if how == "published":
+        return _splits(clips, _published(clips), needed, people_matter=True)
     options = _options(clips, needed)
     split_of = _at_random(clips, options, seed) if how == "random" else _by_speaker(clips, options, needed)
     copies = _copies_elsewhere(clips, split_of, needed)
@@ -136,11 +139,15 @@ def _plans(
     clips: Sequence[Clip], options: Mapping[str, tuple[str, ...]], needed: Sequence[str]
 ) -> Iterator[dict[str, str]]:
     if speaker_naming(clips) == "nohash names" and not any(clip.split for clip in clips):
-        published = {speaker: speaker_split(speaker) for speaker in {clip.speaker for clip in clips}}
-        yield {clip.name: published[clip.speaker] for clip in clips}
+        yield _published(clips)
     yield arrange(people_of(clips, options, merge=True), needed)
     if len({_recording(clip) for clip in clips}) < len(clips):  # too few people: rather leave copies out
         yield arrange(people_of(clips, options, merge=False), needed)
+
+
+def _published(clips: Sequence[Clip]) -> dict[str, str]:
+    split_of_speaker = {speaker: speaker_split(speaker) for speaker in {clip.speaker for clip in clips}}
+    return {clip.name: split_of_speaker[clip.speaker] for clip in clips}
 
 
 def _lacking(clips: Sequence[Clip], split_of: Mapping[str, str], needed: Sequence[str]) -> tuple[int, int]:
