@@ -103,7 +103,7 @@ def test_memory_does_not_grow_with_the_clips(tmp_path, monkeypatch):
         return most
 
     peak(1)  # what is imported at the first clip
-    assert peak(600) < 1.15 * peak(200)  # 72 are in memory at a time
+    assert peak(600) < 1.5 * peak(200)  # 72 are in memory at a time, if the threads are that far ahead; kept, it were 3
 
 
 @pytest.mark.parametrize(
