@@ -73,7 +73,14 @@ def _obtain(folder: Path, params: Params) -> sources.Source:
     from kws.download.voices.synthetic import Voices, write_corpus  # loads eSpeak NG
 
     target = folder / "synthetic.tar"
-    voices = Voices(params.synthetic_speakers, params.synthetic_variety, params.neural_share, VOICES_SEED)
+    voices = Voices(
+        params.synthetic_speakers,
+        params.synthetic_variety,
+        params.neural_share,
+        VOICES_SEED,
+        params.language,
+        params.clip_seconds,
+    )
     write_corpus(target, params.words, voices)
     return sources.synthetic(target)
 

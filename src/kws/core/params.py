@@ -68,6 +68,7 @@ class Params(BaseModel):
     unknown: float = Field(ge=0, le=20)
     silence: float = Field(ge=0, le=20)
     train_share: float = Field(gt=0, le=1)
+    language: str = Field(min_length=1)
     synthetic_speakers: int = Field(ge=20, le=2000)
     synthetic_variety: float = Field(ge=0, le=1)
     neural_share: float = Field(ge=0, le=1)
@@ -143,6 +144,11 @@ class Params(BaseModel):
             raise ValueError(
                 f"test_dataset: {self.test_dataset} is not allowed; "
                 "give recordings that are not in dataset, or leave it empty"
+            )
+        if self.neural_share and self.language.partition("-")[0] != "en":
+            raise ValueError(
+                f"neural_share: {self.neural_share:g} needs language en, since Hibari speaks English only; "
+                f"for language {self.language}, set it to 0"
             )
         if self.dataset_sha256 and not (self.dataset_url or "://" in self.dataset):
             raise ValueError(
