@@ -30,13 +30,13 @@ def text_of(word: str) -> str:
     return word.replace("_", " ")
 
 
-def check(words: Sequence[str], accents: Sequence[str], longest: float) -> list[str]:
+def check(words: Sequence[str], accents: Sequence[str], clip_seconds: float) -> list[str]:
     """Checks how eSpeak NG reads the words.
 
     Args:
         words: as in the parameters.
         accents: voices of one language; the first one stands for the language.
-        longest: seconds that an utterance should not exceed.
+        clip_seconds: length of a clip.
 
     Returns:
         A line for each kind of word that is not read as one would expect: spelled, of another language, hurried, or
@@ -66,8 +66,8 @@ def check(words: Sequence[str], accents: Sequence[str], longest: float) -> list[
             f"{w} ({name})" for w, name in languages.items() if name
         ],
         "These sound the same in some accents": some_accents,
-        f"These are spoken faster than usual, to take {longest:.2g} s; a larger clip_seconds leaves more": [
-            f"{word} ({length:.2f} s)" for word, length in seconds.items() if length > longest
+        f"These take longer than clip_seconds, {clip_seconds:g}, at the usual pace, and are spoken faster": [
+            f"{word} ({length:.2f} s)" for word, length in seconds.items() if length > clip_seconds
         ],
     }
     return [f"{remark}: {', '.join(found)}" for remark, found in remarks.items() if found]
@@ -75,17 +75,19 @@ def check(words: Sequence[str], accents: Sequence[str], longest: float) -> list[
 
 def _refuse_unread(word: str, sounds: Mapping[str, str], language: str) -> None:
     """Refuses a word of which eSpeak NG would only name the letters, as "Chinese letter, Chinese letter"."""
-    for script in {unicodedata.name(character, "").split(" ")[0] for character in word} & set(_SCRIPTS):
+    scripts = {unicodedata.name(character, "").split(" ")[0] for character in word} & set(_SCRIPTS)
+    for script in sorted(scripts, reverse=True):  # kana before Chinese, which stands beside it in Japanese
         other, example = _SCRIPTS[script]
         if script == _CHINESE:
             unread = len({sounds[character] for character in example}) == 1
         else:  # the names are separate words
             unread = _is_spelled(example, sounds) and re.search(r"[ _]\S", sounds[example]) is not None
         if unread:
-            advice = "write it in kana" if (language, script) == ("ja", _CHINESE) else f"set language={other}"
+            advice = f"set language={other}, or another that is written so"
+            if (language, script) == ("ja", _CHINESE):
+                advice = "write it in kana"
             raise UserError(
                 f"words: eSpeak NG cannot read {word!r} in language {language}, it only names the letters; {advice}"
-                + ", or another that is written so" * (advice != "write it in kana")
             )
 
 

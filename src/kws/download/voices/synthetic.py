@@ -153,7 +153,7 @@ def write_corpus(target: Path, words: Sequence[str], voices: Voices) -> None:
             for two of them; or Hibari is not installed.
     """
     espeak.check_installed()
-    remarks = pronunciation.check(words, voices.accents(), voices.longest)
+    remarks = pronunciation.check(words, voices.accents(), voices.clip_seconds)
     network = hibari.Neural() if voices.neural_share else None
     people = _draw_speakers(voices)
     groups = [people[first : first + _GROUP] for first in range(0, voices.speakers, _GROUP)]
