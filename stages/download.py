@@ -87,10 +87,21 @@ def _list(path: Path, target: Path, words: Sequence[str]) -> tuple[Layout, dict[
 
 
 def _others(params: Params) -> list[str]:
-    """The words that computed voices say for `_unknown_`: none if it is off."""
+    """The words that computed voices say for `_unknown_`: none if it is off.
+
+    Raises:
+        UserError: the voices speak another language, in which there is no list of such words.
+    """
+    if not params.unknown:
+        return []
+    if params.language.partition("-")[0] != "en":
+        raise UserError(
+            f"unknown: computed voices say other words in English only, not in {params.language}; set unknown to 0, "
+            "or make words of your own the data set"
+        )
     from kws.download.voices.other_words import other_words
 
-    return other_words(params.words) if params.unknown else []
+    return other_words(params.words)
 
 
 def _obtain(folder: Path, params: Params, others: list[str]) -> tuple[Archive, dict[str, str]]:
@@ -100,7 +111,14 @@ def _obtain(folder: Path, params: Params, others: list[str]) -> tuple[Archive, d
     from kws.download.voices.synthetic import Voices, write_corpus  # loads eSpeak NG
 
     target = folder / "synthetic.tar"
-    voices = Voices(params.synthetic_speakers, params.synthetic_variety, params.neural_share, VOICES_SEED)
+    voices = Voices(
+        params.synthetic_speakers,
+        params.synthetic_variety,
+        params.neural_share,
+        VOICES_SEED,
+        params.language,
+        params.clip_seconds,
+    )
     # featurize takes `unknown` times the clips of a word, and each speaker says a word once
     write_corpus(target, params.words, voices, others, math.ceil(params.unknown))
     return sources.synthetic(target), {}

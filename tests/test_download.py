@@ -251,11 +251,14 @@ def test_synthetic_speech_is_made_of_the_words_and_says_that_it_is_synthetic(sta
         target: Path, words: list[str], voices: synthetic.Voices, others: list[str], others_each: int
     ) -> None:
         assert (others, others_each) == ([], 0)
-        assert voices == synthetic.Voices(speakers=20, variety=0.5, neural_share=0.3, seed=1)
+        assert voices == synthetic.Voices(
+            speakers=20, variety=0.5, neural_share=0.3, seed=1, language="en-gb", clip_seconds=1.5
+        )
         make_tar(target, [f"{word}/{number}_nohash_0.wav" for word in words for number in range(voices.speakers)])
 
     monkeypatch.setattr(synthetic, "write_corpus", write_corpus)
-    stage(dataset="synthetic", synthetic_speakers=20, synthetic_variety=0.5, neural_share=0.3)
+    changes = {"synthetic_speakers": 20, "synthetic_variety": 0.5, "neural_share": 0.3}
+    stage(dataset="synthetic", language="en-gb", clip_seconds=1.5, **changes)
     assert source()["synthetic"] is source()["test_synthetic"] is True
     assert source()["archive"] == "synthetic.tar"
     assert metrics() | {"bytes": 0} == {

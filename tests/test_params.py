@@ -114,6 +114,8 @@ def test_yaml_is_read_as_dvc_writes_it(tmp_path):
         ({"dataset_url": "ftp://x/y.zip"}, "dataset_url: 'ftp://x/y.zip' is refused"),
         ({"dataset_url": "https://x/y.zip"}, "dataset_url: https://x/y.zip is a mirror of mini_speech_commands or "),
         ({"dataset_sha256": "0" * 64}, "dataset_sha256: 0000"),
+        ({"language": ""}, "language: '' is refused"),
+        ({"language": "de", "neural_share": 0.5}, "neural_share: 0.5 needs language en, since Hibari speaks English "),
     ],
 )
 def test_a_bad_value_is_refused_in_one_line_that_says_what_is_allowed(write_params, changes, message):

@@ -77,6 +77,7 @@ class Params(BaseModel):
     unknown: float = Field(ge=0, le=20)
     silence: float = Field(ge=0, le=20)
     train_share: float = Field(gt=0, le=1)
+    language: str = Field(min_length=1)
     synthetic_speakers: int = Field(ge=20, le=2000)
     synthetic_variety: float = Field(ge=0, le=1)
     neural_share: float = Field(ge=0, le=1)
@@ -171,6 +172,20 @@ class Params(BaseModel):
                 f"test_dataset: {self.test_dataset} is not allowed; "
                 "give recordings that are not in dataset, or leave it empty"
             )
+        if self.neural_share and self.language.partition("-")[0] != "en":
+            raise ValueError(
+                f"neural_share: {self.neural_share:g} needs language en, since Hibari speaks English only; "
+                f"for language {self.language}, set it to 0"
+            )
+        if self.dataset_sha256 and not (self.dataset_url or "://" in self.dataset):
+            raise ValueError(
+                f"dataset_sha256: {self.dataset_sha256} is the checksum of a mirror or an address, "
+                "and neither is given; leave it empty"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fold_is_possible(self) -> Self:
         if self.fold_of_folds:
             fold, folds = self.fold_of_folds
             if folds < 2 or fold > folds:
@@ -179,11 +194,6 @@ class Params(BaseModel):
                 raise ValueError(
                     f"fold: {self.fold} tests on speakers of dataset; take split speaker, and no test_dataset"
                 )
-        if self.dataset_sha256 and not (self.dataset_url or "://" in self.dataset):
-            raise ValueError(
-                f"dataset_sha256: {self.dataset_sha256} is the checksum of a mirror or an address, "
-                "and neither is given; leave it empty"
-            )
         return self
 
     @model_validator(mode="after")
