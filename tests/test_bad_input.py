@@ -23,7 +23,7 @@ from kws.core.errors import UserError
 from kws.core.files import read_json
 from kws.recordings.clips import SPLITS, speaker_split
 
-STAGES = ["download", "featurize", "train", "evaluate", "export", "project"]
+STAGES = ["watch", "download", "featurize", "train", "evaluate", "export", "project"]
 WORDS = ["no", "yes"]
 RATE = 16_000
 SOUND = np.random.default_rng(1).normal(scale=0.1, size=5 * RATE).clip(-1, 1).astype(np.float32)
