@@ -690,10 +690,16 @@ def test_no_folder_of_this_machine_is_in_what_mlflow_shows(
 def test_the_origin_of_the_checkout_is_shown_without_folders_and_tokens(
     project: Project, monkeypatch: pytest.MonkeyPatch, origin: str, shown: str
 ) -> None:
+    import mlflow
     from mlflow.tracking.context.git_context import GitRunContext
 
     monkeypatch.setattr(GitRunContext, "in_context", lambda _: True)
     monkeypatch.setattr(GitRunContext, "tags", lambda _: {"mlflow.source.git.repoURL": origin})
     project.train()
+    project.evaluate()
+    project.project()
     [run] = project.runs()
-    assert run.data.tags["mlflow.source.git.repoURL"] == shown
+    [output] = run.outputs.model_outputs
+    model = mlflow.MlflowClient().get_logged_model(output.model_id)
+    for tags, code in ((run.data.tags, "stages/train.py"), (model.tags, "stages/project.py")):
+        assert (tags["mlflow.source.git.repoURL"], tags["mlflow.source.name"]) == (shown, code)

@@ -30,14 +30,13 @@ from kws.core.address import public_address
 from kws.core.errors import UserError
 from kws.core.files import read_csv, read_json, sha256_of
 from kws.tracking.run import EXPERIMENT, STAGES
-from kws.tracking.store import ARTIFACTS, DATABASE, LOCK, follow_project
+from kws.tracking.store import ARTIFACTS, CODE, DATABASE, LOCK, ORIGIN, follow_project
 
 JUDGES = ("evaluate", "export")  # the stages whose figures say how good a model is
 KEY, MODEL = "kws.key", "kws.model"  # the tags by which a run is found again
 REGISTERED = "kws.registered"  # the tag that says what became of the model
 LAST_STAGE = "kws.last_stage"  # the tag that says how far the experiment went
 DIFFERS_FROM = "kws.differs_from"  # the tag that names a run of the same model with other figures
-ORIGIN = "mlflow.source.git.repoURL"  # set by MLflow: may be a folder of this machine, or have a token in it
 # The errors of a store that cannot be used: OSError for HTTP, ImportError for a database without its driver.
 FAILURES = (MlflowException, SQLAlchemyError, OSError, ImportError, UserError)
 
@@ -155,7 +154,7 @@ class Recorder:
             "dvc.exp": os.environ.get("DVC_EXP_NAME"),
             "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV"),
             "kws.data": "synthetic voices, for trying the machinery" if source["synthetic"] else None,
-            "mlflow.source.name": None if runs else f"stages/{self._stage}.py",
+            CODE: None if runs else f"stages/{self._stage}.py",
             DIFFERS_FROM: others[0].info.run_id if self._model and others and not runs else None,
         }
         name = f"{self._params['model']}-{Path(public_address(self._params['dataset'])).name}-{self._key[:6]}"
@@ -209,8 +208,7 @@ class Recorder:
 
         manifest = pd.read_csv(paths.MANIFEST, dtype=str, keep_default_na=False)
         address = read_json(paths.SOURCE)["address"]
-        code = {"mlflow.source.name": "stages/download.py"}  # MLflow's own would be a path of this machine
-        source = HTTPDatasetSource(address) if "://" in address else CodeDatasetSource(code)
+        source = HTTPDatasetSource(address) if "://" in address else CodeDatasetSource({CODE: "stages/download.py"})
         digest = sha256_of(paths.MANIFEST)[:16]
         name = public_address(self._params["dataset"])
         dataset = mlflow.data.from_pandas(manifest, source, targets="word", name=name, digest=digest)

@@ -16,6 +16,8 @@ ADDRESSES = (  # the columns in which MLflow keeps absolute addresses of files
     *(("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location")),
     *(("model_versions", "source"), ("model_versions", "storage_location")),
 )
+# Tags that MLflow would fill with folders of this machine: the program, and where git has the project from
+CODE, ORIGIN = "mlflow.source.name", "mlflow.source.git.repoURL"
 
 
 def follow_project(root: Path) -> bool:
