@@ -26,7 +26,7 @@ from kws.recordings.clips import SPLITS, Clip, read_clips
 from kws.recordings.people import speaker_split
 from kws.records.spec import FeatureSpec
 
-STAGES = ["download", "featurize", "train", "evaluate", "export", "project"]
+STAGES = ["watch", "download", "featurize", "train", "evaluate", "export", "project"]
 WORDS = ["no", "yes"]
 RATE = 16_000
 SOUND = np.random.default_rng(1).normal(scale=0.1, size=5 * RATE).clip(-1, 1).astype(np.float32)
