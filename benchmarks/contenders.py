@@ -182,19 +182,20 @@ def train_ours(features: Path, folder: Path, model: str = "cnn", **changes: Any)
     import dataclasses
 
     from kws.core.params import load_params
+    from kws.records.spec import FeatureSpec
     from kws.train import networks, training
 
     params = load_params(Path(__file__).parent.parent / "params.yaml")
-    spec = json.loads((features / "spec.json").read_text())
+    spec = FeatureSpec.read(features / "spec.json")
     recipe = training.Recipe.from_params(params.model_copy(update={"patience": EPOCHS, **changes}))
     recipe = dataclasses.replace(recipe, epochs=EPOCHS)
     training.make_deterministic(1, threads=2)
-    network = networks.NETWORKS[model](spec["frames"], spec["mel_bins"], len(spec["classes"]), 1.0)
+    network = networks.NETWORKS[model](spec.front_end.frames, spec.front_end.mel_bins, len(spec.classes), 1.0)
     ends: list[float] = []
     training.train_model(
         network, features, spec, recipe=recipe, checkpoint=folder, on_epoch=lambda _: ends.append(time.perf_counter())
     )
-    return {"clips a second": spec["clips"]["train"] / float(np.median(np.diff(ends)))}
+    return {"clips a second": spec.clips["train"] / float(np.median(np.diff(ends)))}
 
 
 AUGMENTED = {
@@ -210,23 +211,23 @@ def train_augmented(features: Path, folder: Path) -> dict[str, float]:
 
 def input_augmented(features: Path, folder: Path) -> dict[str, float]:  # noqa: ARG001 (one interface)
     """Clips per second of the same input, without a network."""
-    from kws.audio.frontend import FrontEnd
     from kws.core.params import load_params
+    from kws.records.spec import FeatureSpec
     from kws.records.write import read_background_power
     from kws.train import training
     from kws.train.augment import Augmenter
 
     params = load_params(Path(__file__).parent.parent / "params.yaml").model_copy(update=AUGMENTED)
-    spec, recipe = json.loads((features / "spec.json").read_text()), training.Recipe.from_params(params)
+    spec, recipe = FeatureSpec.read(features / "spec.json"), training.Recipe.from_params(params)
     training.make_deterministic(1, threads=2)
-    augmenter = Augmenter(recipe.augmentation, FrontEnd.from_spec(spec), read_background_power(features, "train"))
+    augmenter = Augmenter(recipe.augmentation, spec.front_end, read_background_power(features, "train"))
     seconds = []
     for epoch in range(EPOCHS):
         started = time.perf_counter()
         for _ in training._augmented(features, spec, recipe, epoch, augmenter):  # noqa: SLF001 (no one else needs it)
             pass
         seconds.append(time.perf_counter() - started)
-    return {"clips a second": spec["clips"]["train"] / float(np.median(seconds[1:]))}
+    return {"clips a second": spec.clips["train"] / float(np.median(seconds[1:]))}
 
 
 def plain_fit(features: Path, folder: Path) -> dict[str, float]:

@@ -55,7 +55,8 @@ def ten(mirror: str | None) -> dict[str, Any]:
 def write_official_test(mirror: str | None, target: Path) -> None:
     """Writes the official test clips of *ten* into an archive, to test networks that were trained on other voices."""
     with tempfile.TemporaryDirectory() as folder, tarfile.open(target, "w") as out:
-        archive = obtain(Path(folder), "speech_commands", address(mirror, "speech_commands")).archive
+        name = obtain(Path(folder), "speech_commands", address(mirror, "speech_commands")).archive
+        archive = Path(folder, name)
         clips = list_clips(list_members(archive))
         chosen = {clip.name for clip in clips if clip.word in TEN and speaker_split(clip.speaker) == "test"}
         for name, data in read_members(archive, chosen):

@@ -33,9 +33,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from kws.core.files import write_json, written_whole
+from kws.core.files import sha256_of, write_json, written_whole
 from kws.core.params import load_params
 from kws.recordings.archive import read_members
+from kws.recordings.source import DataSource
 from kws.tracking.run import STAGES
 
 ROOT = Path(__file__).parent.parent
@@ -126,8 +127,22 @@ def project(folder: Path, recordings: Sequence[tuple[str, bytes]], clips: int) -
             tar.addfile(info, BytesIO(data))
             names.append(info.name)
     (raw / "clips.txt").write_text("\n".join(sorted(names)) + "\n")
-    about = {"archive": "clips.tar", "address": "clips.tar", "synthetic": False, "test": None, "test_synthetic": False}
-    write_json(raw / "source.json", about)
+    source = DataSource(
+        dataset="clips.tar",
+        archive="clips.tar",
+        address="clips.tar",
+        bytes=(raw / "clips.tar").stat().st_size,
+        sha256=sha256_of(raw / "clips.tar"),
+        checked=False,
+        licence="not known",
+        synthetic=False,
+        speakers="one a file",
+        words={},
+        clips=clips,
+        test=None,
+        test_synthetic=False,
+    )
+    write_json(raw / "source.json", source.to_json())
     values = load_params(ROOT / "params.yaml").model_dump() | {"words": WORDS, "split": "random"}  # any number will do
     (folder / "params.yaml").write_text(json.dumps(values))  # JSON is YAML
     return folder

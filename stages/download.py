@@ -6,16 +6,15 @@ test data set) and metrics/download.json.
 
 import math
 from pathlib import Path
-from typing import Any
 
 from kws.core import paths, stage
-from kws.core.address import public_address
 from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, write_json, written_whole
 from kws.core.params import Params, load_params
 from kws.download import sources
 from kws.recordings import archive
 from kws.recordings.clips import Clip, choose_words, list_clips, look_alikes, speaker_naming, words_of
+from kws.recordings.source import Archive, DataSource
 
 VOICES_SEED = 1  # not the parameter `seed`: another seed means another training on the same recordings
 
@@ -26,22 +25,27 @@ def main() -> None:
     synthetic = params.dataset == sources.SYNTHETIC
     others = _others(params) if synthetic else []
     with folder_written_whole(paths.RAW) as folder:
-        source = _obtain(folder, params, others)
-        recordings = _list(source, folder / paths.CLIPS.name)
+        obtained = _obtain(folder, params, others)
+        recordings = _list(folder / obtained.archive, folder / paths.CLIPS.name)
         choose_words(recordings, params.words)  # refuses a word without clips
         clips = [clip for clip in recordings if not clip.word.startswith("_")]  # others: noise, silence, mixtures
         words, naming = words_of(clips), speaker_naming(clips)
-        about = {"dataset": public_address(params.dataset), **_about(source), "synthetic": synthetic}
-        about |= {"speakers": naming, "words": words, "clips": len(clips), "test": None, "test_synthetic": synthetic}
-        if params.test_dataset:
-            about |= {"test": _obtain_test(folder / paths.TEST_RAW.name, params), "test_synthetic": False}
-        write_json(folder / paths.SOURCE.name, about)
+        source = DataSource(
+            **vars(obtained),
+            synthetic=synthetic,
+            speakers=naming,
+            words=words,
+            clips=len(clips),
+            test=_obtain_test(folder / paths.TEST_RAW.name, params) if params.test_dataset else None,
+            test_synthetic=synthetic and not params.test_dataset,
+        )
+        write_json(folder / paths.SOURCE.name, source.to_json())
 
     counts = {"clips": len(clips), "words": len(words), "speakers": len({clip.speaker for clip in clips})}
-    write_json(paths.METRICS / "download.json", counts | {"bytes": about["bytes"], "synthetic": int(synthetic)})
+    write_json(paths.METRICS / "download.json", counts | {"bytes": source.bytes, "synthetic": int(synthetic)})
     _watch(paths.LOCAL_SOURCE, sources.own_path(params.dataset))
     _watch(paths.LOCAL_TEST, sources.own_path(params.test_dataset) if params.test_dataset else None)
-    print(f"{public_address(source.address)}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
+    print(f"{source.address}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
     if "://" in source.address and not source.checked:
         print(f"Its SHA-256 was not checked, since dataset_sha256 is empty. It is {source.sha256}")
     for word, chosen in look_alikes(words, params.words).items():
@@ -59,22 +63,11 @@ def main() -> None:
         )
 
 
-def _list(source: sources.Source, target: Path) -> list[Clip]:
+def _list(path: Path, target: Path) -> list[Clip]:
     """The clips of an archive, which is read to its end. Their names are written to a file."""
-    recordings = list_clips(archive.list_members(source.archive))
+    recordings = list_clips(archive.list_members(path))
     target.write_text("".join(f"{clip.name}\n" for clip in recordings), encoding="utf-8")
     return recordings
-
-
-def _about(source: sources.Source) -> dict[str, Any]:
-    return {
-        "archive": source.archive.name,
-        "address": public_address(source.address),
-        "bytes": source.archive.stat().st_size,
-        "sha256": source.sha256,
-        "checked": source.checked,
-        "licence": source.licence,
-    }
 
 
 def _others(params: Params) -> list[str]:
@@ -84,8 +77,8 @@ def _others(params: Params) -> list[str]:
     return other_words(params.words) if params.unknown else []
 
 
-def _obtain(folder: Path, params: Params, others: list[str]) -> sources.Source:
-    """The archive, computed or obtained."""
+def _obtain(folder: Path, params: Params, others: list[str]) -> Archive:
+    """Computes or obtains the archive."""
     if params.dataset != sources.SYNTHETIC:
         return sources.obtain(folder, params.dataset, params.dataset_url, params.dataset_sha256)
     from kws.download.voices.synthetic import Voices, write_corpus  # loads eSpeak NG
@@ -97,15 +90,15 @@ def _obtain(folder: Path, params: Params, others: list[str]) -> sources.Source:
     return sources.synthetic(target)
 
 
-def _obtain_test(folder: Path, params: Params) -> dict[str, Any]:
-    """Obtains the test data set in its own folder, and returns its origin."""
+def _obtain_test(folder: Path, params: Params) -> Archive:
+    """Obtains the test data set in its own folder."""
     folder.mkdir()
     try:
-        source = sources.obtain(folder, params.test_dataset)
-        choose_words(_list(source, folder / paths.TEST_CLIPS.name), params.words)
+        obtained = sources.obtain(folder, params.test_dataset)
+        choose_words(_list(folder / obtained.archive, folder / paths.TEST_CLIPS.name), params.words)
     except UserError as problem:
         raise UserError(f"test_dataset: {str(problem).removeprefix('dataset: ')}") from None
-    return {"dataset": public_address(params.test_dataset), **_about(source)}
+    return obtained
 
 
 def _watch(dependency: Path, own: Path | None) -> None:

@@ -9,7 +9,7 @@ on the number of threads.
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from kws.audio.frontend import BLAS_THREADS, FrontEnd
+from kws.audio.frontend import BLAS_THREADS
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_csv, read_json, write_csv, write_json, written_whole
 from kws.core.params import load_params
@@ -19,7 +19,9 @@ from kws.evaluate.network import EvaluatedNetwork
 from kws.plots.figures import confusion_figure, curves_figure, det_figure, noise_figure, save_figure
 from kws.recordings import background
 from kws.recordings.clips import read_clips, speakers_of
-from kws.recordings.manifest import Recording, archive_of, read_recordings
+from kws.recordings.manifest import Recording, read_recordings
+from kws.recordings.source import DataSource
+from kws.records.spec import FeatureSpec
 from kws.tracking.run import tracked_run
 
 
@@ -28,31 +30,44 @@ def main() -> None:
     params = load_params()
     with tracked_run(params, "evaluate"), threadpool_limits(BLAS_THREADS):
         network = EvaluatedNetwork(paths.NETWORK, params.threads)
-        spec, source = read_json(paths.SPEC), read_json(paths.SOURCE)
+        spec, source = FeatureSpec.read(paths.SPEC), DataSource.read(paths.SOURCE)
         history = [{name: float(value) for name, value in row.items()} for row in read_csv(paths.HISTORY)]
         best_epoch = read_json(paths.METRICS / "train.json")["best_epoch"]
-        classes, front_end, synthetic = spec["classes"], FrontEnd.from_spec(spec), spec["test_synthetic"]
-        noises = background.read_background(archive_of(source, "train"), read_clips(paths.CLIPS), front_end.sample_rate)
-        settings = {"front_end": front_end, "classes": classes, "seed": params.seed}
-        stream_settings = settings | {"words": params.words, "minutes": params.stream_minutes}
+        classes, front_end, synthetic = spec.classes, spec.front_end, spec.test_synthetic
+        noises = background.read_background(source.archive_of("train"), read_clips(paths.CLIPS), front_end.sample_rate)
 
         def sounds(split: str) -> tuple[list[Recording], dict[str, np.ndarray]]:
             """The clips of a split, and the part of the background that is kept for it."""
             parts = {name: background.part_of(noise, split, front_end.clip_samples) for name, noise in noises.items()}
-            return read_recordings(paths.MANIFEST, split, archive_of(source, split), spec), parts
+            return read_recordings(paths.MANIFEST, split, source.archive_of(split), front_end), parts
+
+        def streamed(clips: list[Recording], parts: dict[str, np.ndarray]) -> stream.StreamOutcome:
+            """What becomes of a stream of these clips over these backgrounds."""
+            return stream.simulate(
+                network.probabilities,
+                clips,
+                parts,
+                front_end=front_end,
+                classes=classes,
+                words=params.words,
+                minutes=params.stream_minutes,
+                seed=params.seed,
+            )
 
         answers = scores.answer_clips(network, paths.FEATURES, "test", spec)
         figures = scores.score(answers, classes, params.seed)
-        if spec["clips"].get("unheard"):
+        if spec.clips.get("unheard"):
             unheard = scores.answer_clips(network, paths.FEATURES, "unheard", spec)
             figures |= scores.rejection(unheard, classes, params.seed)
         if params.split == "random":
             figures |= scores.leak(answers, speakers_of(paths.MANIFEST, "train"))
 
-        chosen_on = stream.simulate(network.probabilities, *sounds("validation"), **stream_settings)
+        chosen_on = streamed(*sounds("validation"))
         clips, parts = sounds("test")
-        outcome = stream.simulate(network.probabilities, clips, parts, **stream_settings)
-        noisy = noise_sweep.sweep(network.probabilities, clips, parts, **settings)
+        outcome = streamed(clips, parts)
+        noisy = noise_sweep.sweep(
+            network.probabilities, clips, parts, front_end=front_end, classes=classes, seed=params.seed
+        )
         figures |= noise_sweep.figures(noisy) | scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
         write_json(paths.METRICS / "evaluate.json", figures | {"synthetic": int(synthetic)})
 
@@ -72,7 +87,7 @@ def main() -> None:
             save_figure(noise_figure(noisy, figures, synthetic), folder / "noise.png")
             save_figure(det_figure(tables["det"][1], figures, synthetic), folder / "det.png")
         with written_whole(paths.CURVES) as partial:
-            save_figure(curves_figure(history, best_epoch, spec["synthetic"]), partial)
+            save_figure(curves_figure(history, best_epoch, spec.synthetic), partial)
         write_answers(paths.ANSWERS, answers, classes, synthetic=synthetic)
     for line in scores.summary_lines(figures, classes, leaking=params.split == "random"):
         print(stage.voices_title(line, synthetic))

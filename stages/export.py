@@ -9,7 +9,7 @@ only in MLflow.
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from kws.audio.frontend import BLAS_THREADS, FrontEnd
+from kws.audio.frontend import BLAS_THREADS
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_json, require_exists, write_json
 from kws.core.params import load_params
@@ -19,7 +19,7 @@ from kws.export.flatbuffer import peak_memory
 from kws.export.reference import keras_answers
 from kws.recordings import background
 from kws.recordings.clips import read_clips
-from kws.recordings.manifest import archive_of
+from kws.recordings.source import DataSource
 from kws.tracking.run import tracked_run
 
 
@@ -32,7 +32,7 @@ def main() -> None:
 
         training.make_deterministic(seed=0, threads=params.threads)  # nothing is drawn here; the rest is as in training
         model, spec = models.load_model(paths.MODEL)
-        source, front_end = read_json(paths.SOURCE), FrontEnd.from_spec(spec)
+        source, front_end = DataSource.read(paths.SOURCE), spec.front_end
         evaluated = read_json(paths.METRICS / "evaluate.json")
         detection = {
             "threshold": evaluated["stream_threshold"],
@@ -41,14 +41,14 @@ def main() -> None:
             "test_hours": evaluated["stream_hours"],
         }
         recordings = read_clips(paths.CLIPS)
-        noises = background.read_background(archive_of(source, "train"), recordings, front_end.sample_rate)
+        noises = background.read_background(source.archive_of("train"), recordings, front_end.sample_rate)
 
         keras = keras_answers(models.embedding_and_probabilities(model), paths.FEATURES, spec)
         position = {name: number for number, name in enumerate(keras.names)}
         network = require_exists(paths.NETWORK).read_bytes()
         files = convert_network(model, network, paths.FEATURES, spec, detection)
 
-        clips = parity.waveforms(paths.MANIFEST, archive_of(source, "test"), noises, front_end)
+        clips = parity.waveforms(paths.MANIFEST, source.archive_of("test"), noises, front_end)
         exported = parity.examine(files, clips, position, front_end, params.threads)
         streamed = exported.streamed
 

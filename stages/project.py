@@ -16,7 +16,7 @@ from kws.evaluate.answers import read_answers
 from kws.project import projection
 from kws.project.card import model_card
 from kws.project.second_process import results_of
-from kws.recordings.manifest import archive_of
+from kws.recordings.source import DataSource
 from kws.tracking.run import STAGES, tracked_run
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     """Answers in; projections, pictures, their quality and the model card out."""
     params = load_params()
     answers, classes, synthetic = read_answers(require_exists(paths.ANSWERS))
-    source = read_json(paths.SOURCE)
+    source = DataSource.read(paths.SOURCE)
     figures = {name: read_json(paths.METRICS / f"{name}.json") for name in STAGES[: STAGES.index("project")]}
     answers = answers.subset(projection.choose_clips(answers.labels, params.projection_clips, params.seed))
     embedding, labels = answers.embeddings, answers.labels
@@ -52,7 +52,7 @@ def main() -> None:
         with folder_written_whole(paths.PLOTS / "project") as folder:
             projection.write_projector(folder / "projector", embedding, columns)
             audible = answers.names[explorer.choose_audible(answers)].tolist()
-            sounds = explorer.read_sounds(archive_of(source, "test"), audible, params.clip_seconds)
+            sounds = explorer.read_sounds(source.archive_of("test"), audible, params.clip_seconds)
             spaces = {}
             for space, name in projection.TITLES.items():
                 title = stage.voices_title(f"{name}, {len(labels)} test clips", synthetic)

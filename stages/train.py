@@ -8,7 +8,7 @@ last whole epoch.
 from filelock import FileLock
 
 from kws.core import paths, stage
-from kws.core.files import read_json, remove_folder, write_csv, write_json, written_whole
+from kws.core.files import remove_folder, write_csv, write_json, written_whole
 from kws.core.params import load_params
 from kws.tracking.run import tracked_run
 
@@ -17,12 +17,15 @@ def main() -> None:
     """Features in, a trained model out."""
     params = load_params()
     with tracked_run(params, "train") as run:  # before TensorFlow is imported: MLflow starts at the same time
+        from kws.records.spec import FeatureSpec
         from kws.train import litert, models, networks, training
 
-        spec = read_json(paths.SPEC)
+        spec = FeatureSpec.read(paths.SPEC)
         recipe = training.Recipe.from_params(params)
         training.make_deterministic(params.seed, params.threads)
-        model = networks.NETWORKS[params.model](spec["frames"], spec["mel_bins"], len(spec["classes"]), params.width)
+        model = networks.NETWORKS[params.model](
+            spec.front_end.frames, spec.front_end.mel_bins, len(spec.classes), params.width
+        )
         network = f"{params.model} {params.width}"
         checkpoint = paths.scratch("training") / training.fingerprint(paths.FEATURES, network, recipe)
 
@@ -41,7 +44,7 @@ def main() -> None:
             remove_folder(checkpoint)
     epoch, accuracy = best["epoch"], best["validation_accuracy"]
     result = f"kept are the weights of epoch {epoch} of {len(history)}: validation accuracy {accuracy:.1%}"
-    print(stage.voices_title(result, spec["synthetic"]))
+    print(stage.voices_title(result, spec.synthetic))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from filelock import FileLock
 
 from kws.audio.frontend import FrontEnd
 from kws.core.params import Params, load_params
+from kws.recordings.source import Archive, DataSource
+from kws.records.spec import FeatureSpec
 
 RECORDINGS = ROOT.parent / "shared" / "speech_commands"
 
@@ -50,7 +52,7 @@ def _deterministic_tensorflow() -> None:
 
 
 @pytest.fixture(scope="session")
-def small_spec() -> dict[str, Any]:
+def small_spec() -> FeatureSpec:
     """A feature spec as featurize writes it: clips of 0.1 s, two words."""
     front_end = make_front_end(
         sample_rate=4000,
@@ -63,11 +65,11 @@ def small_spec() -> dict[str, Any]:
         mel_high_hz=2000.0,
         log_offset=1e-7,
     )
-    return front_end.spec() | {"classes": ["yes", "no"]}
+    return make_spec(front_end, train=4)
 
 
 @pytest.fixture(scope="session")
-def networks(tmp_path_factory: pytest.TempPathFactory, small_spec: dict[str, Any]) -> list[Path]:
+def networks(tmp_path_factory: pytest.TempPathFactory, small_spec: FeatureSpec) -> list[Path]:
     """Two small networks that know two words, as files that train writes."""
     import keras
 
@@ -77,7 +79,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory, small_spec: dict[str, Any
     for index in range(2):
         initial = keras.initializers.RandomNormal(seed=index)
         layers = [
-            keras.Input((small_spec["frames"], small_spec["mel_bins"], 1)),
+            keras.Input((small_spec.front_end.frames, small_spec.front_end.mel_bins, 1)),
             keras.layers.Flatten(),
             keras.layers.Dense(3, kernel_initializer=initial, name="embedding"),
             keras.layers.Dense(2, kernel_initializer=initial),
@@ -96,11 +98,11 @@ def small_spotter(tmp_path_factory: pytest.TempPathFactory, networks: list[Path]
 
     folder = tmp_path_factory.mktemp("spotter")
     network, spec = load_model(networks[0])
-    power = np.random.default_rng(0).exponential(size=(4, spec["frames"] + 2 * spec["margin"], spec["mel_bins"]))
-    with RecordWriter(folder, {"train": len(power)}) as writer:
+    frames = spec.front_end.frames + 2 * spec.front_end.margin
+    power = np.random.default_rng(0).exponential(size=(spec.clips["train"], frames, spec.front_end.mel_bins))
+    with RecordWriter(folder, spec.clips) as writer:
         for number, clip in enumerate(power):
             writer.write("train", f"{number}", "al", 0, clip.astype(np.float32))
-    spec = spec | {"clips": {"train": len(power)}}
     files = convert_network(network, network_file(network), folder, spec, {"threshold": 0.5})
     (folder / "kws.tflite").write_bytes(files["float32"])
     return folder / "kws.tflite"
@@ -192,6 +194,32 @@ def project(finished: Project, tmp_path: Path) -> Project:
     return finished.copy(tmp_path / "project")
 
 
+SOURCE = DataSource(
+    dataset="speech_commands",
+    archive="a.tar.gz",
+    address="https://example.org/words.tar.gz",
+    bytes=5,
+    sha256="abc123",
+    checked=True,
+    licence="CC BY 4.0",
+    synthetic=False,
+    speakers="nohash names",
+    words={},
+    clips=12345,
+    test=None,
+    test_synthetic=False,
+)
+TEST_ARCHIVE = Archive(
+    dataset="mine",
+    archive="mine.zip",
+    address="https://example.org/mine.zip",
+    bytes=7,
+    sha256="fed987",
+    checked=False,
+    licence="CC0",
+)
+
+
 def make_front_end(*settings: float, **more: float) -> FrontEnd:
     """A front end for a test: sample rate, lengths, Mel bins, edges and log offset, in the order of its fields.
 
@@ -201,6 +229,19 @@ def make_front_end(*settings: float, **more: float) -> FrontEnd:
 
 
 FRONT_END = make_front_end(16_000, 16_000, 480, 320, 512, 40, 20.0, 7600.0, 1e-6)
+
+
+def make_spec(front_end: FrontEnd = FRONT_END, classes: Sequence[str] = ("yes", "no"), **clips: int) -> FeatureSpec:
+    """A feature spec for a test: the front end, the classes, and how many clips each split has."""
+    return FeatureSpec(
+        front_end,
+        dataset="mine",
+        test_dataset="theirs",
+        synthetic=True,
+        test_synthetic=False,
+        classes=list(classes),
+        clips=clips,
+    )
 
 
 def tone(hertz: float, rate: int = 16_000) -> np.ndarray:
@@ -230,11 +271,11 @@ def exported(tmp_path_factory) -> Path:
 
     features = tmp_path_factory.mktemp("features")
     clips = {f"{hertz}.wav": tone(hertz) for hertz in (250, 300, 350, 2500, 3000, 3500)} | {"0.wav": np.zeros(16_000)}
-    with RecordWriter(features, {"train": len(clips)}) as records:
+    spec = make_spec(classes=["low", "high", "_silence_"], train=len(clips))
+    with RecordWriter(features, spec.clips) as records:
         for name, clip in clips.items():
             power = FRONT_END.with_margins(clip.astype(np.float32))
             records.write("train", name, "nobody", 0, power)
-    spec = FRONT_END.spec() | {"classes": ["low", "high", "_silence_"], "clips": {"train": len(clips)}}
     measured = {"test_false_alarms_an_hour": 0.75, "test_hours": 4.0}
     detection = {"threshold": 0.6, "false_alarms_an_hour": 0.5, **measured}
     files = convert_network(model, network_file(model), features, spec, detection)

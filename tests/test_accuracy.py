@@ -4,7 +4,7 @@ import tarfile
 from dataclasses import replace
 
 import pytest
-from conftest import FRONT_END, RECORDINGS, ROOT, needs_recordings
+from conftest import FRONT_END, RECORDINGS, ROOT, make_spec, needs_recordings
 
 from kws.core.params import load_params
 from kws.evaluate import scores
@@ -50,7 +50,7 @@ def features(tmp_path_factory):
 @needs_recordings
 def test_a_short_training_tells_words_of_people_apart(features, tmp_path):
     """Three seeds gave 0.84 to 0.88. Chance is 0.25."""
-    spec = FRONT_END.spec() | {"classes": WORDS, "clips": CLIPS}
+    spec = make_spec(FRONT_END, WORDS, **CLIPS)
     recipe = Recipe.from_params(load_params(ROOT / "params.yaml"))
     recipe = replace(recipe, epochs=10, batch_size=32, schedule="cosine", learning_rate=0.01)
     training.make_deterministic(recipe.seed, threads=2)

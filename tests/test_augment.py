@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soxr
 import tensorflow as tf
-from conftest import make_front_end
+from conftest import make_front_end, make_spec
 from scipy.optimize import brentq
 
 from kws.audio.mel import hz_to_mel, mel_to_hz
@@ -119,8 +119,8 @@ def test_it_is_what_the_parameters_say(make_params):
 )
 def test_0_leaves_the_clips_exactly_as_they_are_read(tmp_path, nothing):
     recordings = {f"{seed}.wav": voice(seed) for seed in range(5)}
-    spec = FRONT_END.spec() | {"clips": {"train": len(recordings)}}
-    with RecordWriter(tmp_path, spec["clips"]) as records:
+    spec = make_spec(FRONT_END, train=len(recordings))
+    with RecordWriter(tmp_path, spec.clips) as records:
         for name, recording in recordings.items():
             records.write("train", name, "ann", 0, cached(recording))
     [batch] = read_split(tmp_path, "train", spec, 5).as_numpy_iterator()

@@ -17,11 +17,11 @@ import pytest
 import soundfile
 from conftest import ROOT
 
-from kws.audio.frontend import FrontEnd
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import read_json
 from kws.recordings.clips import SPLITS, speaker_split
+from kws.records.spec import FeatureSpec
 
 STAGES = ["download", "featurize", "train", "evaluate", "export", "project"]
 WORDS = ["no", "yes"]
@@ -105,7 +105,7 @@ def records(split: str) -> dict[str, np.ndarray]:
     """The log-Mel features of each clip of a split, by name."""
     from kws.records.read import read_split
 
-    batches = read_split(paths.FEATURES, split, read_json(paths.SPEC), 100).as_numpy_iterator()
+    batches = read_split(paths.FEATURES, split, FeatureSpec.read(paths.SPEC), 100).as_numpy_iterator()
     return {n.decode(): x[..., 0] for batch in batches for n, x in zip(batch["name"], batch["log_mel"], strict=True)}
 
 
@@ -144,16 +144,16 @@ def test_a_test_data_set_other_words_and_silence_go_through_the_stages(featurize
         ("_unknown_", "_unknown_", "test"),
         ("bird", "_unknown_", "unheard"),
     }
-    spec = read_json(paths.SPEC)
-    assert spec["classes"] == [*WORDS, "_unknown_", "_silence_"]
-    assert spec["clips"] == {"train": 4, "validation": 4, "test": 4, "unheard": 1}
-    assert read_json(paths.METRICS / "featurize.json") == spec["clips"] | {"set_aside": 1}
+    spec = FeatureSpec.read(paths.SPEC)
+    assert spec.classes == [*WORDS, "_unknown_", "_silence_"]
+    assert spec.clips == {"train": 4, "validation": 4, "test": 4, "unheard": 1}
+    assert read_json(paths.METRICS / "featurize.json") == spec.clips | {"set_aside": 1}
     for split, name, sound in (
         ("train", f"no/{speaker('train')}_nohash_0.wav", SOUND[:RATE]),
         ("test", "no/tom_nohash_0.wav", SOUND[-RATE:]),
         ("unheard", "bird/tom_nohash_0.wav", SOUND[-RATE:]),
     ):
-        np.testing.assert_allclose(records(split)[name], FrontEnd.from_spec(spec).log_mel(sound), atol=0.1)
+        np.testing.assert_allclose(records(split)[name], spec.front_end.log_mel(sound), atol=0.1)
 
 
 def test_too_many_unusable_clips_are_an_error_that_leaves_no_features(featurize):

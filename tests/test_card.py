@@ -1,8 +1,9 @@
 import json
 import re
+from dataclasses import replace
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, SOURCE, TEST_ARCHIVE
 
 from kws.project.card import model_card
 
@@ -89,21 +90,6 @@ LINES = {
     "unheard": "other words that training does not contain (798 clips): rejected | 61.2 % | 57.8 to 64.5 % |",
     "leak": "On the 88 test clips of speakers who are not in training, the accuracy is 84.1 % (75.1 to 90.2 %).",
 }
-SOURCE = {
-    "dataset": "speech_commands",
-    "archive": "a.tar.gz",
-    "address": "https://example.org/words.tar.gz",
-    "bytes": 5,
-    "sha256": "abc123",
-    "checked": True,
-    "licence": "CC BY 4.0",
-    "synthetic": False,
-    "speakers": "nohash names",
-    "words": {},
-    "clips": 12345,
-    "test": None,
-    "test_synthetic": False,
-}
 
 
 @pytest.fixture
@@ -136,7 +122,7 @@ def numbers_of(value):
 def test_every_number_in_the_card_is_found_in_the_files(card, make_params):
     text = card(*SECTIONS)
     words = 10
-    files = [FIGURES, WORDS, SECTIONS, SOURCE, make_params(unknown=1.0, silence=1.0).model_dump(), words]
+    files = [FIGURES, WORDS, SECTIONS, SOURCE.to_json(), make_params(unknown=1.0, silence=1.0).model_dump(), words]
     known = set().union(*(numbers_of(file) for file in files)) | {"-5", "20", "95", "32", "8", "1"}
     prose = re.sub(r"`[^`\n]*`|F1|SHA-256", "", text.partition("```yaml")[0])
     found = re.findall(r"-?\d+(?:,\d{3})*(?:\.\d+)?", prose)
@@ -210,7 +196,7 @@ def test_words_can_be_read_in_the_card_in_any_script(card):
 
 def test_synthetic_voices_are_said_to_be_so_at_the_top_and_among_the_limits(card):
     assert "ynthetic" not in card().partition("```yaml")[0]
-    text = card(source=SOURCE | {"synthetic": True, "test_synthetic": True})
+    text = card(source=replace(SOURCE, synthetic=True, test_synthetic=True))
     head = text.partition("\n## ")[0]
     assert "> **Trained on synthetic voices.**" in head
     assert "> **Tested on synthetic voices.** No figure below shows how well the model recognises people." in head
@@ -219,8 +205,7 @@ def test_synthetic_voices_are_said_to_be_so_at_the_top_and_among_the_limits(card
 
 
 def test_a_test_data_set_of_its_own_is_told_with_its_licence(card):
-    other = {"dataset": "mine", "address": "https://example.org/mine.zip", "licence": "CC0", "sha256": "fed987"}
-    text = card(source=SOURCE | {"synthetic": True, "test": other}, test_dataset="mine")
+    text = card(source=replace(SOURCE, synthetic=True, test=TEST_ARCHIVE), test_dataset="mine")
     assert "| training | speech_commands | https://example.org/words.tar.gz | CC BY 4.0 | `abc123` |" in text
     assert "| test | mine | https://example.org/mine.zip | CC0 | `fed987` |" in text
     assert "come from the same data set" not in text
@@ -248,7 +233,7 @@ def test_no_credentials_stand_in_the_card(card):
 
 
 def test_no_two_empty_lines_and_no_line_ends_in_a_space(card):
-    for text in (card(), card(*SECTIONS), card(source=SOURCE | {"synthetic": True, "test_synthetic": True})):
+    for text in (card(), card(*SECTIONS), card(source=replace(SOURCE, synthetic=True, test_synthetic=True))):
         assert "\n\n\n" not in text
         assert all(line == line.rstrip() for line in text.splitlines())
         assert text.endswith("```\n")

@@ -15,7 +15,8 @@ import soundfile
 from conftest import ROOT
 
 from kws.core import paths
-from kws.core.files import read_json, write_csv, write_json
+from kws.core.files import write_csv, write_json
+from kws.records.spec import FeatureSpec
 from kws.train.litert import network_file
 from kws.train.networks import NETWORKS
 
@@ -42,9 +43,9 @@ def project(tmp_path, monkeypatch, write_params):
     write_params(**settings)
     for stage in ("download", "featurize"):
         runpy.run_path(str(ROOT / "stages" / f"{stage}.py"))["main"]()
-    spec = read_json(paths.SPEC)
+    front_end = FeatureSpec.read(paths.SPEC).front_end
     paths.NETWORK.parent.mkdir()
-    paths.NETWORK.write_bytes(network_file(NETWORKS["tc_resnet"](spec["frames"], spec["mel_bins"], 2, 1.0)))
+    paths.NETWORK.write_bytes(network_file(NETWORKS["tc_resnet"](front_end.frames, front_end.mel_bins, 2, 1.0)))
     curves = {f"{split}_{name}": 0.5 for split in ("train", "validation") for name in ("loss", "accuracy")}
     write_csv(paths.HISTORY, [{"epoch": 1} | curves], ["epoch", *curves])
     write_json(paths.METRICS / "train.json", {"best_epoch": 1})

@@ -4,9 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import make_spec
 
 from kws.commands import data_curve
-from kws.core.files import write_csv
+from kws.core.files import write_csv, write_json
 from kws.core.params import UNKNOWN
 
 
@@ -64,7 +65,7 @@ def project(tmp_path, monkeypatch) -> Path:
         share = float(command[-2].removeprefix("train_share="))
         own = next(row for row in LAW if row["share"] == share)
         (tmp_path / "metrics" / "evaluate.json").write_text(json.dumps(own))
-        (tmp_path / "data" / "features" / "spec.json").write_text(json.dumps({"test_synthetic": False}))
+        write_json(tmp_path / "data" / "features" / "spec.json", make_spec().to_json())
         clips = [(word, "train", "ok") for word in ("no", "yes", UNKNOWN) for _ in range(round(own["clips_a_class"]))]
         clips += [("no", "test", "ok"), ("yes", "train", "set aside")]
         write_csv(

@@ -3,7 +3,7 @@ import json
 import keras
 import numpy as np
 import pytest
-from conftest import FRONT_END, ROOT, tone
+from conftest import FRONT_END, ROOT, make_spec, tone
 
 from kws.export import convert, flatbuffer
 from kws.export.convert import calibration_clips, convert_network, front_end_model
@@ -25,7 +25,7 @@ def features(tmp_path_factory):
             hiss = np.cumsum(rng.normal(scale=0.02, size=16_000)) if number % 2 else rng.normal(scale=0.05, size=16_000)
             power = FRONT_END.with_margins(hiss.astype(np.float32))
             records.write("train", f"{number:02d}.wav", "ada", number % 3, power)
-    return folder, FRONT_END.spec() | {"classes": WORDS, "clips": {"train": 40}}
+    return folder, make_spec(FRONT_END, WORDS, train=40)
 
 
 @pytest.fixture(scope="module", params=sorted(NETWORKS))
@@ -92,7 +92,7 @@ def test_a_file_says_what_it_is(converted):
             "classes": WORDS,
             "threshold": 0.7,
             "false_alarms_an_hour": 0.5,
-            "front_end": FRONT_END.spec(),
+            "front_end": FRONT_END.to_json(),
         }
 
 

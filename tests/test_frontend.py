@@ -65,9 +65,9 @@ def test_silence_is_the_floor():
     np.testing.assert_allclose(f.log_mel(np.zeros(16_000, np.float32)), np.log(np.float32(1e-7)))
 
 
-def test_the_parameters_make_the_front_end_and_its_spec_says_all_of_it(make_params):
+def test_the_parameters_make_the_front_end_and_its_json_says_all_of_it(make_params):
     f = FrontEnd.from_params(make_params(mel_bins=40, clip_seconds=0.5))
-    assert f.spec() == {
+    assert f.to_json() == {
         "sample_rate": 16_000,
         "clip_samples": 8000,
         "frame_length": 1024,
@@ -80,7 +80,7 @@ def test_the_parameters_make_the_front_end_and_its_spec_says_all_of_it(make_para
         "frames": 28,
         "margin": 12,
     }
-    assert FrontEnd.from_spec(f.spec() | {"classes": ["yes", "no"]}) == f
+    assert FrontEnd.from_json(f.to_json() | {"classes": ["yes", "no"]}) == f
 
 
 @pytest.mark.parametrize("sizes", [sizes for sizes in SIZES if sizes[3] > 1], ids=str)

@@ -33,7 +33,7 @@ def golden(request) -> tuple[np.ndarray, FrontEnd, np.ndarray]:
 
 def test_the_file_is_what_its_command_makes(golden):
     waveform, front_end, expected = golden
-    spec = {name: value for name, value in front_end.spec().items() if name not in ("frames", "margin")}
+    spec = {name: value for name, value in front_end.to_json().items() if name not in ("frames", "margin")}
     np.testing.assert_allclose(make_golden.log_mel(waveform, **spec), expected, atol=1e-5)
     assert expected.shape == (front_end.frames, front_end.mel_bins)
     assert np.ptp(expected) > 10  # from silence to a loud tone
@@ -64,7 +64,7 @@ def test_litert(golden):
 def write_header(folder: Path, front_end: FrontEnd) -> bytes:
     """A header as the export stage writes it; the front end itself stands for the network."""
     part = to_litert(front_end_model(front_end))
-    model = flatbuffer.join([part], ABOUT | {"front_end": front_end.spec()})
+    model = flatbuffer.join([part], ABOUT | {"front_end": front_end.to_json()})
     (folder / "kws_model.h").write_text(header(model, front_end), encoding="utf-8")
     return model
 

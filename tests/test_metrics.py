@@ -92,11 +92,25 @@ def test_a_paired_test_sees_what_two_intervals_do_not():
     second[np.flatnonzero(~first)[:30]] = True
     speakers = np.arange(2000) % 100
     test = metrics.accuracy_difference(first, second, speakers, seed=0)
-    assert (test["only_first"], test["only_second"]) == (0, 30)
-    assert test["difference"] == pytest.approx(0.015)
-    assert 0 < test["low"] < 0.015 < test["high"]
-    assert test["p_value"] == pytest.approx(2 * 0.5**30)
+    assert (test.only_first, test.only_second) == (0, 30)
+    assert test.accuracy == pytest.approx(0.015)
+    assert 0 < test.interval.low < 0.015 < test.interval.high
+    assert test.p_value == pytest.approx(2 * 0.5**30)
     same = metrics.accuracy_difference(first, first, speakers, seed=0)
     alone = metrics.accuracy_difference(first, second, np.zeros(2000), seed=0)
-    assert (alone["low"], alone["high"]) == (-1, 1)  # of one speaker nothing follows for others
-    assert (same["difference"], same["low"], same["high"], same["p_value"]) == (0, 0, 0, 1)
+    assert alone.interval == (-1, 1)  # of one speaker nothing follows for others
+    assert (same.accuracy, same.interval, same.p_value) == (0, (0, 0), 1)
+
+
+@pytest.mark.parametrize(
+    ("interval", "p_value", "beyond"),
+    [((0.025, 0.1), 0.25, False), ((-0.01, 0.1), 0.01, False), ((0.01, 0.1), 0.01, True)],
+)
+def test_few_speakers_with_a_clip_more_each_are_no_better_network(interval, p_value, beyond):
+    assert metrics.Difference(0.05, metrics.Interval(*interval), 0, 3, p_value).better == beyond
+
+
+def test_a_difference_is_told_in_points_and_an_interval_beside_its_figure():
+    interval = metrics.Interval(-0.004, 0.1)
+    assert str(metrics.Difference(0.05, interval, 0, 3, 0.25)) == "+5.00 points, 95 % interval -0.40 to +10.00"
+    assert interval.figures("recall") == {"recall_low": -0.004, "recall_high": 0.1}

@@ -4,6 +4,7 @@ from typing import get_args
 import keras
 import numpy as np
 import pytest
+from conftest import make_spec
 
 from kws.core.errors import UserError
 from kws.core.params import Params
@@ -151,7 +152,7 @@ def test_all_names_are_given_so_that_building_twice_gives_the_same_network(netwo
 
 def test_a_saved_network_gives_the_same_answers(network, tmp_path):
     clips = np.random.default_rng(0).normal(size=(3, *network.input_shape[1:])).astype(np.float32)
-    models.save_model(network, tmp_path / "kws.keras", {})
+    models.save_model(network, tmp_path / "kws.keras", make_spec())
     loaded, _ = models.load_model(tmp_path / "kws.keras")
     np.testing.assert_array_equal(answers(loaded, clips), answers(network, clips))
 

@@ -5,12 +5,13 @@ import runpy
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT
+from conftest import ROOT, SOURCE
 from PIL import Image, ImageSequence
 from scipy.stats import special_ortho_group
 
@@ -74,22 +75,8 @@ def project_folder(tmp_path_factory):
     """A project in which the stage ran, in a process of its own; what it printed; what it imported."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "data" / "raw").mkdir(parents=True)
-    source = {
-        "archive": "clips.tar",
-        "address": "made here",
-        "bytes": 1,
-        "sha256": "0" * 64,
-        "checked": False,
-        "dataset": "synthetic",
-        "licence": "none",
-        "synthetic": True,
-        "test": None,
-        "test_synthetic": True,
-        "speakers": "nohash names",
-        "words": WORDS,
-        "clips": 60,
-    }
-    (folder / "data" / "raw" / "source.json").write_text(json.dumps(source))
+    source = replace(SOURCE, archive="clips.tar", synthetic=True, test_synthetic=True)
+    (folder / "data" / "raw" / "source.json").write_text(json.dumps(source.to_json()))
     shutil.copytree(ROOT / "metrics", folder / "metrics")  # the card has figures of all stages
     (folder / "clips" / "down").mkdir(parents=True)
     soundfile.write(folder / "clips" / "down" / "heard.wav", np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)

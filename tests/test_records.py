@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import make_front_end
+from conftest import make_front_end, make_spec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,7 +37,7 @@ def test_what_is_read_of_an_example_is_what_it_was_made_of(features):
 
 
 FRONT_END = make_front_end(4000, 2000, 100, 100, 128, 16, 20.0, 2000.0, 1e-7)  # 20 frames, margins of 8
-SPEC = FRONT_END.spec() | {"clips": {"test": 30}}
+SPEC = make_spec(FRONT_END, test=30)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def folder(tmp_path, monkeypatch):
     """Thirty clips in three shards."""
     monkeypatch.setattr(write, "CLIPS_A_SHARD", 10)
     power = np.random.default_rng(0).exponential(size=(30, 36, 16)).astype(np.float32)
-    with RecordWriter(tmp_path, SPEC["clips"]) as records:
+    with RecordWriter(tmp_path, SPEC.clips) as records:
         for index, clip in enumerate(power):
             records.write("test", f"{index}.wav", f"voice{index}", index, clip)
     return tmp_path

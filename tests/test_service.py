@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from conftest import SOURCE
 
 from kws.audio.frontend import FrontEnd
 from kws.core import paths
 from kws.core.files import write_json
 from kws.evaluate.answers import Answers, write_answers
+from kws.records.spec import FeatureSpec
 from kws.train import models
 
 pytestmark = [
@@ -40,7 +42,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, small_spotter: Path, empty
         content = small_spotter.read_bytes()
         assert content.count(b'"classes": ["yes", "no"]') == 1
         paths.MODEL.write_text("the network")
-        write_json(paths.SOURCE, {"sha256": "5", "test": None, "test_synthetic": True})
+        write_json(paths.SOURCE, SOURCE.to_json())
         one = np.zeros(1, np.int64)
         answers = Answers(np.array(["a.wav"]), np.array(["al"]), one, np.eye(2, dtype=np.float32)[:1], np.zeros((1, 3)))
         write_answers(paths.ANSWERS, answers, ["yes", "no"], synthetic=True)
@@ -81,7 +83,7 @@ def test_the_answer_is_the_networks_to_what_the_front_end_makes_of_the_waveform(
     model: Any, waveforms: np.ndarray, networks: list[Path]
 ) -> None:
     network, spec = models.load_model(networks[0])
-    log_mel = np.stack([FrontEnd.from_spec(spec).log_mel(waveform) for waveform in waveforms])[..., None]
+    log_mel = np.stack([spec.front_end.log_mel(waveform) for waveform in waveforms])[..., None]
     _, expected = models.embedding_and_probabilities(network)(log_mel)
     answers = model.predict(waveforms)
     assert [list(answer["probabilities"]) for answer in answers] == [["yes", "no"]] * 2
@@ -90,10 +92,10 @@ def test_the_answer_is_the_networks_to_what_the_front_end_makes_of_the_waveform(
     assert [answer["label"] for answer in answers] == [["yes", "no"][row.argmax()] for row in expected]
 
 
-def test_the_model_holds_signature_example_spec_code_and_requirements(model: Any, small_spec: dict[str, Any]) -> None:
+def test_the_model_holds_signature_example_spec_code_and_requirements(model: Any, small_spec: FeatureSpec) -> None:
     about = model.metadata
     assert about.metadata["classes"] == ["yes", "no"]
-    assert FrontEnd.from_spec(about.metadata["front_end"]) == FrontEnd.from_spec(small_spec)
+    assert FrontEnd.from_json(about.metadata["front_end"]) == small_spec.front_end
     [waveforms] = about.signature.inputs.inputs
     assert (waveforms.type, waveforms.shape) == (np.dtype(np.float32), (-1, 400))
     assert [column.name for column in about.signature.outputs.inputs] == ["label", "probabilities"]

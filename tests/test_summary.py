@@ -1,7 +1,8 @@
 import subprocess
+from dataclasses import replace
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, make_spec
 
 from kws.commands.summary import other_machine, summary
 from kws.core import paths
@@ -14,9 +15,9 @@ def test_the_last_lines_of_make_say_the_result_on_what_data_and_what_to_type(tmp
     monkeypatch.chdir(tmp_path)
     scores = {"accuracy": 0.9, "accuracy_low": 0.8, "accuracy_high": 0.95, "test_clips": 120}
     write_json(paths.METRICS / "evaluate.json", scores)
-    write_json(paths.SPEC, {"test_dataset": "somewhere", "classes": ["no", "yes"], "test_synthetic": synthetic})
+    write_json(paths.SPEC, replace(make_spec(), test_synthetic=synthetic).to_json())
     text = summary()
-    assert "Test accuracy 90.0%, 95 % interval 80.0% to 95.0%,\n120 test clips of somewhere: no, yes\n" in text
+    assert "Test accuracy 90.0%, 95 % interval 80.0% to 95.0%,\n120 test clips of theirs: yes, no\n" in text
     assert ("Computed voices: they test the pipeline" in text) == synthetic
     assert "dvc exp run -S mel_bins=64" in text
     for line in text.splitlines():

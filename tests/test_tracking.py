@@ -10,11 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import SOURCE
 
 from kws.core import paths
 from kws.core.files import sha256_of, write_json
@@ -39,13 +41,7 @@ FIGURES = {
     "export": {"int8_bytes": 5},
     "project": {"clips": 4, "umap_trustworthiness": 0.9},
 }
-SOURCE = {
-    "address": "http://example.org/words.zip",
-    "synthetic": True,
-    "sha256": "5",
-    "test": None,
-    "test_synthetic": True,
-}
+VOICES = replace(SOURCE, synthetic=True, test_synthetic=True)
 ANSWERS = Answers(
     names=np.array(["a.wav", "b.wav"]),
     speakers=np.array(["al", "bo"]),
@@ -64,13 +60,13 @@ class Project:
 
     def write(self, stage: str, network: int = 0) -> None:
         if stage == "download":
-            write_json(paths.SOURCE, SOURCE)
+            write_json(paths.SOURCE, VOICES.to_json())
         elif stage != "export":
             folder = paths.PLOTS / ("features" if stage == "featurize" else stage)
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "picture.png").write_text(stage)
         if stage == "featurize":
-            write_json(paths.SPEC, {"classes": ["yes", "no"]})
+            paths.MANIFEST.parent.mkdir(parents=True, exist_ok=True)
             paths.MANIFEST.write_text("name,word,samples\na.wav,yes,16000\nb.wav,no,\n")
         if stage == "train":
             paths.MODEL.parent.mkdir(exist_ok=True)
@@ -302,7 +298,7 @@ def test_other_parameters_or_other_data_are_another_experiment(
 ) -> None:
     project.train()
     project.train(params=make_params(words=["yes", "no"], seed=2))
-    write_json(paths.SOURCE, SOURCE | {"address": "http://example.org/other.zip", "synthetic": False})
+    write_json(paths.SOURCE, replace(VOICES, address="http://example.org/other.zip", synthetic=False).to_json())
     project.train()
     runs = project.runs()
     assert len({run.data.tags["kws.key"] for run in runs}) == len(runs) == 3

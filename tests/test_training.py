@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import make_front_end
+from conftest import make_front_end, make_spec
 
 from kws.core.errors import UserError
 from kws.records.read import read_split
@@ -16,7 +16,7 @@ from kws.train.networks import NETWORKS
 from kws.train.training import Epoch, Recipe
 
 FRONT_END = make_front_end(4000, 2000, 100, 100, 128, 16, 20.0, 2000.0, 1e-7)  # 20 frames, margins of 8
-SPEC = FRONT_END.spec() | {"classes": ["low", "high"], "clips": {"train": 96, "validation": 16, "test": 16}}
+SPEC = make_spec(FRONT_END, ["low", "high"], train=96, validation=16, test=16)
 UNCHANGED = Augmentation(
     shift_ms=0,
     speed=0,
@@ -68,14 +68,14 @@ def features(tmp_path_factory):
     """Two words that differ in which half of the Mel bins is loud."""
     folder = tmp_path_factory.mktemp("features")
     rng = np.random.default_rng(0)
-    with RecordWriter(folder, SPEC["clips"]) as records:
-        for split, clips in SPEC["clips"].items():
+    with RecordWriter(folder, SPEC.clips) as records:
+        for split, clips in SPEC.clips.items():
             for index in range(clips):
                 log_mel = rng.normal(scale=2.0, size=(36, 16)).astype(np.float32) - 5
                 log_mel[:, 8 * (index % 2) : 8 * (index % 2) + 8] += 0.25
                 records.write(split, f"{split}{index}", "voice", index % 2, np.exp(log_mel))
     noise = np.exp(rng.normal(size=(60, 16)) - 5).astype(np.float32)
-    write_background_power(folder, {split: {"noise": noise} for split in SPEC["clips"]})
+    write_background_power(folder, {split: {"noise": noise} for split in SPEC.clips})
     return folder
 
 
@@ -131,8 +131,8 @@ def validation_loss(model, features) -> float:
 
 
 def same_bytes(a, b, folder) -> bool:
-    models.save_model(a, folder / "a.keras", {})
-    models.save_model(b, folder / "b.keras", {})
+    models.save_model(a, folder / "a.keras", SPEC)
+    models.save_model(b, folder / "b.keras", SPEC)
     same = (folder / "a.keras").read_bytes() == (folder / "b.keras").read_bytes()
     assert (network_file(a) == network_file(b)) == same
     return same
@@ -172,7 +172,7 @@ def test_the_model_has_the_weights_of_its_best_epoch_before_and_after_it_is_save
     model, history, _ = request.getfixturevalue(kind)
     best = history[-1] if kind == "undisturbed" else min(history, key=lambda row: row["validation_loss"])
     assert (best is history[-1]) == (kind == "undisturbed")
-    models.save_model(model, tmp_path / "kws.keras", {})
+    models.save_model(model, tmp_path / "kws.keras", SPEC)
     for one in (model, models.load_model(tmp_path / "kws.keras")[0]):
         assert validation_loss(one, features) == pytest.approx(best["validation_loss"], abs=1e-5)
 
@@ -241,8 +241,8 @@ def test_each_epoch_hears_other_clips_that_follow_from_the_seed(features):
 
 
 def test_no_two_batches_nor_epochs_are_augmented_alike(tmp_path):
-    spec = SPEC | {"clips": {"train": 12}}
-    with RecordWriter(tmp_path, spec["clips"]) as records:
+    spec = make_spec(FRONT_END, ["low", "high"], train=12)
+    with RecordWriter(tmp_path, spec.clips) as records:
         for number in range(12):
             records.write("train", f"{number}", "voice", 0, np.ones((36, 16), np.float32))
     write_background_power(tmp_path, {})
@@ -261,7 +261,7 @@ def test_label_smoothing_spreads_its_share_over_all_classes(features, smoothing,
 
 
 def test_label_smoothing_is_of_spliced_and_mixed_labels_too(features):
-    spec = SPEC | {"classes": ["low", "high", "_unknown_"]}
+    spec = replace(SPEC, classes=["low", "high", "_unknown_"])
     recipe = replace(PLAIN, label_smoothing=0.3, augmentation=replace(UNCHANGED, spliced=1.0))
     labels = np.concatenate([labels for _, labels in batches(features, recipe, 1, spec, unknown=2)])
     unknown = labels.argmax(axis=1) == 2
@@ -285,7 +285,7 @@ def test_the_augmentation_knows_which_class_is_for_unknown_words(features, tmp_p
         raise KilledError
 
     monkeypatch.setattr(training, "Augmenter", augmenter)
-    spec = SPEC | {"classes": words}
+    spec = replace(SPEC, classes=words)
     with pytest.raises(KilledError):
         training.train_model(tiny(), features, spec, recipe=RICH, checkpoint=tmp_path, on_epoch=lambda _: None)
     assert told == [(RICH.augmentation, FRONT_END, 1, unknown)]

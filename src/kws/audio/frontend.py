@@ -38,14 +38,14 @@ class FrontEnd:
         """The front end of checked parameters, which have an attribute for each field."""
         return cls(**{field.name: getattr(params, field.name) for field in fields(cls)})
 
-    def spec(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """All fields as JSON has them, and the numbers of frames that follow from them."""
         return asdict(self) | {"frames": self.frames, "margin": self.margin}
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Any]) -> Self:
-        """The front end that `spec` describes."""
-        return cls(**{field.name: spec[field.name] for field in fields(cls)})
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """The front end that `to_json` was called on; other entries of the content are left alone."""
+        return cls(**{field.name: content[field.name] for field in fields(cls)})
 
     @property
     def frames(self) -> int:

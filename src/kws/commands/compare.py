@@ -8,7 +8,7 @@ from dvc.exceptions import DvcException
 
 from kws.core import paths
 from kws.core.errors import UserError
-from kws.evaluate.pairing import Answered, better, paired_test, read_answered
+from kws.evaluate.pairing import Answered, paired_test, read_answered
 
 
 def answers_of(revision: str) -> Answered:
@@ -30,15 +30,14 @@ def compare(first: Answered, second: Answered) -> str:
     """The result of the paired test as text; errors as in `paired_test`."""
     test = paired_test(first, second)
     verdict = "not known to differ"
-    if better(test):
+    if test.better:
         verdict = "better"
-    elif better(paired_test(second, first)):
+    elif paired_test(second, first).better:
         verdict = "worse"
-    low, difference, high = (100 * test[name] for name in ("low", "difference", "high"))
     speakers = len(set(first.speakers))
     return f"""A: {first.correct.mean():.2%}, B: {second.correct.mean():.2%} of {len(first.correct)} test clips
-B minus A: {difference:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f} (bootstrap over {speakers} speakers)
-only A right: {test["only_first"]}, only B right: {test["only_second"]}; McNemar's exact test: p = {test["p_value"]:.2g}
+B minus A: {test} (bootstrap over {speakers} speakers)
+only A right: {test.only_first}, only B right: {test.only_second}; McNemar's exact test: p = {test.p_value:.2g}
 B is {verdict}."""
 
 

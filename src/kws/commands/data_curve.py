@@ -15,6 +15,7 @@ from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, read_csv, read_json, write_csv
 from kws.core.params import SILENCE, UNKNOWN
 from kws.plots.figures import data_curve_figure, save_figure
+from kws.records.spec import FeatureSpec
 
 SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # of the training clips; the last one remains in params.yaml
 FITTED = 3  # the number of largest shares to which the power law is fitted
@@ -74,7 +75,7 @@ def main() -> None:
             paths.PARAMS.write_text(before, encoding="utf-8")
     with folder_written_whole(FOLDER) as folder:
         write_csv(folder / "curve.csv", rows, COLUMNS)
-        figure = data_curve_figure(rows, power_law(rows), read_json(paths.SPEC)["test_synthetic"])
+        figure = data_curve_figure(rows, power_law(rows), FeatureSpec.read(paths.SPEC).test_synthetic)
         save_figure(figure, folder / "curve.png")
         (folder / "estimate.txt").write_text(estimate(rows) + "\n")
     print(f"{estimate(rows)}\nThe curve: {FOLDER / 'curve.png'}")

@@ -5,6 +5,7 @@ import sys
 
 from kws.core import paths
 from kws.core.files import read_json
+from kws.records.spec import FeatureSpec
 
 INPUTS = ("dvc.yaml", "params.yaml", "src", "stages", "versions.yaml")
 RESULTS = ("metrics", "models", "plots")
@@ -12,13 +13,13 @@ RESULTS = ("metrics", "models", "plots")
 
 def summary() -> str:
     """A summary of the pipeline's figures."""
-    scores, spec = read_json(paths.METRICS / "evaluate.json"), read_json(paths.SPEC)
+    scores, spec = read_json(paths.METRICS / "evaluate.json"), FeatureSpec.read(paths.SPEC)
     voices = ""
-    if spec["test_synthetic"]:
+    if spec.test_synthetic:
         voices = "\nComputed voices: they test the pipeline, not how well people are understood"
     return f"""
 Test accuracy {scores["accuracy"]:.1%}, 95 % interval {scores["accuracy_low"]:.1%} to {scores["accuracy_high"]:.1%},
-{scores["test_clips"]} test clips of {spec["test_dataset"]}: {", ".join(spec["classes"])}{voices}
+{scores["test_clips"]} test clips of {spec.test_dataset}: {", ".join(spec.classes)}{voices}
 
 Look at  {paths.PLOTS}/evaluate/confusion.png, {paths.PLOTS}/project/umap.gif; all runs and curves: make ui
 Type     . .venv/bin/activate           once in a shell, then

@@ -7,10 +7,12 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from kws.core import paths
+from kws.core.address import public_address
 from kws.core.errors import UserError
 from kws.core.files import sha256_of
 from kws.download.fetch import fetch
 from kws.recordings.archive import pack_folder
+from kws.recordings.source import Archive
 
 SYNTHETIC = "synthetic"
 
@@ -47,17 +49,6 @@ PUBLISHED = {
 }
 
 
-@dataclass(frozen=True)
-class Source:
-    """An archive on this machine, and its origin."""
-
-    archive: Path
-    address: str
-    licence: str
-    checked: bool  # whether it was compared with a known SHA-256
-    sha256: str
-
-
 def own_path(dataset: str) -> Path | None:
     """The user's folder or archive; None if `dataset` is synthetic, published, or an address.
 
@@ -83,7 +74,7 @@ def own_path(dataset: str) -> Path | None:
     return path
 
 
-def obtain(folder: Path, dataset: str, dataset_url: str = "", dataset_sha256: str = "") -> Source:
+def obtain(folder: Path, dataset: str, dataset_url: str = "", dataset_sha256: str = "") -> Archive:
     """Downloads, copies or packs the archive of `dataset` into `folder`.
 
     The publisher's checksum is only for the publisher's address, since a mirror may have packed the files differently.
@@ -97,29 +88,46 @@ def obtain(folder: Path, dataset: str, dataset_url: str = "", dataset_sha256: st
         target = folder / published.name
         if not dataset_url:
             digest = fetch(published.address, target, size=published.size, sha256=published.sha256)
-            return Source(target, published.address, published.licence, True, digest)
+            return _archive(target, dataset, published.address, digest, published.licence, checked=True)
         digest = fetch(dataset_url, target, sha256=dataset_sha256)
-        return Source(target, dataset_url, published.licence, bool(dataset_sha256), digest)
+        return _archive(target, dataset, dataset_url, digest, published.licence, checked=bool(dataset_sha256))
     if urlsplit(dataset).scheme not in ("http", "https", "file"):
         raise UserError(f"dataset: {dataset} is no address that kws can read; use http://, https:// or file://")
     target = folder / _file_name(dataset)
     digest = fetch(dataset, target, sha256=dataset_sha256)
-    return Source(target, dataset, "not known", bool(dataset_sha256), digest)
+    return _archive(target, dataset, dataset, digest, checked=bool(dataset_sha256))
 
 
-def synthetic(archive: Path) -> Source:
-    """The origin of an archive that `kws.download.voices.synthetic` wrote."""
-    return Source(archive, "made here, by text-to-speech", "none needed: computed voices", False, sha256_of(archive))
+def synthetic(path: Path) -> Archive:
+    """The archive that `kws.download.voices.synthetic` wrote into a file."""
+    return _archive(
+        path, SYNTHETIC, "made here, by text-to-speech", sha256_of(path), "none needed: computed voices", checked=False
+    )
 
 
-def _obtain_own(folder: Path, dataset: str, own: Path) -> Source:
+def _obtain_own(folder: Path, dataset: str, own: Path) -> Archive:
     if own.is_dir():
         target = folder / "own.tar"
         pack_folder(own, target)
     else:
         target = folder / _file_name(own.as_uri())
         fetch(own.as_uri(), target)
-    return Source(target, dataset, "not known", False, sha256_of(target))
+    return _archive(target, dataset, dataset, sha256_of(target), checked=False)
+
+
+def _archive(  # noqa: PLR0913 (an archive has that much of an origin)
+    path: Path, dataset: str, address: str, sha256: str, licence: str = "not known", *, checked: bool
+) -> Archive:
+    """The archive in a file; its size is that of the file, and no credentials stand in its addresses."""
+    return Archive(
+        dataset=public_address(dataset),
+        archive=path.name,
+        address=public_address(address),
+        bytes=path.stat().st_size,
+        sha256=sha256,
+        checked=checked,
+        licence=licence,
+    )
 
 
 def _file_name(address: str) -> str:

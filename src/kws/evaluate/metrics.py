@@ -1,23 +1,77 @@
 """How good the answers are, each figure with its interval. Arrays of class indices in, numbers out."""
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import numpy as np
 
 _CLIPS_OF_A_SPEAKER = 5  # from which a speaker's accuracy is one
 
 
-def wilson_interval(correct: int, clips: int) -> tuple[float, float]:
+class Interval(NamedTuple):
+    """The 95 % interval of a figure."""
+
+    low: float
+    high: float
+
+    def figures(self, name: str) -> dict[str, float]:
+        """Its ends beside the figure of that name: `<name>_low` and `<name>_high`."""
+        return {f"{name}_low": self.low, f"{name}_high": self.high}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """By how much the second of two networks is better than the first, on the same clips.
+
+    Attributes:
+        accuracy: the second one's minus the first one's, as a share of the clips.
+        interval: of that, by bootstrap over speakers.
+        only_first: how many clips only the first one gets right.
+        only_second: likewise.
+        p_value: of McNemar's exact test (1947), which takes the clips as independent.
+    """
+
+    accuracy: float
+    interval: Interval
+    only_first: int
+    only_second: int
+    p_value: float
+
+    @property
+    def better(self) -> bool:
+        """Whether the second network is better beyond chance: by the bootstrap over speakers and by McNemar's test.
+
+        The bootstrap alone says so of three speakers with a clip more each, the exact test forgets whose clips they
+        are.
+        """
+        return self.interval.low > 0 and self.p_value < 0.05
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{100 * self.accuracy:+.2f} points, 95 % interval {100 * low:+.2f} to {100 * high:+.2f}"
+
+
+def share_figures(name: str, correct: np.ndarray) -> dict[str, float]:
+    """The share of the clips that are right, under this name, and its interval: `name`, `<name>_low`, `<name>_high`.
+
+    Args:
+        name: of the figure.
+        correct: bool (clips,), taken as independent.
+    """
+    return {name: float(correct.mean()), **wilson_interval(int(correct.sum()), len(correct)).figures(name)}
+
+
+def wilson_interval(correct: int, clips: int) -> Interval:
     """95 % interval of an accuracy, all clips taken as independent (Wilson, 1927); 0 to 1 of no clips."""
     import scipy.stats
 
     if not clips:
-        return 0.0, 1.0
+        return Interval(0.0, 1.0)
     interval = scipy.stats.binomtest(correct, clips).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+    return Interval(float(interval.low), float(interval.high))
 
 
-def speaker_interval(
-    correct: np.ndarray, speakers: np.ndarray, seed: int, resamples: int = 2000
-) -> tuple[float, float]:
+def speaker_interval(correct: np.ndarray, speakers: np.ndarray, seed: int, resamples: int = 2000) -> Interval:
     """95 % interval of an accuracy by bootstrap over speakers (percentiles; Efron, 1979).
 
     Clips of one voice succeed or fail together, so this interval is the wider and the more honest one. Of one speaker
@@ -31,12 +85,12 @@ def speaker_interval(
     """
     _, speaker = np.unique(speakers, return_inverse=True)
     if len(set(speaker)) == 1:
-        return 0.0, 1.0
+        return Interval(0.0, 1.0)
     hits, clips = np.bincount(speaker, weights=correct), np.bincount(speaker)
     drawn = np.random.default_rng(seed).integers(len(clips), size=(resamples, len(clips)))
     accuracies = hits[drawn].sum(axis=1) / clips[drawn].sum(axis=1)
     low, high = np.quantile(accuracies, [0.025, 0.975])
-    return float(low), float(high)
+    return Interval(float(low), float(high))
 
 
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -62,12 +116,13 @@ def word_scores(labels: np.ndarray, predicted: np.ndarray, classes: int) -> dict
     }
 
 
-def poisson_interval(events: int, hours: float) -> tuple[float, float]:
+def poisson_interval(events: int, hours: float) -> Interval:
     """95 % interval of a rate, in events an hour (Garwood, 1936)."""
     import scipy.stats
 
     low = scipy.stats.chi2.ppf(0.025, 2 * events) / 2 if events else 0.0
-    return float(low) / hours, float(scipy.stats.chi2.ppf(0.975, 2 * events + 2)) / 2 / hours
+    high = scipy.stats.chi2.ppf(0.975, 2 * events + 2) / 2
+    return Interval(float(low) / hours, float(high) / hours)
 
 
 def calibration(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
@@ -115,7 +170,7 @@ def speaker_spread(correct: np.ndarray, speakers: np.ndarray, share: float = 0.1
 
 def accuracy_difference(
     first: np.ndarray, second: np.ndarray, speakers: np.ndarray, seed: int, resamples: int = 2000
-) -> dict[str, float]:
+) -> Difference:
     """Whether the second of two networks is better, on the same clips.
 
     Args:
@@ -124,10 +179,6 @@ def accuracy_difference(
         speakers: (clips,), who speaks in each.
         seed: of the bootstrap.
         resamples: how often the speakers are drawn anew.
-
-    Returns:
-        The difference of the accuracies, its 95 % interval by bootstrap over speakers, how many clips only one of
-        them gets right, and the p-value of McNemar's exact test (1947), which takes the clips as independent.
     """
     import scipy.stats
 
@@ -140,11 +191,5 @@ def accuracy_difference(
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     differing = only_first + only_second
     p_value = scipy.stats.binomtest(only_second, differing).pvalue if differing else 1.0
-    return {
-        "difference": float(second.mean() - first.mean()),
-        "low": float(low),
-        "high": float(high),
-        "only_first": only_first,
-        "only_second": only_second,
-        "p_value": float(p_value),
-    }
+    accuracy = float(second.mean() - first.mean())
+    return Difference(accuracy, Interval(float(low), float(high)), only_first, only_second, float(p_value))

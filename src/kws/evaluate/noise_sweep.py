@@ -62,9 +62,8 @@ def _mix(waveform: np.ndarray, noise: np.ndarray, start: float, snr_db: float) -
 
 
 def _accuracy(correct: np.ndarray) -> dict[str, Any]:
-    low, high = metrics.wilson_interval(int(correct.sum()), len(correct))
-    figures = {"accuracy": correct.mean(), "accuracy_low": low, "accuracy_high": high}
-    return {name: round(float(value), 6) for name, value in figures.items()} | {"clips": len(correct)}
+    figures = metrics.share_figures("accuracy", correct)
+    return {name: round(value, 6) for name, value in figures.items()} | {"clips": len(correct)}
 
 
 def figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """Two networks asked about the same test clips: is one better?"""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -49,7 +48,7 @@ def read_anonymous(path: Path) -> Answered:
         return Answered(**arrays)
 
 
-def paired_test(first: Answered, second: Answered) -> dict[str, float]:
+def paired_test(first: Answered, second: Answered) -> metrics.Difference:
     """`metrics.accuracy_difference` of two networks.
 
     Raises:
@@ -62,11 +61,3 @@ def paired_test(first: Answered, second: Answered) -> dict[str, float]:
             "compare experiments with the same words, data set and split"
         )
     return metrics.accuracy_difference(first.correct, second.correct, first.speakers, seed=0)
-
-
-def better(test: Mapping[str, float]) -> bool:
-    """Whether the second network is better beyond chance: by the bootstrap over speakers and by McNemar's test.
-
-    The bootstrap alone says so of three speakers with a clip more each, the exact test forgets whose clips they are.
-    """
-    return test["low"] > 0 and test["p_value"] < 0.05

@@ -10,9 +10,11 @@ import numpy as np
 from kws.core.params import SILENCE, UNKNOWN
 from kws.evaluate import metrics
 from kws.evaluate.answers import Answers
+from kws.evaluate.metrics import Interval
 from kws.evaluate.network import EvaluatedNetwork
 from kws.evaluate.stream import StreamOutcome
 from kws.records.clips import cached_clips
+from kws.records.spec import FeatureSpec
 
 DET_POINTS = 500  # false alarms, at most, that the curve goes to
 WORST = 100  # mistakes to list
@@ -23,7 +25,7 @@ DET_COLUMNS = ("false_alarms_an_hour", "missed", "threshold")
 WORD_COLUMNS = ("word", "precision", "recall", "recall_low", "recall_high", "f1", "clips")
 
 
-def answer_clips(network: EvaluatedNetwork, features: Path, split: str, spec: dict[str, Any]) -> Answers:
+def answer_clips(network: EvaluatedNetwork, features: Path, split: str, spec: FeatureSpec) -> Answers:
     """Runs the network on every clip of a split, in the order of the records."""
     names, speakers, labels = [], [], []
 
@@ -41,17 +43,12 @@ def answer_clips(network: EvaluatedNetwork, features: Path, split: str, spec: di
 def score(answers: Answers, words: list[str], seed: int) -> dict[str, float]:
     """All figures of `metrics/evaluate.json`, rounded to 6 decimals."""
     correct = answers.predicted == answers.labels
-    low, high = metrics.wilson_interval(int(correct.sum()), len(correct))
-    speakers_low, speakers_high = metrics.speaker_interval(correct, answers.speakers, seed)
     rows = metrics.calibration(answers.confidence, correct)
     worst, best = metrics.speaker_spread(correct, answers.speakers)
     figures: dict[str, float] = {
         "test_clips": len(correct),
-        "accuracy": correct.mean(),
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "accuracy_speakers_low": speakers_low,
-        "accuracy_speakers_high": speakers_high,
+        **metrics.share_figures("accuracy", correct),
+        **metrics.speaker_interval(correct, answers.speakers, seed).figures("accuracy_speakers"),
         "accuracy_worst_speakers": worst,
         "accuracy_best_speakers": best,
         "calibration_error": metrics.calibration_error(rows),
@@ -59,32 +56,22 @@ def score(answers: Answers, words: list[str], seed: int) -> dict[str, float]:
     }
     # Silence has no signal-to-noise ratio: the sweep of noise is of the clips in which somebody speaks
     spoken = correct[answers.labels != words.index(SILENCE)] if SILENCE in words else correct
-    low, high = metrics.wilson_interval(int(spoken.sum()), len(spoken))
-    figures |= {
-        "noise_clean_accuracy": spoken.mean(),
-        "noise_clean_accuracy_low": low,
-        "noise_clean_accuracy_high": high,
-    }
+    figures |= metrics.share_figures("noise_clean_accuracy", spoken)
     for row in word_rows(answers, words):
         figures |= {f"{name}_{row['word']}": row[name] for name in ("precision", "recall", "f1") if row["clips"]}
         if row["word"] in (UNKNOWN, SILENCE) and row["clips"]:
-            figures |= {f"recall_{row['word']}{end}": row[f"recall{end}"] for end in ("_low", "_high")}
+            figures |= Interval(row["recall_low"], row["recall_high"]).figures(f"recall_{row['word']}")
     return _rounded(figures)
 
 
 def rejection(unheard: Answers, classes: list[str], seed: int) -> dict[str, float]:
     """How many clips of words that the network has never heard it takes for no word of ours."""
     rejected = np.isin(unheard.predicted, [classes.index(name) for name in (UNKNOWN, SILENCE) if name in classes])
-    low, high = metrics.wilson_interval(int(rejected.sum()), len(rejected))
-    speakers_low, speakers_high = metrics.speaker_interval(rejected, unheard.speakers, seed)
     return _rounded(
         {
             "unheard_clips": len(rejected),
-            "unheard_rejected": rejected.mean(),
-            "unheard_rejected_low": low,
-            "unheard_rejected_high": high,
-            "unheard_rejected_speakers_low": speakers_low,
-            "unheard_rejected_speakers_high": speakers_high,
+            **metrics.share_figures("unheard_rejected", rejected),
+            **metrics.speaker_interval(rejected, unheard.speakers, seed).figures("unheard_rejected_speakers"),
         }
     )
 
@@ -95,8 +82,8 @@ def leak(answers: Answers, train_speakers: set[str]) -> dict[str, float]:
     correct = (answers.predicted == answers.labels)[unheard]
     figures: dict[str, float] = {"leaking": 1, "new_speakers_clips": len(correct)}
     if len(correct):
-        low, high = metrics.wilson_interval(int(correct.sum()), len(correct))
-        figures |= {"new_speakers_accuracy": correct.mean(), "new_speakers_low": low, "new_speakers_high": high}
+        figures["new_speakers_accuracy"] = correct.mean()
+        figures |= metrics.wilson_interval(int(correct.sum()), len(correct)).figures("new_speakers")
     return _rounded(figures)
 
 
@@ -104,20 +91,16 @@ def score_stream(validation: StreamOutcome, test: StreamOutcome, false_alarms_an
     """Missed words and false alarms of the test stream, at the threshold that the validation stream asks for."""
     threshold = math.ceil(1e6 * validation.threshold(false_alarms_an_hour)) / 1e6  # as printed, and not below
     missed, wrong, false = test.counts(threshold)
-    low, high = metrics.wilson_interval(missed, len(test.words))
-    rate_low, rate_high = metrics.poisson_interval(false, test.hours)
     figures = {"stream_hours": test.hours, "stream_words": len(test.words), "stream_threshold": threshold}
     if len(test.words):  # a short stream may consist of other words alone
         figures |= {
             "stream_missed": missed / len(test.words),
-            "stream_missed_low": low,
-            "stream_missed_high": high,
+            **metrics.wilson_interval(missed, len(test.words)).figures("stream_missed"),
             "stream_wrong": wrong / len(test.words),
         }
     figures |= {
         "stream_false_alarms_an_hour": false / test.hours,
-        "stream_false_alarms_an_hour_low": rate_low,
-        "stream_false_alarms_an_hour_high": rate_high,
+        **metrics.poisson_interval(false, test.hours).figures("stream_false_alarms_an_hour"),
     }
     return _rounded(figures)
 
@@ -202,6 +185,6 @@ def word_rows(answers: Answers, words: list[str]) -> list[dict[str, Any]]:
     for index, word in enumerate(words):
         row = {name: values[index].item() for name, values in by_word.items()}
         found = int(((answers.labels == index) & (answers.predicted == index)).sum())
-        low, high = metrics.wilson_interval(found, row["clips"])
-        rows.append({"word": word} | _rounded(row | {"recall_low": low, "recall_high": high}))
+        interval = metrics.wilson_interval(found, row["clips"])
+        rows.append({"word": word} | _rounded(row | interval.figures("recall")))
     return rows

@@ -9,7 +9,6 @@ converted here: it is the file that train wrote and evaluate judged.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -18,6 +17,7 @@ import tensorflow as tf
 from kws.audio.frontend import FrontEnd
 from kws.export.flatbuffer import join, with_output
 from kws.records.clips import cached_clips
+from kws.records.spec import FeatureSpec
 from kws.train.litert import to_litert
 
 KINDS = {"float32": "kws.tflite", "int8": "kws_int8.tflite", "features": "kws_features.tflite"}
@@ -26,7 +26,7 @@ BANDS = 8  # of the Mel filter bank
 
 
 def convert_network(
-    model: keras.Model, network: bytes, features: Path, spec: Mapping[str, Any], detection: Mapping[str, float]
+    model: keras.Model, network: bytes, features: Path, spec: FeatureSpec, detection: Mapping[str, float]
 ) -> dict[str, bytes]:
     """The LiteRT files of a network, by kind as in KINDS; same network, same bytes.
 
@@ -34,11 +34,10 @@ def convert_network(
         model: log-Mel (frames, mel_bins, 1) -> logits.
         network: the same as a LiteRT file, as `kws.train.litert.network_file` makes it.
         features: folder of the TFRecords, whose training clips calibrate the 8 bits.
-        spec: the feature spec, with `classes`: the network's classes.
+        spec: of the features; its classes are the network's.
         detection: `threshold` of a stream's detections, and the `false_alarms_an_hour` that it was chosen for.
     """
-    front_end = FrontEnd.from_spec(spec)
-    front = to_litert(front_end_model(front_end))
+    front = to_litert(front_end_model(spec.front_end))
     float32 = with_output(network, "probabilities")
     log_mel = keras.Input(model.input_shape[1:], batch_size=1, name="log_mel")
     logits = model(log_mel, training=False)
@@ -47,7 +46,7 @@ def convert_network(
     softmax = to_litert(keras.Model(last, keras.ops.softmax(last)))
 
     parts = {"float32": (front, float32), "int8": (front, int8, softmax), "features": (int8, softmax)}
-    about = {"classes": list(spec["classes"]), **detection, "front_end": front_end.spec()}
+    about = {"classes": spec.classes, **detection, "front_end": spec.front_end.to_json()}
     return {kind: join(parts[kind], {"kind": kind} | about) for kind in KINDS}
 
 
@@ -87,8 +86,8 @@ def _mel_power(power: tf.Tensor, weights: np.ndarray) -> tf.Tensor:
     return tf.concat(bands, axis=-1)
 
 
-def calibration_clips(features: Path, spec: Mapping[str, Any]) -> np.ndarray:
+def calibration_clips(features: Path, spec: FeatureSpec) -> np.ndarray:
     """Log-Mel of training clips, evenly through the records: (at most CALIBRATION_CLIPS, frames, mel_bins, 1)."""
-    every = max(1, -(-spec["clips"]["train"] // CALIBRATION_CLIPS))
+    every = max(1, -(-spec.clips["train"] // CALIBRATION_CLIPS))
     chosen = (clip.log_mel for number, clip in enumerate(cached_clips(features, "train", spec)) if number % every == 0)
     return np.stack(list(chosen))[..., None]

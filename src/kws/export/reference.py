@@ -1,14 +1,14 @@
 """What Keras makes of the test clips: the reference that exported models are held against."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from kws.records.clips import cached_clips
+from kws.records.spec import FeatureSpec
 
 BATCH = 256  # clips; memory, not results, depends on it
 
@@ -23,7 +23,7 @@ class KerasAnswers:
 
 
 def keras_answers(
-    answer: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], features: Path, spec: Mapping[str, Any]
+    answer: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], features: Path, spec: FeatureSpec
 ) -> KerasAnswers:
     """Asks the trained network about the cached features of every test clip, in the order of the records.
 

@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -17,7 +16,7 @@ from kws.core.params import SILENCE
 from kws.featurize.splits import Chosen
 from kws.recordings.archive import MAX_MEMBER_BYTES, read_members
 from kws.recordings.background import NOBODY, silence
-from kws.recordings.manifest import archive_of
+from kws.recordings.source import DataSource
 
 CLIPS_A_TASK = 64
 
@@ -57,13 +56,13 @@ def compute_clip(name: str, data: bytes | None, front_end: FrontEnd) -> Features
 
 
 def compute_chosen(
-    chosen: Iterable[Chosen], source: Mapping[str, Any], noises: Mapping[str, np.ndarray], front_end: FrontEnd
+    chosen: Iterable[Chosen], source: DataSource, noises: Mapping[str, np.ndarray], front_end: FrontEnd
 ) -> Iterator[tuple[Chosen, Features]]:
     """The features of all clips of an experiment, archive by archive.
 
     Args:
         chosen: the clips; those of silence are made here.
-        source: what the download stage wrote into source.json.
+        source: says where their archives are.
         noises: the background recordings, by name.
         front_end: computes the features.
     """
@@ -71,7 +70,7 @@ def compute_chosen(
     archives: dict[Path, dict[str, Chosen]] = defaultdict(dict)
     for choice in chosen:
         made = choice.label == SILENCE and choice.clip.speaker == NOBODY  # a speaker may have that name
-        members = silent if made else archives[archive_of(source, choice.split)]
+        members = silent if made else archives[source.archive_of(choice.split)]
         members[choice.clip.name] = choice
     for archive, members in archives.items():
         for features in compute_all(read_members(archive, members), front_end):

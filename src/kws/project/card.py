@@ -10,17 +10,18 @@ import jinja2
 
 from kws.core.address import public_address
 from kws.core.params import Params
+from kws.recordings.source import DataSource
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
 _NOISE = re.compile(r"noise_(?:clean|(-?\d+)db)_accuracy")
 
 
-def model_card(params: Params, source: Mapping[str, Any], figures: Mapping[str, Mapping[str, float]]) -> str:
+def model_card(params: Params, source: DataSource, figures: Mapping[str, Mapping[str, float]]) -> str:
     """Returns the card in Markdown. It has no section on unknown words or a stream where the metrics have none.
 
     Args:
         params: of the experiment.
-        source: content of data/raw/source.json, which the stage download writes.
+        source: of the recordings.
         figures: the content of metrics/<stage>.json for download, featurize, train, evaluate and export.
     """
     environment = jinja2.Environment(

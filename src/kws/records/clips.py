@@ -1,15 +1,15 @@
 """The cached features of a split, read without TensorFlow; in the order of the records, one clip at a time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kws.audio.frontend import FrontEnd
 from kws.core.errors import UserError
 from kws.records.format import parse, read_records
+from kws.records.spec import FeatureSpec
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def shards_of(folder: Path, split: str) -> list[Path]:
     return shards
 
 
-def cached_clips(folder: Path, split: str, spec: Mapping[str, Any]) -> Iterator[CachedClip]:
+def cached_clips(folder: Path, split: str, spec: FeatureSpec) -> Iterator[CachedClip]:
     """The clips of one split, read one at a time.
 
     Args:
@@ -52,14 +52,13 @@ def cached_clips(folder: Path, split: str, spec: Mapping[str, Any]) -> Iterator[
     Raises:
         UserError: a file is damaged, or clips are missing.
     """
-    front_end = FrontEnd.from_spec(spec)
     clips = 0
     for shard in shards_of(folder, split):
         for example in read_records(shard):
             features: dict[str, Any] = parse(example)
-            power = np.frombuffer(features["mel_power"], "<f4").reshape(-1, front_end.mel_bins)
-            log_mel = front_end.cached_log_mel(power)
+            power = np.frombuffer(features["mel_power"], "<f4").reshape(-1, spec.front_end.mel_bins)
+            log_mel = spec.front_end.cached_log_mel(power)
             yield CachedClip(features["name"].decode(), features["speaker"].decode(), features["label"], log_mel)
             clips += 1
-    if clips != spec["clips"][split]:
-        raise UserError(f"{folder} holds {clips} {split} clips instead of {spec['clips'][split]}: run dvc repro")
+    if clips != spec.clips[split]:
+        raise UserError(f"{folder} holds {clips} {split} clips instead of {spec.clips[split]}: run dvc repro")

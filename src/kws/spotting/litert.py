@@ -19,7 +19,7 @@ class Network:
 
     Attributes:
         about: what the export stage wrote into the file: `kind` (float32, int8, features), `classes` in the order of
-            the network's outputs, `front_end` (`kws.audio.frontend.FrontEnd.spec`), `threshold`.
+            the network's outputs, `front_end` (`kws.audio.frontend.FrontEnd.to_json`), `threshold`.
     """
 
     def __init__(self, content: bytes) -> None:

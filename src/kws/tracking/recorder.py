@@ -29,6 +29,7 @@ from kws.core import paths
 from kws.core.address import public_address
 from kws.core.errors import UserError
 from kws.core.files import read_csv, read_json, sha256_of
+from kws.recordings.source import DataSource
 from kws.tracking.run import EXPERIMENT, STAGES
 
 JUDGES = ("evaluate", "export")  # the stages whose figures say how good a model is
@@ -146,12 +147,12 @@ class Recorder:
         """Resumes the newest run that agrees with the files of these stages, or starts a run; then logs the stages."""
         others = self._runs()
         runs = [run for run in _agreeing(others, stages) if not (new and "train_loss" in run.data.metrics)]
-        source = read_json(paths.SOURCE)
+        source = DataSource.read(paths.SOURCE)
         tags = {
             KEY: self._key,
             "dvc.exp": os.environ.get("DVC_EXP_NAME"),
             "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV"),
-            "kws.data": "synthetic voices, for trying the machinery" if source["synthetic"] else None,
+            "kws.data": "synthetic voices, for trying the machinery" if source.synthetic else None,
             "mlflow.source.name": None if runs else f"stages/{self._stage}.py",
             DIFFERS_FROM: others[0].info.run_id if self._model and others and not runs else None,
         }
@@ -201,7 +202,7 @@ class Recorder:
         from mlflow.data.http_dataset_source import HTTPDatasetSource
 
         manifest = pd.read_csv(paths.MANIFEST, dtype=str, keep_default_na=False)
-        address = read_json(paths.SOURCE)["address"]
+        address = DataSource.read(paths.SOURCE).address
         source = HTTPDatasetSource(address) if "://" in address else None
         digest = sha256_of(paths.MANIFEST)[:16]
         name = public_address(self._params["dataset"])

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import numpy as np
@@ -23,13 +22,14 @@ from mlflow.types.schema import Map
 
 from kws.core import paths
 from kws.core.errors import UserError
-from kws.core.files import read_json, sha256_of
-from kws.evaluate.pairing import anonymous, better, paired_test, read_anonymous, read_answered, write_anonymous
+from kws.core.files import sha256_of
+from kws.evaluate.pairing import anonymous, paired_test, read_anonymous, read_answered, write_anonymous
+from kws.recordings.source import DataSource
 from kws.spotting.litert import read_about
 
 NAME, ALIAS = "kws", "champion"
 # Tags of a version
-TEST_SOUND = "kws.test_sound"  # which recordings it was tested on
+TEST_SOUND = "kws.test_sound"  # SHA-256 of the archive of the test clips: clips of one name may be other recordings
 SYNTHETIC = "kws.synthetic"  # whether a computer spoke them
 MODEL = "kws.model"  # SHA-256 of the Keras file
 SERVED = "kws.served"  # the hash of what a server gets: see `served_hash`
@@ -54,10 +54,10 @@ def register(card: str) -> str:
     if not client.search_registered_models(f"name = '{NAME}'"):
         client.create_registered_model(NAME)
     aliases = client.get_registered_model(NAME).aliases
-    source = read_json(paths.SOURCE)
+    source = DataSource.read(paths.SOURCE)
     tags = {
-        TEST_SOUND: _sound(source),
-        SYNTHETIC: str(source["test_synthetic"]),
+        TEST_SOUND: source.tested.sha256,
+        SYNTHETIC: str(source.test_synthetic),
         MODEL: sha256_of(paths.MODEL),
         SERVED: served_hash(),
     }
@@ -139,11 +139,6 @@ def _new_version(client: mlflow.MlflowClient, card: str, tags: dict[str, str]) -
     return str(registered.version)
 
 
-def _sound(source: Mapping[str, Any]) -> str:
-    """SHA-256 of the archive of the test clips: clips of one name may be other recordings."""
-    return str((source["test"] or source)["sha256"])
-
-
 def _beats(champion: ModelVersion, tags: Mapping[str, str]) -> tuple[bool, str]:
     """Whether the model of this workspace takes the champion's place, and the reason."""
     if champion.tags.get(SYNTHETIC) == "True" and tags[SYNTHETIC] == "False":
@@ -161,9 +156,7 @@ def _beats(champion: ModelVersion, tags: Mapping[str, str]) -> tuple[bool, str]:
         test = paired_test(old, new)
     except UserError as problem:
         return False, str(problem)
-    low, difference, high = (100 * test[name] for name in ("low", "difference", "high"))
-    clips = f"on the same {len(new.correct)} test clips as version {champion.version}"
-    return better(test), f"{difference:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}, {clips}"
+    return test.better, f"{test}, on the same {len(new.correct)} test clips as version {champion.version}"
 
 
 def _shortened(card: str) -> str:

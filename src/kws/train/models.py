@@ -5,19 +5,19 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from kws.core.files import require_exists, written_whole
+from kws.records.spec import FeatureSpec
 
 EMBEDDING = "embedding"  # the name of the layer whose output `project` shows
 _SPEC = "kws.json"
 
 
-def save_model(model: keras.Model, path: Path, spec: dict[str, Any]) -> None:
+def save_model(model: keras.Model, path: Path, spec: FeatureSpec) -> None:
     """Writes the model with what its user must know, the feature spec with the classes, inside, as one `.keras` file.
 
     Keras stamps its files with the time; here the same model gives the same bytes.
@@ -32,13 +32,13 @@ def save_model(model: keras.Model, path: Path, spec: dict[str, Any]) -> None:
                 if name == "metadata.json":
                     content = json.dumps(json.loads(content) | {"date_saved": ""}).encode()
                 new.writestr(zipfile.ZipInfo(name), content)
-            new.writestr(zipfile.ZipInfo(_SPEC), json.dumps(spec, indent=2))
+            new.writestr(zipfile.ZipInfo(_SPEC), json.dumps(spec.to_json(), indent=2))
 
 
-def load_model(path: Path) -> tuple[keras.Model, dict[str, Any]]:
+def load_model(path: Path) -> tuple[keras.Model, FeatureSpec]:
     """The model and its feature spec; errors as `require_exists`."""
     with zipfile.ZipFile(require_exists(path)) as file:
-        spec = json.loads(file.read(_SPEC))
+        spec = FeatureSpec.from_json(json.loads(file.read(_SPEC)))
     return keras.saving.load_model(path), spec
 
 

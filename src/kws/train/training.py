@@ -18,11 +18,11 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from kws.audio.frontend import FrontEnd
 from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, read_json, remove_folder, sha256_of
 from kws.core.params import UNKNOWN, Params
 from kws.records.read import read_split, training_batches
+from kws.records.spec import FeatureSpec
 from kws.records.write import read_background_power
 from kws.train.augment import Augmentation, Augmenter
 
@@ -115,7 +115,7 @@ def interrupted_training(checkpoint: Path) -> Path | None:
 def train_model(  # noqa: PLR0913 (a recipe has that many ingredients)
     model: keras.Model,
     features: Path,
-    spec: dict[str, Any],
+    spec: FeatureSpec,
     *,
     recipe: Recipe,
     checkpoint: Path,
@@ -138,7 +138,7 @@ def train_model(  # noqa: PLR0913 (a recipe has that many ingredients)
     Returns:
         The model with its best weights, and the curves.
     """
-    steps = -(-spec["clips"]["train"] // recipe.batch_size)
+    steps = -(-spec.clips["train"] // recipe.batch_size)
     normalization = model.get_layer("normalization")
     model.compile(
         optimizer=_optimizer(recipe, steps),
@@ -155,9 +155,9 @@ def train_model(  # noqa: PLR0913 (a recipe has that many ingredients)
         history = []
         normalization.adapt(_unchanged(features, "train", spec, recipe).map(lambda log_mel, _: log_mel))
     validation = _unchanged(features, "validation", spec, recipe)
-    unknown = spec["classes"].index(UNKNOWN) if UNKNOWN in spec["classes"] else None
+    unknown = spec.classes.index(UNKNOWN) if UNKNOWN in spec.classes else None
     background = read_background_power(features, "train")
-    augmenter = Augmenter(recipe.augmentation, FrontEnd.from_spec(spec), background, unknown)
+    augmenter = Augmenter(recipe.augmentation, spec.front_end, background, unknown)
 
     progress = tqdm(total=recipe.epochs, initial=len(history), desc="train", unit="epoch", disable=None)
     while kept is None or not _finished(history, recipe):
@@ -213,19 +213,17 @@ def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
     return optimizer
 
 
-def _labels(label: tf.Tensor, spec: dict[str, Any]) -> tf.Tensor:
-    return tf.one_hot(label, len(spec["classes"]))
+def _labels(label: tf.Tensor, spec: FeatureSpec) -> tf.Tensor:
+    return tf.one_hot(label, len(spec.classes))
 
 
-def _unchanged(features: Path, split: str, spec: dict[str, Any], recipe: Recipe) -> tf.data.Dataset:
+def _unchanged(features: Path, split: str, spec: FeatureSpec, recipe: Recipe) -> tf.data.Dataset:
     """(log_mel, labels) of a split as it is."""
     batches = read_split(features, split, spec, recipe.batch_size)
     return batches.map(lambda batch: (batch["log_mel"], _labels(batch["label"], spec)))
 
 
-def _augmented(
-    features: Path, spec: dict[str, Any], recipe: Recipe, epoch: int, augmenter: Augmenter
-) -> tf.data.Dataset:
+def _augmented(features: Path, spec: FeatureSpec, recipe: Recipe, epoch: int, augmenter: Augmenter) -> tf.data.Dataset:
     """(log_mel, labels) of the training clips, in this epoch's order and with its augmentation."""
     first_seed = np.random.SeedSequence((recipe.seed, epoch)).generate_state(1)[0] >> 1  # fits into an int32
     spread = recipe.label_smoothing
@@ -233,7 +231,7 @@ def _augmented(
     def augment(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         seed = tf.stack([tf.constant(first_seed, tf.int32), tf.cast(number, tf.int32)])
         log_mel, labels = augmenter(batch["mel_power"], _labels(batch["label"], spec), seed)
-        return log_mel, labels * (1 - spread) + spread / len(spec["classes"])
+        return log_mel, labels * (1 - spread) + spread / len(spec.classes)
 
     batches = training_batches(features, spec, recipe.batch_size, recipe.seed, epoch)
     return batches.enumerate().map(augment).prefetch(2)

@@ -1,12 +1,13 @@
 import io
 import tarfile
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from conftest import make_front_end
+from conftest import SOURCE, TEST_ARCHIVE, make_front_end
 from threadpoolctl import threadpool_limits
 
 from kws.audio.frontend import BLAS_THREADS
@@ -115,7 +116,8 @@ def chosen_features(tmp_path, monkeypatch):
         pack(paths.RAW / "own.tar", own)
         if tested is not None:
             pack(paths.TEST_RAW / "tested.tar", tested)
-        source = {"archive": "own.tar", "test": tested and {"archive": "tested.tar"}}
+        test = replace(TEST_ARCHIVE, archive="tested.tar")
+        source = replace(SOURCE, archive="own.tar", test=test if tested else None)
         computed = list(compute_chosen(chosen, source, noises or {}, FRONT_END))
         for one, clip in computed:
             assert clip.name == one.clip.name

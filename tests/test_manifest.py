@@ -1,22 +1,17 @@
 import csv
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from conftest import FRONT_END
 
-from kws.recordings.manifest import archive_of, read_recordings
+from kws.recordings.manifest import read_recordings
 
-SPEC = {"sample_rate": 16_000, "clip_samples": 8000}
-
-
-def test_a_test_data_set_holds_the_test_clips_and_the_unheard_words():
-    source = {"archive": "a.tar", "test": {"archive": "b.tar"}}
-    assert archive_of(source, "train") == archive_of(source, "validation") == Path("data/raw/a.tar")
-    assert archive_of(source, "test") == archive_of(source, "unheard") == Path("data/raw/test/b.tar")
-    assert archive_of(source | {"test": None}, "test") == Path("data/raw/a.tar")
+HALF_A_SECOND = replace(FRONT_END, clip_samples=8000)
 
 
 @pytest.fixture
@@ -45,7 +40,7 @@ def manifest(tmp_path) -> Path:
 
 
 def test_what_is_said_in_a_split_comes_with_its_class_at_a_clips_length(manifest):
-    found = read_recordings(manifest, "test", manifest.with_name("raw.tar"), SPEC)
+    found = read_recordings(manifest, "test", manifest.with_name("raw.tar"), HALF_A_SECOND)
     assert [recording.label for recording in found] == ["no", "_unknown_"]
     assert all(recording.waveform.shape == (8000,) for recording in found)
     assert found[0].waveform[3999] == pytest.approx(0.1, abs=1e-3)

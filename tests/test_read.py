@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import make_front_end, make_spec
 
 from kws.core.errors import UserError
 from kws.records import read, write
@@ -8,13 +9,8 @@ from kws.records.clips import shards_of
 from kws.records.read import read_split, training_batches
 from kws.records.write import RecordWriter
 
-SPEC = {
-    "frames": 3,
-    "margin": 2,
-    "mel_bins": 2,
-    "log_offset": 0.25,
-    "clips": {"train": 50, "validation": 5, "test": 7},
-}
+FRONT_END = make_front_end(1000, 300, 100, 100, 128, 2, 20.0, 500.0, 0.25)  # 3 frames, margins of 2
+SPEC = make_spec(FRONT_END, train=50, validation=5, test=7)
 
 
 def mel_power(index: int) -> np.ndarray:
@@ -27,8 +23,8 @@ def mel_power(index: int) -> np.ndarray:
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(write, "CLIPS_A_SHARD", 20)
-    with RecordWriter(tmp_path, SPEC["clips"]) as writer:
-        for split, clips in SPEC["clips"].items():
+    with RecordWriter(tmp_path, SPEC.clips) as writer:
+        for split, clips in SPEC.clips.items():
             for index in range(clips):
                 writer.write(split, f"{split}/{index}.wav", f"voice{index % 3}", index, mel_power(index))
     return tmp_path

@@ -1,10 +1,10 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import make_front_end
+from conftest import make_front_end, make_spec
 
-from kws.audio.frontend import FrontEnd
 from kws.evaluate import scores
 from kws.evaluate.answers import Answers
 from kws.evaluate.network import EvaluatedNetwork
@@ -17,18 +17,17 @@ from kws.train.networks import NETWORKS
 WORDS = ["no", "yes"]
 FRONT_END = make_front_end(4000, 2000, 100, 100, 128, 16, 20.0, 2000.0, 1e-6)  # 20 frames, margins of 8
 CLIPS = 150
-SPEC = FRONT_END.spec() | {"clips": {"test": CLIPS}}
 
 
 @pytest.fixture(scope="module", params=sorted(NETWORKS))
 def trained(request, tmp_path_factory):
     """A network of each kind, its LiteRT file, and random clips in TFRecords, with their log-Mel."""
     folder = tmp_path_factory.mktemp("evaluated")
-    spec = SPEC | ({"mel_bins": 40} if request.param == "bc_resnet" else {})
-    front_end = FrontEnd.from_spec(spec)
+    front_end = replace(FRONT_END, mel_bins=40) if request.param == "bc_resnet" else FRONT_END
+    spec = make_spec(front_end, test=CLIPS)
     rng = np.random.default_rng(0)
     power = rng.exponential(size=(CLIPS, 36, front_end.mel_bins)).astype(np.float32)
-    with RecordWriter(folder, spec["clips"]) as records:
+    with RecordWriter(folder, spec.clips) as records:
         for index, clip in enumerate(power):
             records.write("test", f"{index}.wav", f"voice{index}", index % 2, clip)
     log_mel = np.log(power[:, 8:28] + np.float32(1e-6))

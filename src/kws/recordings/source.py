@@ -1,0 +1,74 @@
+"""Where the recordings come from, as the stage download records it in data/raw/source.json."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from kws.core import paths
+from kws.core.files import read_json
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive of recordings, and its origin. The fields are in the order of the JSON.
+
+    Attributes:
+        dataset: name, public address or path of the data set, as in the parameters.
+        archive: name of the file.
+        address: where it came from, without credentials.
+        bytes: its size.
+        sha256: in hex digits.
+        checked: whether it was compared with a known SHA-256.
+        licence: of the recordings.
+    """
+
+    dataset: str
+    archive: str
+    address: str
+    bytes: int
+    sha256: str
+    checked: bool
+    licence: str
+
+
+@dataclass(frozen=True)
+class DataSource(Archive):
+    """The archive of an experiment's data set, what is in it, and the archive of the test data set.
+
+    Attributes:
+        synthetic: whether a computer speaks in it.
+        speakers: how they were identified, by `kws.recordings.clips.speaker_naming`.
+        words: how many clips each word has.
+        clips: the number of all of them.
+        test: the archive of the test data set; None: a share of the data set tests.
+        test_synthetic: whether a computer speaks the test clips.
+    """
+
+    synthetic: bool
+    speakers: str
+    words: dict[str, int]
+    clips: int
+    test: Archive | None
+    test_synthetic: bool
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The source in a file that download has written; errors as in `read_json`."""
+        content = read_json(path)
+        test = Archive(**content["test"]) if content["test"] else None
+        return cls(**content | {"test": test})
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of source.json."""
+        return asdict(self)
+
+    @property
+    def tested(self) -> Archive:
+        """The archive that holds the test clips."""
+        return self.test or self
+
+    def archive_of(self, split: str) -> Path:
+        """Where the archive lies that holds the clips of a split: train, validation, test or unheard."""
+        if self.test and split not in ("train", "validation"):
+            return paths.TEST_RAW / self.test.archive
+        return paths.RAW / self.archive
