@@ -35,10 +35,11 @@ ARCHIVE := data/raw/mini_speech_commands.zip
 BENCH :=
 SET :=
 PORT := 5001
+N := 5
 export PRESET SET  # a recipe reads them from the environment: between quotes of its own, an apostrophe would end them
 
 .DEFAULT_GOAL := repro
-.PHONY: anew repro setup exp compare curve bench test lint ui serve readme lock upgrade clean help
+.PHONY: anew repro setup exp compare curve folds bench test lint ui serve readme lock upgrade clean help
 
 repro: $(READY) $(PAGE)  ## run the pipeline on the parameters in params.yaml, then say what came of it (the default)
 	@.venv/bin/dvc repro
@@ -86,6 +87,9 @@ compare: $(READY)  ## compare two experiments on the same test clips: make compa
 
 curve: $(READY)  ## accuracy over the number of training clips, and what more would bring: make curve PRESET=fast SET=...
 	@.venv/bin/python -m kws.commands.data_curve "$$PRESET" "$$SET"
+
+folds: $(READY)  ## cross-validation over speakers, for few recordings: make folds PRESET=fast SET=... N=5
+	@.venv/bin/python -m kws.commands.folds "$$PRESET" "$$SET" '$(N)'
 
 bench: $(READY)  ## time the pipeline beside others and its limits, 20 minutes: make bench ARCHIVE=... BENCH='--section fixed'
 	@.venv/bin/python benchmarks/speed.py --archive '$(ARCHIVE)' $(BENCH)

@@ -122,14 +122,21 @@ def torch(archive: Path, folder: Path) -> None:
 
 
 def ours(archive: Path, folder: Path) -> dict[str, float]:
-    """Seconds of featurize alone, without imports, pictures and manifest."""
-    from kws.featurize.compute import compute_all
-    from kws.recordings.archive import read_members
+    """Seconds of featurize alone, without imports, pictures and manifest, in the project that has the archive."""
+    from kws.core import paths
+    from kws.featurize.compute import compute_chosen
+    from kws.featurize.splits import Chosen
+    from kws.recordings.clips import read_clips
+    from kws.recordings.source import DataSource
     from kws.records.write import RecordWriter
 
     started = time.perf_counter()
+    source = DataSource.read(paths.SOURCE)
+    assert source.archive == archive.name
+    chosen = [Chosen(clip, clip.word, "train") for clip in read_clips(paths.CLIPS)]
+    computed = compute_chosen(chosen, source, {}, front_end(), {source.archive_of("train"): "start"})
     with RecordWriter(folder, {"train": 1}) as writer:
-        for clip in compute_all(read_members(archive), front_end()):
+        for _, [clip] in computed:
             assert clip.mel_power is not None
             writer.write("train", clip.name, "", 0, clip.mel_power)
     return {"seconds": time.perf_counter() - started}
@@ -147,7 +154,7 @@ def floors(archive: Path, folder: Path) -> dict[str, float]:
     import scipy.fft
     from threadpoolctl import threadpool_limits
 
-    from kws.audio.decode import decode_clip
+    from kws.audio.decode import decode_recording
 
     f, found = front_end(), {}
 
@@ -163,7 +170,7 @@ def floors(archive: Path, folder: Path) -> dict[str, float]:
         found["reading"] = time.perf_counter() - started
         with tarfile.open(fileobj=io.BytesIO(content)) as tar:
             data = [tar.extractfile(info).read() for info in tar if info.isfile()]  # type: ignore[union-attr]
-        waveforms = timed("decoding", lambda i: decode_clip(data[i], RATE), data)
+        waveforms = timed("decoding", lambda i: decode_recording(data[i], RATE).samples, data)
         padded = [np.resize(waveform, SAMPLES) for waveform in waveforms]
         frames = np.lib.stride_tricks.sliding_window_view(padded[0], FRAME)[::HOP].copy()
         spectra = timed("FFT", lambda _: scipy.fft.rfft(frames), padded)

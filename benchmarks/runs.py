@@ -21,8 +21,9 @@ import yaml
 from kws.core.files import read_json, write_csv
 from kws.core.params import read_yaml
 from kws.download.sources import PUBLISHED, obtain
-from kws.recordings.archive import list_members, read_members
-from kws.recordings.clips import list_clips, speaker_split
+from kws.recordings.archive import read_contents, read_members
+from kws.recordings.layout import understand
+from kws.recordings.people import speaker_split
 
 ROOT = Path(__file__).parent.parent
 SEEDS = (1, 2, 3)
@@ -57,7 +58,7 @@ def write_official_test(mirror: str | None, target: Path) -> None:
     with tempfile.TemporaryDirectory() as folder, tarfile.open(target, "w") as out:
         name = obtain(Path(folder), "speech_commands", address(mirror, "speech_commands")).archive
         archive = Path(folder, name)
-        clips = list_clips(list_members(archive))
+        clips = understand(read_contents(archive), TEN).clips
         chosen = {clip.name for clip in clips if clip.word in TEN and speaker_split(clip.speaker) == "test"}
         for name, data in read_members(archive, chosen):
             member = tarfile.TarInfo(name)

@@ -36,6 +36,7 @@ from matplotlib.figure import Figure
 from kws.core.files import sha256_of, write_json, written_whole
 from kws.core.params import load_params
 from kws.recordings.archive import read_members
+from kws.recordings.clips import Clip, write_clips
 from kws.recordings.source import DataSource
 from kws.tracking.run import STAGES
 
@@ -117,7 +118,7 @@ def project(folder: Path, recordings: Sequence[tuple[str, bytes]], clips: int) -
     """A project with that many downloaded clips: the recordings, repeated under the names of other speakers."""
     raw = folder / "data" / "raw"
     raw.mkdir(parents=True)
-    names = []
+    listed = []
     with tarfile.open(raw / "clips.tar", "w") as tar:
         for number, (name, data) in zip(range(clips), itertools.cycle(recordings), strict=False):
             word, _, file = name.rpartition("/")
@@ -125,8 +126,9 @@ def project(folder: Path, recordings: Sequence[tuple[str, bytes]], clips: int) -
             info = tarfile.TarInfo(f"{Path(word).name}/{copy}{file}")
             info.size = len(data)
             tar.addfile(info, BytesIO(data))
-            names.append(info.name)
-    (raw / "clips.txt").write_text("\n".join(sorted(names)) + "\n")
+            listed.append(Clip(info.name, Path(word).name, info.name))
+    write_clips(raw / "clips.csv", listed)
+    (raw / "clips.txt").write_text("".join(f"{clip.name}\n" for clip in listed))  # of checkouts before clips.csv
     source = DataSource(
         dataset="clips.tar",
         archive="clips.tar",

@@ -1,19 +1,22 @@
 """download: get the data set as one archive, check all of it, list its clips.
 
-Reads from the network, a file or a folder. Writes data/raw (the archive, source.json, clips.txt, and test/ with the
-test data set) and metrics/download.json.
+Reads from the network, a file or a folder. Writes data/raw (the archive, source.json, clips.csv, left_out.csv, and
+test/ with the test data set) and metrics/download.json.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from kws.core import paths, stage
 from kws.core.errors import UserError
-from kws.core.files import folder_written_whole, write_json, written_whole
+from kws.core.files import folder_written_whole, write_csv, write_json, written_whole
+from kws.core.naming import by_kind, first_names
 from kws.core.params import Params, load_params
 from kws.download import sources
 from kws.recordings import archive
-from kws.recordings.clips import Clip, choose_words, list_clips, look_alikes, speaker_naming, words_of
+from kws.recordings.clips import choose_words, look_alikes, words_of, write_clips
+from kws.recordings.layout import Layout, understand
 from kws.recordings.source import Archive, DataSource
 
 VOICES_SEED = 1  # not the parameter `seed`: another seed means another training on the same recordings
@@ -25,49 +28,62 @@ def main() -> None:
     synthetic = params.dataset == sources.SYNTHETIC
     others = _others(params) if synthetic else []
     with folder_written_whole(paths.RAW) as folder:
-        obtained = _obtain(folder, params, others)
-        recordings = _list(folder / obtained.archive, folder / paths.CLIPS.name)
-        choose_words(recordings, params.words)  # refuses a word without clips
-        clips = [clip for clip in recordings if not clip.word.startswith("_")]  # others: noise, silence, mixtures
-        words, naming = words_of(clips), speaker_naming(clips)
+        obtained, not_packed = _obtain(folder, params, others)
+        layout, left_out = _list(folder / obtained.archive, folder / paths.CLIPS.name, params.words)
+        clips = [clip for clip in layout.clips if not clip.word.startswith("_")]  # others: noise, silence, mixtures
+        left_out = not_packed | left_out
+        test = None
+        if params.test_dataset:
+            test, test_left_out = _obtain_test(folder / paths.TEST_RAW.name, params)
+            left_out |= {f"{paths.TEST_RAW.name}/{name}": reason for name, reason in test_left_out.items()}
         source = DataSource(
             **vars(obtained),
             synthetic=synthetic,
-            speakers=naming,
-            words=words,
+            speakers=layout.speakers,
+            words=words_of(clips),
             clips=len(clips),
-            test=_obtain_test(folder / paths.TEST_RAW.name, params) if params.test_dataset else None,
+            test=test,
             test_synthetic=synthetic and not params.test_dataset,
         )
         write_json(folder / paths.SOURCE.name, source.to_json())
+        rows = [{"name": name, "reason": reason} for name, reason in sorted(left_out.items())]
+        write_csv(folder / paths.LEFT_OUT.name, rows, ("name", "reason"))
 
-    counts = {"clips": len(clips), "words": len(words), "speakers": len({clip.speaker for clip in clips})}
-    write_json(paths.METRICS / "download.json", counts | {"bytes": source.bytes, "synthetic": int(synthetic)})
+    counts = {"clips": len(clips), "words": len(source.words), "speakers": len({clip.speaker for clip in clips})}
+    figures = counts | {"bytes": source.bytes, "synthetic": int(synthetic), "left_out": len(left_out)}
+    write_json(paths.METRICS / "download.json", figures)
     _watch(paths.LOCAL_SOURCE, sources.own_path(params.dataset))
     _watch(paths.LOCAL_TEST, sources.own_path(params.test_dataset) if params.test_dataset else None)
     print(f"{source.address}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
     if "://" in source.address and not source.checked:
         print(f"Its SHA-256 was not checked, since dataset_sha256 is empty. It is {source.sha256}")
-    for word, chosen in look_alikes(words, params.words).items():
+    for remark in layout.remarks:
+        print(remark)
+    for line in by_kind(left_out.items()):
+        print(f"left out, {line}; {paths.LEFT_OUT} names them all")
+    for word, chosen in look_alikes(source.words, params.words).items():
         print(
-            f"The folder {word!r} ({words[word]} clips) is not taken for {chosen!r}; rename it if it is the same word"
+            f"the folder {word!r} ({source.words[word]} clips) is not taken for {chosen!r}; "
+            "rename it if it is the same word"
         )
     if others:
         print(
-            f"The voices also say {len(others)} other words, made up for _unknown_: {', '.join(others[:3])} …; "
+            f"the voices also say {len(others)} other words, made up for _unknown_: {first_names(others)}; "
             f"{paths.SOURCE} has all of them"
         )
-    if naming == "one a file":
-        print(
-            "Each file counts as another speaker, since no name identifies speakers. A split by speaker is one by file"
-        )
 
 
-def _list(path: Path, target: Path) -> list[Clip]:
-    """The clips of an archive, which is read to its end. Their names are written to a file."""
-    recordings = list_clips(archive.list_members(path))
-    target.write_text("".join(f"{clip.name}\n" for clip in recordings), encoding="utf-8")
-    return recordings
+def _list(path: Path, target: Path, words: Sequence[str]) -> tuple[Layout, dict[str, str]]:
+    """Reads an archive to its end, writes the list of its clips, and returns it with the files that are left out.
+
+    Raises:
+        UserError: a word has no clip.
+    """
+    contents = archive.read_contents(path)
+    layout = understand(contents, words)
+    choose_words(layout.clips, words)
+    write_clips(target, layout.clips)
+    return layout, contents.left_out | layout.left_out
 
 
 def _others(params: Params) -> list[str]:
@@ -77,8 +93,8 @@ def _others(params: Params) -> list[str]:
     return other_words(params.words) if params.unknown else []
 
 
-def _obtain(folder: Path, params: Params, others: list[str]) -> Archive:
-    """Computes or obtains the archive."""
+def _obtain(folder: Path, params: Params, others: list[str]) -> tuple[Archive, dict[str, str]]:
+    """Computes or obtains the archive, and says which files of a folder were not packed."""
     if params.dataset != sources.SYNTHETIC:
         return sources.obtain(folder, params.dataset, params.dataset_url, params.dataset_sha256)
     from kws.download.voices.synthetic import Voices, write_corpus  # loads eSpeak NG
@@ -87,18 +103,18 @@ def _obtain(folder: Path, params: Params, others: list[str]) -> Archive:
     voices = Voices(params.synthetic_speakers, params.synthetic_variety, params.neural_share, VOICES_SEED)
     # featurize takes `unknown` times the clips of a word, and each speaker says a word once
     write_corpus(target, params.words, voices, others, math.ceil(params.unknown))
-    return sources.synthetic(target)
+    return sources.synthetic(target), {}
 
 
-def _obtain_test(folder: Path, params: Params) -> Archive:
-    """Obtains the test data set in its own folder."""
+def _obtain_test(folder: Path, params: Params) -> tuple[Archive, dict[str, str]]:
+    """Obtains the test data set in its own folder, and says which files were left out."""
     folder.mkdir()
     try:
-        obtained = sources.obtain(folder, params.test_dataset)
-        choose_words(_list(folder / obtained.archive, folder / paths.TEST_CLIPS.name), params.words)
+        obtained, not_packed = sources.obtain(folder, params.test_dataset)
+        _, left_out = _list(folder / obtained.archive, folder / paths.TEST_CLIPS.name, params.words)
     except UserError as problem:
         raise UserError(f"test_dataset: {str(problem).removeprefix('dataset: ')}") from None
-    return obtained
+    return obtained, not_packed | left_out
 
 
 def _watch(dependency: Path, own: Path | None) -> None:

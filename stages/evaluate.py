@@ -34,7 +34,9 @@ def main() -> None:
         history = [{name: float(value) for name, value in row.items()} for row in read_csv(paths.HISTORY)]
         best_epoch = read_json(paths.METRICS / "train.json")["best_epoch"]
         classes, front_end, synthetic = spec.classes, spec.front_end, spec.test_synthetic
-        noises = background.read_background(source.archive_of("train"), read_clips(paths.CLIPS), front_end.sample_rate)
+        noises, _ = background.read_background(
+            source.archive_of("train"), read_clips(paths.CLIPS), front_end.sample_rate
+        )
 
         def sounds(split: str) -> tuple[list[Recording], dict[str, np.ndarray]]:
             """The clips of a split, and the part of the background that is kept for it."""
@@ -59,8 +61,7 @@ def main() -> None:
         if spec.clips.get("unheard"):
             unheard = scores.answer_clips(network, paths.FEATURES, "unheard", spec)
             figures |= scores.rejection(unheard, classes, params.seed)
-        if params.split == "random":
-            figures |= scores.leak(answers, speakers_of(paths.MANIFEST, "train"))
+        figures |= scores.leak(answers, speakers_of(paths.MANIFEST, "train"), at_random=params.split == "random")
 
         chosen_on = streamed(*sounds("validation"))
         clips, parts = sounds("test")
@@ -89,7 +90,7 @@ def main() -> None:
         with written_whole(paths.CURVES) as partial:
             save_figure(curves_figure(history, best_epoch, spec.synthetic), partial)
         write_answers(paths.ANSWERS, answers, classes, synthetic=synthetic)
-    for line in scores.summary_lines(figures, classes, leaking=params.split == "random"):
+    for line in scores.summary_lines(figures, classes):
         print(stage.voices_title(line, synthetic))
 
 

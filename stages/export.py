@@ -41,7 +41,7 @@ def main() -> None:
             "test_hours": evaluated["stream_hours"],
         }
         recordings = read_clips(paths.CLIPS)
-        noises = background.read_background(source.archive_of("train"), recordings, front_end.sample_rate)
+        noises, _ = background.read_background(source.archive_of("train"), recordings, front_end.sample_rate)
 
         keras = keras_answers(models.embedding_and_probabilities(model), paths.FEATURES, spec)
         position = {name: number for number, name in enumerate(keras.names)}

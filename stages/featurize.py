@@ -9,24 +9,22 @@ from collections import Counter
 import numpy as np
 from tqdm import tqdm
 
-from kws.audio.clip import cut_or_pad
-from kws.audio.decode import decode_clip
 from kws.audio.frontend import FrontEnd
 from kws.core import paths, stage
 from kws.core.address import public_address
 from kws.core.files import folder_written_whole, write_csv, write_json
 from kws.core.params import load_params
 from kws.featurize.compute import compute_chosen
-from kws.featurize.splits import choose
+from kws.featurize.report import MANIFEST_COLUMNS, left_out_row, manifest_row, report_lines
+from kws.featurize.splits import check_classes, choose
 from kws.plots.figures import clip_figure, mel_grid_figure, mel_matrix_figure, save_figure
 from kws.recordings import background
-from kws.recordings.archive import read_members
-from kws.recordings.clips import check_splits, check_unusable, read_clips
+from kws.recordings.clips import check_unusable, read_clips
+from kws.recordings.manifest import read_waveforms
 from kws.recordings.source import DataSource
 from kws.records.spec import FeatureSpec
 from kws.records.write import RecordWriter, write_background_power
 
-MANIFEST_COLUMNS = ("name", "word", "class", "speaker", "split", "samples", "status", "reason")
 SHOWN = 12  # classes in the grid of samples
 
 
@@ -35,31 +33,34 @@ def main() -> None:
     params = load_params()
     source = DataSource.read(paths.SOURCE)
     archive, recordings = source.archive_of("train"), read_clips(paths.CLIPS)
-    chosen = choose(recordings, read_clips(paths.TEST_CLIPS) if source.test else None, params)
+    selection = choose(recordings, read_clips(paths.TEST_CLIPS) if source.test else None, params)
+    chosen = selection.clips
     front_end = FrontEnd.from_params(params)
-    noises = background.read_background(archive, recordings, front_end.sample_rate)
+    noises, noise_remarks = background.read_background(archive, recordings, front_end.sample_rate)
+    cut_of = {source.archive_of("test"): params.cut_of(params.test_dataset), archive: params.cut_of(params.dataset)}
 
-    manifest, usable, reasons = [], [], []
+    manifest, usable, set_aside = [], [], {}
     examples: dict[str, np.ndarray] = {}  # the first clip of each class
     with folder_written_whole(paths.FEATURES) as folder:
         with RecordWriter(folder, Counter(choice.split for choice in chosen)) as records:
-            computed = compute_chosen(chosen, source, noises, front_end)
-            for choice, features in tqdm(computed, "featurize", len(chosen), unit="clip", disable=None):
-                clip, label = choice.clip, params.classes.index(choice.label)
-                if features.mel_power is None:
-                    reasons.append(features.reason)
-                else:
-                    usable.append(choice)
-                    examples.setdefault(choice.label, features.mel_power)
-                    records.write(choice.split, clip.name, clip.speaker, label, features.mel_power)
-                status = "set aside" if features.reason else "ok"
-                place = (clip.name, clip.word, choice.label, clip.speaker, choice.split)
-                row = (*place, features.samples, status, features.reason)
-                manifest.append(dict(zip(MANIFEST_COLUMNS, row, strict=True)))
-        check_unusable(reasons, len(chosen), params.max_unusable_share)
-        check_splits({(choice.label, choice.split) for choice in usable}, params.words, params.split)
-        write_background_power(folder, background.mel_power(noises, front_end))
+            computed = compute_chosen(chosen, source, noises, front_end, cut_of)
+            for choice, clips in tqdm(computed, "featurize", len(chosen), unit="recording", disable=None):
+                label = params.classes.index(choice.label)
+                for features in clips:
+                    if features.mel_power is None:
+                        set_aside[features.recording] = features.reason
+                    else:
+                        usable.append(choice)
+                        examples.setdefault(choice.label, features.mel_power)
+                        records.write(choice.split, features.name, choice.clip.speaker, label, features.mel_power)
+                    manifest.append(manifest_row(choice, features))
+        manifest += [left_out_row(choice, reason) for choice, reason in selection.left_out.items()]
         write_csv(folder / paths.MANIFEST.name, manifest, MANIFEST_COLUMNS)
+        unusable = paths.scratch("featurize") / "unusable.csv"  # stays where the stage stops and writes no manifest
+        write_csv(unusable, [row for row in manifest if row["status"] != "ok"], MANIFEST_COLUMNS)
+        check_unusable(set_aside, len(chosen), params.max_unusable_share, unusable)
+        check_classes(usable, params)
+        write_background_power(folder, background.mel_power(noises, front_end))
         counts = Counter(choice.split for choice in usable)
         spec = FeatureSpec(
             front_end,
@@ -77,15 +78,18 @@ def main() -> None:
         with_examples = [name for name in params.classes if name in examples]  # all of _unknown_ may be unusable
         log_mels = {name: front_end.cached_log_mel(examples[name]) for name in with_examples[:SHOWN]}
         save_figure(mel_grid_figure(log_mels, front_end, source.synthetic), folder / "mel_grid.png")
-        shown = next(choice.clip for choice in usable if choice.split == "train")
-        _, data = next(read_members(archive, {shown.name}))
-        waveform = cut_or_pad(decode_clip(data or b"", front_end.sample_rate), front_end.clip_samples)
-        title = stage.voices_title(shown.word, source.synthetic)
+        shown = next(
+            row for row in manifest if (row["split"], row["status"]) == ("train", "ok") and row["class"] in params.words
+        )
+        [(_, waveform)] = read_waveforms([shown], archive, front_end.sample_rate, params.clip_seconds)
+        title = stage.voices_title(shown["word"], source.synthetic)
         save_figure(clip_figure(waveform, front_end, title), folder / "clip.png")
-    write_json(paths.METRICS / "featurize.json", counts | {"set_aside": len(reasons)})
+    write_json(paths.METRICS / "featurize.json", counts | {"set_aside": len(set_aside)})
+    for remark in selection.remarks:
+        print(remark)
     print(f"{len(usable)} clips: " + ", ".join(f"{number} {split}" for split, number in counts.items()))
-    if reasons:
-        print(f"{len(reasons)} more were set aside; {paths.MANIFEST} has the reasons")
+    for line in report_lines(manifest, noise_remarks, paths.MANIFEST):
+        print(line)
 
 
 if __name__ == "__main__":

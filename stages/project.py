@@ -16,6 +16,7 @@ from kws.evaluate.answers import read_answers
 from kws.project import projection
 from kws.project.card import model_card
 from kws.project.second_process import results_of
+from kws.recordings.manifest import usable_rows
 from kws.recordings.source import DataSource
 from kws.tracking.run import STAGES, tracked_run
 
@@ -52,7 +53,8 @@ def main() -> None:
         with folder_written_whole(paths.PLOTS / "project") as folder:
             projection.write_projector(folder / "projector", embedding, columns)
             audible = answers.names[explorer.choose_audible(answers)].tolist()
-            sounds = explorer.read_sounds(source.archive_of("test"), audible, params.clip_seconds)
+            rows = usable_rows(paths.MANIFEST, "test")
+            sounds = explorer.read_sounds(source.archive_of("test"), rows, audible, params.clip_seconds)
             spaces = {}
             for space, name in projection.TITLES.items():
                 title = stage.voices_title(f"{name}, {len(labels)} test clips", synthetic)

@@ -9,8 +9,10 @@ from conftest import FRONT_END, RECORDINGS, ROOT, make_spec, needs_recordings
 from kws.core.params import load_params
 from kws.evaluate import scores
 from kws.evaluate.network import EvaluatedNetwork
-from kws.featurize.compute import compute_clip
-from kws.recordings.clips import speaker_split
+from kws.featurize.compute import compute_recording
+from kws.featurize.splits import Chosen
+from kws.recordings.clips import Clip
+from kws.recordings.people import speaker_split
 from kws.records.write import RecordWriter, write_background_power
 from kws.train import training
 from kws.train.litert import network_file
@@ -42,7 +44,9 @@ def features(tmp_path_factory):
         for split, clips in CLIPS.items():
             for label, word in enumerate(WORDS):
                 for name, speaker, data in recordings(word, split, clips // len(WORDS)):
-                    records.write(split, name, speaker, label, compute_clip(name, data, FRONT_END).mel_power)
+                    choice = Chosen(Clip(name, word, speaker), word, split)
+                    [computed] = compute_recording(choice, data, FRONT_END, "start")
+                    records.write(split, name, speaker, label, computed.mel_power)
     write_background_power(folder, {})
     return folder
 

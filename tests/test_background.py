@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import make_front_end
+from encode import sound_file
 from threadpoolctl import threadpool_limits
 
-from kws.core.errors import UserError
+from kws.audio.formats import is_sound
 from kws.recordings import archive, background
-from kws.recordings.clips import SPLITS, list_clips
+from kws.recordings.clips import SPLITS, Clip
 
 RATE = 16_000
 FRONT_END = make_front_end(RATE, RATE, 400, 160, 512, 40, 60.0, 7600.0, 1e-7)
@@ -27,15 +28,16 @@ def hiss(seed: int, samples: int) -> np.ndarray:
 
 @pytest.fixture
 def read(tmp_path):
-    """What is read of an archive with these files, at 16 kHz."""
+    """What is read of an archive with these files, at 16 kHz, and the remarks on it."""
 
-    def run(files: dict[str, bytes]) -> dict[str, np.ndarray]:
+    def run(files: dict[str, bytes]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         with tarfile.open(tmp_path / "set.tar", "w") as tar:
             for name, data in files.items():
                 info = tarfile.TarInfo(name)
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
-        return background.read_background(tmp_path / "set.tar", list_clips(files), RATE)
+        clips = [Clip(name, name.split("/")[0], name) for name in files if is_sound(name, files[name])]
+        return background.read_background(tmp_path / "set.tar", clips, RATE)
 
     return run
 
@@ -43,38 +45,72 @@ def read(tmp_path):
 def test_the_recordings_of_the_folder_background_noise_are_read(read):
     files = {"yes/ann_nohash_0.wav": wav(hiss(0, RATE)), "_background_noise_/README.md": b"noises"}
     files |= {"_background_noise_/tap.wav": wav(hiss(1, 3 * RATE)), "_background_noise_/cat.wav": wav(hiss(2, RATE))}
-    recordings = read(files)
+    recordings, remarks = read(files)
     assert set(recordings) == {"tap", "cat"}
+    assert remarks == {}
     np.testing.assert_array_equal(recordings["tap"], hiss(1, 3 * RATE))
 
 
 def test_they_are_resampled_and_may_be_longer_than_a_clip_may(read):
-    recordings = read({"yes/a.wav": b"", "_background_noise_/tap.wav": wav(hiss(1, 61 * 8000), 8000)})
+    recordings, _ = read({"yes/a.wav": b"", "_background_noise_/tap.wav": wav(hiss(1, 61 * 8000), 8000)})
     assert {name: len(samples) for name, samples in recordings.items()} == {"tap": 61 * RATE}
+
+
+def test_they_are_read_in_any_format_and_in_any_folder_below(read):
+    recordings, remarks = read(
+        {
+            "_background_noise_/cafe/1.m4a": sound_file("m4a", hiss(0, 2 * RATE), RATE),
+            "_background_noise_/street/1.webm": sound_file("webm", hiss(1, 2 * RATE), RATE),
+            "_background_noise_/street/rain.mp3": sound_file("mp3", hiss(2, 2 * RATE), RATE),
+        }
+    )
+    # two that are called alike keep their folders
+    assert set(recordings) == {"_background_noise_/cafe/1.m4a", "_background_noise_/street/1.webm", "rain"}
+    assert all(len(samples) >= 2 * RATE for samples in recordings.values())
+    assert remarks == {}
+
+
+def test_of_a_long_one_the_first_ten_minutes_are_used_and_that_is_said(read):
+    recordings, remarks = read({"_background_noise_/tap.wav": wav(hiss(0, 601_000), 1000)})
+    assert len(recordings["tap"]) == 600 * RATE
+    assert remarks == {"_background_noise_/tap.wav": "cut: only the first 600 s are used"}
+
+
+def test_what_was_mended_is_said(read):
+    inverted = np.stack([hiss(0, RATE), -hiss(0, RATE)], axis=1)
+    recordings, remarks = read({"_background_noise_/tap.wav": wav(inverted)})
+    np.testing.assert_array_equal(recordings["tap"], hiss(0, RATE))
+    assert remarks == {"_background_noise_/tap.wav": "channel 1 of 2 alone: the channels cancel each other"}
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
         (b"", "empty file"),
-        (b"a text", "not audio"),
+        (b"a text", "not audio: "),
         (wav(np.zeros(RATE, np.float32)), "silent: every sample is zero"),
-        (wav(hiss(0, 601_000), 1000), "longer than 600 s"),
     ],
 )
-def test_one_that_cannot_be_decoded_is_an_error_that_names_it(read, data, reason):
-    with pytest.raises(UserError, match=rf"^_background_noise_/tap\.wav: {reason}.*; repair this background recording"):
-        read({"yes/a.wav": b"", "_background_noise_/tap.wav": data})
+def test_one_that_cannot_be_used_is_said_and_the_others_are_used(read, data, reason):
+    files = {"_background_noise_/tap.wav": data, "_background_noise_/cat.wav": wav(hiss(1, RATE))}
+    recordings, remarks = read(files)
+    assert set(recordings) == {"cat"}
+    assert remarks.keys() == {"_background_noise_/tap.wav"}
+    assert remarks["_background_noise_/tap.wav"].startswith(f"not used: {reason}")
+    recordings, again = read({"_background_noise_/tap.wav": data})
+    assert set(recordings) == {"white_noise", "pink_noise", "brown_noise"}
+    assert again == remarks
 
 
-def test_one_that_is_too_large_is_an_error_that_says_so(read, monkeypatch):
-    monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 1000)
-    with pytest.raises(UserError, match=r"^_background_noise_/tap\.wav: larger than .* bytes; shorten"):
-        read({"yes/a.wav": b"", "_background_noise_/tap.wav": wav(hiss(0, RATE))})
+def test_one_that_is_too_large_is_said(read, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 20_000)
+    _, remarks = read({"yes/a.wav": b"", "_background_noise_/tap.wav": wav(hiss(0, RATE))})
+    assert remarks == {"_background_noise_/tap.wav": "not used: larger than 268,435,456 bytes"}
 
 
 def test_without_recordings_there_are_generated_noises(read):
-    made, again = read({"yes/a.wav": b""}), background.generated(RATE)
+    (made, remarks), again = read({"yes/a.wav": b""}), background.generated(RATE)
+    assert remarks == {}
     assert set(made) == {"white_noise", "pink_noise", "brown_noise"}
     for name, samples in made.items():
         assert (samples.dtype, len(samples)) == (np.float32, 60 * RATE)

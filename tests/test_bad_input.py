@@ -10,17 +10,20 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from conftest import ROOT
+from encode import sound_file, tone
 
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import read_json
-from kws.recordings.clips import SPLITS, speaker_split
+from kws.recordings.clips import SPLITS, Clip, read_clips
+from kws.recordings.people import speaker_split
 from kws.records.spec import FeatureSpec
 
 STAGES = ["download", "featurize", "train", "evaluate", "export", "project"]
@@ -111,19 +114,30 @@ def records(split: str) -> dict[str, np.ndarray]:
 
 def test_odd_clips_are_used_and_unusable_ones_set_aside_with_their_reason(featurize, capsys):
     good, odd, unusable = good_clips(), of_a_speaker_in_training(ODD), of_a_speaker_in_training(UNUSABLE)
-    featurize(good | odd | unusable, max_unusable_share=0.25)
+    featurize(good | odd | unusable, max_unusable_share=0.25, cut="start")
     with paths.MANIFEST.open(encoding="utf-8", newline="") as file:
         manifest = {row["name"]: row for row in csv.DictReader(file)}
     assert set(manifest) == set(good | odd | unusable)
     for name, (_, samples) in zip(odd, ODD.values(), strict=True):
         row = manifest[name]
         assert (row["status"], row["reason"], row["samples"]) == ("ok", "", str(samples)), name
+        assert (row["recording"], row["start"]) == (name, "0")
     for name, (_, reason) in zip(unusable, UNUSABLE.values(), strict=True):
         assert manifest[name]["status"] == "set aside"
         assert manifest[name]["reason"].startswith(reason), name
     used = records("train")
     assert set(used) == set(odd) | {name for name in good if manifest[name]["split"] == "train"}
-    assert "5 more were set aside" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    first, second = (f"yes/{speaker('train')}_nohash_{name}.wav" for name in ("cut in its header", "a text"))
+    assert lines[lines.index(f"set aside, empty file: 1 (yes/{speaker('train')}_nohash_empty.wav)") :] == [
+        f"set aside, empty file: 1 (yes/{speaker('train')}_nohash_empty.wav)",
+        f"set aside, no samples: 1 (yes/{speaker('train')}_nohash_without samples.wav)",
+        f"set aside, not audio: 2 ({first}, {second})",
+        f"set aside, silent: 1 (yes/{speaker('train')}_nohash_silent.wav)",
+        f"at the edge: 1 (yes/{speaker('train')}_nohash_0.2 s.wav)",
+        "data/features/manifest.csv names them all",
+    ]
+    assert read_json(paths.METRICS / "featurize.json")["set_aside"] == 5
 
     plain = used[next(name for name in used if name in good)]
     for name in ("stereo.wav", "24 bit.wav", "32 bit.wav", "float.wav", "5 s.wav", "twice.wav.wav"):
@@ -146,8 +160,9 @@ def test_a_test_data_set_other_words_and_silence_go_through_the_stages(featurize
     }
     spec = FeatureSpec.read(paths.SPEC)
     assert spec.classes == [*WORDS, "_unknown_", "_silence_"]
-    assert spec.clips == {"train": 4, "validation": 4, "test": 4, "unheard": 1}
-    assert read_json(paths.METRICS / "featurize.json") == spec.clips | {"set_aside": 1}
+    assert spec.clips == {"train": 4, "validation": 4, "test": 5, "unheard": 1}  # silence may be silent
+    assert read_json(paths.METRICS / "featurize.json") == spec.clips | {"set_aside": 0}
+    assert {row["name"]: row["status"] for row in manifest}["_silence_/quiet_nohash_0.wav"] == "ok"
     for split, name, sound in (
         ("train", f"no/{speaker('train')}_nohash_0.wav", SOUND[:RATE]),
         ("test", "no/tom_nohash_0.wav", SOUND[-RATE:]),
@@ -157,9 +172,83 @@ def test_a_test_data_set_other_words_and_silence_go_through_the_stages(featurize
 
 
 def test_too_many_unusable_clips_are_an_error_that_leaves_no_features(featurize):
-    with pytest.raises(UserError, match=r"^5 of 11 clips are unusable \(1 x empty file, .*0\.4$"):
-        featurize(good_clips() | of_a_speaker_in_training(UNUSABLE), max_unusable_share=0.4)
+    unusable = of_a_speaker_in_training(UNUSABLE)
+    with pytest.raises(UserError, match=r"^5 of 11 clips are unusable \(2 x not audio, 1 x empty file, ") as refused:
+        featurize(good_clips() | unusable, max_unusable_share=0.4)
     assert [path.name for path in Path("data").iterdir() if path.is_dir()] == ["raw"]
+    message = str(refused.value)
+    kept = Path(".scratch/featurize/unusable.csv").resolve()
+    assert message.endswith(f"max_unusable_share allows: 0.4; the first are {', '.join(unusable)}; {kept} has them all")
+    with kept.open(encoding="utf-8", newline="") as file:
+        listed = {row["recording"]: row["reason"] for row in csv.DictReader(file)}
+    assert listed.keys() == unusable.keys()
+    for name, (_, reason) in zip(unusable, UNUSABLE.values(), strict=True):
+        assert listed[name].startswith(reason)
+
+
+def late(rate: int = 44_100, seconds: float = 2.0, starts: tuple[float, ...] = (1.2,)) -> np.ndarray:
+    """A stereo recording of a phone: faint noise, and something as short as a word at these times."""
+    samples = np.random.default_rng(2).normal(scale=1e-3, size=(round(seconds * rate), 2))
+    for start in starts:
+        samples[round(start * rate) :][: round(0.4 * rate)] += 0.3 * tone(rate, 0.4, 500)[:, None]
+    return samples
+
+
+def manifest() -> dict[str, dict[str, str]]:
+    with paths.MANIFEST.open(encoding="utf-8", newline="") as file:
+        return {row["name"]: row for row in csv.DictReader(file)}
+
+
+def test_recordings_of_phones_go_through_the_stages_and_what_was_done_to_them_is_said(featurize, capsys):
+    train = f"yes/{speaker('train')}_nohash_"
+    phone = {
+        f"{train}memo.m4a": sound_file("m4a", late(), 44_100),
+        f"{train}browser.webm": sound_file("webm", late(48_000), 48_000),
+        f"{train}phone.amr": sound_file("amr", late(8000)[:, 0], 8000),
+        f"{train}named.wav": sound_file("aac", late(), 44_100),
+        f"{train}inverted.wav": wav(late()[:, :1] * [1, -1], 44_100),
+        f"{train}scale.wav": wav(30_000 * late(), 44_100, "FLOAT"),
+        f"{train}edge.wav": wav(late(16_000, 1.0, (0.6,)), 16_000),
+    }
+    background = {
+        "_background_noise_/cafe/1.m4a": sound_file("m4a", SOUND, RATE),
+        "_background_noise_/street/1.wav": b"",
+    }
+    featurize(good_clips() | phone | background)
+    rows = manifest()
+    assert {rows[name]["status"] for name in phone} == {"ok"}
+    for name in list(phone)[:-1]:
+        assert float(rows[name]["start"]) == pytest.approx(1.0, abs=0.1), name  # centred, but a second is the most
+        heard = records("train")[name].max(axis=1)
+        assert heard.argmax() > 5, name
+    mended = {name.removeprefix(train): rows[name]["remarks"] for name in phone if rows[name]["remarks"]}
+    at_edge = "at the edge: the word is cut off, or starts or ends with the clip"
+    assert mended == {
+        "inverted.wav": "channel 1 of 2 alone: the channels cancel each other",
+        "scale.wav": "divided by 32768: floats in the range of integers",
+        "edge.wav": at_edge,
+    }
+    printed = capsys.readouterr().out.splitlines()
+    assert f"at the edge: 1 ({train}edge.wav)" in printed
+    assert f"divided by 32768: 1 ({train}scale.wav)" in printed
+    assert f"channel 1 of 2 alone: 1 ({train}inverted.wav)" in printed
+    assert "background _background_noise_/street/1.wav: not used: empty file" in printed
+
+
+def test_takes_of_one_recording_become_clips_of_their_own(featurize):
+    name = f"yes/{speaker('train')}_nohash_takes.wav"
+    featurize(good_clips() | {name: wav(late(16_000, 6.0, (0.4, 2.0, 4.9)))}, cut="takes")
+    rows = [row for row in manifest().values() if row["recording"] == name]
+    assert [row["name"] for row in rows] == [name, f"{name}#2", f"{name}#3"]
+    assert [float(row["start"]) for row in rows] == pytest.approx([0.1, 1.7, 4.6], abs=0.1)
+    assert {*rows[0], *records("train")} >= {f"{name}#2", f"{name}#3"}
+
+
+def test_without_the_decoder_of_phones_recordings_what_is_missing_is_said(featurize, monkeypatch):
+    memo = {f"yes/{speaker('train')}_nohash_memo.m4a": sound_file("m4a", late(), 44_100)}
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(UserError, match=r"^1 of 7 clips are unusable \(1 x MP4, M4A or 3GP \(AAC, ALAC, AMR\) needs"):
+        featurize(good_clips() | memo)
 
 
 @pytest.mark.parametrize("data", [None, b""], ids=["absent", "unusable"])
@@ -168,9 +257,34 @@ def test_a_word_without_a_usable_clip_in_a_split_is_an_error_that_leaves_no_feat
     clips = good_clips()
     name = f"no/{speaker(split)}_nohash_0.wav"
     clips.pop(name)
-    with pytest.raises(UserError, match=f"^no usable clip of no in {split}: add clips of more speakers, or take split"):
+    lacking = "validation" if data is None else split  # of two clips known before, one is for the test
+    with pytest.raises(
+        UserError, match=rf"^no usable clip of no in {lacking} \(2 clips in all\): record more, by as many"
+    ):
         featurize(clips if data is None else clips | {name: data}, max_unusable_share=0.5)
     assert [path.name for path in Path("data").iterdir() if path.is_dir()] == ["raw"]
+
+
+def test_two_people_make_three_splits_and_copies_are_set_aside_with_their_reason(featurize, monkeypatch, capsys):
+    by_content = {"yes/ada/0.wav": "d", "yes/bob/0.wav": "d"}
+
+    def with_contents(path: Path) -> list[Clip]:
+        return [replace(clip, content=by_content.get(clip.name, "")) for clip in clips_in(path)]
+
+    clips_in = read_clips
+    monkeypatch.setattr("kws.recordings.clips.read_clips", with_contents)
+    clips = {f"{word}/{name}/{take}.wav": wav() for word in WORDS for name in ("ada", "bob") for take in range(4)}
+    featurize(clips)
+    with paths.MANIFEST.open(encoding="utf-8", newline="") as file:
+        manifest = {row["name"]: row for row in csv.DictReader(file)}
+    assert set(manifest) == set(clips)
+    [aside] = [row for row in manifest.values() if row["status"] == "set aside"]
+    other = next(name for name in by_content if name != aside["name"])
+    assert (aside["split"], aside["class"], aside["reason"]) == ("", "yes", f"copy of {other}, which is in test")
+    assert read_json(paths.METRICS / "featurize.json") == {"train": 5, "validation": 2, "test": 8, "set_aside": 0}
+    printed = capsys.readouterr().out
+    assert "1 clip is a copy of another (yes/bob/0.wav of yes/ada/0.wav): 1 left out, since a copy is in" in printed
+    assert "2 validation clips of no, yes are of people who are in another split, too (too few people say" in printed
 
 
 RUN_STAGES = """

@@ -1,8 +1,9 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
-import types
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import soundfile
 import yaml
 from conftest import ROOT, tone
+from encode import sound_file
 
 from kws.spotting import cli
 
@@ -25,7 +27,7 @@ def recordings(tmp_path, monkeypatch) -> Path:
     Path("folder/deeper").mkdir(parents=True)
     soundfile.write("folder/b.flac", tone(3000, 48_000), 48_000)
     soundfile.write("folder/deeper/a.ogg", tone(300, 22_050), 22_050)
-    soundfile.write("folder/c.mp3", tone(0, 16_000), 16_000)
+    soundfile.write("folder/c.mp3", 2e-5 * np.random.default_rng(0).normal(size=16_000), 16_000)
     Path("folder/notes.txt").write_text("no sound")
     soundfile.write("long.wav", np.concatenate([tone(hertz, 22_050) for hertz in WORDS]), 22_050)
     Path("empty.wav").touch()
@@ -66,7 +68,7 @@ def test_a_clip_of_any_rate_and_of_two_channels_has_three_likely_answers(kws):
 
 def test_a_folder_is_its_sound_files_in_any_format_by_name(kws):
     code, out, err = kws("predict --json", "folder")
-    assert (code, err) == (0, [])
+    assert (code, err) == (0, ["folder: left out, no sound: 1 (notes.txt)"])
     answers = [json.loads(line) for line in out]
     assert [(one["file"], one["start"], one["answers"][0]["word"]) for one in answers] == [
         ("folder/b.flac", 0, "high"),
@@ -107,7 +109,7 @@ def test_what_cannot_be_answered_is_one_line_each_and_the_others_are_answered(kw
         "error: text.wav: not audio: ",
         "error: missing.wav: No such file or directory",
         "error: nothing.wav: no samples",
-        "error: silent: no sound files in this folder; their names end in .wav, .flac",
+        "error: silent: no sound files in this folder",
     ]
     assert len(err) == len(starts)
     assert all(line.startswith(start) for line, start in zip(err, starts, strict=True))
@@ -173,21 +175,50 @@ def test_the_level_is_shown_on_a_terminal(kws, monkeypatch):
     assert f"[{'#' * 31:40}]" in meter
 
 
+class PulledOutError(Exception):
+    pass
+
+
+class FakeSounddevice:
+    """The module sounddevice: a microphone that hears two words, then it is pulled out.
+
+    Attributes:
+        accepted: its rates and numbers of channels.
+        opened: the settings that it was opened with.
+    """
+
+    PortAudioError = PulledOutError
+
+    def __init__(self):
+        self.accepted = {(16_000, 1)}
+        self.own_rate, self.channels = 16_000, 1
+        self.opened = {}
+
+    def query_devices(self, device=None, kind=None):
+        if device is None and kind is None:
+            return "  0 desk microphone, ALSA (2 in, 0 out)"
+        assert kind == "input"
+        if device not in (None, 3, "desk"):
+            raise ValueError(f"No input device matching {device!r}")
+        return {"default_samplerate": float(self.own_rate), "max_input_channels": self.channels}
+
+    def check_input_settings(self, device, channels, samplerate, dtype):  # noqa: ARG002
+        if (samplerate, channels) not in self.accepted:
+            raise PulledOutError("Invalid sample rate")
+
+    def InputStream(self, **settings):  # noqa: N802 (the name in the module)
+        self.opened = settings
+        if (settings["samplerate"], settings["channels"]) not in self.accepted:
+            raise PulledOutError("Invalid number of channels")
+        return Microphone(**settings)
+
+
 class Microphone:
-    """What sounddevice opens: it hears two words, then it is pulled out."""
-
-    stream = np.concatenate([tone(hertz) for hertz in WORDS])
-
-    def __init__(self, **settings):
-        assert settings == {
-            "samplerate": 16_000,
-            "blocksize": 1600,
-            "device": settings["device"],
-            "channels": 1,
-            "dtype": "float32",
-        }
-        if settings["device"] not in (None, 3, "desk"):
-            raise ValueError(f"No input device matching {settings['device']!r}")
+    def __init__(self, samplerate, blocksize, device, channels, dtype):  # noqa: ARG002
+        assert dtype == "float32"
+        stream = np.concatenate([tone(hertz, samplerate) for hertz in WORDS])
+        self.stream = np.stack([channels * stream] + [0 * stream] * (channels - 1), axis=1)
+        self.blocksize = blocksize
         self.read_already = 0
 
     def __enter__(self):
@@ -200,29 +231,27 @@ class Microphone:
         first, self.read_already = self.read_already, self.read_already + samples
         if first >= len(self.stream):
             raise PulledOutError("Unanticipated host error")
-        return self.stream[first : self.read_already, None], first == 1600
-
-
-class PulledOutError(Exception):
-    pass
+        return self.stream[first : self.read_already].astype(np.float32), first == self.blocksize
 
 
 @pytest.fixture
-def sounddevice(monkeypatch):
-    module = types.SimpleNamespace(InputStream=Microphone, PortAudioError=PulledOutError)
+def sounddevice(monkeypatch) -> FakeSounddevice:
+    module = FakeSounddevice()
     monkeypatch.setitem(sys.modules, "sounddevice", module)
+    return module
 
 
-@pytest.mark.usefixtures("sounddevice")
 @pytest.mark.parametrize("device", [[], ["--device", "3"], ["--device", "desk"]])
-def test_listen_hears_the_microphone_until_it_is_gone(kws, device):
+def test_listen_hears_the_microphone_until_it_is_gone(kws, sounddevice, device):
     code, out, err = kws("listen", *device)
+    asked = {"device": {"3": 3}.get(device[1], device[1]) if device else None}
+    assert sounddevice.opened == asked | {"samplerate": 16_000, "blocksize": 1600, "channels": 1, "dtype": "float32"}
     assert [line.split()[1] for line in out] == ["low", "high"]
     assert code == 1
     assert err[1:] == [
         "warning: sound was lost, since this machine is too slow",
         (
-            "error: no microphone answers (Unanticipated host error); --device chooses one, "
+            "error: no microphone answers (Unanticipated host error); --devices lists them, --device chooses one, "
             "or give a sound file: --source FILE"
         ),
     ]
@@ -232,7 +261,41 @@ def test_listen_hears_the_microphone_until_it_is_gone(kws, device):
 def test_a_device_that_is_not_there_is_one_line(kws):
     code, _, err = kws("listen", "--device", "kitchen")
     assert code == 1
-    assert err[-1].startswith("error: no microphone answers (No input device matching 'kitchen'); --device chooses one")
+    assert err[-1].startswith("error: no microphone answers (No input device matching 'kitchen'); --devices lists")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "own", "opened"),
+    [
+        ({(44_100, 1), (44_100, 2)}, (44_100, 2), (44_100, 1)),
+        ({(48_000, 2)}, (48_000, 2), (48_000, 2)),
+        ({(16_000, 2), (48_000, 2)}, (48_000, 2), (16_000, 2)),
+        ({(96_000, 8)}, (96_000, 8), (96_000, 8)),
+        ({(8000, 1)}, (8000, 1), (8000, 1)),
+    ],
+)
+def test_a_microphone_of_any_rate_and_channels_is_opened_as_it_is(kws, sounddevice, accepted, own, opened):
+    sounddevice.accepted = accepted
+    sounddevice.own_rate, sounddevice.channels = own
+    _, out, _ = kws("listen --json --threshold 0.5")
+    assert (sounddevice.opened["samplerate"], sounddevice.opened["channels"]) == opened
+    assert sounddevice.opened["blocksize"] == opened[0] // 10
+    found = [json.loads(line) for line in out]
+    assert [one["word"] for one in found] == ["low", "high"]
+    assert [one["start"] for one in found] == pytest.approx([2, 5], abs=0.2)
+
+
+def test_a_microphone_that_accepts_nothing_is_one_line(kws, sounddevice):
+    sounddevice.accepted = set()
+    code, out, err = kws("listen")
+    assert (code, out) == (1, [])
+    assert err[-1].startswith("error: no microphone answers (Invalid number of channels); --devices lists them")
+
+
+@pytest.mark.usefixtures("sounddevice", "recordings")
+def test_devices_are_listed_without_a_model(capsys):
+    assert cli.main(["listen", "--devices"]) == 0
+    assert capsys.readouterr().out == "  0 desk microphone, ALSA (2 in, 0 out)\n"
 
 
 @pytest.mark.usefixtures("sounddevice")
@@ -288,3 +351,136 @@ def test_help_names_the_commands():
     assert done.returncode == 0
     for command in ("predict", "listen", "info"):
         assert command in done.stdout
+
+
+def with_input(exported: Path, command: str, data: bytes) -> subprocess.CompletedProcess:
+    """`python -m kws` with these bytes in a pipe to it."""
+    whole = [sys.executable, "-m", "kws", *command.split(), "--model", exported / "kws.tflite"]
+    done = subprocess.run(whole, input=data, capture_output=True, check=False)
+    return subprocess.CompletedProcess(whole, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.mark.usefixtures("recordings")
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_predict_reads_a_pipe(exported, name):
+    command = f"predict --json {name}"
+    clip = with_input(exported, command, Path("stereo.wav").read_bytes())
+    assert (clip.returncode, clip.stderr) == (0, "")
+    assert json.loads(clip.stdout)["file"] == name
+    assert json.loads(clip.stdout)["answers"][0]["word"] == "low"
+    stream = with_input(exported, command, Path("long.wav").read_bytes())
+    assert (stream.returncode, stream.stderr) == (0, "")
+    assert [json.loads(line)["answers"][0]["word"] for line in stream.stdout.splitlines()] == ["low", "high"]
+    phone = with_input(exported, command, sound_file("m4a", tone(300, 48_000), 48_000))
+    assert json.loads(phone.stdout)["answers"][0]["word"] == "low"
+    for data, reason in ((b"", "empty file"), (b"a text", "not audio: ")):
+        none = with_input(exported, command, data)
+        assert (none.returncode, none.stdout) == (1, "")
+        assert none.stderr.startswith(f"error: {name}: {reason}")
+        assert none.stderr.count("\n") == 1
+
+
+@pytest.mark.usefixtures("recordings")
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+@pytest.mark.parametrize("kind", ["wav", "webm"])
+def test_listen_hears_a_pipe(exported, name, kind):
+    words = np.concatenate([tone(hertz, 16_000) for hertz in WORDS])
+    done = with_input(exported, f"listen --json --source {name}", sound_file(kind, words, 16_000))
+    assert done.returncode == 0
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["word"] for one in found] == ["low", "high"]
+    assert [one["start"] for one in found] == pytest.approx([2, 5], abs=0.2)
+    nothing = with_input(exported, f"listen --source {name}", b"")
+    assert nothing.returncode == 1
+    assert nothing.stderr.splitlines()[-1].startswith(f"error: {name}: ")
+    assert "Traceback" not in nothing.stderr
+
+
+@pytest.mark.parametrize("command", ["predict --json", "listen --json --source"])
+def test_a_named_pipe_is_read(kws, command):
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=Path("pipe").write_bytes, args=[Path("long.wav").read_bytes()])
+    writer.start()
+    code, out, _ = kws(f"{command} pipe")
+    writer.join()
+    assert code == 0
+    assert [one.get("word") or one["answers"][0]["word"] for one in map(json.loads, out)] == ["low", "high"]
+
+
+@pytest.mark.parametrize("address", ["https://example.org/a.wav", "file:///tmp/a.wav", "s3://bucket/a.wav"])
+@pytest.mark.parametrize("command", ["predict", "listen --source"])
+def test_an_address_is_refused_in_a_line(kws, command, address):
+    code, out, err = kws(f"{command} {address}")
+    assert (code, out) == (1, [])
+    assert err == [f"error: {address}: addresses are not read; download the file, or pipe it in and give -"]
+
+
+def test_a_folder_of_phones_and_browsers_recordings_is_answered_and_what_is_no_sound_is_told(kws):
+    Path("mixed/__MACOSX").mkdir(parents=True)
+    for kind, hertz in (("m4a", 300), ("webm", 3000), ("3gp", 300), ("wma", 3000), ("caf", 300), ("w64", 3000)):
+        Path(f"mixed/{kind}.{kind}").write_bytes(sound_file(kind, tone(hertz, 48_000), 48_000))
+    Path("mixed/zz without suffix").write_bytes(sound_file("aiff", tone(300, 16_000), 16_000))
+    for name in ("notes.txt", "cover.jpg", "b.pdf", "list.csv"):
+        Path("mixed", name).write_bytes(b"no sound")
+    for name in ("._m4a.m4a", ".DS_Store", "__MACOSX/m4a.m4a", "Thumbs.db"):
+        Path("mixed", name).write_bytes(b"of the system")
+    code, out, err = kws("predict --json", "mixed")
+    assert (code, err) == (0, ["mixed: left out, no sound: 4 (b.pdf, cover.jpg, list.csv and 1 more)"])
+    heard = {Path(one["file"]).name: one["answers"][0]["word"] for one in map(json.loads, out)}
+    assert heard == {
+        "3gp.3gp": "low",
+        "caf.caf": "low",
+        "m4a.m4a": "low",
+        "w64.w64": "high",
+        "webm.webm": "high",
+        "wma.wma": "high",
+        "zz without suffix": "low",
+    }
+
+
+def test_sound_that_is_none_is_refused_as_in_training(kws):
+    soundfile.write("zeros.wav", np.zeros(16_000), 16_000)
+    soundfile.write("constant.wav", np.full(16_000, 0.02), 16_000)
+    soundfile.write("bit.wav", np.random.default_rng(0).integers(-1, 2, 16_000).astype(np.int16), 16_000)
+    code, out, err = kws("predict", "zeros.wav", "constant.wav", "bit.wav")
+    assert (code, out) == (1, [])
+    assert err == [
+        "error: zeros.wav: silent: every sample is zero",
+        "error: constant.wav: silent: every sample is the same, 0.02",
+        "error: bit.wav: silent: its samples differ by one bit",
+    ]
+
+
+def test_what_was_mended_in_a_clip_is_told(kws):
+    soundfile.write("inverted.wav", np.stack([tone(300), -tone(300)], axis=1), 16_000, subtype="FLOAT")
+    soundfile.write("scale.wav", 30_000 * tone(300), 16_000, subtype="FLOAT")
+    code, out, err = kws("predict --json", "inverted.wav", "scale.wav")
+    assert code == 0
+    assert [json.loads(line)["answers"][0]["word"] for line in out] == ["low", "low"]
+    assert err == [
+        "inverted.wav: channel 1 of 2 alone: the channels cancel each other",
+        "scale.wav: divided by 32768: floats in the range of integers",
+    ]
+
+
+def test_without_the_decoder_one_line_names_the_format_and_what_to_install(kws, monkeypatch):
+    Path("memo.m4a").write_bytes(sound_file("m4a", tone(300, 48_000), 48_000))
+    monkeypatch.setitem(sys.modules, "av", None)
+    told = "memo.m4a: MP4, M4A or 3GP (AAC, ALAC, AMR) needs the package av: pip install 'kws[media]'"
+    assert kws("predict", "memo.m4a") == (1, [], [f"error: {told}"])
+    assert kws("listen", "--source", "memo.m4a")[2][-1] == f"error: {told}"
+
+
+def test_a_file_of_a_folder_that_may_not_be_read_is_told_and_the_others_are_answered(kws, monkeypatch):
+    opened = Path.open
+
+    def deny(path, *mode, **more):
+        if path.name == "c.mp3":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *mode, **more)
+
+    monkeypatch.setattr(Path, "open", deny)  # root may read everything
+    code, out, err = kws("predict", "folder")
+    assert code == 1
+    assert [line.split("  ")[0] for line in out] == ["folder/b.flac", "folder/deeper/a.ogg"]
+    assert err[1:] == ["error: folder/c.mp3: Permission denied"]

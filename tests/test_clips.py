@@ -1,78 +1,36 @@
-import csv
-import random
+from pathlib import Path
 
 import pytest
-from conftest import RECORDINGS, needs_recordings
 
 from kws.core.errors import UserError
+from kws.recordings.archive import Contents
 from kws.recordings.clips import (
-    SPLITS,
     Clip,
-    check_splits,
     check_unusable,
     choose_words,
-    list_clips,
     look_alikes,
     read_clips,
-    speaker_naming,
-    speaker_split,
-    split_clips,
+    write_clips,
 )
+from kws.recordings.layout import understand
 
 
 def clips_of(*names: str) -> list[Clip]:
-    return list_clips(names)
-
-
-def test_speakers_stand_before_nohash():
-    assert clips_of("yes/004ae714_nohash_1.wav", "no/x.wav") == [
-        Clip("no/x.wav", "no", "no/x.wav"),
-        Clip("yes/004ae714_nohash_1.wav", "yes", "004ae714"),
-    ]
-
-
-def test_speakers_are_the_folders_below_the_words():
-    clips = clips_of("yes/ada/1.flac", "no/ada/1.mp3", "no/bob/1.ogg")
-    assert [(c.word, c.speaker) for c in clips] == [("no", "ada"), ("no", "bob"), ("yes", "ada")]
-    assert speaker_naming(clips) == "folders"
-
-
-@pytest.mark.parametrize("around", ["", "./", "mini_speech_commands/", "a/b/"])
-def test_a_folder_around_all_words_does_not_matter(around):
-    clips = clips_of(f"{around}yes/a_nohash_0.wav", f"{around}no/a_nohash_0.wav")
-    assert [(c.word, c.speaker) for c in clips] == [("no", "a"), ("yes", "a")]
-    assert speaker_naming(clips) == "nohash names"
-
-
-def test_what_is_no_recording_is_passed_over():
-    names = [
-        "LICENSE",
-        "README.md",
-        "yes/notes.txt",
-        "yes/._a.wav",
-        "__MACOSX/yes/a.wav",
-        "top.wav",
-        "yes/a.WAV",
-        "no/b.wav",
-    ]
-    assert [clip.name for clip in clips_of(*names)] == ["no/b.wav", "yes/a.WAV"]
-
-
-def test_a_file_each_is_said_to_be_one_speaker_a_file():
-    assert speaker_naming(clips_of("yes/a.wav", "no/a.wav")) == "one a file"
+    return understand(Contents(dict.fromkeys(names, ""), {}, {}), ["yes"]).clips
 
 
 def test_the_clips_are_read_from_the_list_that_the_download_stage_wrote(tmp_path):
-    (tmp_path / "clips.txt").write_text("yes/ann_nohash_0.wav\nno/gr\u00fcn.wav\n", encoding="utf-8")
-    assert read_clips(tmp_path / "clips.txt") == clips_of("no/gr\u00fcn.wav", "yes/ann_nohash_0.wav")
-
-
-def test_a_name_that_ends_twice_in_wav_is_read():
-    assert clips_of("yes/0a_nohash_0.wav.wav", "no/b.wav")[1].speaker == "0a"
+    clips = [
+        Clip("no/gr\u00fcn, 1.wav", "gr\u00fcn, nicht blau", 'Zo\u00eb "Z"', "train", "0a1b"),
+        Clip("yes/ann_nohash_0.wav", "yes", "ann"),
+    ]
+    write_clips(tmp_path / "clips.csv", clips)
+    assert (tmp_path / "clips.csv").read_text(encoding="utf-8").startswith("name,word,speaker,split,content\n")
+    assert read_clips(tmp_path / "clips.csv") == clips
 
 
 def test_a_word_the_data_set_lacks_is_an_error_that_lists_those_it_has():
-    clips = clips_of("yes/a.wav", "no/b.wav", "_background_noise_/c.wav")
+    clips = [Clip(f"{word}/a.wav", word, "a") for word in ("yes", "no", "_background_noise_")]
     assert {clip.word for clip in choose_words(clips, ["yes"])} == {"yes"}
     with pytest.raises(UserError, match=r"no clip of maybe, never; it has no, yes$"):
         choose_words(clips, ["yes", "maybe", "never"])
@@ -114,61 +72,18 @@ def test_a_name_is_one_speaker_in_both_unicode_forms(form):
     assert composed.name != decomposed.name  # as it stands in the archive
 
 
-@needs_recordings
-def test_the_speaker_split_agrees_with_every_line_of_the_published_lists():
-    with (RECORDINGS / "manifest.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["official_split"]]
-    assert len(rows) > 17_000
-    for row in rows:
-        name = row["name_in_full_archive"] or row["file"]
-        published = row["official_split"].replace("training", "train").replace("testing", "test")
-        assert speaker_split(name.split("_nohash_")[0]) == published
-
-
-def test_known_speakers_keep_their_published_split():
-    # From the publishers' validation_list.txt and testing_list.txt.
-    assert speaker_split("bb05582b") == "test"
-    assert speaker_split("a69b9b3e") == "validation"
-
-
-def test_nobody_is_heard_in_two_splits():
-    clips = [Clip(f"{word}/{n}_nohash_0.wav", word, str(n)) for word in ("yes", "no") for n in range(500)]
-    split_of = split_clips(clips, "speaker", seed=1)
-    splits_of_speaker = {clip.speaker: {split_of[c.name] for c in clips if c.speaker == clip.speaker} for clip in clips}
-    assert {len(splits) for splits in splits_of_speaker.values()} == {1}
-    assert set(split_of.values()) == set(SPLITS)
-
-
-def test_the_random_split_is_80_10_10_and_does_not_depend_on_the_order_of_the_clips():
-    clips = [Clip(f"yes/{n}.wav", "yes", str(n)) for n in range(1000)]
-    split_of = split_clips(clips, "random", seed=1)
-    counts = [list(split_of.values()).count(split) for split in SPLITS]
-    assert counts == [800, 100, 100]
-    shuffled = random.Random(0).sample(clips, k=1000)
-    assert split_clips(shuffled, "random", seed=1) == split_of
-    assert split_clips(clips, "random", seed=2) != split_of
-
-
-def test_a_word_that_is_missing_in_a_split_is_an_error_that_says_what_to_do():
-    everywhere = {(word, split) for word in ("no", "yes") for split in SPLITS}
-    check_splits(everywhere, ["no", "yes"], "speaker")
-    for split in SPLITS:
-        message = rf"no usable clip of no in {split}: add clips of more speakers, or take split=random$"
-        with pytest.raises(UserError, match=message):
-            check_splits(everywhere - {("no", split)}, ["no", "yes"], "speaker")
-
-
-def test_more_unusable_clips_than_allowed_are_an_error_that_names_the_reasons():
-    check_unusable(["empty file"] * 5, 100, 0.05)
-    with pytest.raises(UserError, match=r"6 of 100 clips are unusable \(5 x empty file, 1 x silent\).*: 0.05"):
-        check_unusable(["empty file"] * 5 + ["silent"], 100, 0.05)
+def test_more_unusable_clips_than_allowed_are_an_error_that_names_the_reasons_the_first_clips_and_where_the_rest_is():
+    empty = {f"yes/{number:02d}.wav": "empty file" for number in range(11)}
+    list_of_all = Path(".scratch/featurize/unusable.csv")
+    check_unusable(empty, 220, 0.05, list_of_all)
+    with pytest.raises(UserError) as refused:
+        check_unusable(empty | {"yes/quiet.wav": "silent"}, 220, 0.05, list_of_all)
+    first = ", ".join(f"yes/{number:02d}.wav" for number in range(10))
+    assert str(refused.value) == (
+        "12 of 220 clips are unusable (11 x empty file, 1 x silent), more than max_unusable_share allows: 0.05; "
+        f"the first are {first}; .scratch/featurize/unusable.csv has them all"
+    )
 
 
 def test_what_macos_writes_as_two_characters_is_one_letter():
     assert clips_of("gru\u0308n/a.wav", "rot/a.wav")[0].word == "gr\u00fcn"
-
-
-def test_with_a_random_split_the_way_out_is_more_clips():
-    there = {("no", "test"), ("yes", "test")}
-    with pytest.raises(UserError, match=r"no usable clip of no in train, .* go in test and 2 more: add clips$"):
-        check_splits(there, ["no", "go", "yes"], "random")

@@ -1,21 +1,21 @@
 import io
+import os
+import struct
+import sys
+import threading
 
 import numpy as np
 import pytest
 import soundfile
+from conftest import ROOT
+from encode import OF_FFMPEG, OF_LIBSNDFILE, encoded, sound_file, tone
 
 from kws.audio import decode
-from kws.audio.decode import UnusableClipError, decode_clip, read_blocks
+from kws.audio.decode import UnusableClipError, decode_recording, read_blocks
 
 
-def tone(rate: int, seconds: float = 1.0, hz: float = 440.0) -> np.ndarray:
-    return (0.5 * np.sin(2 * np.pi * hz * np.arange(round(rate * seconds)) / rate)).astype(np.float32)
-
-
-def encoded(samples: np.ndarray, rate: int, kind: str = "WAV", subtype: str | None = None) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate, format=kind, subtype=subtype)
-    return file.getvalue()
+def samples_of(data: bytes, rate: int, **options) -> np.ndarray:
+    return decode_recording(data, rate, **options).samples
 
 
 @pytest.mark.parametrize(
@@ -34,26 +34,26 @@ def encoded(samples: np.ndarray, rate: int, kind: str = "WAV", subtype: str | No
     ],
 )
 def test_every_usual_format_is_read(kind, subtype, close):
-    clip = decode_clip(encoded(tone(16_000), 16_000, kind, subtype), 16_000)
+    clip = samples_of(encoded(tone(16_000), 16_000, kind, subtype), 16_000)
     assert clip.dtype == np.float32
     np.testing.assert_allclose(clip[2000:14_000], tone(16_000)[2000:14_000], atol=close)
 
 
 @pytest.mark.parametrize("rate", [8000, 11_025, 22_050, 44_100, 48_000])
 def test_other_rates_are_resampled_well(rate):
-    clip = decode_clip(encoded(tone(rate), rate, subtype="FLOAT"), 16_000)
+    clip = samples_of(encoded(tone(rate), rate, subtype="FLOAT"), 16_000)
     assert len(clip) == 16_000
     np.testing.assert_allclose(clip[1000:-1000], tone(16_000)[1000:-1000], atol=1e-3)
 
 
 def test_resampling_leaves_no_alias_of_what_the_new_rate_cannot_hold():
-    clip = decode_clip(encoded(tone(44_100, hz=12_000), 44_100, subtype="FLOAT"), 16_000)
+    clip = samples_of(encoded(tone(44_100, hz=12_000), 44_100, subtype="FLOAT"), 16_000)
     assert np.abs(clip[1000:-1000]).max() < 1e-4
 
 
 def test_channels_are_averaged():
     stereo = np.stack([tone(16_000), np.zeros(16_000, np.float32)], axis=1)
-    np.testing.assert_allclose(decode_clip(encoded(stereo, 16_000, subtype="FLOAT"), 16_000), tone(16_000) / 2)
+    np.testing.assert_allclose(samples_of(encoded(stereo, 16_000, subtype="FLOAT"), 16_000), tone(16_000) / 2)
 
 
 @pytest.mark.parametrize(
@@ -64,32 +64,25 @@ def test_channels_are_averaged():
         (encoded(tone(16_000), 16_000)[:20], "not audio"),
         (encoded(np.zeros(0, np.float32), 16_000), "no samples"),
         (encoded(np.zeros(16_000, np.float32), 16_000), "silent: every sample is zero"),
-        (encoded(tone(8000, 61), 8000), "longer than 60 s"),
+        (encoded(tone(1000, 601, 100), 1000), "longer than 600 s"),
         (encoded(tone(500), 500), "a sample rate of 500 Hz"),
         (encoded(np.full(16_000, np.nan, np.float32), 16_000, subtype="FLOAT"), "samples that are not numbers"),
     ],
 )
 def test_an_unusable_clip_is_refused_with_its_reason(data, reason):
     with pytest.raises(UnusableClipError, match=reason):
-        decode_clip(data, 16_000)
+        decode_recording(data, 16_000)
 
 
 def test_a_recording_as_long_as_allowed_is_read_and_a_longer_one_refused():
     minute_and_a_second = encoded(tone(8000, 61), 8000)
-    assert len(decode_clip(minute_and_a_second, 8000, longest_seconds=61)) == 61 * 8000
+    assert len(samples_of(minute_and_a_second, 8000, longest_seconds=61)) == 61 * 8000
     with pytest.raises(UnusableClipError, match=r"^longer than 2 s$"):
-        decode_clip(encoded(tone(8000, 2.001), 8000), 8000, longest_seconds=2)
+        samples_of(encoded(tone(8000, 2.001), 8000), 8000, longest_seconds=2)
 
 
 def test_a_clip_cut_off_in_its_samples_gives_what_is_there():
-    assert len(decode_clip(encoded(tone(16_000), 16_000)[:16_044], 16_000)) == 8000
-
-
-def test_the_length_in_a_header_is_not_believed():
-    flac = bytearray(encoded(tone(16_000), 16_000, "FLAC"))
-    flac[21] |= 0x0F  # the upper four of the 36 bits that hold the number of samples
-    with pytest.raises(UnusableClipError, match="not audio"):
-        decode_clip(bytes(flac), 16_000)
+    assert len(samples_of(encoded(tone(16_000), 16_000)[:16_044], 16_000)) == 8000
 
 
 @pytest.mark.parametrize("rate", [8000, 16_000, 44_100])
@@ -101,7 +94,7 @@ def test_a_file_in_blocks_is_the_sound_that_it_is_in_one_piece(tmp_path, monkeyp
     blocks = list(read_blocks(path, 16_000))
     assert all(block.dtype == np.float32 for block in blocks)
     assert max(map(len, blocks)) <= 17_000  # a second, and what the resampler held back
-    whole = decode_clip(path.read_bytes(), 16_000)
+    whole = samples_of(path.read_bytes(), 16_000)
     joined = np.concatenate(blocks)
     assert len(joined) == pytest.approx(len(whole), abs=1)
     np.testing.assert_allclose(joined[: len(whole)], whole[: len(joined)], atol=1e-4)
@@ -143,9 +136,253 @@ def test_a_plain_wav_has_the_numbers_that_libsndfile_reads_and_longer_headers_ar
     samples[:2] = -(2**15), 2**15 - 1
     data = encoded(samples, rate, subtype="PCM_16")
     wanted, _ = soundfile.read(io.BytesIO(data), dtype="float32")
-    np.testing.assert_array_equal(decode_clip(data, rate), wanted)
+    np.testing.assert_array_equal(samples_of(data, rate), wanted)
     assert data[12:16] == b"fmt "
     longer = data[:12] + b"LIST\4\0\0\0abcd" + data[12:]
-    np.testing.assert_array_equal(decode_clip(longer, rate), wanted)
+    np.testing.assert_array_equal(samples_of(longer, rate), wanted)
     followed = data + b"LIST\4\0\0\0abcd"
-    np.testing.assert_array_equal(decode_clip(followed, rate), wanted)
+    np.testing.assert_array_equal(samples_of(followed, rate), wanted)
+
+
+def chirp(rate: int, seconds: float = 1.0) -> np.ndarray:
+    """A tone that rises from 200 to 2000 Hz: it is itself at one place only."""
+    time = np.arange(round(rate * seconds)) / rate
+    return (0.5 * np.sin(2 * np.pi * (200 + 900 * time / seconds) * time)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", [*OF_FFMPEG, *OF_LIBSNDFILE])
+def test_what_phones_browsers_and_computers_record_is_read_by_its_content(kind):
+    rate = 8000 if "amr" in kind else 48_000
+    mono = chirp(rate)
+    data = sound_file(kind, mono if "amr" in kind else np.stack([mono, mono], axis=1), rate)
+    heard, wanted = decode_recording(data, 16_000), chirp(16_000)
+    assert heard.samples.dtype == np.float32
+    assert heard.remarks == ()
+    assert len(heard.samples) == pytest.approx(16_000, rel=0.08)  # frames, and what encoders put before
+    likeness = np.correlate(np.pad(heard.samples, 1600), wanted[1600:14_400], "valid")
+    delay = int(likeness.argmax()) - 3200
+    assert -700 <= delay <= 1200
+    stretch = heard.samples[1600 + delay :][:12_800]
+    assert np.linalg.norm(stretch) == pytest.approx(np.linalg.norm(wanted[1600:14_400]), rel=0.15)
+    assert likeness.max() / np.linalg.norm(stretch) / np.linalg.norm(wanted[1600:14_400]) > 0.95
+    blocks = list(read_blocks(io.BytesIO(data), 16_000))
+    np.testing.assert_allclose(np.concatenate(blocks)[: len(heard.samples)], heard.samples, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        ("m4a", "MP4, M4A or 3GP (AAC, ALAC, AMR)"),
+        ("3gp", "MP4, M4A or 3GP (AAC, ALAC, AMR)"),
+        ("webm", "WebM or Matroska"),
+        ("aac", "AAC"),
+        ("amr", "AMR"),
+        ("wma", "WMA"),
+        ("wv", "WavPack"),
+    ],
+)
+def test_without_ffmpeg_one_line_names_the_format_and_what_to_install(monkeypatch, kind, named):
+    data = sound_file(kind, chirp(8000), 8000)
+    monkeypatch.setitem(sys.modules, "av", None)
+    for decode_it in (lambda: decode_recording(data, 16_000), lambda: list(read_blocks(io.BytesIO(data), 16_000))):
+        with pytest.raises(UnusableClipError) as refused:
+            decode_it()
+        assert str(refused.value) == f"{named} needs the package av: pip install 'kws[media]'"
+
+
+@pytest.mark.parametrize("kind", OF_LIBSNDFILE)
+def test_without_ffmpeg_what_libsndfile_reads_is_read(monkeypatch, kind):
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert len(samples_of(sound_file(kind, chirp(16_000), 16_000), 16_000)) == pytest.approx(16_000, rel=0.1)
+
+
+def test_without_ffmpeg_what_is_no_sound_is_said_to_be_none(monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(UnusableClipError, match=r"^not audio: "):
+        decode_recording(b"this is a text, not a recording", 16_000)
+
+
+def test_a_playlist_opens_no_other_file(tmp_path):
+    (tmp_path / "secret.wav").write_bytes(encoded(tone(16_000), 16_000))
+    for text in (
+        f"#EXTM3U\n#EXTINF:1,\nfile://{tmp_path}/secret.wav\n",
+        f"ffconcat version 1.0\nfile '{tmp_path}/secret.wav'\n",
+    ):
+        with pytest.raises(UnusableClipError, match=r"^not audio: "):
+            decode_recording(text.encode(), 16_000)
+
+
+WAV = encoded(chirp(16_000), 16_000, subtype="PCM_16")
+STEREO_24 = encoded(np.stack([chirp(16_000)] * 2, axis=1), 16_000, "WAV", "PCM_24")
+
+
+def changed(data: bytes, place: int, value: int, layout: str = "<I") -> bytes:
+    content = bytearray(data)
+    struct.pack_into(layout, content, place, value)
+    return bytes(content)
+
+
+def with_chunk(wav: bytes, chunk: bytes) -> bytes:
+    """The WAV with a chunk between its format and its samples."""
+    place = wav.index(b"data")
+    return wav[:place] + chunk + wav[place:]
+
+
+@pytest.mark.parametrize("wav", [WAV, STEREO_24], ids=["16 bits", "24 bits, stereo"])
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda wav: changed(wav, wav.index(b"data") + 4, 0),  # as programs write into pipes
+        lambda wav: changed(wav, wav.index(b"data") + 4, 0xFFFFFFFF),
+        lambda wav: changed(wav, wav.index(b"data") + 4, 0x7FFFFFFF),
+        lambda wav: changed(wav, wav.index(b"data") + 4, 10_000_000),
+        lambda wav: changed(wav, 4, 0),
+        lambda wav: changed(wav, 4, 0xFFFFFFFF),
+        lambda wav: changed(changed(wav, wav.index(b"data") + 4, 0xFFFFFFFF), 4, 0xFFFFFFFF),
+        lambda wav: changed(wav, 28, 0),  # bytes a second
+        lambda wav: changed(wav, 32, 0, "<H"),  # bytes a sample
+        lambda wav: with_chunk(wav, b"LIST\5\0\0\0abcde"),  # odd, without the byte that fills it up
+        lambda wav: with_chunk(wav, b"LIST\5\0\0\0abcde\0"),
+        lambda wav: with_chunk(wav, b"LIST\xff\xff\0\0abcd"),
+        lambda wav: with_chunk(wav, b"LIST\xff\xff\xff\xffabcd"),
+        lambda wav: wav + b"LIST\4\0\0\0abcd",
+        lambda wav: wav + b"\1\2\3",
+    ],
+)
+def test_a_wav_whose_header_lies_is_read_to_its_end(wav, lie):
+    for heard in (samples_of(lie(wav), 16_000), np.concatenate(list(read_blocks(io.BytesIO(lie(wav)), 16_000)))):
+        assert len(heard) == 16_000
+        np.testing.assert_allclose(heard, chirp(16_000), atol=1e-4)
+
+
+def test_a_wav_that_ends_amid_a_sample_gives_those_before():
+    for wav in (WAV, STEREO_24):
+        heard = samples_of(wav[: len(wav) // 2 + 1], 16_000)
+        assert len(heard) == pytest.approx(8000, abs=20)
+        np.testing.assert_allclose(heard, chirp(16_000)[: len(heard)], atol=1e-4)
+
+
+@pytest.mark.parametrize("frames", [0, 17_000, 2**36 - 1], ids=["none", "too many", "far too many"])
+def test_a_flac_whose_header_lies_is_read_to_its_end(frames):
+    flac = encoded(chirp(16_000), 16_000, "FLAC", "PCM_16")
+    lying = flac[:21] + ((flac[21] >> 4 << 36) | frames).to_bytes(5, "big") + flac[26:]
+    np.testing.assert_allclose(samples_of(lying, 16_000), chirp(16_000), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "layout"),
+    [(b"SSND", 0, ">I"), (b"SSND", 0xFFFFFFFF, ">I"), (b"SSND", 10**7, ">I")],
+)
+def test_an_aiff_whose_header_lies_is_read_to_its_end(place, value, layout):
+    aiff = encoded(chirp(16_000), 16_000, "AIFF", "PCM_16")
+    heard = samples_of(changed(aiff, aiff.index(place) + 4, value, layout), 16_000)
+    np.testing.assert_allclose(heard, chirp(16_000), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("wav", "reason"),
+    [
+        (changed(WAV, 22, 0, "<H"), "not audio: "),  # channels
+        (changed(WAV, 24, 0), "not audio: "),  # rate
+        (changed(WAV, 24, 2_000_000), "a sample rate of 2000000 Hz"),
+        (changed(WAV, 34, 0, "<H"), "not audio: "),  # bits
+        (changed(WAV, 16, 0), "not audio: "),  # size of the format
+        (encoded(np.zeros((10, 65)), 16_000), "65 channels, more than 64"),
+    ],
+)
+def test_a_header_that_leaves_no_sense_is_a_reason(wav, reason):
+    with pytest.raises(UnusableClipError, match=f"^{reason}"):
+        decode_recording(wav, 16_000)
+
+
+@pytest.mark.parametrize("kind", ["flac", "aac", "amr"])
+def test_damage_amid_a_file_says_where_it_is_and_nothing_is_heard_twice(kind):
+    rate = 8000 if kind == "amr" else 16_000
+    data = sound_file(kind, chirp(rate, 6), rate)
+    cut = data[: len(data) * 2 // 3 + (1 if kind == "amr" else 0)]
+    with pytest.raises(UnusableClipError, match=r"^damaged: after [34]\.\d s, "):
+        decode_recording(cut, rate)
+    heard = []
+    with pytest.raises(UnusableClipError, match=r"^damaged: after [34]\.\d s, "):  # noqa: PT012
+        for block in read_blocks(io.BytesIO(cut), rate):
+            heard.append(len(block))  # noqa: PERF401 (what came before the error counts)
+    assert 3 * rate < sum(heard) < 4.5 * rate
+
+
+def test_many_channels_and_high_rates_have_bounded_memory(monkeypatch):
+    monkeypatch.setattr(decode, "MOST_SAMPLES", 5 * 8000 * 2)
+    mono, stereo = (encoded(np.stack([tone(8000, 6)] * n, axis=1), 8000, "FLAC") for n in (1, 2))
+    assert len(samples_of(mono, 8000)) == 48_000
+    with pytest.raises(UnusableClipError, match=r"^longer than 5 s$"):
+        decode_recording(stereo, 8000)
+    sound = decode_recording(stereo, 8000, longer="cut")
+    assert len(sound.samples) == 40_000
+    assert sound.remarks == ("cut: only the first 5 s are used",)
+
+
+def test_a_recording_that_is_too_long_is_cut_where_that_is_asked_for():
+    sound = decode_recording(encoded(tone(8000, 3), 8000), 16_000, 2, longer="cut")
+    assert len(sound.samples) == 32_000
+    assert sound.remarks == ("cut: only the first 2 s are used",)
+
+
+def test_clipped_samples_are_counted():
+    loud = np.clip(4 * tone(16_000), -1, 1)
+    sound = decode_recording(encoded(loud, 16_000), 16_000)
+    clipped = int((np.abs(loud) >= 0.99).sum())
+    assert clipped > 8000
+    assert sound.remarks == (f"clipped: {clipped} samples at full scale",)
+    assert decode_recording(encoded(np.clip(1.9 * tone(16_000), -1, 1), 16_000), 16_000).remarks == ()
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "webm", "aac"])
+def test_a_pipe_is_read_as_a_file_is(tmp_path, kind):
+    data = sound_file(kind, chirp(16_000), 16_000)
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=[data])
+    writer.start()
+    heard = np.concatenate(list(read_blocks(tmp_path / "pipe", 16_000)))
+    writer.join()
+    wanted = samples_of(data, 16_000)
+    assert len(heard) == pytest.approx(len(wanted), abs=400)
+    np.testing.assert_allclose(heard[2000:14_000], wanted[2000:14_000], atol=0.02)
+
+
+FIELD = ROOT.parent / "shared" / "field" / "sounds"
+
+
+@pytest.mark.skipif(not FIELD.exists(), reason=f"needs the recordings in {FIELD}")
+@pytest.mark.parametrize(
+    ("name", "remark"),
+    [
+        ("aac_named.wav", ""),
+        ("browser.webm", ""),
+        ("float_int16_range.wav", "divided by 32768: floats in the range of integers"),
+        ("inverted_stereo.wav", "channel 1 of 2 alone: the channels cancel each other"),
+        ("mac.aiff", ""),
+        ("odd_unpadded.wav", ""),
+        ("phone.amr", ""),
+        ("stream_zero.wav", ""),
+        ("voice_memo.m4a", ""),
+        ("vorbis.oga", ""),
+    ],
+)
+def test_recordings_from_the_field_sound_as_the_one_they_were_made_of(name, remark):
+    base = samples_of((FIELD / "base.wav").read_bytes(), 16_000)
+    sound = decode_recording((FIELD / name).read_bytes(), 16_000)
+    assert "; ".join(sound.remarks) == remark
+    assert np.abs(sound.samples).max() == pytest.approx(np.abs(base).max(), rel=0.1)
+    likeness = np.correlate(np.pad(sound.samples, 800), base, "valid").max()
+    length = np.linalg.norm(base) * np.linalg.norm(sound.samples)
+    assert likeness / length > (0.85 if name == "phone.amr" else 0.97)
+
+
+@pytest.mark.skipif(not FIELD.exists(), reason=f"needs the recordings in {FIELD}")
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("dc_only.wav", "silent: every sample is the same, 0.02"), ("zeros.wav", "silent: every sample is zero")],
+)
+def test_recordings_from_the_field_without_sound_are_refused(name, reason):
+    with pytest.raises(UnusableClipError) as refused:
+        decode_recording((FIELD / name).read_bytes(), 16_000)
+    assert str(refused.value) == reason

@@ -15,8 +15,10 @@ from conftest import RECORDINGS, ROOT, needs_recordings
 
 from kws.core import params
 from kws.core.errors import UserError
+from kws.core.files import read_csv
 from kws.download import sources
 from kws.download.voices import synthetic
+from kws.recordings.clips import read_clips
 
 WORDS = ["no", "yes"]
 NAMES = [f"{word}/{speaker}_nohash_{take}.wav" for word in WORDS for speaker in ("ann", "bob") for take in (0, 1)]
@@ -65,7 +67,11 @@ def metrics() -> dict:
 
 
 def clips() -> list[str]:
-    return Path("data/raw/clips.txt").read_text().splitlines()
+    return [clip.name for clip in read_clips(Path("data/raw/clips.csv"))]
+
+
+def left_out() -> dict[str, str]:
+    return {row["name"]: row["reason"] for row in read_csv(Path("data/raw/left_out.csv"))}
 
 
 def test_the_published_sets_are_those_that_the_parameters_know():
@@ -101,17 +107,27 @@ def test_a_mirror_is_recorded_and_its_checksum_said(stage, tmp_path, capsys):
         "checked": False,
         "licence": sources.PUBLISHED["speech_commands"].licence,
         "synthetic": False,
-        "speakers": "nohash names",
+        "speakers": "file names",
         "words": {"no": 4, "yes": 4},
         "clips": 8,
         "test": None,
         "test_synthetic": False,
     }
     assert clips() == sorted([*NAMES, "_background_noise_/tap.wav"])
-    assert metrics() == {"clips": 8, "words": 2, "speakers": 2, "bytes": mirror.stat().st_size, "synthetic": 0}
+    assert metrics() == {
+        "clips": 8,
+        "words": 2,
+        "speakers": 2,
+        "bytes": mirror.stat().st_size,
+        "synthetic": 0,
+        "left_out": 1,
+    }
     assert Path("data/raw/speech_commands_v0.02.tar.gz").read_bytes() == mirror.read_bytes()
     printed = capsys.readouterr().out
     assert f"{mirror.as_uri()}: 8 clips, 2 words, 2 speakers\n" in printed
+    assert "layout <word>/<speaker>_nohash_<number>\n" in printed
+    assert "left out, no sound: 1 (README.md); data/raw/left_out.csv names them all\n" in printed
+    assert left_out() == {"README.md": "no sound"}
     assert digest in printed
 
 
@@ -166,13 +182,19 @@ def test_a_folder_of_speakers_is_packed(stage, tmp_path, capsys):
     assert source()["speakers"] == "folders"
     assert metrics()["speakers"] == 2
     assert clips() == ["no/ann/1.wav", "no/bob/1.flac", "no/bob/2.ogg", "yes/ann/1.mp3"]
-    assert "counts as a speaker" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "layout <word>/<speaker>/<file>\n" in printed
+    assert "counts as another speaker" not in printed
+    assert "no folder _background_noise_: computed noises stand in for background recordings\n" in printed
+    assert "left out, no sound: 1 (notes.txt); data/raw/left_out.csv names them all\n" in printed
+    assert left_out() == {"notes.txt": "no sound"}
+    assert metrics()["left_out"] == 1
 
 
 def test_a_folder_of_nohash_names_keeps_its_speakers(stage, tmp_path):
     make_folder(tmp_path / "mine", NAMES)
     stage(dataset="mine")
-    assert source()["speakers"] == "nohash names"
+    assert source()["speakers"] == "file names"
     assert metrics()["speakers"] == 2
 
 
@@ -180,7 +202,7 @@ def test_files_without_speakers_are_said_to_be_so(stage, tmp_path, capsys):
     make_folder(tmp_path / "mine", ["no/1.wav", "yes/1.wav"])
     stage(dataset="mine")
     assert source()["speakers"] == "one a file"
-    assert "Each file counts as another speaker" in capsys.readouterr().out
+    assert "each file counts as another speaker, since no name says who speaks\n" in capsys.readouterr().out
 
 
 def test_relative_paths_mean_the_projects_root_in_a_queued_run_too(write_params, tmp_path, monkeypatch):
@@ -236,7 +258,14 @@ def test_synthetic_speech_is_made_of_the_words_and_says_that_it_is_synthetic(sta
     stage(dataset="synthetic", synthetic_speakers=20, synthetic_variety=0.5, neural_share=0.3)
     assert source()["synthetic"] is source()["test_synthetic"] is True
     assert source()["archive"] == "synthetic.tar"
-    assert metrics() | {"bytes": 0} == {"clips": 40, "words": 2, "speakers": 20, "bytes": 0, "synthetic": 1}
+    assert metrics() | {"bytes": 0} == {
+        "clips": 40,
+        "words": 2,
+        "speakers": 20,
+        "bytes": 0,
+        "synthetic": 1,
+        "left_out": 0,
+    }
 
 
 def test_other_words_that_voices_say_for_unknown_are_told(stage, monkeypatch, capsys):
@@ -247,7 +276,7 @@ def test_other_words_that_voices_say_for_unknown_are_told(stage, monkeypatch, ca
     monkeypatch.setattr(synthetic, "write_corpus", write_corpus)
     stage(dataset="synthetic", words=["garden"], unknown=2.5)
     assert (
-        "The voices also say 39 other words, made up for _unknown_: afternoon, airplane, apple"
+        "the voices also say 39 other words, made up for _unknown_: afternoon, airplane, apple"
         in capsys.readouterr().out
     )
     assert metrics()["words"] == len(source()["words"]) == 40
@@ -256,7 +285,7 @@ def test_other_words_that_voices_say_for_unknown_are_told(stage, monkeypatch, ca
 def test_a_folder_that_is_written_almost_as_a_word_is_told(stage, tmp_path, capsys):
     make_folder(tmp_path / "mine", [*NAMES, "Yes/a_nohash_0.wav", "Yes/b_nohash_0.wav"])
     stage(dataset="mine")
-    told = "The folder 'Yes' (2 clips) is not taken for 'yes'; rename it if it is the same word"
+    told = "the folder 'Yes' (2 clips) is not taken for 'yes'; rename it if it is the same word"
     assert told in capsys.readouterr().out.splitlines()
 
 
@@ -343,15 +372,59 @@ def test_the_real_recordings_are_listed(stage, tmp_path):
     archive = tmp_path / "mini_speech_commands.zip"
     stage(dataset="mini_speech_commands", dataset_url=archive.as_uri(), words=["no", "yes", "up"])
     assert source()["words"] == dict.fromkeys(["down", "go", "left", "no", "right", "stop", "up", "yes"], 3)
-    assert source()["speakers"] == "nohash names"
+    assert source()["speakers"] == "file names"
     assert metrics()["clips"] == 24
+
+
+def test_what_is_left_out_is_told_by_kind_with_the_first_names_of_the_test_data_set_too(stage, tmp_path, capsys):
+    notes = [f"no/{number}.txt" for number in range(5)]
+    make_folder(tmp_path / "mine", [*NAMES, *notes, "stray.wav", "no/.hidden.wav"])
+    make_tar(tmp_path / "theirs.tar", [*TESTED, "yes/list.pdf"])
+    stage(dataset="mine", test_dataset="theirs.tar")
+    assert left_out() == dict.fromkeys([*notes, "test/yes/list.pdf"], "no sound") | {
+        "stray.wav": "it is in no folder of a word"
+    }
+    assert metrics()["left_out"] == 7
+    printed = capsys.readouterr().out
+    all_of_them = "data/raw/left_out.csv names them all"
+    assert f"left out, no sound: 6 (no/0.txt, no/1.txt, no/2.txt and 3 more); {all_of_them}\n" in printed
+    assert f"left out, it is in no folder of a word: 1 (stray.wav); {all_of_them}\n" in printed
+
+
+def test_a_near_miss_of_a_folders_name_is_said(stage, tmp_path, capsys):
+    make_folder(tmp_path / "mine", [*NAMES, "_background_noise/tap.wav"])
+    stage(dataset="mine")
+    used = "the folder '_background_noise' is not used, since its name begins with _"
+    assert f"{used}; if it is _background_noise_, rename it" in capsys.readouterr().out.splitlines()
+
+
+def test_the_splits_that_folders_give_are_in_the_list(stage, tmp_path):
+    names = [
+        f"{split}/{word}/{split}{number}.wav"
+        for split in ("train", "dev", "test")
+        for word in WORDS
+        for number in (0, 1)
+    ]
+    make_folder(tmp_path / "mine", names)
+    stage(dataset="mine")
+    assert {clip.name: clip.split for clip in read_clips(Path("data/raw/clips.csv"))} == {
+        name: {"train": "train", "dev": "validation", "test": "test"}[name.split("/")[0]] for name in names
+    }
+
+
+def test_recordings_without_any_folder_say_where_they_belong(stage, tmp_path):
+    make_folder(tmp_path / "mine", ["yes.ann.1.wav", "no.ann.1.wav"])
+    with pytest.raises(
+        UserError, match=r"no clip of no, yes, and no folders of words at all: recordings belong in <word>/"
+    ):
+        stage(dataset="mine")
 
 
 TESTED = [f"{word}/{speaker}_nohash_0.wav" for word in (*WORDS, "cat") for speaker in ("tom", "ute")]
 
 
 def clips_for_testing() -> list[str]:
-    return Path("data/raw/test/clips.txt").read_text().splitlines()
+    return [clip.name for clip in read_clips(Path("data/raw/test/clips.csv"))]
 
 
 def test_a_test_data_set_lies_beside_the_other_and_is_recorded(stage, tmp_path, capsys):

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from checkout import SMALL, STAGES, Project, assert_complete, ran
 
+from kws.recordings.clips import read_clips
+
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),  # MLflow, of SQLAlchemy
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),  # MLflow, of itself
@@ -107,7 +109,7 @@ def test_a_change_in_a_folder_of_ones_own_is_noticed_and_the_folder_is_left_alon
     assert ran(project.run("dvc", "repro", "download")) == []
     (recordings / "yes" / "ada" / "2.wav").write_bytes(b"one more")
     assert ran(project.run("dvc", "repro", "download")) == ["download"]
-    assert (project.root / "data/raw/clips.txt").read_text().split() == [
+    assert [clip.name for clip in read_clips(project.root / "data/raw/clips.csv")] == [
         "no/ada/1.wav",
         "yes/ada/1.wav",
         "yes/ada/2.wav",

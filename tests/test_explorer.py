@@ -154,8 +154,14 @@ def archive(tmp_path):
     return require_exists(tmp_path / "clips.tar")
 
 
+def rows_of(*names: str) -> list[dict[str, str]]:
+    """Their rows in the manifest, and that of another clip."""
+    return [{"name": name, "recording": name, "start": "0"} for name in (*names, "yes/2.wav")]
+
+
 def test_the_sounds_are_the_recordings_at_one_rate_and_length(archive):
-    sounds = explorer.read_sounds(archive, ["yes/3.wav", "_silence_/made.wav", "yes/0.wav"], 1.0)
+    rows = rows_of("yes/3.wav", "_silence_/made.wav", "yes/0.wav")
+    sounds = explorer.read_sounds(archive, rows, ["yes/3.wav", "_silence_/made.wav", "yes/0.wav"], 1.0)
     assert sorted(sounds) == ["yes/0.wav", "yes/3.wav"]
     for name, hertz in (("yes/0.wav", 250), ("yes/3.wav", 1000)):
         waveform, rate = soundfile.read(io.BytesIO(sounds[name]))
@@ -163,14 +169,22 @@ def test_the_sounds_are_the_recordings_at_one_rate_and_length(archive):
         assert abs(len(waveform) - 16_000) < 3000  # MP3 has frames
         spectrum = np.abs(np.fft.rfft(waveform[1000:7000] * np.hanning(6000)))
         assert spectrum.argmax() * rate / 6000 == pytest.approx(hertz, abs=5)
-    assert sounds == explorer.read_sounds(archive, ["yes/3.wav", "yes/0.wav"], 1.0)
+    assert sounds == explorer.read_sounds(archive, rows, ["yes/3.wav", "yes/0.wav"], 1.0)
+
+
+def test_the_sound_of_a_clip_is_that_part_of_its_recording(archive):
+    rows = [{"name": f"yes/3.wav#{n}", "recording": "yes/3.wav", "start": start} for n, start in ((2, "1.5"), (3, "3"))]
+    sounds = explorer.read_sounds(archive, rows, ["yes/3.wav#2", "yes/3.wav#3"], 1.0)
+    assert sorted(sounds) == ["yes/3.wav#2", "yes/3.wav#3"]
+    levels = [np.abs(soundfile.read(io.BytesIO(sound))[0]).max() for sound in sounds.values()]
+    assert levels == pytest.approx([0.5, 0], abs=0.05)  # the recording ends after 2 s
 
 
 def test_the_sample_of_sounds_is_bounded(archive, monkeypatch):
     names = [f"yes/{index}.wav" for index in (2, 0, 3, 1)]
-    sizes = [len(sound) for sound in explorer.read_sounds(archive, names, 1.0).values()]
+    sizes = [len(sound) for sound in explorer.read_sounds(archive, rows_of(*names), names, 1.0).values()]
     monkeypatch.setattr(explorer, "AUDIBLE_BYTES", sizes[0] + sizes[1] + 1)
-    assert list(explorer.read_sounds(archive, names, 1.0)) == names[:2]
+    assert list(explorer.read_sounds(archive, rows_of(*names), names, 1.0)) == names[:2]
 
 
 # where it comes between the opening of a file and the block that closes it, Python closes the file, and says so
@@ -186,7 +200,8 @@ def test_an_interrupt_ends_the_encoding(archive):
             end = time.monotonic() + 10
             with pytest.raises(KeyboardInterrupt):  # noqa: PT012
                 while time.monotonic() < end:
-                    explorer.read_sounds(archive, ["yes/3.wav", "yes/2.wav", "yes/1.wav"], 1.0)
+                    names = ["yes/3.wav", "yes/2.wav", "yes/1.wav"]
+                    explorer.read_sounds(archive, rows_of(*names), names, 1.0)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from conftest import FRONT_END
 
-from kws.recordings.manifest import read_recordings
+from kws.recordings.manifest import read_recordings, read_waveforms
 
 HALF_A_SECOND = replace(FRONT_END, clip_samples=8000)
 
@@ -23,6 +23,7 @@ def manifest(tmp_path) -> Path:
         {"name": "no/d.wav", "class": "no", "split": "test", "status": "set aside"},
         {"name": "_silence_/test-00000", "class": "_silence_", "split": "test", "status": "ok"},
     ]
+    rows = [row | {"recording": row["name"], "start": "0"} for row in rows]
     path = tmp_path / "manifest.csv"
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -46,3 +47,29 @@ def test_what_is_said_in_a_split_comes_with_its_class_at_a_clips_length(manifest
     assert found[0].waveform[3999] == pytest.approx(0.1, abs=1e-3)
     assert found[0].waveform[4000] == 0
     assert found[1].waveform[7999] == pytest.approx(0.2, abs=1e-3)
+
+
+def test_clips_of_one_recording_start_where_the_manifest_says(tmp_path):
+    samples = np.arange(4000) / 8000
+    sound = io.BytesIO()
+    soundfile.write(sound, samples, 8000, format="WAV", subtype="FLOAT")
+    silent = io.BytesIO()
+    soundfile.write(silent, np.zeros(800), 8000, format="WAV")
+    with tarfile.open(tmp_path / "raw.tar", "w") as tar:
+        for name, file in (("no/takes.wav", sound), ("_silence_/own.wav", silent)):
+            info = tarfile.TarInfo(name)
+            info.size = file.tell()
+            file.seek(0)
+            tar.addfile(info, file)
+    starts = {"no/takes.wav": "0.05", "no/takes.wav#2": "0.2", "no/takes.wav#3": "0.47"}
+    rows = [{"name": name, "recording": "no/takes.wav", "start": start} for name, start in starts.items()]
+    rows += [
+        {"name": "_silence_/own.wav", "recording": "_silence_/own.wav", "start": "0"},
+        {"name": "_silence_/test-00000", "recording": "_silence_/test-00000", "start": "0"},  # made, in no archive
+    ]
+    heard = {row["name"]: waveform for row, waveform in read_waveforms(rows, tmp_path / "raw.tar", 8000, 0.1)}
+    assert heard.keys() == starts.keys() | {"_silence_/own.wav"}
+    np.testing.assert_allclose(heard["no/takes.wav"], samples[400:1200], rtol=1e-6)
+    np.testing.assert_allclose(heard["no/takes.wav#2"], samples[1600:2400], rtol=1e-6)
+    np.testing.assert_allclose(heard["no/takes.wav#3"], [*samples[3760:], *[0] * 560], rtol=1e-6)
+    assert heard["_silence_/own.wav"].tolist() == [0] * 800

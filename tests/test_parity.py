@@ -89,6 +89,7 @@ def split(tmp_path):
         {"name": "low/d.wav", "class": "low", "speaker": "d", "split": "test", "status": "set aside"},
         {"name": "_silence_/test-00000", "class": "_silence_", "speaker": "nobody", "split": "test", "status": "ok"},
     ]
+    rows = [row | {"recording": row["name"], "start": "0"} for row in rows]
     with (tmp_path / "manifest.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

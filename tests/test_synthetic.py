@@ -18,7 +18,10 @@ from kws.core.errors import UserError
 from kws.download.voices import acoustics, espeak, synthetic
 from kws.download.voices.other_words import ENGLISH, other_words
 from kws.download.voices.synthetic import Voices
-from kws.recordings.clips import BACKGROUND, list_clips, speaker_naming, speaker_split, words_of
+from kws.recordings.archive import Contents
+from kws.recordings.clips import BACKGROUND, words_of
+from kws.recordings.layout import understand
+from kws.recordings.people import speaker_split
 
 WORDS = ["yes", "no", "hey kws"]
 SPEAKERS = 21
@@ -49,9 +52,10 @@ def clips(archive: Path) -> dict[str, bytes]:
 
 
 def test_every_speaker_says_every_word_once(clips):
-    found = list_clips(clips)
+    layout = understand(Contents(dict.fromkeys(clips, ""), {}, {}), WORDS)
+    found = layout.clips
     assert words_of(found) == dict.fromkeys(sorted(WORDS), SPEAKERS)
-    assert speaker_naming(found) == "nohash names"
+    assert layout.speakers == "file names"
     speakers = Counter(clip.speaker for clip in found)
     assert set(speakers.values()) == {len(WORDS)}
     assert all(len(name) == 8 and int(name, 16) >= 0 for name in speakers)
@@ -62,7 +66,8 @@ def test_every_speaker_says_some_of_the_other_words_and_together_they_say_all(tm
     target = tmp_path / "others.tar"
     synthetic.write_corpus(target, WORDS, voices(), others, 2)
     made = {name: data for name, data in members(target).items() if not name.startswith(BACKGROUND)}
-    found = [clip for clip in list_clips(made) if clip.word in others]
+    found = understand(Contents(dict.fromkeys(made, ""), {}, {}), WORDS).clips
+    found = [clip for clip in found if clip.word in others]
     assert set(Counter(clip.speaker for clip in found).values()) == {2}
     assert len({clip.speaker for clip in found}) == SPEAKERS
     assert {clip.word for clip in found} == set(others)

@@ -3,6 +3,7 @@
 import numpy as np
 
 
-def cut_or_pad(samples: np.ndarray, length: int) -> np.ndarray:
-    """The first `length` samples; if there are fewer, zeros follow."""
-    return np.pad(samples[:length], (0, max(0, length - len(samples))))
+def cut_or_pad(samples: np.ndarray, length: int, start: int = 0) -> np.ndarray:
+    """`length` samples from `start` on; if there are fewer, zeros follow."""
+    clip = samples[start : start + length]
+    return np.pad(clip, (0, length - len(clip)))

@@ -90,21 +90,26 @@ class FrontEnd:
         """Log-Mel of a clip from cached Mel power: (frames + 2 margin, mel_bins) -> (frames, mel_bins)."""
         return np.log(cached[self.margin : self.margin + self.frames] + np.float32(self.log_offset))
 
-    def with_margins(self, recording: np.ndarray) -> np.ndarray:
+    def with_margins(self, recording: np.ndarray, start: int = 0) -> np.ndarray:
         """Mel power of a clip and its margins: float32 (samples,) -> (margin + frames + margin, mel_bins).
 
-        The margin before the clip is silent. The margin after it has the next samples of a longer recording. Silent
-        frames, a fifth of all for clips of a second, have power 0 and are not computed.
+        The margins have the samples around the clip in a longer recording; where there are none, they are silent.
+        Silent frames, a fifth of all for clips of a second, have power 0 and are not computed.
+
+        Args:
+            recording: longer or shorter than a clip.
+            start: of the clip in the recording, in samples.
         """
-        before = self.margin * self.hop_length
-        sound = recording[: self.clip_samples + before]
+        margin = self.margin * self.hop_length
+        sound = recording[max(0, start - margin) : start + self.clip_samples + margin]
+        before = margin - min(start, margin)  # samples without sound
         frames = self.frames + 2 * self.margin
         first = max(0, (before - self.frame_length) // self.hop_length + 1)
         end = min(frames, -(-(before + len(sound)) // self.hop_length))
         padded = np.zeros((end - first - 1) * self.hop_length + self.frame_length, np.float32)
-        start = before - first * self.hop_length
-        heard = sound[: len(padded) - start]
-        padded[start : start + len(heard)] = heard
+        offset = before - first * self.hop_length
+        heard = sound[: len(padded) - offset]
+        padded[offset : offset + len(heard)] = heard
         power = np.zeros((frames, self.mel_bins), np.float32)
         power[first:end] = self.mel_power(padded)
         return power

@@ -14,6 +14,7 @@ LOCK = Path("requirements/pipeline.txt")
 VERSIONS = Path("versions.yaml")
 LIBRARIES = (
     "ai-edge-litert",
+    "av",
     "espeakng-loader",
     "flatbuffers",
     "jinja2",

@@ -71,6 +71,7 @@ class Params(BaseModel):
     dataset_sha256: str = Field(pattern=r"^([0-9a-f]{64})?$")
     words: tuple[Annotated[str, AfterValidator(_word)], ...] = Field(min_length=1, strict=False)
     split: Literal["speaker", "random"]
+    fold: str = Field(pattern=r"^([1-9]\d?/[1-9]\d?)?$")
     seed: int = Field(ge=0, lt=2**32)
     test_dataset: str
     unknown: float = Field(ge=0, le=20)
@@ -80,6 +81,7 @@ class Params(BaseModel):
     synthetic_variety: float = Field(ge=0, le=1)
     neural_share: float = Field(ge=0, le=1)
     max_unusable_share: float = Field(ge=0, le=1)
+    cut: Literal["auto", "word", "takes", "start"]
 
     sample_rate: int = Field(ge=4000, le=48_000)
     clip_seconds: float = Field(ge=0.1, le=10)
@@ -137,6 +139,18 @@ class Params(BaseModel):
         extra = {UNKNOWN: self.unknown, SILENCE: self.silence}
         return self.words + tuple(name for name, share in extra.items() if share)
 
+    def cut_of(self, dataset: str) -> Literal["word", "takes", "start"]:
+        """How the recordings of a data set become clips: `auto` is `start` for published and computed ones."""
+        if self.cut != "auto":
+            return self.cut
+        return "start" if dataset in ("synthetic", "speech_commands_test_set", *PUBLISHED) else "word"
+
+    @property
+    def fold_of_folds(self) -> tuple[int, int] | None:
+        """Which fold of a cross-validation is the test, from 1, and how many folds there are; None: no folds."""
+        fold, _, folds = self.fold.partition("/")
+        return (int(fold), int(folds)) if self.fold else None
+
     @model_validator(mode="after")
     def _source_is_possible(self) -> Self:
         for word in self.words:
@@ -157,6 +171,14 @@ class Params(BaseModel):
                 f"test_dataset: {self.test_dataset} is not allowed; "
                 "give recordings that are not in dataset, or leave it empty"
             )
+        if self.fold_of_folds:
+            fold, folds = self.fold_of_folds
+            if folds < 2 or fold > folds:
+                raise ValueError(f"fold: {self.fold} is no fold; five folds are 1/5 to 5/5, and two are the fewest")
+            if self.split != "speaker" or self.test_dataset:
+                raise ValueError(
+                    f"fold: {self.fold} tests on speakers of dataset; take split speaker, and no test_dataset"
+                )
         if self.dataset_sha256 and not (self.dataset_url or "://" in self.dataset):
             raise ValueError(
                 f"dataset_sha256: {self.dataset_sha256} is the checksum of a mirror or an address, "

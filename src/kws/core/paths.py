@@ -21,8 +21,9 @@ METRICS = Path("metrics")
 PLOTS = Path("plots")
 
 SOURCE = RAW / "source.json"
-CLIPS = RAW / "clips.txt"
-TEST_CLIPS = TEST_RAW / "clips.txt"
+CLIPS = RAW / "clips.csv"
+TEST_CLIPS = TEST_RAW / "clips.csv"
+LEFT_OUT = RAW / "left_out.csv"  # files that are no clips, with the reason
 SPEC = FEATURES / "spec.json"
 MANIFEST = FEATURES / "manifest.csv"
 HISTORY = PLOTS / "train" / "history.csv"  # the training curves, one row per epoch

@@ -74,8 +74,10 @@ def own_path(dataset: str) -> Path | None:
     return path
 
 
-def obtain(folder: Path, dataset: str, dataset_url: str = "", dataset_sha256: str = "") -> Archive:
-    """Downloads, copies or packs the archive of `dataset` into `folder`.
+def obtain(
+    folder: Path, dataset: str, dataset_url: str = "", dataset_sha256: str = ""
+) -> tuple[Archive, dict[str, str]]:
+    """Downloads, copies or packs the archive of `dataset` into `folder`; and says which files were not packed, and why.
 
     The publisher's checksum is only for the publisher's address, since a mirror may have packed the files differently.
 
@@ -84,6 +86,10 @@ def obtain(folder: Path, dataset: str, dataset_url: str = "", dataset_sha256: st
     """
     if own := own_path(dataset):
         return _obtain_own(folder, dataset, own)
+    return _download(folder, dataset, dataset_url, dataset_sha256), {}
+
+
+def _download(folder: Path, dataset: str, dataset_url: str, dataset_sha256: str) -> Archive:
     if published := PUBLISHED.get(dataset):
         target = folder / published.name
         if not dataset_url:
@@ -105,14 +111,15 @@ def synthetic(path: Path) -> Archive:
     )
 
 
-def _obtain_own(folder: Path, dataset: str, own: Path) -> Archive:
+def _obtain_own(folder: Path, dataset: str, own: Path) -> tuple[Archive, dict[str, str]]:
+    not_packed: dict[str, str] = {}
     if own.is_dir():
         target = folder / "own.tar"
-        pack_folder(own, target)
+        not_packed = pack_folder(own, target)
     else:
         target = folder / _file_name(own.as_uri())
         fetch(own.as_uri(), target)
-    return _archive(target, dataset, dataset, sha256_of(target), checked=False)
+    return _archive(target, dataset, dataset, sha256_of(target), checked=False), not_packed
 
 
 def _archive(  # noqa: PLR0913 (an archive has that much of an origin)

@@ -3,7 +3,6 @@
 The reference is Keras on the features that the pipeline cached; each exported model hears the recordings again.
 """
 
-import csv
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +15,12 @@ import numpy as np
 from tqdm import tqdm
 
 from kws.audio.clip import cut_or_pad
-from kws.audio.decode import decode_clip
 from kws.audio.frontend import FrontEnd
 from kws.core.errors import UserError
 from kws.core.parallel import map_in_order
 from kws.core.params import SILENCE
-from kws.recordings.archive import read_members
 from kws.recordings.background import NOBODY, silence
+from kws.recordings.manifest import read_waveforms, usable_rows
 from kws.spotting.litert import Network, read_about
 from kws.spotting.spotter import Spotter
 
@@ -78,11 +76,12 @@ def waveforms(
         noises: background recordings, by name; the clips of silence that featurize made are made again.
         front_end: says how long a clip is.
     """
-    with manifest.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "test" and row["status"] == "ok"]
+    rows = usable_rows(manifest, "test")
     made = {row["name"] for row in rows if row["class"] == SILENCE and row["speaker"] == NOBODY}
-    for name, data in read_members(archive, {row["name"] for row in rows} - made):
-        yield name, cut_or_pad(decode_clip(data or b"", front_end.sample_rate), front_end.clip_samples)
+    recorded = [row for row in rows if row["name"] not in made]
+    seconds = front_end.clip_samples / front_end.sample_rate
+    for row, waveform in read_waveforms(recorded, archive, front_end.sample_rate, seconds):
+        yield row["name"], waveform
     for name in sorted(made):
         yield name, silence(name, list(noises.values()), "test", front_end.clip_samples)
 

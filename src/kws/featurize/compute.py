@@ -4,13 +4,16 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from kws.audio.decode import UnusableClipError, decode_clip
+from kws.audio.cut import Cut, clip_starts, touches_edge
+from kws.audio.decode import decode_recording
 from kws.audio.frontend import BLAS_THREADS, FrontEnd
+from kws.audio.mono import UnusableClipError
 from kws.core.parallel import map_in_order
 from kws.core.params import SILENCE
 from kws.featurize.splits import Chosen
@@ -18,53 +21,80 @@ from kws.recordings.archive import MAX_MEMBER_BYTES, read_members
 from kws.recordings.background import NOBODY, silence
 from kws.recordings.source import DataSource
 
-CLIPS_A_TASK = 64
+RECORDINGS_A_TASK = 64
+NO_WORD = "no word stands out of its noise"
+AT_EDGE = "at the edge: the word is cut off, or starts or ends with the clip"
 
 
 @dataclass(frozen=True)
 class Features:
-    """The features of one recording, or the reason why it has none.
+    """The features of one clip, or the reason why a recording has none.
 
     Attributes:
-        name: its name in the archive.
-        samples: its length at the front end's sample rate, before it was cut or padded.
+        recording: its name in the archive.
+        name: of the clip: the recording's, with a number behind it from the second clip on.
+        start: of the clip in the recording, in seconds.
+        samples: length of the recording at the front end's sample rate.
         mel_power: float32 (frames + 2 margin, mel_bins), or None if the recording is unusable.
         reason: of that.
+        remarks: what was mended, and what is doubtful.
     """
 
+    recording: str
     name: str
+    start: float
     samples: int
     mel_power: np.ndarray | None
     reason: str = ""
+    remarks: tuple[str, ...] = ()
 
 
-def compute_clip(name: str, data: bytes | None, front_end: FrontEnd) -> Features:
-    """Decodes one recording, cuts or pads it to a clip's length, computes its Mel power with margins.
+def compute_recording(choice: Chosen, data: bytes | None, front_end: FrontEnd, cut: Cut) -> list[Features]:
+    """Decodes one recording, cuts it into clips, computes their Mel power with margins.
 
     Args:
-        name: its name in the archive.
+        choice: the recording, and the class it belongs to. One of silence is taken from its start, and may be zeros.
         data: the audio file; None if it was too large to read.
         front_end: computes the features.
+        cut: how a recording becomes clips.
     """
+    name, silent = choice.clip.name, choice.label == SILENCE
     if data is None:
-        return Features(name, 0, None, f"larger than {MAX_MEMBER_BYTES:,} bytes")
+        return [Features(name, name, 0.0, 0, None, f"larger than {MAX_MEMBER_BYTES:,} bytes")]
     try:
-        waveform = decode_clip(data, front_end.sample_rate)
+        sound = decode_recording(data, front_end.sample_rate, may_be_silent=silent)
     except UnusableClipError as problem:
-        return Features(name, 0, None, str(problem))
-    return Features(name, len(waveform), front_end.with_margins(waveform))
+        return [Features(name, name, 0.0, 0, None, str(problem))]
+    samples = len(sound.samples)
+    starts = clip_starts(sound.samples, front_end.sample_rate, front_end.clip_samples, "start" if silent else cut)
+    if not starts:
+        return [Features(name, name, 0.0, samples, None, NO_WORD)]
+    computed = []
+    for number, start in enumerate(starts, 1):
+        mel_power = front_end.with_margins(sound.samples, round(start * front_end.sample_rate))
+        frames = mel_power[front_end.margin : front_end.margin + front_end.frames].sum(axis=1)
+        at_edge = not silent and touches_edge(10 * np.log10(frames + front_end.log_offset))
+        remarks = (*sound.remarks, AT_EDGE) if at_edge else sound.remarks
+        clip_name = name if number == 1 else f"{name}#{number}"
+        computed.append(Features(name, clip_name, start, samples, mel_power, remarks=remarks))
+    return computed
 
 
 def compute_chosen(
-    chosen: Iterable[Chosen], source: DataSource, noises: Mapping[str, np.ndarray], front_end: FrontEnd
-) -> Iterator[tuple[Chosen, Features]]:
-    """The features of all clips of an experiment, archive by archive.
+    chosen: Iterable[Chosen],
+    source: DataSource,
+    noises: Mapping[str, np.ndarray],
+    front_end: FrontEnd,
+    cut_of: Mapping[Path, Cut],
+) -> Iterator[tuple[Chosen, list[Features]]]:
+    """The features of all recordings of an experiment, archive by archive.
 
     Args:
-        chosen: the clips; those of silence are made here.
+        chosen: the recordings; those of silence are made here.
         source: says where their archives are.
         noises: the background recordings, by name.
         front_end: computes the features.
+        cut_of: how the recordings of an archive become clips.
     """
     silent: dict[str, Chosen] = {}
     archives: dict[Path, dict[str, Chosen]] = defaultdict(dict)
@@ -72,25 +102,20 @@ def compute_chosen(
         made = choice.label == SILENCE and choice.clip.speaker == NOBODY  # a speaker may have that name
         members = silent if made else archives[source.archive_of(choice.split)]
         members[choice.clip.name] = choice
-    for archive, members in archives.items():
-        for features in compute_all(read_members(archive, members), front_end):
-            yield members[features.name], features
-    with threadpool_limits(BLAS_THREADS):
-        for name, choice in silent.items():
-            waveform = silence(name, list(noises.values()), choice.split, front_end.clip_samples)
-            yield choice, Features(name, len(waveform), front_end.with_margins(waveform))
-
-
-def compute_all(recordings: Iterable[tuple[str, bytes | None]], front_end: FrontEnd) -> Iterator[Features]:
-    """`compute_clip` for each (name, data), on all cores; only a few tasks are in memory at a time.
-
-    Threads are enough, since decoding, FFT, matrix products and reading the archive release Python's lock.
-    """
     cores = os.cpu_count() or 1
     with threadpool_limits(BLAS_THREADS):
-        for computed in map_in_order(lambda task: _compute_task(task, front_end), recordings, CLIPS_A_TASK, cores):
-            yield from computed
+        for archive, members in archives.items():
+            compute = partial(_compute_task, front_end=front_end, cut=cut_of[archive])
+            recordings = ((members[name], data) for name, data in read_members(archive, members))
+            for task in map_in_order(compute, recordings, RECORDINGS_A_TASK, cores):
+                yield from task
+        for name, choice in silent.items():
+            waveform = silence(name, list(noises.values()), choice.split, front_end.clip_samples)
+            yield choice, [Features(name, name, 0.0, len(waveform), front_end.with_margins(waveform))]
 
 
-def _compute_task(task: list[tuple[str, bytes | None]], front_end: FrontEnd) -> list[Features]:
-    return [compute_clip(name, data, front_end) for name, data in task]
+def _compute_task(
+    task: list[tuple[Chosen, bytes | None]], front_end: FrontEnd, cut: Cut
+) -> list[tuple[Chosen, list[Features]]]:
+    """Threads are enough, since decoding, FFT, matrix products and reading the archive release Python's lock."""
+    return [(choice, compute_recording(choice, data, front_end, cut)) for choice, data in task]

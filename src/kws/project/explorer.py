@@ -17,12 +17,10 @@ import numpy as np
 import plotly.offline
 import soundfile
 
-from kws.audio.clip import cut_or_pad
-from kws.audio.decode import decode_clip
 from kws.evaluate.answers import Answers
 from kws.plots.figures import word_style
 from kws.project.projection import TITLES
-from kws.recordings.archive import read_members
+from kws.recordings.manifest import read_waveforms
 
 PAGE = Path(__file__).with_suffix(".html")
 TOP = 3  # likeliest words that the page shows of a clip
@@ -47,25 +45,24 @@ def choose_audible(answers: Answers) -> np.ndarray:
     return np.concatenate([mistakes, right[spread]])
 
 
-def read_sounds(archive: Path, names: Sequence[str], seconds: float) -> dict[str, bytes]:
+def read_sounds(
+    archive: Path, rows: Sequence[Mapping[str, str]], names: Sequence[str], seconds: float
+) -> dict[str, bytes]:
     """Reads clips and encodes them as MP3, in the order of `names`, until the sounds have AUDIBLE_BYTES.
 
     Args:
-        archive: of the recordings. Clips of silence are not in it, and get no sound.
+        archive: of the recordings. Clips of silence that featurize made are not in it, and get no sound.
+        rows: of the manifest, of the test clips.
         names: of the clips.
         seconds: length of a clip.
 
     Returns:
         MP3 files by name of the clip.
     """
-    length = round(seconds * LISTENING_RATE)
-
-    def encode(member: tuple[str, bytes | None]) -> tuple[str, bytes]:
-        name, recording = member
-        return name, _mp3(cut_or_pad(decode_clip(recording or b"", LISTENING_RATE), length))
-
+    wanted = set(names)
+    clips = read_waveforms([row for row in rows if row["name"] in wanted], archive, LISTENING_RATE, seconds)
     with ThreadPoolExecutor(1) as pool:  # in the main thread, Ctrl-C would get lost in callbacks of soundfile
-        sounds = dict(pool.map(encode, read_members(archive, set(names))))
+        sounds = dict(pool.map(lambda clip: (clip[0]["name"], _mp3(clip[1])), clips))
     kept, size = {}, 0
     for name in names:
         size += len(sounds.get(name, b""))

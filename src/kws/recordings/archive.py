@@ -2,24 +2,29 @@
 
 import bz2
 import gzip
+import hashlib
 import io
 import lzma
 import os
+import re
 import stat
 import tarfile
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
+from kws.audio.formats import HEAD_BYTES, is_hidden, is_sound
 from kws.core.errors import UserError
 from kws.core.files import written_whole
-from kws.recordings.clips import list_clips
 
-MAX_MEMBER_BYTES = 64 * 2**20  # half an hour of 16 kHz speech: no clip of a word
+MAX_MEMBER_BYTES = 256 * 2**20  # 25 minutes of a CD's sound: no recording of a word
+NO_SOUND = "no sound"  # a reason
 MAX_EXPANSION = 200  # an archive may grow to this many times its size ...
 FREE_EXPANSION_BYTES = 2**30  # ... and by this much, for small archives of digital silence
 _OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {
@@ -27,19 +32,68 @@ _OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
 }
+_OTHER_ARCHIVES = {
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"Rar!": "RAR",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+    b"\x04\x22\x4d\x18": "LZ4",
+    b"MSCF": "CAB",
+}
+# Of zip archives that do not say how their names are coded: MS-DOS and Windows, by country. The first one by which all
+# names are words is taken; of two that share bytes, the one with fewer characters comes first.
+_CODE_PAGES = ("utf-8", "cp437", "cp850", "cp866", "gb2312", "cp932", "gbk", "big5", "cp949", "cp1252", "latin-1")
+# Greek or Cyrillic beside Latin, and a letter beside a sign that only half of a Chinese or Japanese character would be.
+_NO_WORD = re.compile(
+    r"[A-Za-z\u00c0-\u024f][\u0370-\u052f]|[\u0370-\u052f][A-Za-z\u00c0-\u024f]|[^\x00-\x7f][\[\]^`{|}~@]"
+)
 
 
-def list_members(path: Path) -> list[str]:
-    """The names of all files in an archive, in its order. It is read to the end, which checks all checksums.
+@dataclass(frozen=True)
+class Contents:
+    """What an archive holds.
+
+    Attributes:
+        recordings: a digest of the sound by name, in the archive's order. Equal digests mean equal recordings; sound
+            that is one value all through has the digest "".
+        tables: CSV files by name, which may say who speaks.
+        left_out: the other files, with the reason.
+    """
+
+    recordings: dict[str, str]
+    tables: dict[str, str]
+    left_out: dict[str, str]
+
+
+def read_contents(path: Path) -> Contents:
+    """Reads an archive to its end, which checks all checksums.
 
     Raises:
         UserError: as in `read_members`, or two files have the same name.
     """
-    names = [name for name, _ in tqdm(read_members(path), desc="checking", unit=" files", disable=None)]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"{path.name}: holds {twice} twice; each file may be there once")
-    return names
+    contents = Contents({}, {}, {})
+    names = set()
+    for name, data in tqdm(read_members(path), desc="checking", unit=" files", disable=None):
+        if name in names:
+            raise UserError(f"{path.name}: holds {name} twice; each file may be there once")
+        names.add(name)
+        if is_hidden(name):
+            continue
+        if data is None or is_sound(name, data[:HEAD_BYTES]):
+            contents.recordings[name] = _sound_digest(data or b"")
+        elif name.lower().endswith(".csv"):
+            contents.tables[name] = data.decode("utf-8-sig", errors="replace")
+        else:
+            contents.left_out[name] = NO_SOUND
+    return contents
+
+
+def _sound_digest(data: bytes) -> str:
+    """A digest of a recording; of a WAV without its header, since programs write other things there."""
+    place = data.find(b"data", 12, 4096) if data[:4] == b"RIFF" else -1
+    sound = data[place + 8 :] if place > 0 else data
+    if not sound.strip(sound[:1]):  # silent and empty recordings are no copies of each other
+        return ""
+    return hashlib.blake2b(sound, digest_size=8).hexdigest()
 
 
 def read_members(path: Path, wanted: Container[str] | None = None) -> Iterator[tuple[str, bytes | None]]:
@@ -81,6 +135,9 @@ def _check_head(path: Path, head: bytes) -> None:
         raise UserError(f"{path.name}: the file is empty")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html")):
         raise UserError(f"{path.name}: it is an HTML page, not an archive; open its address in a browser to see why")
+    for mark, kind in _OTHER_ARCHIVES.items():
+        if head.startswith(mark):
+            raise UserError(f"{path.name}: a {kind} archive is not read; unpack it, and pack the folder as zip or tar")
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
@@ -88,7 +145,8 @@ def _damaged(path: Path, error: Exception) -> UserError:
 
 
 def _safe_name(path: Path, name: str) -> str:
-    parts = name.replace("\\", "/").split("/")
+    name = name.replace("\\", "/")  # Windows
+    parts = name.split("/")
     if not parts[0] or ".." in parts or any(ord(character) < ord(" ") for character in name):
         raise UserError(f"{path.name}: refused, since its member {name!r} has a name that no clip has")
     return str(PurePosixPath(name))
@@ -114,8 +172,9 @@ class _Budget:
 def _read_zip(path: Path, file: BinaryIO, wanted: Container[str] | None) -> Iterator[tuple[str, bytes | None]]:
     budget = _Budget(path)
     with zipfile.ZipFile(file) as archive:
-        for info in archive.infolist():
-            name = _safe_name(path, info.filename)
+        members = archive.infolist()
+        for info, given in zip(members, _zip_names(members), strict=True):
+            name = _safe_name(path, given)
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _special(path, name)
@@ -132,6 +191,35 @@ def _read_zip(path: Path, file: BinaryIO, wanted: Container[str] | None) -> Iter
             if len(data) != info.file_size:
                 raise EOFError(f"{name} has {len(data):,} bytes, not {info.file_size:,}")
             yield name, data
+
+
+def _zip_names(members: list[zipfile.ZipInfo]) -> list[str]:
+    """The names of a zip archive's members. Those that are not marked as UTF-8 are read by the likeliest code page."""
+    unmarked = [_name_bytes(info) for info in members]
+    coded = [name for name in unmarked if name is not None]
+    page = next(page for page in _CODE_PAGES if _are_names(coded, page) or page == _CODE_PAGES[-1])
+    return [
+        info.filename if name is None else name.decode(page, "replace")
+        for info, name in zip(members, unmarked, strict=True)
+    ]
+
+
+def _name_bytes(info: zipfile.ZipInfo) -> bytes | None:
+    """The bytes of a name that is not marked as UTF-8; zipfile has read them as code page 437."""
+    try:
+        return None if info.flag_bits & 0x800 else info.filename.encode("cp437")
+    except UnicodeEncodeError:  # zipfile took a Unicode name from the member's extra field
+        return None
+
+
+def _are_names(names: list[bytes], page: str) -> bool:
+    """Whether all that is not ASCII in some names is a letter of a word, by a code page."""
+    try:
+        text = "/".join(name.decode(page) for name in names)
+    except UnicodeDecodeError:
+        return False
+    letters = all(character.isascii() or unicodedata.category(character)[0] in "LM" for character in text)
+    return letters and not _NO_WORD.search(text)
 
 
 def _read_tar(path: Path, file: BinaryIO, wanted: Container[str] | None) -> Iterator[tuple[str, bytes | None]]:
@@ -192,27 +280,39 @@ class _ForwardReader:
                 raise EOFError("unexpected end of data")
 
 
-def pack_folder(folder: Path, target: Path) -> None:
-    """Writes the clips below `folder` into an uncompressed tar; same files, same bytes.
+def pack_folder(folder: Path, target: Path) -> dict[str, str]:
+    """Writes the recordings below `folder`, and CSV files, into an uncompressed tar; same files, same bytes.
+
+    Returns:
+        The files that were left out, with the reason.
 
     Raises:
-        UserError: there is no clip; a clip cannot be read or is no regular file; or a folder is a link.
+        UserError: there is no recording; a file cannot be read; or a folder is a link.
     """
-    names = sorted(clip.name for clip in list_clips(_files_below(folder)))
-    if not names:
-        raise UserError(f"{folder}: holds no clips; they belong in <word>/<file> or <word>/<speaker>/<file>")
+    left_out, packed = {}, 0
+    names = sorted(name for name in _files_below(folder) if not is_hidden(name))
     with written_whole(target) as partial, tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as archive:
         for name in tqdm(names, desc="packing", unit=" files", disable=None):
             path = folder / name
             if not path.is_file():
                 raise UserError(f"{path}: is no regular file, or a link to none")
             try:
-                data = path.read_bytes()
+                with path.open("rb") as file:
+                    head = file.read(HEAD_BYTES)
+                    sound = is_sound(name, head)
+                    if not sound and not name.lower().endswith(".csv"):
+                        left_out[name] = NO_SOUND
+                        continue
+                    data = head + file.read()
             except PermissionError:
                 raise UserError(f"{path}: cannot be read: permission denied") from None
+            packed += sound
             info = tarfile.TarInfo(name)  # its defaults are time 0, user 0, mode 0644
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
+        if not packed:
+            raise UserError(f"{folder}: holds no recordings; they belong in <word>/<file> or <word>/<speaker>/<file>")
+    return left_out
 
 
 def _files_below(folder: Path) -> Iterator[str]:

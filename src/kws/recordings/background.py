@@ -5,21 +5,23 @@ test the last 10 %.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from kws.audio.decode import UnusableClipError, decode_clip
+from kws.audio.decode import decode_recording
 from kws.audio.frontend import BLAS_THREADS, FrontEnd
+from kws.audio.mono import UnusableClipError
 from kws.audio.noise import coloured_noise
-from kws.core.errors import UserError
 from kws.recordings.archive import MAX_MEMBER_BYTES, read_members
-from kws.recordings.clips import BACKGROUND, SPLITS, TEST_PERCENT, VALIDATION_PERCENT, Clip
+from kws.recordings.clips import BACKGROUND, SPLITS, Clip
+from kws.recordings.people import PERCENT
 
 NOBODY = "nobody"  # the speaker of the silent clips that kws makes
-LONGEST_SECONDS = 600
+LONGEST_SECONDS = 600  # of a background recording; what follows is not used, and that is said
 GENERATED_SECONDS = 60
 _SILENCE_DBFS = (-60.0, -10.0)
 _ZEROS, _FAINT = 0.05, 0.1  # shares of silent clips that are zeros, or faint noise
@@ -27,32 +29,41 @@ _FAINT_LEVEL = 0.03  # times the level of the other silent clips
 SLOPES = {"white_noise": 0.0, "pink_noise": -0.5, "brown_noise": -1.0}
 
 
-def read_background(archive: Path, clips: Iterable[Clip], sample_rate: int) -> dict[str, np.ndarray]:
-    """The background recordings of a data set, by name. If it has none, computed noises.
+def read_background(
+    archive: Path, clips: Iterable[Clip], sample_rate: int
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The background recordings of a data set, and why others are not used or not used whole; both by name.
 
     Args:
         archive: of the data set.
         clips: all clips in it; the background recordings are in the folder `_background_noise_`.
-        sample_rate: in Hz, of the result: float32 (samples,).
-
-    Raises:
-        UserError: a background recording is too large, or cannot be decoded.
+        sample_rate: in Hz, of the recordings: float32 (samples,). Computed noises if there is none that can be used.
     """
-    names = {clip.name for clip in clips if clip.word == BACKGROUND}
-    if not names:
-        return generated(sample_rate)
-    recordings = {}
-    for name, data in read_members(archive, names):
+    names = sorted(clip.name for clip in clips if clip.word == BACKGROUND)
+    short = _short_names(names)
+    recordings, remarks = {}, {}
+    for name, data in read_members(archive, set(names)):
         if data is None:
-            raise UserError(f"{name}: larger than {MAX_MEMBER_BYTES:,} bytes; shorten this background recording")
-        path = PurePosixPath(name)
+            remarks[name] = f"not used: larger than {MAX_MEMBER_BYTES:,} bytes"
+            continue
         try:
-            recordings[path.name if path.stem in recordings else path.stem] = decode_clip(
-                data, sample_rate, LONGEST_SECONDS
-            )
+            sound = decode_recording(data, sample_rate, LONGEST_SECONDS, longer="cut")
         except UnusableClipError as problem:
-            raise UserError(f"{name}: {problem}; repair this background recording, or remove it") from None
-    return recordings
+            remarks[name] = f"not used: {problem}"
+            continue
+        recordings[short[name]] = sound.samples
+        if sound.remarks:
+            remarks[name] = "; ".join(sound.remarks)
+    if not recordings:
+        return generated(sample_rate), remarks
+    return recordings, remarks
+
+
+def _short_names(names: Sequence[str]) -> dict[str, str]:
+    """The file's name without suffix; where two are alike, the whole name."""
+    short = {name: PurePosixPath(name).stem for name in names}
+    alike = Counter(short.values())
+    return {name: stem if alike[stem] == 1 else name for name, stem in short.items()}
 
 
 def generated(sample_rate: int) -> dict[str, np.ndarray]:
@@ -67,8 +78,7 @@ def generated(sample_rate: int) -> dict[str, np.ndarray]:
 
 def part_of(recording: np.ndarray, split: str, samples: int) -> np.ndarray:
     """The part of a background recording that belongs to a split; repeated if it is shorter than `samples`."""
-    shares = {"train": 100 - VALIDATION_PERCENT - TEST_PERCENT, "validation": VALIDATION_PERCENT, "test": TEST_PERCENT}
-    ends = np.cumsum([0, *(shares[name] for name in SPLITS)]) * len(recording) // 100
+    ends = np.cumsum([0, *(PERCENT[name] for name in SPLITS)]) * len(recording) // 100
     number = SPLITS.index(split)
     part = recording[ends[number] : ends[number + 1]]
     return part if len(part) >= samples else np.resize(part, samples)

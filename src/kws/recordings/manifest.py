@@ -1,12 +1,14 @@
 """The waveforms of an experiment's clips, as the manifest of the features names them."""
 
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from kws.audio.clip import cut_or_pad
-from kws.audio.decode import decode_clip
+from kws.audio.decode import decode_recording
 from kws.audio.frontend import FrontEnd
 from kws.core.files import read_csv
 from kws.core.params import SILENCE
@@ -21,6 +23,32 @@ class Recording:
     waveform: np.ndarray
 
 
+def read_waveforms(
+    rows: Iterable[Mapping[str, str]], archive: Path, sample_rate: int, clip_seconds: float
+) -> Iterator[tuple[Mapping[str, str], np.ndarray]]:
+    """Row and waveform, float32 (samples,), of clips, recording by recording in the order of the archive.
+
+    Args:
+        rows: of the manifest; those of clips that featurize made give nothing.
+        archive: the archive that holds the recordings.
+        sample_rate: in Hz, of the waveforms.
+        clip_seconds: length of each waveform.
+    """
+    of_recording: defaultdict[str, list[Mapping[str, str]]] = defaultdict(list)
+    for row in rows:
+        of_recording[row["recording"]].append(row)
+    length = round(clip_seconds * sample_rate)
+    for name, data in read_members(archive, of_recording):
+        sound = decode_recording(data or b"", sample_rate, may_be_silent=True)
+        for row in of_recording[name]:
+            yield row, cut_or_pad(sound.samples, length, round(float(row["start"]) * sample_rate))
+
+
+def usable_rows(manifest: Path, split: str) -> list[dict[str, str]]:
+    """The rows of the usable clips of a split: train, validation, test or unheard."""
+    return [row for row in read_csv(manifest) if row["split"] == split and row["status"] == "ok"]
+
+
 def read_recordings(manifest: Path, split: str, archive: Path, front_end: FrontEnd) -> list[Recording]:
     """The usable clips of a split, without those of silence, cut or padded to the length of a clip.
 
@@ -28,11 +56,8 @@ def read_recordings(manifest: Path, split: str, archive: Path, front_end: FrontE
         manifest: manifest.csv of the features.
         split: train, validation, test or unheard.
         archive: the archive that holds them.
-        front_end: says how long a clip is, at which sample rate.
+        front_end: says how long a clip is.
     """
-    rows = [row for row in read_csv(manifest) if row["split"] == split and row["status"] == "ok"]
-    labels = {row["name"]: row["class"] for row in rows if row["class"] != SILENCE}
-    return [
-        Recording(labels[name], cut_or_pad(decode_clip(data or b"", front_end.sample_rate), front_end.clip_samples))
-        for name, data in read_members(archive, labels)
-    ]
+    rows = [row for row in usable_rows(manifest, split) if row["class"] != SILENCE]
+    clips = read_waveforms(rows, archive, front_end.sample_rate, front_end.clip_samples / front_end.sample_rate)
+    return [Recording(row["class"], waveform) for row, waveform in clips]

@@ -37,7 +37,7 @@ class DataSource(Archive):
 
     Attributes:
         synthetic: whether a computer speaks in it.
-        speakers: how they were identified, by `kws.recordings.clips.speaker_naming`.
+        speakers: how they were identified, by `kws.recordings.layout.understand`.
         words: how many clips each word has.
         clips: the number of all of them.
         test: the archive of the test data set; None: a share of the data set tests.

@@ -4,25 +4,32 @@ Exit codes: 0, everything was answered; 1, something was not, and a line on stde
 """
 
 import argparse
+import io
 import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
+import soxr
 from tqdm import tqdm
 
-from kws.audio.decode import AUDIO_SUFFIXES, UnusableClipError, read_blocks
+from kws.audio.decode import decode_recording, read_blocks
+from kws.audio.formats import HEAD_BYTES, is_hidden, is_sound
+from kws.audio.mono import Mono, UnusableClipError
 from kws.core import paths
 from kws.core.errors import UserError
+from kws.core.naming import first_names
 from kws.spotting.litert import Network
 from kws.spotting.spotter import Spotter
 
 MODEL = paths.SPOTTER
+PIPE = "-"  # in place of a file: standard input
+ELSEWHERE = "or give a sound file: --source FILE"
 SHOWN = 3  # likeliest classes
 LONGER = 1.1  # times a clip's length: a file up to this length is one clip, cut as in training
 METER = 40  # characters of the level meter, from -METER_DB to full scale
@@ -58,21 +65,30 @@ def predict(options: argparse.Namespace) -> int:
         except UserError as problem:
             code = _report(problem)
             continue
-        for path in found:
+        for name in found:
             try:
-                for start, answers in _answers(spotter, path, threshold):
-                    tqdm.write(_row(path, start, answers, as_json=options.json), file=sys.stdout)
-            except UnusableClipError as problem:
-                code = _report(UserError(f"{path}: {problem}"))
+                for start, answers in _answers(spotter, name, threshold):
+                    tqdm.write(_row(name, start, answers, as_json=options.json), file=sys.stdout)
+            except BrokenPipeError:  # of stdout, not of the file
+                raise
+            except (UnusableClipError, OSError) as problem:
+                reason = problem.strerror if isinstance(problem, OSError) else problem
+                code = _report(UserError(f"{name}: {reason}"))
     return code
 
 
 def listen(options: argparse.Namespace) -> int:
     """Prints the words in the sound of the microphone or a file, until it ends."""
+    if options.devices:
+        print(_sounddevice().query_devices())
+        return 0
     spotter = Spotter.load(options.model)
     threshold = spotter.threshold if options.threshold is None else options.threshold
-    if options.source:
-        blocks = read_blocks(options.source, spotter.sample_rate)
+    if options.source == PIPE:
+        blocks = read_blocks(sys.stdin.buffer, spotter.sample_rate)
+    elif options.source:
+        _refuse_address(options.source)
+        blocks = read_blocks(Path(options.source), spotter.sample_rate)
     else:
         blocks = _microphone(spotter, options.device)
     words = ", ".join(spotter.classes[index] for index in spotter.words)
@@ -113,37 +129,84 @@ threshold   {about["threshold"]:g}, chosen for at most {about["false_alarms_an_h
     return 0
 
 
-def _sound_files(given: Path) -> list[Path]:
-    """The file itself, or the sound files below a folder, by name."""
-    if not given.is_dir():
+def _refuse_address(given: str) -> None:
+    if "://" in given:
+        raise UserError(f"{given}: addresses are not read; download the file, or pipe it in and give {PIPE}")
+
+
+def _sound_files(given: str) -> list[str]:
+    """The file itself, or the recordings below a folder, by name. What is no sound there is counted.
+
+    Raises:
+        UserError: an address was given, or the folder holds no recording.
+    """
+    _refuse_address(given)
+    if not Path(given).is_dir():
         return [given]
-    found = sorted(path for path in given.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    files = [path for path in sorted(Path(given).rglob("*")) if path.is_file()]
+    files = [path for path in files if not is_hidden(path.relative_to(given).as_posix())]
+    found = [str(path) for path in files if _is_sound(path)]
+    left_out = [path.name for path in files if str(path) not in found]
     if not found:
-        raise UserError(f"{given}: no sound files in this folder; their names end in {', '.join(AUDIO_SUFFIXES)}")
+        raise UserError(f"{given}: no sound files in this folder")
+    if left_out:
+        print(f"{given}: left out, no sound: {len(left_out)} ({first_names(left_out)})", file=sys.stderr)
     return found
 
 
-def _answers(spotter: Spotter, path: Path, threshold: float) -> Iterator[tuple[float | None, list[tuple[str, float]]]]:
+def _is_sound(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return is_sound(path.name, file.read(HEAD_BYTES))
+    except OSError:  # it is told when the file is read
+        return True
+
+
+def _answers(spotter: Spotter, name: str, threshold: float) -> Iterator[tuple[float | None, list[tuple[str, float]]]]:
     """Yields when a word starts, in seconds, and the likeliest classes: once for a clip, else for each detection.
 
     A longer file without a detection yields None and an empty list.
     """
-    blocks = read_blocks(path, spotter.sample_rate)
-    head: list[np.ndarray] = []
-    limit = int(LONGER * spotter.clip_samples)
-    for block in blocks:
-        head.append(block)
-        if sum(map(len, head)) > limit:
-            break
-    else:
-        yield 0.0, _likeliest(spotter, spotter.clip(np.concatenate(head)))
-        return
-    detected = False
-    for found in spotter.detect(_progress(chain(head, blocks), path, spotter.sample_rate), threshold):
-        detected = True
-        yield found.window * spotter.step_samples / spotter.sample_rate, _likeliest(spotter, found.probabilities)
-    if not detected:
-        yield None, []
+    with _opened(name) as file:
+        blocks = read_blocks(file, spotter.sample_rate)
+        head: list[np.ndarray] = []
+        limit = int(LONGER * spotter.clip_samples)
+        for block in blocks:
+            head.append(block)
+            if sum(map(len, head)) > limit:
+                break
+        else:  # a clip: decoded by the rules of the pipeline, which refuse silence
+            file.seek(0)
+            sound = decode_recording(file.read(), spotter.sample_rate)
+            for remark in sound.remarks:
+                print(f"{name}: {remark}", file=sys.stderr)
+            yield 0.0, _likeliest(spotter, spotter.clip(sound.samples))
+            return
+        detected = False
+        total = _seconds(name)
+        for found in spotter.detect(_progress(chain(head, blocks), name, total, spotter.sample_rate), threshold):
+            detected = True
+            yield found.window * spotter.step_samples / spotter.sample_rate, _likeliest(spotter, found.probabilities)
+        if not detected:
+            yield None, []
+
+
+def _opened(name: str) -> BinaryIO:
+    """A file, or the whole of a pipe, which cannot be read twice."""
+    if name == PIPE:
+        return io.BytesIO(sys.stdin.buffer.read())
+    path = Path(name)
+    return io.BytesIO(path.read_bytes()) if path.exists() and not path.is_file() else path.open("rb")
+
+
+def _seconds(name: str) -> int | None:
+    """How long a file lasts, for the progress bar; None for a pipe, and if libsndfile cannot tell."""
+    if not Path(name).is_file():
+        return None
+    try:
+        return round(soundfile.info(name).duration)
+    except (soundfile.SoundFileError, RuntimeError):
+        return None
 
 
 def _likeliest(spotter: Spotter, probabilities: np.ndarray) -> list[tuple[str, float]]:
@@ -151,13 +214,13 @@ def _likeliest(spotter: Spotter, probabilities: np.ndarray) -> list[tuple[str, f
     return [(spotter.classes[index], float(probabilities[index])) for index in order]
 
 
-def _row(path: Path, start: float | None, answers: list[tuple[str, float]], *, as_json: bool) -> str:
+def _row(name: str, start: float | None, answers: list[tuple[str, float]], *, as_json: bool) -> str:
     if as_json:
         named = [{"word": word, "probability": round(probability, 4)} for word, probability in answers]
-        row = {"file": str(path), "start": start if start is None else round(start, 3), "answers": named}
+        row = {"file": name, "start": start if start is None else round(start, 3), "answers": named}
         return json.dumps(row, ensure_ascii=False)
     shown = "  ".join(f"{word} {probability:.1%}" for word, probability in answers)
-    return f"{path}  {'-' if start is None else _clock(start)}  {shown or 'no word'}"
+    return f"{name}  {'-' if start is None else _clock(start)}  {shown or 'no word'}"
 
 
 def _clock(seconds: float) -> str:
@@ -165,39 +228,62 @@ def _clock(seconds: float) -> str:
     return f"{int(minutes) // 60}:{int(minutes) % 60:02d}:{rest:04.1f}"
 
 
-def _progress(blocks: Iterable[np.ndarray], path: Path, sample_rate: int) -> Iterator[np.ndarray]:
+def _progress(blocks: Iterable[np.ndarray], name: str, total: int | None, sample_rate: int) -> Iterator[np.ndarray]:
     """The blocks, with a progress bar on a terminal if it takes longer than a second."""
-    with path.open("rb") as file:
-        total = soundfile.info(file).duration
-    with tqdm(total=round(total), desc=path.name, unit="s", delay=1, disable=None, leave=False) as bar:
+    with tqdm(total=total, desc=Path(name).name, unit="s", delay=1, disable=None, leave=False) as bar:
         for block in blocks:
             yield block
             bar.update(len(block) / sample_rate)
 
 
-def _microphone(spotter: Spotter, device: str | None) -> Iterator[np.ndarray]:
-    """Blocks from a microphone, each as long as a step of the window."""
-    elsewhere = "or give a sound file: --source FILE"
+def _sounddevice() -> Any:
     try:
         import sounddevice
     except ImportError:
         raise UserError(
-            f"the microphone needs the package sounddevice: pip install 'kws[listen]', {elsewhere}"
+            f"the microphone needs the package sounddevice: pip install 'kws[listen]', {ELSEWHERE}"
         ) from None
     except OSError:
-        raise UserError(f"the microphone needs the library PortAudio (Debian: libportaudio2), {elsewhere}") from None
+        raise UserError(f"the microphone needs the library PortAudio (Debian: libportaudio2), {ELSEWHERE}") from None
+    return sounddevice
+
+
+def _microphone(spotter: Spotter, device: str | None) -> Iterator[np.ndarray]:
+    """Blocks from a microphone, mixed and resampled if it has not the model's rate and one channel."""
+    sounddevice = _sounddevice()
     chosen: Any = int(device) if device and device.isdecimal() else device
     try:
+        rate, channels = _settings(sounddevice, chosen, spotter.sample_rate)
+        step = round(spotter.step_samples * rate / spotter.sample_rate)
+        resampler = soxr.ResampleStream(rate, spotter.sample_rate, 1, dtype="float32", quality="VHQ")
+        mono = Mono()
         with sounddevice.InputStream(
-            samplerate=spotter.sample_rate, blocksize=spotter.step_samples, device=chosen, channels=1, dtype="float32"
+            samplerate=rate, blocksize=step, device=chosen, channels=channels, dtype="float32"
         ) as microphone:
             while True:
-                samples, lost = microphone.read(spotter.step_samples)
+                samples, lost = microphone.read(step)
                 if lost:
                     print("warning: sound was lost, since this machine is too slow", file=sys.stderr)
-                yield samples[:, 0]
+                mixed = mono(samples)
+                yield mixed if rate == spotter.sample_rate else resampler.resample_chunk(mixed)
     except (sounddevice.PortAudioError, ValueError) as error:
-        raise UserError(f"no microphone answers ({error}); --device chooses one, {elsewhere}") from None
+        raise UserError(
+            f"no microphone answers ({error}); --devices lists them, --device chooses one, {ELSEWHERE}"
+        ) from None
+
+
+def _settings(sounddevice: Any, device: Any, wanted: int) -> tuple[int, int]:
+    """The sample rate and the number of channels that a microphone accepts: the model's and one, else its own."""
+    about = sounddevice.query_devices(device, "input")
+    own = round(about["default_samplerate"])
+    for channels in (1, 2, about["max_input_channels"]):
+        for rate in (wanted, own):
+            try:
+                sounddevice.check_input_settings(device=device, channels=channels, samplerate=rate, dtype="float32")
+            except (sounddevice.PortAudioError, ValueError):
+                continue
+            return rate, channels
+    return own, about["max_input_channels"]
 
 
 def _metered(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -249,8 +335,11 @@ def _parser() -> argparse.ArgumentParser:
             help="probability from which a word in a stream counts (default: the model's)",
         )
         if run is predict:
-            command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="sound files, or folders of them")
+            command.add_argument(
+                "files", nargs="+", metavar="FILE", help="sound files, folders of them, or - for a pipe"
+            )
         else:
-            command.add_argument("--source", type=Path, metavar="FILE", help="a sound file instead of the microphone")
+            command.add_argument("--source", metavar="FILE", help="a sound file, or -, instead of the microphone")
             command.add_argument("--device", help="name or number of the microphone")
+            command.add_argument("--devices", action="store_true", help="list the microphones")
     return parser

@@ -20,7 +20,8 @@ from kws.core.errors import UserError
 from kws.core.files import written_whole
 from kws.download.voices import acoustics, espeak, hibari
 from kws.download.voices.acoustics import CLIP, SAMPLE_RATE
-from kws.recordings.clips import BACKGROUND, speaker_split
+from kws.recordings.clips import BACKGROUND
+from kws.recordings.people import speaker_split
 
 NOISE_SECONDS = 30
 

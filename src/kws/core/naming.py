@@ -1,0 +1,24 @@
+"""Lists of names in a line of text."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+SHOWN = 3
+
+
+def first_names(names: Sequence[str], shown: int = SHOWN) -> str:
+    """The first names, and how many more there are: `a, b, c and 7 more`."""
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
+
+
+def by_kind(remarked: Iterable[tuple[str, str]]) -> list[str]:
+    """A line for each kind of remark: how many, and the first names.
+
+    Args:
+        remarked: names, and a remark each; its kind is the part before a colon.
+    """
+    kinds: defaultdict[str, list[str]] = defaultdict(list)
+    for name, remark in remarked:
+        kinds[remark.partition(": ")[0]].append(name)
+    return [f"{kind}: {len(names)} ({first_names(names)})" for kind, names in sorted(kinds.items())]
