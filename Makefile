@@ -11,6 +11,13 @@ ANEW := anew
 endif
 endif
 
+# The programs in .venv hold its path: in a project that was renamed or copied, .venv is made anew.
+ifneq ($(wildcard .venv/pyvenv.cfg),)
+ifeq ($(shell grep -F " $(CURDIR)/.venv" .venv/pyvenv.cfg),)
+ANEW := anew
+endif
+endif
+
 # The TensorFlow of .venv: CUDA's if GPU=1 asks for it or did before.
 KIND := $(if $(filter 1,$(GPU))$(wildcard .venv/ready-gpu),gpu,pipeline)
 
@@ -35,14 +42,20 @@ ARCHIVE := data/raw/mini_speech_commands.zip
 BENCH :=
 SET :=
 PORT := 5001
+N := 5
 export PRESET SET  # a recipe reads them from the environment: between quotes of its own, an apostrophe would end them
 
 .DEFAULT_GOAL := repro
-.PHONY: anew repro setup exp compare curve bench test lint ui serve readme lock upgrade clean help
+.PHONY: anew in-git repro setup exp compare curve folds bench test lint ui serve readme lock upgrade clean help
 
-repro: $(READY) $(PAGE)  ## run the pipeline on the parameters in params.yaml, then say what came of it (the default)
+repro: in-git $(READY) $(PAGE)  ## run the pipeline on the parameters in params.yaml, then say what came of it (the default)
 	@.venv/bin/dvc repro
 	@.venv/bin/python -m kws.commands.summary
+
+# A zip of the project is no git checkout, and DVC's own words do not say what to do.
+in-git:
+	@reason=$$(git rev-parse --git-dir 2>&1) || { echo "error: DVC needs a git checkout ($$reason): \
+	git clone the project, or type: git init && git add . && git commit -m start" >&2; exit 1; }
 
 setup: $(READY) $(PAGE)  ## create .venv from the lock, and the page that dvc plots draws on; GPU=1: with CUDA
 
@@ -78,14 +91,17 @@ $(DEV): requirements/dev.txt $(READY)
 $(PAGE): $(READY) src/kws/commands/plots_page.py
 	@.venv/bin/python -m kws.commands.plots_page
 
-exp: $(READY)  ## run a preset as an experiment: make exp PRESET=fast SET='seed=2 split=random'
+exp: in-git $(READY)  ## run a preset as an experiment: make exp PRESET=fast SET='seed=2 split=random'
 	@.venv/bin/python -m kws.commands.exp "$$PRESET" "$$SET"
 
-compare: $(READY)  ## compare two experiments on the same test clips: make compare A=main B=sorer-cull
+compare: in-git $(READY)  ## compare two experiments on the same test clips: make compare A=main B=sorer-cull
 	@.venv/bin/python -m kws.commands.compare '$(A)' '$(B)'
 
-curve: $(READY)  ## accuracy over the number of training clips, and what more would bring: make curve PRESET=fast SET=...
+curve: in-git $(READY)  ## accuracy over the number of training clips, and what more would bring: make curve PRESET=fast SET=...
 	@.venv/bin/python -m kws.commands.data_curve "$$PRESET" "$$SET"
+
+folds: in-git $(READY)  ## cross-validation over speakers, for few recordings: make folds PRESET=fast SET=... N=5
+	@.venv/bin/python -m kws.commands.folds "$$PRESET" "$$SET" '$(N)'
 
 bench: $(READY)  ## time the pipeline beside others and its limits, 20 minutes: make bench ARCHIVE=... BENCH='--section fixed'
 	@.venv/bin/python benchmarks/speed.py --archive '$(ARCHIVE)' $(BENCH)
@@ -103,9 +119,11 @@ lint: $(DEV)  ## check style, types, import direction, spelling and workflows
 	.venv/bin/check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
 
 ui: $(READY)  ## open MLflow on the store
+	@.venv/bin/python -m kws.tracking.store
 	.venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db
 
 serve: $(READY)  ## answer waveforms over HTTP with the best registered model: make serve PORT=5001
+	@.venv/bin/python -m kws.tracking.store
 	MLFLOW_TRACKING_URI=$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} .venv/bin/mlflow models serve -m models:/kws@champion --env-manager local --port $(PORT)
 
 readme: $(READY)  ## write the figures of the README anew from the files of the pipeline

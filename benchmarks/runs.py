@@ -22,8 +22,8 @@ from kws.core.files import read_json, write_csv
 from kws.core.params import read_yaml
 from kws.download.sources import PUBLISHED, obtain
 from kws.recordings.archive import read_contents, read_members
-from kws.recordings.clips import speaker_split
 from kws.recordings.layout import understand
+from kws.recordings.people import speaker_split
 
 ROOT = Path(__file__).parent.parent
 SEEDS = (1, 2, 3)

@@ -208,7 +208,7 @@ def fixed(_: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Pa
     shutil.copy(ROOT / ".dvc" / "config", empty / ".dvc" / "config")
     (empty / "dvc.yaml").write_text(json.dumps({"stages": {f"stage{n}": {"cmd": "true"} for n in range(5)}}))
     run([*dvc, "repro", "-q"], empty)
-    if run([*dvc, "status", "--json"], ROOT).figures:
+    if run([*dvc, "status", "--json"], ROOT).figures.keys() - {"watch"}:  # which always runs
         print("  dvc repro with nothing to do: left out, since the pipeline is not up to date; run make first")
         return ratios
     repro = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kws.core import paths, stage
 from kws.core.errors import UserError
-from kws.core.files import folder_written_whole, write_csv, write_json, written_whole
+from kws.core.files import folder_written_whole, write_csv, write_json
 from kws.core.naming import by_kind, first_names
 from kws.core.params import Params, load_params
 from kws.download import sources
@@ -52,8 +52,6 @@ def main() -> None:
     counts = {"clips": len(clips), "words": len(source.words), "speakers": len({clip.speaker for clip in clips})}
     figures = counts | {"bytes": source.bytes, "synthetic": int(synthetic), "left_out": len(left_out)}
     write_json(paths.METRICS / "download.json", figures)
-    _watch(paths.LOCAL_SOURCE, sources.own_path(params.dataset))
-    _watch(paths.LOCAL_TEST, sources.own_path(params.test_dataset) if params.test_dataset else None)
     print(f"{source.address}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
     if "://" in source.address and not source.checked:
         print(f"Its SHA-256 was not checked, since dataset_sha256 is empty. It is {source.sha256}")
@@ -87,10 +85,21 @@ def _list(path: Path, target: Path, words: Sequence[str]) -> tuple[Layout, dict[
 
 
 def _others(params: Params) -> list[str]:
-    """The words that computed voices say for `_unknown_`: none if it is off."""
+    """The words that computed voices say for `_unknown_`: none if it is off.
+
+    Raises:
+        UserError: the voices speak another language, in which there is no list of such words.
+    """
+    if not params.unknown:
+        return []
+    if params.language.partition("-")[0] != "en":
+        raise UserError(
+            f"unknown: computed voices say other words in English only, not in {params.language}; set unknown to 0, "
+            "or make words of your own the data set"
+        )
     from kws.download.voices.other_words import other_words
 
-    return other_words(params.words) if params.unknown else []
+    return other_words(params.words)
 
 
 def _obtain(folder: Path, params: Params, others: list[str]) -> tuple[Archive, dict[str, str]]:
@@ -100,7 +109,14 @@ def _obtain(folder: Path, params: Params, others: list[str]) -> tuple[Archive, d
     from kws.download.voices.synthetic import Voices, write_corpus  # loads eSpeak NG
 
     target = folder / "synthetic.tar"
-    voices = Voices(params.synthetic_speakers, params.synthetic_variety, params.neural_share, VOICES_SEED)
+    voices = Voices(
+        params.synthetic_speakers,
+        params.synthetic_variety,
+        params.neural_share,
+        VOICES_SEED,
+        params.language,
+        params.clip_seconds,
+    )
     # featurize takes `unknown` times the clips of a word, and each speaker says a word once
     write_corpus(target, params.words, voices, others, math.ceil(params.unknown))
     return sources.synthetic(target), {}
@@ -115,17 +131,6 @@ def _obtain_test(folder: Path, params: Params) -> tuple[Archive, dict[str, str]]
     except UserError as problem:
         raise UserError(f"test_dataset: {str(problem).removeprefix('dataset: ')}") from None
     return obtained, not_packed | left_out
-
-
-def _watch(dependency: Path, own: Path | None) -> None:
-    """Points a link, on which this stage depends, to the user's data set, so that DVC sees changes of the data set.
-
-    DVC follows a dependency that is a link itself, but no links below it. For other data sets the link points to
-    data/none. It is a link in git, too: if git had a file there, `dvc exp run` would write the text of that file into
-    the user's recordings.
-    """
-    with written_whole(dependency) as partial:
-        partial.symlink_to(own or paths.NO_SOURCE.name)
 
 
 if __name__ == "__main__":

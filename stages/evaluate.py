@@ -61,8 +61,7 @@ def main() -> None:
         if spec.clips.get("unheard"):
             unheard = scores.answer_clips(network, paths.FEATURES, "unheard", spec)
             figures |= scores.rejection(unheard, classes, params.seed)
-        if params.split == "random":
-            figures |= scores.leak(answers, speakers_of(paths.MANIFEST, "train"))
+        figures |= scores.leak(answers, speakers_of(paths.MANIFEST, "train"), at_random=params.split == "random")
 
         chosen_on = streamed(*sounds("validation"))
         clips, parts = sounds("test")
@@ -91,7 +90,7 @@ def main() -> None:
         with written_whole(paths.CURVES) as partial:
             save_figure(curves_figure(history, best_epoch, spec.synthetic), partial)
         write_answers(paths.ANSWERS, answers, classes, synthetic=synthetic)
-    for line in scores.summary_lines(figures, classes, leaking=params.split == "random"):
+    for line in scores.summary_lines(figures, classes):
         print(stage.voices_title(line, synthetic))
 
 

@@ -15,11 +15,11 @@ from kws.core.address import public_address
 from kws.core.files import folder_written_whole, write_csv, write_json
 from kws.core.params import load_params
 from kws.featurize.compute import compute_chosen
-from kws.featurize.report import MANIFEST_COLUMNS, manifest_row, report_lines
-from kws.featurize.splits import choose
+from kws.featurize.report import MANIFEST_COLUMNS, left_out_row, manifest_row, report_lines
+from kws.featurize.splits import check_classes, choose
 from kws.plots.figures import clip_figure, mel_grid_figure, mel_matrix_figure, save_figure
 from kws.recordings import background
-from kws.recordings.clips import check_splits, check_unusable, read_clips
+from kws.recordings.clips import check_unusable, read_clips
 from kws.recordings.manifest import read_waveforms
 from kws.recordings.source import DataSource
 from kws.records.spec import FeatureSpec
@@ -33,7 +33,8 @@ def main() -> None:
     params = load_params()
     source = DataSource.read(paths.SOURCE)
     archive, recordings = source.archive_of("train"), read_clips(paths.CLIPS)
-    chosen = choose(recordings, read_clips(paths.TEST_CLIPS) if source.test else None, params)
+    selection = choose(recordings, read_clips(paths.TEST_CLIPS) if source.test else None, params)
+    chosen = selection.clips
     front_end = FrontEnd.from_params(params)
     noises, noise_remarks = background.read_background(archive, recordings, front_end.sample_rate)
     cut_of = {source.archive_of("test"): params.cut_of(params.test_dataset), archive: params.cut_of(params.dataset)}
@@ -53,11 +54,12 @@ def main() -> None:
                         examples.setdefault(choice.label, features.mel_power)
                         records.write(choice.split, features.name, choice.clip.speaker, label, features.mel_power)
                     manifest.append(manifest_row(choice, features))
+        manifest += [left_out_row(choice, reason) for choice, reason in selection.left_out.items()]
         write_csv(folder / paths.MANIFEST.name, manifest, MANIFEST_COLUMNS)
         unusable = paths.scratch("featurize") / "unusable.csv"  # stays where the stage stops and writes no manifest
         write_csv(unusable, [row for row in manifest if row["status"] != "ok"], MANIFEST_COLUMNS)
         check_unusable(set_aside, len(chosen), params.max_unusable_share, unusable)
-        check_splits({(choice.label, choice.split) for choice in usable}, params.words, params.split)
+        check_classes(usable, params)
         write_background_power(folder, background.mel_power(noises, front_end))
         counts = Counter(choice.split for choice in usable)
         spec = FeatureSpec(
@@ -83,6 +85,8 @@ def main() -> None:
         title = stage.voices_title(shown["word"], source.synthetic)
         save_figure(clip_figure(waveform, front_end, title), folder / "clip.png")
     write_json(paths.METRICS / "featurize.json", counts | {"set_aside": len(set_aside)})
+    for remark in selection.remarks:
+        print(remark)
     print(f"{len(usable)} clips: " + ", ".join(f"{number} {split}" for split, number in counts.items()))
     for line in report_lines(manifest, noise_remarks, paths.MANIFEST):
         print(line)

@@ -16,10 +16,10 @@ from kws.tracking.run import EXPERIMENT
 
 ROOT = Path(__file__).parent.parent
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-STAGES = list(PIPELINE["stages"])
+STAGES = [stage for stage in PIPELINE["stages"] if stage != "watch"]  # which runs each time
 TRACKED = [
     *(".dvc/.gitignore", ".dvc/config", ".dvc/plots/noise.json", ".dvc/plots/projection.json", ".dvcignore"),
-    *(".gitignore", "data/local", "data/local_test", "data/none", "dvc.yaml", "src/kws", "stages", "versions.yaml"),
+    *(".gitignore", "dvc.yaml", "src/kws", "stages", "versions.yaml"),
 ]
 SMALL = {
     "words": ["no", "yes"],
@@ -52,7 +52,7 @@ class Project:
             if (ROOT / name).is_dir():
                 shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
             else:
-                shutil.copy(ROOT / name, target, follow_symlinks=False)  # data/local is a link
+                shutil.copy(ROOT / name, target)
         project.set()
         project.run("git", "init", "--quiet")
         project.commit()

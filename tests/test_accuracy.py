@@ -11,7 +11,8 @@ from kws.evaluate import scores
 from kws.evaluate.network import EvaluatedNetwork
 from kws.featurize.compute import compute_recording
 from kws.featurize.splits import Chosen
-from kws.recordings.clips import Clip, speaker_split
+from kws.recordings.clips import Clip
+from kws.recordings.people import speaker_split
 from kws.records.write import RecordWriter, write_background_power
 from kws.train import training
 from kws.train.litert import network_file

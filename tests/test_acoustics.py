@@ -7,6 +7,7 @@ import pytest
 
 from kws.download.voices import acoustics
 
+CLIP = acoustics.SAMPLE_RATE  # samples
 PLAIN = acoustics.Place(
     echo_seconds=0.3,
     echo=0.0,
@@ -19,10 +20,10 @@ PLAIN = acoustics.Place(
 )
 
 
-def record(voice: np.ndarray, place: acoustics.Place, noise: float = 1e-9) -> np.ndarray:
-    noises = {"noise": noise * np.random.default_rng(0).standard_normal(5 * acoustics.CLIP)}
-    responses = acoustics.echo_of(place), acoustics.device_of(place)
-    return acoustics.record(voice, place, responses, noises, variety=1.0, rng=np.random.default_rng(4))
+def record(voice: np.ndarray, place: acoustics.Place, noise: float = 1e-9, clip: int = CLIP) -> np.ndarray:
+    noises = {"noise": noise * np.random.default_rng(0).standard_normal(5 * clip)}
+    responses = acoustics.echo_of(place, clip), acoustics.device_of(place, clip)
+    return acoustics.record(voice, place, responses, noises, clip=clip, variety=1.0, rng=np.random.default_rng(4))
 
 
 def tone(hertz: float) -> np.ndarray:
@@ -34,10 +35,11 @@ def level(sound: np.ndarray, hertz: float) -> float:
     return 20 * np.log10(np.abs(np.fft.rfft(sound))[round(hertz * len(sound) / acoustics.SAMPLE_RATE)])
 
 
-def test_a_plain_place_changes_nothing_but_time_and_level():
+@pytest.mark.parametrize("clip", [CLIP, 2 * CLIP])
+def test_a_plain_place_changes_nothing_but_time_and_level(clip):
     voice = tone(500)
-    sound = record(voice, PLAIN)
-    assert sound.shape == (acoustics.CLIP,)
+    sound = record(voice, PLAIN, clip=clip)
+    assert sound.shape == (clip,)
     start = np.argmax(np.abs(sound) > 1e-3 * np.abs(sound).max()) - 1
     found = sound[start : start + len(voice)] / np.abs(sound).max()
     assert np.abs(found - voice).max() < 2e-3

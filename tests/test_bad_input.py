@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,11 @@ from encode import sound_file, tone
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import read_json
-from kws.recordings.clips import SPLITS, speaker_split
+from kws.recordings.clips import SPLITS, Clip, read_clips
+from kws.recordings.people import speaker_split
 from kws.records.spec import FeatureSpec
 
-STAGES = ["download", "featurize", "train", "evaluate", "export", "project"]
+STAGES = ["watch", "download", "featurize", "train", "evaluate", "export", "project"]
 WORDS = ["no", "yes"]
 RATE = 16_000
 SOUND = np.random.default_rng(1).normal(scale=0.1, size=5 * RATE).clip(-1, 1).astype(np.float32)
@@ -255,9 +257,34 @@ def test_a_word_without_a_usable_clip_in_a_split_is_an_error_that_leaves_no_feat
     clips = good_clips()
     name = f"no/{speaker(split)}_nohash_0.wav"
     clips.pop(name)
-    with pytest.raises(UserError, match=f"^no usable clip of no in {split}: add clips of more speakers, or take split"):
+    lacking = "validation" if data is None else split  # of two clips known before, one is for the test
+    with pytest.raises(
+        UserError, match=rf"^no usable clip of no in {lacking} \(2 clips in all\): record more, by as many"
+    ):
         featurize(clips if data is None else clips | {name: data}, max_unusable_share=0.5)
     assert [path.name for path in Path("data").iterdir() if path.is_dir()] == ["raw"]
+
+
+def test_two_people_make_three_splits_and_copies_are_set_aside_with_their_reason(featurize, monkeypatch, capsys):
+    by_content = {"yes/ada/0.wav": "d", "yes/bob/0.wav": "d"}
+
+    def with_contents(path: Path) -> list[Clip]:
+        return [replace(clip, content=by_content.get(clip.name, "")) for clip in clips_in(path)]
+
+    clips_in = read_clips
+    monkeypatch.setattr("kws.recordings.clips.read_clips", with_contents)
+    clips = {f"{word}/{name}/{take}.wav": wav() for word in WORDS for name in ("ada", "bob") for take in range(4)}
+    featurize(clips)
+    with paths.MANIFEST.open(encoding="utf-8", newline="") as file:
+        manifest = {row["name"]: row for row in csv.DictReader(file)}
+    assert set(manifest) == set(clips)
+    [aside] = [row for row in manifest.values() if row["status"] == "set aside"]
+    other = next(name for name in by_content if name != aside["name"])
+    assert (aside["split"], aside["class"], aside["reason"]) == ("", "yes", f"copy of {other}, which is in test")
+    assert read_json(paths.METRICS / "featurize.json") == {"train": 5, "validation": 2, "test": 8, "set_aside": 0}
+    printed = capsys.readouterr().out
+    assert "1 clip is a copy of another (yes/bob/0.wav of yes/ada/0.wav): 1 left out, since a copy is in" in printed
+    assert "2 validation clips of no, yes are of people who are in another split, too (too few people say" in printed
 
 
 RUN_STAGES = """

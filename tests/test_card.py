@@ -96,9 +96,9 @@ LINES = {
 def card(make_params):
     """Makes a card of these sections of the metrics."""
 
-    def make(*sections, source=SOURCE, without=(), **changes):
+    def make(*sections, source=SOURCE, without=(), by_speaker=False, **changes):
         switches = {name: 1.0 for name in ("unknown", "silence") if name in sections}
-        split = "random" if "leak" in sections else "speaker"
+        split = "random" if "leak" in sections and not by_speaker else "speaker"
         evaluate = FIGURES["evaluate"] | WORDS
         for section in sections:
             evaluate |= SECTIONS[section]
@@ -245,3 +245,16 @@ def test_the_committed_card_is_of_the_committed_metrics():
         pytest.skip("the pipeline has not run since the card was added")
     scores = json.loads((ROOT / "metrics" / "evaluate.json").read_text())
     assert f"**Accuracy {100 * scores['accuracy']:.1f} %**" in path.read_text()
+
+
+def test_the_card_tells_why_an_accuracy_is_too_high_for_new_speakers(card):
+    for by_speaker, reason, split in (
+        (True, "Too few people say some of the words, so that training contains", "The split is by speaker. Training"),
+        (False, "The split is by clip (`split: random`), so that training contains", "by clip, at random. Training"),
+    ):
+        text = card("leak", by_speaker=by_speaker)
+        assert f"**This accuracy is too high for new speakers.** {reason} speakers of the test." in text
+        assert split in text
+    text = card()
+    assert "too high for new speakers" not in text
+    assert "The split is by speaker: nobody in the test is in training. Training has" in text

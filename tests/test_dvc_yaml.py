@@ -11,6 +11,7 @@ from kws.core import paths
 from kws.core.params import Params
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+WATCH = PIPELINE["stages"].pop("watch")
 STAGES = PIPELINE["stages"]
 
 
@@ -47,6 +48,13 @@ def test_the_stages_are_the_six_and_described():
         assert stage["cmd"] == f"PYTHONPATH=src python stages/{name}.py"
 
 
+def test_before_them_a_stage_notes_each_time_what_dvc_cannot_see():
+    assert WATCH["desc"]
+    assert WATCH["cmd"] == "PYTHONPATH=src python stages/watch.py"
+    assert WATCH["always_changed"]
+    assert WATCH["outs"] == [{paths.OWN.as_posix(): {"cache": False, "persist": True}}]
+
+
 def outputs_of(stage: str) -> set[str]:
     outputs = [out for kind in ("outs", "metrics", "plots") for out in STAGES[stage].get(kind, [])]
     return {out if isinstance(out, str) else next(iter(out)) for out in outputs}
@@ -55,8 +63,5 @@ def outputs_of(stage: str) -> set[str]:
 def test_stages_hand_over_what_the_next_ones_read():
     written = {path for stage in STAGES for path in outputs_of(stage)}
     read = {Path(dep) for stage in STAGES.values() for dep in stage["deps"] if not dep.startswith(("src/", "stages/"))}
-    assert {path for path in read if not any(path.is_relative_to(out) for out in written)} == {
-        paths.LOCAL_SOURCE,
-        paths.LOCAL_TEST,
-    }
+    assert {path for path in read if not any(path.is_relative_to(out) for out in written)} == {paths.OWN}
     assert {p.as_posix() for p in (paths.RAW, paths.FEATURES, paths.MODEL, paths.ANSWERS)} <= written

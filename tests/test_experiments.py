@@ -2,12 +2,9 @@
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
-from checkout import SMALL, STAGES, Project, assert_complete, ran
-
-from kws.recordings.clips import read_clips
+from checkout import STAGES, Project, assert_complete, ran
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),  # MLflow, of SQLAlchemy
@@ -97,44 +94,3 @@ def test_a_mistyped_parameter_is_one_clear_line(project, command, changes, messa
     assert code != 0
     assert sum(message in line for line in printed.splitlines()) == 1
     assert "Traceback" not in printed
-
-
-def test_a_change_in_a_folder_of_ones_own_is_noticed_and_the_folder_is_left_alone(project):
-    recordings = project.root / "recordings"
-    for word in SMALL["words"]:
-        (recordings / word / "ada").mkdir(parents=True)
-        (recordings / word / "ada" / "1.wav").write_bytes(b"of no matter to download")
-    project.set(dataset="recordings")
-    assert ran(project.run("dvc", "repro", "download")) == ["download"]
-    assert ran(project.run("dvc", "repro", "download")) == []
-    (recordings / "yes" / "ada" / "2.wav").write_bytes(b"one more")
-    assert ran(project.run("dvc", "repro", "download")) == ["download"]
-    assert [clip.name for clip in read_clips(project.root / "data/raw/clips.csv")] == [
-        "no/ada/1.wav",
-        "yes/ada/1.wav",
-        "yes/ada/2.wav",
-    ]
-    assert len([path for path in recordings.rglob("*") if path.is_file()]) == 3
-    project.set()
-    project.run("dvc", "repro", "download")
-    assert (project.root / "data/local").readlink() == Path("none")
-
-
-@pytest.mark.parametrize("kind", ["folder", "archive"])
-def test_one_experiment_after_another_leaves_a_data_set_of_ones_own_alone(project, kind):
-    recordings = project.root / "recordings"
-    for word in SMALL["words"]:
-        (recordings / word / "ada").mkdir(parents=True)
-        (recordings / word / "ada" / "1.wav").write_bytes(b"of no matter to download")
-    own = recordings
-    if kind == "archive":
-        own = project.root / "recordings.tar"
-        project.run("tar", "-cf", own.name, "recordings")
-    before = sorted((path, path.read_bytes()) for path in project.root.glob("recordings*/**/*.wav"))
-    before += [(own, own.read_bytes())] if kind == "archive" else []
-    for seconds in (1.0, 0.9):
-        project.try_to("dvc", "exp", "run", "download", "-S", f"dataset={own.name}", "-S", f"clip_seconds={seconds}")
-        assert (project.root / "data/local").resolve() == own
-    project.run("dvc", "exp", "run", "download", "-S", "dataset=synthetic", "-S", "clip_seconds=1.0")
-    assert (project.root / "data/local").readlink() == Path("none")
-    assert [(path, path.read_bytes()) for path, _ in before] == before

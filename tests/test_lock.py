@@ -274,6 +274,25 @@ def test_an_environment_whose_python_is_gone_is_made_anew(finished):
     assert f"'python3' {ANEW}" in planned(finished)
 
 
+def test_an_environment_of_a_project_that_was_renamed_or_copied_is_made_anew(finished):
+    about = finished / ".venv" / "pyvenv.cfg"
+    about.write_text(f"home = /usr/bin\ncommand = /usr/bin/python3 -m venv --clear {finished}/.venv\n")
+    assert ANEW not in planned(finished)
+    about.write_text(about.read_text().replace(f" {finished}/", f" {finished}-before/"))
+    assert ANEW in planned(finished)
+
+
+@pytest.mark.parametrize("target", ["repro", "exp", "compare", "curve"])
+def test_in_a_zip_of_the_project_make_says_in_a_line_what_to_do(finished, target):
+    done = make(finished, target)
+    assert done.returncode
+    first, *rest = done.stderr.splitlines()
+    assert first.startswith("error: DVC needs a git checkout (fatal: not a git repository")
+    assert first.endswith("git clone the project, or type: git init && git add . && git commit -m start")
+    assert [line for line in rest if not line.startswith("make")] == []
+    assert done.stdout == ""
+
+
 def test_another_python_makes_the_environment_anew(finished):
     assert f"/python3.9' {ANEW}" in planned(finished, f"PYTHON={old_python(finished)}")
 

@@ -98,6 +98,11 @@ def test_yaml_is_read_as_dvc_writes_it(tmp_path):
         ({"noise_snr_low": 25.5}, "noise_snr_low: 25.5 dB is above noise_snr_high, 25 dB"),
         ({"time_masks": 0.5}, "time_masks: 0.5 is refused: Input should be a valid integer"),
         ({"split": "official"}, "split: 'official' is refused: Input should be 'speaker' or 'random'"),
+        ({"fold": "5"}, "fold: '5' is refused: String should match"),
+        ({"fold": "6/5"}, "fold: 6/5 is no fold; five folds are 1/5 to 5/5, and two are the fewest"),
+        ({"fold": "1/1"}, "fold: 1/1 is no fold"),
+        ({"fold": "1/5", "split": "random"}, "fold: 1/5 tests on speakers of dataset; take split speaker"),
+        ({"fold": "1/5", "test_dataset": "recordings"}, "fold: 1/5 tests on speakers of dataset; take split speaker"),
         ({"log_offset": 0.0}, "log_offset: 0.0 is refused"),
         ({"log_offset": 1e-50}, "log_offset: 1e-50 is refused"),
         ({"log_offset": float("inf")}, "log_offset: inf is refused"),
@@ -109,6 +114,8 @@ def test_yaml_is_read_as_dvc_writes_it(tmp_path):
         ({"dataset_url": "ftp://x/y.zip"}, "dataset_url: 'ftp://x/y.zip' is refused"),
         ({"dataset_url": "https://x/y.zip"}, "dataset_url: https://x/y.zip is a mirror of mini_speech_commands or "),
         ({"dataset_sha256": "0" * 64}, "dataset_sha256: 0000"),
+        ({"language": ""}, "language: '' is refused"),
+        ({"language": "de", "neural_share": 0.5}, "neural_share: 0.5 needs language en, since Hibari speaks English "),
     ],
 )
 def test_a_bad_value_is_refused_in_one_line_that_says_what_is_allowed(write_params, changes, message):
@@ -145,6 +152,11 @@ def test_a_file_that_is_no_set_of_parameters_is_refused(tmp_path: Path, content,
         path.write_text(content)
     with pytest.raises(UserError, match=message):
         load_params(path)
+
+
+def test_a_fold_is_read_as_two_numbers(make_params):
+    assert make_params(fold="3/12").fold_of_folds == (3, 12)
+    assert make_params().fold_of_folds is None
 
 
 @pytest.mark.parametrize("changes", [{"unknown": 1.0}, {"silence": 0.5}])

@@ -42,6 +42,10 @@ CURVE = [
     {"clips_a_class": clips, "accuracy": accuracy, "accuracy_low": accuracy - 0.02, "accuracy_high": accuracy + 0.01}
     for clips, accuracy in ((50, 0.5), (100, 0.7), (500, 0.9), (1000, 0.93))
 ]
+FOLDS = [
+    {"fold": fold, "test_clips": clips, "accuracy": accuracy, "accuracy_low": accuracy - 0.1, "accuracy_high": 1.0}
+    for fold, clips, accuracy in (("1", 30, 0.9), ("2", 30, 0.8), ("3", 24, 0.95), ("all", 84, 0.88))
+]
 
 
 def clip_figure(title="yes"):
@@ -57,6 +61,7 @@ FIGURES = {
     "confusion": lambda synthetic: figures.confusion_figure(np.array([[3, 1], [0, 2]]), ["yes", "no"], synthetic),
     "noise": lambda synthetic: figures.noise_figure(NOISE, SCORES, synthetic),
     "det": lambda synthetic: figures.det_figure(DET, SCORES, synthetic),
+    "folds": lambda synthetic: figures.folds_figure(FOLDS, synthetic),
     "data_curve": lambda synthetic: figures.data_curve_figure(CURVE, (1.5, 0.45), synthetic),
 }
 
@@ -102,6 +107,7 @@ def test_a_matplotlibrc_of_the_users_changes_nothing(tmp_path):
         ("confusion", {"predicted word", "actual word", "share of the word's clips"}),
         ("noise", {"signal-to-noise ratio (dB)", "accuracy"}),
         ("det", {"false alarms an hour", "missed words"}),
+        ("folds", {"fold", "accuracy on its test clips"}),
         ("data_curve", {"training clips of each class", "accuracy on the test clips"}),
     ],
 )
@@ -248,6 +254,17 @@ def test_the_name_of_a_background_is_no_formula():
     axes = figures.noise_figure(rows, SCORES).axes[0]
     axes.figure.draw_without_rendering()
     assert axes.get_legend_handles_labels()[1][1] == r"\$1 or \$2 tap"
+
+
+def test_each_fold_stands_beside_the_line_of_all_answers():
+    figure = make_figure("folds")
+    [axes] = figure.axes
+    assert axes.get_lines()[0].get_ydata()[0] == 0.88
+    assert list(axes.containers[0].lines[0].get_ydata()) == [0.9, 0.8, 0.95]
+    assert [label.get_text() for label in figure.legends[0].get_texts()] == [
+        "all 84 answers, interval over speakers",
+        "one fold, interval over its clips",
+    ]
 
 
 def test_the_law_of_the_data_curve_goes_on_to_four_times_the_clips():

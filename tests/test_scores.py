@@ -9,6 +9,7 @@ from kws.evaluate import scores
 from kws.evaluate.answers import Answers
 from kws.evaluate.network import EvaluatedNetwork
 from kws.evaluate.stream import StreamOutcome
+from kws.recordings.background import NOBODY
 from kws.records.write import RecordWriter
 from kws.train import models
 from kws.train.litert import network_file
@@ -114,11 +115,18 @@ def test_words_never_heard_are_rejected_as_unknown_or_silence(answers):
 
 
 def test_of_a_random_split_the_speakers_who_are_new_are_told_apart(answers):
-    figures = scores.leak(answers, {"ada", "zoe"})
+    figures = scores.leak(answers, {"ada", "zoe"}, at_random=True)
     assert figures["leaking"] == 1
     assert figures["new_speakers_clips"] == 2
     assert figures["new_speakers_accuracy"] == 0.5
-    assert scores.leak(answers, {"ada", "bob"}) == {"leaking": 1, "new_speakers_clips": 0}
+    assert scores.leak(answers, {"ada", "bob"}, at_random=True) == {"leaking": 1, "new_speakers_clips": 0}
+
+
+def test_a_split_by_speaker_leaks_if_somebody_in_the_test_is_in_training(answers):
+    assert scores.leak(answers, {"ada", "zoe"}, at_random=False) == scores.leak(answers, {"ada", "zoe"}, at_random=True)
+    assert scores.leak(answers, {"zoe"}, at_random=False) == {}
+    silence = replace(answers, speakers=np.array(["ada", "ada", NOBODY, NOBODY]))
+    assert scores.leak(silence, {"zoe", NOBODY}, at_random=False) == {}  # silence is nobody's
 
 
 def test_the_stream_is_scored_at_the_threshold_of_the_validation_stream():
@@ -141,7 +149,7 @@ def test_a_stream_in_which_no_word_was_said_has_false_alarms_alone(answers):
     assert not {"stream_missed", "stream_wrong"} & set(figures)
     assert scores.det_rows(silent) == []
     figures |= scores.score(answers, WORDS, seed=1) | {f"noise_0db_accuracy{end}": 0.5 for end in ("", "_low", "_high")}
-    assert scores.summary_lines(figures, WORDS, leaking=False)[-1] == (
+    assert scores.summary_lines(figures, WORDS)[-1] == (
         "in a stream of 2.0 h: 0.5 false alarms an hour, no word was said: too short"
     )
 
@@ -151,10 +159,10 @@ def test_it_is_said_when_nothing_tests_whether_other_words_are_rejected(answers)
     figures |= scores.score_stream(*[StreamOutcome(1.0, np.array([0.9]), np.array([]), np.array([]))] * 2, 0.5)
     figures |= {f"noise_0db_accuracy{end}": 0.5 for end in ("", "_low", "_high")}
     told = "not tested: whether other words are rejected, since the test clips hold none"
-    assert told in scores.summary_lines(figures, [*WORDS, "_unknown_"], leaking=False)
-    assert told not in scores.summary_lines(figures, WORDS, leaking=False)
+    assert told in scores.summary_lines(figures, [*WORDS, "_unknown_"])
+    assert told not in scores.summary_lines(figures, WORDS)
     figures |= scores.rejection(answers, ["no", "_unknown_"], seed=1)
-    assert told not in scores.summary_lines(figures, [*WORDS, "_unknown_"], leaking=False)
+    assert told not in scores.summary_lines(figures, [*WORDS, "_unknown_"])
 
 
 def test_the_det_curve_falls_from_none_to_all_false_alarms():
@@ -167,13 +175,13 @@ def test_what_is_printed_names_the_leak_the_rejection_and_the_stream(answers):
     figures = scores.score(answers, WORDS, seed=1)
     figures |= {f"noise_0db_accuracy{bound}": 0.5 for bound in ("", "_low", "_high")}
     figures |= scores.score_stream(*[StreamOutcome(1.0, np.array([0.9]), np.array([]), np.array([]))] * 2, 0.5)
-    lines = scores.summary_lines(figures, WORDS, leaking=True)
+    lines = scores.summary_lines(figures | {"leaking": 1}, WORDS)
     assert "test accuracy 50.0%" in lines[0]
-    assert "a random split leaks" in lines[0]
+    assert "the split leaks" in lines[0]
     assert "0.0 false alarms an hour, missed words 0.0%" in lines[-1]
     classes = ["no", "_unknown_"]
     figures |= scores.score(answers, classes, seed=1) | scores.rejection(answers, classes, seed=1)
-    lines = scores.summary_lines(figures, classes, leaking=False)
+    lines = scores.summary_lines(figures, classes)
     assert "leaks" not in lines[0]
     assert [line for line in lines if line.startswith("recall of _unknown_ 50.0%, 95 % interval")]
     assert [line for line in lines if line.startswith("rejected of 4 clips of words never heard: 50.0%")]

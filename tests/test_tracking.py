@@ -5,24 +5,27 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SOURCE
+from conftest import ROOT, SOURCE
 
 from kws.core import paths
 from kws.core.files import sha256_of, write_json
 from kws.core.params import Params
 from kws.evaluate.answers import Answers, write_answers
 from kws.tracking import run as tracking
+from kws.tracking import store
 from kws.tracking.run import EXPERIMENT, tracked_run
 
 pytestmark = [
@@ -496,11 +499,14 @@ def stored(fresh: Project, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_experiment_whose_store_could_not_be_reached_is_recorded_by_the_next_dvc_repro(stored: Project) -> None:
     tracked = {"data/tracked.json": {"cache": False}}
+    watch = {"outs": [{"data/own.json": {"cache": False}}], "always_changed": True}
     stages = {
+        "watch": {"cmd": f"{sys.executable} {ROOT / 'stages' / 'watch.py'}"} | watch,
         "export": {"cmd": "touch exported", "outs": ["exported"]},
         "project": {"cmd": f"{sys.executable} project.py", "deps": ["exported"], "outs": [tracked]},
     }
     (stored.root / "dvc.yaml").write_text(json.dumps({"stages": stages}))
+    (stored.root / "params.yaml").write_text(stored.params.model_dump_json())
     (stored.root / "project.py").write_text(f"""
 from kws.core.params import Params
 from kws.tracking.run import tracked_run
@@ -524,8 +530,7 @@ run.write_tracked()
     [run] = stored.runs()
     assert_complete(run)
     assert json.loads(paths.TRACKED.read_text()) == {"experiment": run.data.tags["kws.key"]}
-    assert not paths.TRACKED.is_symlink()
-    assert "Data and pipelines are up to date." in dvc("repro")
+    assert "Running stage 'project'" not in dvc("repro")
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -564,3 +569,148 @@ def test_two_workers_at_once_on_a_store_that_does_not_exist_yet_both_find_it_who
     assert sorted(run.data.params["seed"] for run in runs) == ["1", "2"]
     for run in runs:
         assert run.data.metrics.items() >= {"download/clips": 12, "featurize/clips": 11, "train_loss": 2.0}.items()
+
+
+def move(project: Project, monkeypatch: pytest.MonkeyPatch, how: Callable[[Path, Path], Any]) -> Path:
+    """Moves or copies the project beside itself, and goes on there; returns the place where it was."""
+    from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
+
+    _artifact_repos_cache.clear()  # each stage has a process of its own
+    old, project.root = project.root, project.root / "moved" / "über there"
+    project.root.mkdir(parents=True)
+    for name in ("data", "metrics", "models", "plots", "mlflow.db", "mlartifacts"):
+        how(old / name, project.root / name)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("DVC_ROOT", str(project.root))
+    monkeypatch.chdir(project.root)
+    return old
+
+
+def copy(source: Path, target: Path) -> None:
+    shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+
+
+def rows(root: Path) -> dict[tuple[str, str], list[str]]:
+    """All texts in the tables of a store, by table and column."""
+    found: dict[tuple[str, str], list[str]] = {}
+    with closing(sqlite3.connect(root / "mlflow.db")) as database:
+        for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            cursor = database.execute(f"SELECT * FROM {table}")
+            for row in cursor.fetchall():
+                for column, value in zip(cursor.description, row, strict=True):
+                    found.setdefault((table, column[0]), []).append(str(value))
+    return found
+
+
+def test_the_artifacts_of_a_moved_project_are_found_and_added_to(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import mlflow
+
+    project.train()
+    project.evaluate()
+    project.project()
+    old = move(project, monkeypatch, lambda source, target: source.rename(target))
+    project.evaluate()  # the first stage that runs there
+    [run] = project.runs()
+    assert_complete(run)
+    assert run.info.artifact_uri == (project.root / "mlartifacts" / run.info.run_id / "artifacts").as_uri()
+    assert not (old / "mlartifacts").exists()
+    project.train(network=1)
+    project.evaluate()
+    project.project()
+    assert "champion stays version 1: " in capsys.readouterr().out  # its answers were found and compared
+    assert "cannot be had" not in capsys.readouterr().out
+    model = mlflow.pyfunc.load_model("models:/kws@champion")
+    assert model.predict(np.zeros((1, 400), np.float32))
+    assert not (old / "mlartifacts").exists()
+    assert [place for place, texts in rows(project.root).items() if any(f"{old}/mlart" in text for text in texts)] == []
+
+
+def test_a_copied_project_writes_nothing_into_the_original(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.train()
+    project.evaluate()
+    project.project()
+    original = move(project, monkeypatch, copy)
+    before = {path: path.stat().st_mtime_ns for path in original.glob("ml*/**/*")}
+    stored = (original / "mlflow.db").read_bytes()
+    project.evaluate()
+    project.train(network=1)
+    project.evaluate()
+    project.project()
+    assert {path: path.stat().st_mtime_ns for path in original.glob("ml*/**/*")} == before
+    assert (original / "mlflow.db").read_bytes() == stored
+    for run in project.runs():
+        assert_complete(run)
+        assert (project.root / "mlartifacts" / run.info.run_id / "artifacts" / "plots").exists()
+    assert len(project.runs()) == 2
+
+
+def test_make_ui_has_the_store_of_a_moved_project_follow_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import mlflow
+
+    project.train()
+    move(project, monkeypatch, lambda source, target: source.rename(target))
+    store.main()
+    assert capsys.readouterr().out == (
+        f"MLflow's store was made in another folder. Its artifacts are now those in {project.root}/mlartifacts\n"
+    )
+    store.main()
+    assert capsys.readouterr().out == ""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project.root}/mlflow.db")
+    [run] = project.runs()
+    assert [item.path for item in mlflow.MlflowClient().list_artifacts(run.info.run_id)] == ["plots"]
+
+
+def test_a_place_for_artifacts_that_the_user_chose_stays(project: Project) -> None:
+    import mlflow
+
+    chosen = (project.root / "elsewhere").as_uri()
+    mlflow.MlflowClient(f"sqlite:///{project.root}/mlflow.db").create_experiment(EXPERIMENT, chosen)
+    project.train()
+    [run] = project.runs()
+    assert run.info.artifact_uri.startswith(chosen)
+
+
+def test_no_folder_of_this_machine_is_in_what_mlflow_shows(
+    project: Project, make_params: Callable[..., Params], tmp_path: Path
+) -> None:
+    project.params = make_params(words=["yes", "no"], dataset=str(tmp_path / "ada" / "words"), split="random")
+    project.train()
+    project.evaluate()
+    project.project()
+    [run] = project.runs()
+    assert run.data.params["dataset"] == "words"
+    named = {place for place, texts in rows(project.root).items() if any(str(tmp_path) in text for text in texts)}
+    assert named <= set(store.ADDRESSES)
+    files = [path for path in (project.root / "mlartifacts").rglob("*") if path.is_file()]
+    naming = [path for path in files if str(tmp_path).encode() in path.read_bytes()]
+    assert {path.name for path in naming} == {"MLmodel"}  # in which MLflow itself notes where it put the model
+
+
+@pytest.mark.parametrize(
+    ("origin", "shown"),
+    [
+        ("/home/ada/kws", "kws"),
+        ("https://ada:token@example.org/kws.git", "https://example.org/kws.git"),
+        ("git@example.org:kws.git", "git@example.org:kws.git"),
+    ],
+)
+def test_the_origin_of_the_checkout_is_shown_without_folders_and_tokens(
+    project: Project, monkeypatch: pytest.MonkeyPatch, origin: str, shown: str
+) -> None:
+    import mlflow
+    from mlflow.tracking.context.git_context import GitRunContext
+
+    monkeypatch.setattr(GitRunContext, "in_context", lambda _: True)
+    monkeypatch.setattr(GitRunContext, "tags", lambda _: {"mlflow.source.git.repoURL": origin})
+    project.train()
+    project.evaluate()
+    project.project()
+    [run] = project.runs()
+    [output] = run.outputs.model_outputs
+    model = mlflow.MlflowClient().get_logged_model(output.model_id)
+    for tags, code in ((run.data.tags, "stages/train.py"), (model.tags, "stages/project.py")):
+        assert (tags["mlflow.source.git.repoURL"], tags["mlflow.source.name"]) == (shown, code)

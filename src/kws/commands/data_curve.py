@@ -1,7 +1,5 @@
 """`make curve`: how accuracy grows with the number of training clips, and an estimate for more clips."""
 
-import shlex
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,7 +7,7 @@ from statistics import mean
 
 import numpy as np
 
-from kws.commands.exp import command, split_settings
+from kws.commands.exp import run_series, split_settings
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, read_csv, read_json, write_csv
@@ -57,22 +55,12 @@ def estimate(rows: Sequence[Mapping[str, float]]) -> str:
 
 def main() -> None:
     """Runs an experiment for each share, and draws the curve."""
-    rows = []
-    before = paths.PARAMS.read_text(encoding="utf-8")
     try:
         preset, settings = sys.argv[1], split_settings(sys.argv[2])
-        for share in SHARES:
-            words = [*command(preset, [*settings, f"train_share={share}"]), "evaluate"]  # no files for devices
-            print(shlex.join(words), flush=True)
-            subprocess.run(words, check=True)  # noqa: S603 (ours)
-            rows.append(_row(share))
+        results = run_series(preset, settings, [f"train_share={share}" for share in SHARES], _result)
     except UserError as error:
         sys.exit(f"error: {error}")
-    except subprocess.CalledProcessError as error:
-        sys.exit(error.returncode)  # DVC has said why
-    finally:
-        if len(rows) < len(SHARES):  # else the next experiment would train on a share, unnoticed
-            paths.PARAMS.write_text(before, encoding="utf-8")
+    rows = [{"share": share} | result for share, result in zip(SHARES, results, strict=True)]
     with folder_written_whole(FOLDER) as folder:
         write_csv(folder / "curve.csv", rows, COLUMNS)
         figure = data_curve_figure(rows, power_law(rows), FeatureSpec.read(paths.SPEC).test_synthetic)
@@ -81,10 +69,9 @@ def main() -> None:
     print(f"{estimate(rows)}\nThe curve: {FOLDER / 'curve.png'}")
 
 
-def _row(share: float) -> dict[str, float]:
+def _result() -> dict[str, float]:
     scores = read_json(paths.METRICS / "evaluate.json")
-    row = {"share": share, "clips_a_class": round(mean(_clips_of_words().values()), 1)}
-    return row | {name: scores[name] for name in COLUMNS[2:]}
+    return {"clips_a_class": round(mean(_clips_of_words().values()), 1)} | {name: scores[name] for name in COLUMNS[2:]}
 
 
 def _clips_of_words() -> Counter[str]:

@@ -3,17 +3,21 @@
 import os
 import re
 import shlex
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
+from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.params import Params, read_yaml
 
 PRESETS = Path("presets")
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_/.:-]*")  # what Hydra reads as text without quotes ...
 _NO_TEXT = ("true", "false", "null", "inf", "nan")  # ... except these
+T = TypeVar("T")
 
 
 def split_settings(text: str) -> list[str]:
@@ -95,6 +99,41 @@ def _quoted(text: str) -> str:
     mark = '"' if "'" in text else "'"
     text = re.sub(rf"(\\*)({mark}|\Z)", lambda found: found[1] * 2 + (f"\\{mark}" if found[2] else ""), text)
     return f"{mark}{text}{mark}"
+
+
+def run_series(preset: str, settings: Sequence[str], series: Sequence[str], result: Callable[[], T]) -> list[T]:
+    """Runs experiments one after the other, each as far as stage evaluate: nothing is made for devices.
+
+    If one fails, params.yaml is again what it was. Else the next experiment would take a setting of the series,
+    unnoticed.
+
+    Args:
+        preset: name of a file in presets/.
+        settings: `name=value` each, of all experiments.
+        series: `name=value`, of one experiment each.
+        result: called after each experiment.
+
+    Returns:
+        The results, in order.
+
+    Raises:
+        UserError: as `command`.
+        SystemExit: an experiment failed, with its exit code. DVC has said why.
+    """
+    before = paths.PARAMS.read_text(encoding="utf-8")
+    results: list[T] = []
+    try:
+        for setting in series:
+            words = [*command(preset, [*settings, setting]), "evaluate"]
+            print(shlex.join(words), flush=True)
+            subprocess.run(words, check=True)  # noqa: S603 (ours)
+            results.append(result())
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)
+    finally:
+        if len(results) < len(series):
+            paths.PARAMS.write_text(before, encoding="utf-8")
+    return results
 
 
 def main() -> None:

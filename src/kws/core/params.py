@@ -71,11 +71,13 @@ class Params(BaseModel):
     dataset_sha256: str = Field(pattern=r"^([0-9a-f]{64})?$")
     words: tuple[Annotated[str, AfterValidator(_word)], ...] = Field(min_length=1, strict=False)
     split: Literal["speaker", "random"]
+    fold: str = Field(pattern=r"^([1-9]\d?/[1-9]\d?)?$")
     seed: int = Field(ge=0, lt=2**32)
     test_dataset: str
     unknown: float = Field(ge=0, le=20)
     silence: float = Field(ge=0, le=20)
     train_share: float = Field(gt=0, le=1)
+    language: str = Field(min_length=1)
     synthetic_speakers: int = Field(ge=20, le=2000)
     synthetic_variety: float = Field(ge=0, le=1)
     neural_share: float = Field(ge=0, le=1)
@@ -144,6 +146,12 @@ class Params(BaseModel):
             return self.cut
         return "start" if dataset in ("synthetic", "speech_commands_test_set", *PUBLISHED) else "word"
 
+    @property
+    def fold_of_folds(self) -> tuple[int, int] | None:
+        """Which fold of a cross-validation is the test, from 1, and how many folds there are; None: no folds."""
+        fold, _, folds = self.fold.partition("/")
+        return (int(fold), int(folds)) if self.fold else None
+
     @model_validator(mode="after")
     def _source_is_possible(self) -> Self:
         for word in self.words:
@@ -164,11 +172,28 @@ class Params(BaseModel):
                 f"test_dataset: {self.test_dataset} is not allowed; "
                 "give recordings that are not in dataset, or leave it empty"
             )
+        if self.neural_share and self.language.partition("-")[0] != "en":
+            raise ValueError(
+                f"neural_share: {self.neural_share:g} needs language en, since Hibari speaks English only; "
+                f"for language {self.language}, set it to 0"
+            )
         if self.dataset_sha256 and not (self.dataset_url or "://" in self.dataset):
             raise ValueError(
                 f"dataset_sha256: {self.dataset_sha256} is the checksum of a mirror or an address, "
                 "and neither is given; leave it empty"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _fold_is_possible(self) -> Self:
+        if self.fold_of_folds:
+            fold, folds = self.fold_of_folds
+            if folds < 2 or fold > folds:
+                raise ValueError(f"fold: {self.fold} is no fold; five folds are 1/5 to 5/5, and two are the fewest")
+            if self.split != "speaker" or self.test_dataset:
+                raise ValueError(
+                    f"fold: {self.fold} tests on speakers of dataset; take split speaker, and no test_dataset"
+                )
         return self
 
     @model_validator(mode="after")

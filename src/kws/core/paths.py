@@ -4,9 +4,7 @@ import os
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
-NO_SOURCE = Path("data/none")
-LOCAL_SOURCE = Path("data/local")  # a link that DVC watches: to the user's data set, or to data/none
-LOCAL_TEST = Path("data/local_test")  # likewise, for the test data set
+OWN = Path("data/own.json")  # what the user's own recordings hold: DVC compares it
 RAW = Path("data/raw")
 TEST_RAW = RAW / "test"
 FEATURES = Path("data/features")

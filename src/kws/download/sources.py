@@ -50,28 +50,36 @@ PUBLISHED = {
 
 
 def own_path(dataset: str) -> Path | None:
-    """The user's folder or archive; None if `dataset` is synthetic, published, or an address.
+    """Where the user's folder or archive is, or should be; None if `dataset` is synthetic, published, or an address.
 
     Relative paths start at the project's root.
 
     Raises:
-        UserError: it does not exist, or it cannot be a data set.
+        UserError: it cannot be a data set, since it contains outputs.
     """
     if dataset == SYNTHETIC or dataset in PUBLISHED or "://" in dataset:
         return None
     root = paths.project_root()
     # links are not followed, since they may change
     path = Path(os.path.abspath(root / os.path.expanduser(dataset)))  # noqa: PTH100, PTH111 (theirs follow, or raise)
-    if not path.is_dir() and not path.is_file():
-        names = ", ".join([SYNTHETIC, *PUBLISHED])
-        raise UserError(
-            f"dataset: {dataset} does not exist ({path}); dataset may be {names}, "
-            "a folder or an archive of your own, or an address (https:// or file://)"
-        )
     real, raw = path.resolve(), root / paths.RAW
     if raw.is_relative_to(real) or real.is_relative_to(raw):
         raise UserError(f"dataset: {dataset} contains outputs of the project; give a folder that has only recordings")
     return path
+
+
+def require_own(dataset: str, path: Path) -> None:
+    """Checks that the user's folder or archive is there.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not path.is_dir() and not path.is_file():
+        names = ", ".join([SYNTHETIC, *PUBLISHED])
+        raise UserError(
+            f"dataset: {dataset} does not exist ({path}): put your recordings there, or set dataset to {names}, "
+            "a folder or an archive of your own, or an address (https:// or file://)"
+        )
 
 
 def obtain(
@@ -113,6 +121,7 @@ def synthetic(path: Path) -> Archive:
 
 def _obtain_own(folder: Path, dataset: str, own: Path) -> tuple[Archive, dict[str, str]]:
     not_packed: dict[str, str] = {}
+    require_own(dataset, own)
     if own.is_dir():
         target = folder / "own.tar"
         not_packed = pack_folder(own, target)

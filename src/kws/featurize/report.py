@@ -21,6 +21,12 @@ def manifest_row(choice: Chosen, features: Features) -> dict[str, str]:
     return dict(zip(MANIFEST_COLUMNS, values, strict=True))
 
 
+def left_out_row(choice: Chosen, reason: str) -> dict[str, str]:
+    """A row of manifest.csv for a recording that is in no split."""
+    name = choice.clip.name
+    return manifest_row(choice, Features(name, name, 0.0, 0, None, reason))
+
+
 def report_lines(rows: Sequence[Mapping[str, str]], background: Mapping[str, str], manifest: Path) -> list[str]:
     """Lines with numbers and first names.
 

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from kws.core.errors import UserError
-from kws.core.params import SILENCE, UNKNOWN, Params
+from kws.core.params import PUBLISHED, SILENCE, UNKNOWN, Params
 from kws.recordings.background import NOBODY
-from kws.recordings.clips import SPLITS, Clip, check_splits, choose_words, split_clips
+from kws.recordings.clips import SPLITS, Clip, choose_words
+from kws.recordings.splits import Splits, check_splits, fold_clips, split_clips
 
 UNHEARD = "unheard"  # a fourth split: words that are neither in training nor classes, and should be rejected
 
@@ -22,15 +23,30 @@ class Chosen:
     split: str
 
 
-def choose(recordings: Sequence[Clip], test_recordings: Sequence[Clip] | None, params: Params) -> list[Chosen]:
-    """The clips of an experiment, in the order of their names.
+@dataclass(frozen=True)
+class Selection:
+    """What an experiment is made of.
+
+    Attributes:
+        clips: in the order of their names.
+        left_out: clips that are in no split (it is empty), and why.
+        remarks: what people should know about the splits, a line each.
+    """
+
+    clips: list[Chosen]
+    left_out: dict[Chosen, str]
+    remarks: list[str]
+
+
+def choose(recordings: Sequence[Clip], test_recordings: Sequence[Clip] | None, params: Params) -> Selection:
+    """The clips of an experiment.
 
     Clips of the chosen words are split. If `unknown` is on, clips of other words become the class `_unknown_`. The
     number of its training clips is `unknown` times the average of a word, and that of its validation and test clips is
-    the average of a word.
+    the average of a word. Recordings in `_unknown_` and `_silence_` belong to these classes.
 
     A test data set is the whole test split. Its speakers are left out of training and validation, and so are its other
-    words. Clips of these words are the split `unheard`. The test speakers of the first data set are not used.
+    words. Clips of these words are the split `unheard`. What the first data set has for the test is not used.
 
     Args:
         recordings: of the data set.
@@ -38,52 +54,115 @@ def choose(recordings: Sequence[Clip], test_recordings: Sequence[Clip] | None, p
         params: the parameters.
 
     Raises:
-        UserError: a word has no clip in one of the splits; or `unknown` is on, and there are no other words.
+        UserError: a word has no clip in one of the splits; `unknown` is on, and there are no other words; or the test
+            data set has recordings that are also in training or validation.
     """
-    words = choose_words(recordings, params.words)
-    split_of = split_clips(words, params.split, params.seed)
-    chosen = [Chosen(clip, clip.word, split_of[clip.name]) for clip in words]
+    labelled = {clip: clip.word for clip in choose_words(recordings, params.words)}
     if params.unknown:
         kept_away = {clip.word for clip in test_recordings or ()}
-        others = [c for c in recordings if not c.word.startswith("_") and c.word not in {*params.words, *kept_away}]
-        chosen += _unknown(others, chosen, params)
-    if test_recordings is not None:
-        tested = {clip.speaker for clip in test_recordings if not clip.word.startswith("_")}
-        chosen = [one for one in chosen if one.split != "test" and one.clip.speaker not in tested]
-        chosen += _tested(test_recordings, params)
+        used = {*params.words, *kept_away}
+        others = [c for c in recordings if c.word == UNKNOWN or not (c.word.startswith("_") or c.word in used)]
+        if not others:
+            raise UserError(
+                "unknown: the data set has no other words to make _unknown_ of; add a folder of recordings for each of "
+                "some, or set it to 0 (one word alone then needs silence above 0)"
+            )
+        labelled |= dict.fromkeys(others, UNKNOWN)
     if params.silence:
-        chosen += _silences(chosen, params)
-    check_splits({(one.label, one.split) for one in chosen}, params.words, params.split)
-    return sorted(_share(chosen, params.train_share), key=lambda one: one.clip.name)
+        labelled |= {clip: SILENCE for clip in recordings if clip.word == SILENCE}
+    tested = {clip.speaker for clip in test_recordings or () if not clip.word.startswith("_")}
+    labelled = {clip: label for clip, label in labelled.items() if clip.speaker not in tested}
+
+    needed = SPLITS if test_recordings is None else SPLITS[:2]
+    splits = _split(labelled, needed, params)
+    remarks = list(splits.remarks)
+    chosen = [Chosen(clip, label, splits.split_of.get(clip.name, "")) for clip, label in labelled.items()]
+    left_out = {one: splits.left_out[one.clip.name] for one in chosen if not one.split}
+    unused = [one for one in chosen if one.split and one.split not in needed]
+    if unused:
+        remarks.append(f"{len(unused)} clips for the test are not used: test_dataset is the test")
+    chosen = [one for one in chosen if one.split in needed]
+    if params.unknown:
+        chosen = _so_many_unknown(chosen, needed, params)
+    if test_recordings is not None:
+        tests = _tested(test_recordings, params)
+        _refuse_shared(chosen, tests)
+        chosen += tests
+    if params.silence:
+        made = _silences(chosen, params, tested=test_recordings is not None)
+        if own := sum(one.label == SILENCE and one.split in needed for one in chosen):
+            remarks.append(f"{own} recordings of {SILENCE} are used, and {len(made)} more are made of background")
+        chosen += made
+    check_classes(chosen, params)
+    chosen = sorted(_share(chosen, params.train_share), key=lambda one: one.clip.name)
+    return Selection(chosen, left_out, remarks)
 
 
-def _unknown(others: Sequence[Clip], words: Sequence[Chosen], params: Params) -> list[Chosen]:
-    if not others:
-        raise UserError(
-            "unknown: the data set has no other words to make _unknown_ of; add a folder of recordings for each of "
-            "some, or set it to 0 (one word alone then needs silence above 0)"
-        )
-    split_of = split_clips(others, params.split, params.seed)
-    chosen = []
-    for split in SPLITS:
+def check_classes(chosen: Iterable[Chosen], params: Params) -> None:
+    """Checks that every word has a clip in each split; of a cross-validation only in training.
+
+    Raises:
+        UserError: a word has none.
+    """
+    there = [(one.label, one.split) for one in chosen]
+    if not params.fold:
+        return check_splits(there, params.words)
+    unheard = [word for word in params.words if (word, "train") not in there]
+    if unheard:
+        raise UserError(f"fold {params.fold}: nobody in training says {', '.join(unheard)}; more people must say it")
+    empty = [split for split in SPLITS if split not in {split for _, split in there}]
+    if empty:
+        raise UserError(f"fold {params.fold}: no usable clip is in {' and '.join(empty)}")
+    return None
+
+
+def _split(labelled: Mapping[Clip, str], needed: Sequence[str], params: Params) -> Splits:
+    """The splits of the data set's clips. Each class is to be in all splits, so it takes the place of the word."""
+    clips = [replace(clip, word=label) for clip, label in labelled.items()]
+    if params.fold_of_folds:
+        return fold_clips(clips, *params.fold_of_folds)
+    official = params.split == "speaker" and params.dataset in PUBLISHED
+    return split_clips(clips, "published" if official else params.split, params.seed, needed)
+
+
+def _so_many_unknown(chosen: Sequence[Chosen], needed: Sequence[str], params: Params) -> list[Chosen]:
+    """All clips of words, and as many of other words as `unknown` says."""
+    words = [one for one in chosen if one.label != UNKNOWN]
+    kept = list(words)
+    for split in needed:
         average = sum(one.split == split for one in words) / len(params.words)
         wanted = max(1, round(average * (params.unknown if split == "train" else 1)))
-        there = sorted((clip for clip in others if split_of[clip.name] == split), key=_lot)
-        if not there:
+        there = [one for one in chosen if one.label == UNKNOWN and one.split == split]
+        if not there and (split == "train" or not params.fold):
             raise UserError(f"unknown: no clip of the data set's other words is for {split}; add some, or set it to 0")
-        chosen += [Chosen(clip, UNKNOWN, split) for clip in there[:wanted]]
-    return chosen
+        kept += sorted(there, key=lambda one: _lot(one.clip))[:wanted]
+    return kept
 
 
-def _silences(words: Sequence[Chosen], params: Params) -> list[Chosen]:
-    chosen: list[Chosen] = []
-    tested = any(one.label == SILENCE for one in words)  # a test data set may contain clips of silence
-    for split in SPLITS[:2] if tested else SPLITS:
-        average = sum(one.split == split and one.label in params.words for one in words) / len(params.words)
-        wanted = max(1, round(average * (params.silence if split == "train" else 1)))
+def _refuse_shared(chosen: Iterable[Chosen], tests: Iterable[Chosen]) -> None:
+    heard = {one.clip.content: one for one in chosen if one.clip.content}
+    shared = [(one.clip, heard[one.clip.content]) for one in tests if one.clip.content in heard]
+    if shared:
+        shown = ", ".join(f"{clip.name} ({one.clip.name} in {one.split})" for clip, one in shared[:3])
+        raise UserError(
+            f"test_dataset: {len(shared)} of its recordings are also in dataset, for training or validation: {shown}"
+            f"{' …' if len(shared) > 3 else ''}; take them out of one of the two"
+        )
+
+
+def _silences(chosen: Sequence[Chosen], params: Params, *, tested: bool) -> list[Chosen]:
+    """Clips of silence to be made, so many that each split has what `silence` says; none for a test data set's own."""
+    made: list[Chosen] = []
+    for split in SPLITS:
+        here = [one for one in chosen if one.split == split]
+        own = sum(one.label == SILENCE for one in here)
+        average = sum(one.label in params.words for one in here) / len(params.words)
+        wanted = max(1, round(average * (params.silence if split == "train" else 1))) - own
+        if split == "test" and tested and own:
+            continue
         names = [f"{SILENCE}/{split}-{number:05d}" for number in range(wanted)]
-        chosen += [Chosen(Clip(name, SILENCE, NOBODY), SILENCE, split) for name in names]
-    return chosen
+        made += [Chosen(Clip(name, SILENCE, NOBODY), SILENCE, split) for name in names]
+    return made
 
 
 def _tested(recordings: Iterable[Clip], params: Params) -> list[Chosen]:

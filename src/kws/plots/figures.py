@@ -276,6 +276,31 @@ def data_curve_figure(rows: Sequence[Mapping[str, float]], law: tuple[float, flo
     return figure
 
 
+def folds_figure(rows: Sequence[Mapping[str, Any]], synthetic: bool = False) -> Figure:
+    """Draws the accuracy of each fold of a cross-validation, and that of all answers as a line; 95 % intervals.
+
+    Args:
+        rows: fold, test_clips, accuracy, accuracy_low, accuracy_high; the last row is of all folds.
+        synthetic: whether the voices are synthetic.
+    """
+    *folds, pooled = rows
+    figure = Figure(figsize=(max(6.0, 0.5 * len(folds) + 3), 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.axhspan(pooled["accuracy_low"], pooled["accuracy_high"], color="0.88")
+    axes.axhline(pooled["accuracy"], color="black", label=f"all {pooled['test_clips']} answers, interval over speakers")
+    accuracies, low, high = (np.array([row[f"accuracy{end}"] for row in folds]) for end in ("", "_low", "_high"))
+    axes.errorbar(
+        [row["fold"] for row in folds], accuracies, (accuracies - low, high - accuracies), color=COLOURS[0],
+        marker="o", capsize=3, linestyle="none", label="one fold, interval over its clips",
+    )  # fmt: skip
+    axes.set(xlabel="fold", ylabel="accuracy on its test clips", ylim=(0, 1.02))
+    axes.set_title(voices_title("Cross-validation over speakers", synthetic))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.grid(color="0.92", axis="y")
+    figure.legend(frameon=False, loc="outside lower center", ncols=2, fontsize="small")
+    return figure
+
+
 def _image(
     axes: Axes, frames: np.ndarray, front_end: FrontEnd, vertical: tuple[float, float], **scale: Any
 ) -> AxesImage:

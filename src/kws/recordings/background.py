@@ -17,7 +17,8 @@ from kws.audio.frontend import BLAS_THREADS, FrontEnd
 from kws.audio.mono import UnusableClipError
 from kws.audio.noise import coloured_noise
 from kws.recordings.archive import MAX_MEMBER_BYTES, read_members
-from kws.recordings.clips import BACKGROUND, SPLITS, TEST_PERCENT, VALIDATION_PERCENT, Clip
+from kws.recordings.clips import BACKGROUND, SPLITS, Clip
+from kws.recordings.people import PERCENT
 
 NOBODY = "nobody"  # the speaker of the silent clips that kws makes
 LONGEST_SECONDS = 600  # of a background recording; what follows is not used, and that is said
@@ -77,8 +78,7 @@ def generated(sample_rate: int) -> dict[str, np.ndarray]:
 
 def part_of(recording: np.ndarray, split: str, samples: int) -> np.ndarray:
     """The part of a background recording that belongs to a split; repeated if it is shorter than `samples`."""
-    shares = {"train": 100 - VALIDATION_PERCENT - TEST_PERCENT, "validation": VALIDATION_PERCENT, "test": TEST_PERCENT}
-    ends = np.cumsum([0, *(shares[name] for name in SPLITS)]) * len(recording) // 100
+    ends = np.cumsum([0, *(PERCENT[name] for name in SPLITS)]) * len(recording) // 100
     number = SPLITS.index(split)
     part = recording[ends[number] : ends[number + 1]]
     return part if len(part) >= samples else np.resize(part, samples)

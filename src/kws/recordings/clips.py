@@ -1,25 +1,18 @@
-"""Which clips a data set holds, who speaks in each, and which split each one belongs to."""
+"""Which clips a data set holds, and who speaks in each."""
 
-import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
 
 from kws.core.errors import UserError
 from kws.core.files import read_csv, write_csv
 
 SPLITS = ("train", "validation", "test")
-VALIDATION_PERCENT = 10  # as in Speech Commands and in the original recipe
-TEST_PERCENT = 10
 BACKGROUND = "_background_noise_"
-_MAX_CLIPS_A_CLASS = 2**27 - 1  # the publishers' constant: another one would move speakers between splits
 NOHASH = "_nohash_"  # in file names of Speech Commands: before it the speaker, after it a number
 _LISTED = 40  # words in an error, at most: a data set may have thousands
 
@@ -104,57 +97,6 @@ def _hint(word: str, there: Sequence[str]) -> str:
 def _loosely(word: str) -> str:
     """The word in the form that all its spellings share: case, width, spaces, hyphens, underscores, apostrophes."""
     return " ".join(re.split(r"[\s_-]+", unicodedata.normalize("NFKC", word).casefold().replace("\u2019", "'"))).strip()
-
-
-def speaker_split(speaker: str) -> str:
-    """The split of a speaker, as the publishers of Speech Commands compute it (Warden, 2018, section 7).
-
-    It depends on the name alone, so a new clip never moves an old one to another split.
-    """
-    digest = int(hashlib.sha1(speaker.encode()).hexdigest(), 16)  # noqa: S324 (the publishers' hash, no secret)
-    percent = digest % (_MAX_CLIPS_A_CLASS + 1) * (100 / _MAX_CLIPS_A_CLASS)
-    if percent < VALIDATION_PERCENT:
-        return "validation"
-    return "test" if percent < VALIDATION_PERCENT + TEST_PERCENT else "train"
-
-
-def split_clips(clips: Sequence[Clip], how: Literal["speaker", "random"], seed: int) -> dict[str, str]:
-    """The split of each clip, by its name.
-
-    Args:
-        clips: in any order; the result does not depend on it.
-        how: `speaker`: nobody is heard in two splits. `random`: shuffled, then 80/10/10 as in the TensorFlow
-            tutorial; the same voices are then in training and test, and the accuracy is too good.
-        seed: of the shuffle.
-    """
-    if how == "speaker":
-        return {clip.name: speaker_split(clip.speaker) for clip in clips}
-    names = sorted(clip.name for clip in clips)
-    order = np.random.default_rng(seed).permutation(len(names))
-    first_test = len(names) * (100 - TEST_PERCENT) // 100
-    first_validation = len(names) * (100 - TEST_PERCENT - VALIDATION_PERCENT) // 100
-    split_at = {int(i): "train" for i in order[:first_validation]}
-    split_at |= {int(i): "validation" for i in order[first_validation:first_test]}
-    split_at |= {int(i): "test" for i in order[first_test:]}
-    return {name: split_at[i] for i, name in enumerate(names)}
-
-
-def check_splits(there: Container[tuple[str, str]], words: Sequence[str], how: str) -> None:
-    """Checks that every word has a clip in each split.
-
-    Args:
-        there: (word, split) of all clips.
-        words: each needs a clip in each split.
-        how: the clips were split.
-
-    Raises:
-        UserError: a word has no clip in one of the splits.
-    """
-    missing = [f"{word} in {split}" for word in words for split in SPLITS if (word, split) not in there]
-    if missing:
-        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        mend = "add clips of more speakers, or take split=random" if how == "speaker" else "add clips"
-        raise UserError(f"no usable clip of {shown}: {mend}")
 
 
 def check_unusable(set_aside: Mapping[str, str], clips: int, allowed_share: float, manifest: Path) -> None:

@@ -31,9 +31,9 @@ from kws.core.errors import UserError
 from kws.core.files import read_csv, read_json, sha256_of
 from kws.recordings.source import DataSource
 from kws.tracking.run import EXPERIMENT, STAGES
+from kws.tracking.store import ARTIFACTS, CODE, DATABASE, LOCK, ORIGIN, follow_project
 
 JUDGES = ("evaluate", "export")  # the stages whose figures say how good a model is
-LOCK = ".mlflow.lock"  # in the project's root
 KEY, MODEL = "kws.key", "kws.model"  # the tags by which a run is found again
 REGISTERED = "kws.registered"  # the tag that says what became of the model
 LAST_STAGE = "kws.last_stage"  # the tag that says how far the experiment went
@@ -79,14 +79,16 @@ class Recorder:
         """
         self._stage, self._key, self._params, self._model = stage, key, params, model
         root = paths.project_root()  # not the folder of a queued experiment, which DVC deletes
-        store = f"sqlite:///{root / 'mlflow.db'}"
+        store = f"sqlite:///{root / DATABASE}"
         local = os.environ.setdefault("MLFLOW_TRACKING_URI", store) == store
         with FileLock(root / LOCK):  # two workers that create the tables at once would damage the store
             experiment = mlflow.get_experiment_by_name(EXPERIMENT)
             if experiment:
                 self._experiment = experiment.experiment_id
+                if local:
+                    follow_project(root)
             else:
-                place = (root / "mlartifacts").as_uri() if local else None
+                place = (root / ARTIFACTS).as_uri() if local else None
                 self._experiment = mlflow.create_experiment(EXPERIMENT, place)
 
     def open(self, *, new: bool = False) -> None:
@@ -153,7 +155,7 @@ class Recorder:
             "dvc.exp": os.environ.get("DVC_EXP_NAME"),
             "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV"),
             "kws.data": "synthetic voices, for trying the machinery" if source.synthetic else None,
-            "mlflow.source.name": None if runs else f"stages/{self._stage}.py",
+            CODE: None if runs else f"stages/{self._stage}.py",
             DIFFERS_FROM: others[0].info.run_id if self._model and others and not runs else None,
         }
         name = f"{self._params['model']}-{Path(public_address(self._params['dataset'])).name}-{self._key[:6]}"
@@ -163,6 +165,9 @@ class Recorder:
             run_name=None if runs else tags["dvc.exp"] or name,
             tags={tag: value for tag, value in tags.items() if value},
         )
+        origin = run.data.tags.get(ORIGIN, "")
+        if origin != public_address(origin):
+            mlflow.set_tag(ORIGIN, public_address(origin))
         mlflow.log_params({name: _shown(value) for name, value in self._params.items()})
         for stage in stages:
             if not _figures(stage).keys() <= run.data.metrics.keys():
@@ -199,11 +204,12 @@ class Recorder:
 
     def _log_dataset(self) -> None:
         import pandas as pd
+        from mlflow.data.code_dataset_source import CodeDatasetSource
         from mlflow.data.http_dataset_source import HTTPDatasetSource
 
         manifest = pd.read_csv(paths.MANIFEST, dtype=str, keep_default_na=False)
         address = DataSource.read(paths.SOURCE).address
-        source = HTTPDatasetSource(address) if "://" in address else None
+        source = HTTPDatasetSource(address) if "://" in address else CodeDatasetSource({CODE: "stages/download.py"})
         digest = sha256_of(paths.MANIFEST)[:16]
         name = public_address(self._params["dataset"])
         dataset = mlflow.data.from_pandas(manifest, source, targets="word", name=name, digest=digest)

@@ -26,6 +26,7 @@ from kws.core.files import sha256_of
 from kws.evaluate.pairing import anonymous, paired_test, read_anonymous, read_answered, write_anonymous
 from kws.recordings.source import DataSource
 from kws.spotting.litert import read_about
+from kws.tracking.store import CODE, ORIGIN
 
 NAME, ALIAS = "kws", "champion"
 # Tags of a version
@@ -113,6 +114,7 @@ def _new_version(client: mlflow.MlflowClient, card: str, tags: dict[str, str]) -
     """Logs the model with all that a server needs, registers it, and returns the number of its version."""
     metadata = read_about(paths.SPOTTER.read_bytes())
     samples = metadata["front_end"]["clip_samples"]
+    run = client.get_run(mlflow.active_run().info.run_id)
     with _shipped() as folder:
         model = mlflow.pyfunc.log_model(
             name="model",
@@ -126,12 +128,12 @@ def _new_version(client: mlflow.MlflowClient, card: str, tags: dict[str, str]) -
             input_example=np.zeros((1, samples), np.float32),
             metadata=metadata,
             pip_requirements=_requirements(),
+            tags={CODE: "stages/project.py", ORIGIN: run.data.tags.get(ORIGIN, "")},
         )
-    run_id = mlflow.active_run().info.run_id
     registered = client.create_model_version(
         NAME,
         model.model_uri,
-        run_id,
+        run.info.run_id,
         tags=tags,
         description=_shortened(card),
         model_id=model.model_id,

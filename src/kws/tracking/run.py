@@ -7,16 +7,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from os import environ
-from pathlib import Path
 from typing import Any
 
 from kws.core import paths
-from kws.core.files import read_json, require_exists, sha256_of, write_json, written_whole
+from kws.core.files import read_json, require_exists, sha256_of, write_json
 from kws.core.params import Params
 
 EXPERIMENT = "kws"
 STAGES = ("download", "featurize", "train", "evaluate", "export", "project")
-LOCK_FILE = Path("../dvc.lock")  # as seen from data/
 
 
 class Worker:
@@ -90,14 +88,10 @@ class Run:
     def write_tracked(self) -> None:
         """Writes data/tracked.json: which experiment was recorded.
 
-        If MLflow failed, the file is a link to dvc.lock instead. DVC hashes the file, and then changes dvc.lock. So the
-        stage counts as changed, and the next `dvc repro` records the experiment.
+        If MLflow failed, it is none. The next `dvc repro` begins with stage watch, which removes such a file. So stage
+        project runs again, and records the experiment.
         """
-        if self._recorded:
-            write_json(paths.TRACKED, {"experiment": experiment_key(self._params)})
-        else:
-            with written_whole(paths.TRACKED) as partial:
-                partial.symlink_to(LOCK_FILE)
+        write_json(paths.TRACKED, {"experiment": experiment_key(self._params) if self._recorded else None})
 
     def _send(self, order: str, **details: Any) -> None:
         if self._worker:

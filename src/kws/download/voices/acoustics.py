@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 SAMPLE_RATE = 16_000  # Hz, as in Speech Commands
-CLIP = SAMPLE_RATE  # samples: every clip lasts 1 s
 NO_GATE = -200.0  # dB, lower than anything in a file
 
-_FFT = 2 * CLIP  # room for a clip and its echo
 _EQUALISER_HZ = 125 * 2.0 ** np.arange(7)
 _SNR_DB, _MORE_OR_LESS_DB = 30.0, (-20.0, 20.0)
 _SOFTEST_DB = -29.0  # relative to the loudest recording
@@ -46,19 +44,19 @@ class Place:
         )
 
 
-def echo_of(place: Place) -> np.ndarray:
-    """Frequency response of a room: the voice, then decaying noise; complex128."""
+def echo_of(place: Place, clip: int) -> np.ndarray:
+    """Frequency response of a room, for clips of so many samples: the voice, then decaying noise; complex128."""
     rng = np.random.default_rng(place.seed)
-    seconds = np.arange(CLIP) / SAMPLE_RATE
-    echo = rng.standard_normal(CLIP) * gain(-60) ** (seconds / place.echo_seconds)
+    seconds = np.arange(clip) / SAMPLE_RATE
+    echo = rng.standard_normal(clip) * gain(-60) ** (seconds / place.echo_seconds)
     echo *= place.echo / np.sqrt(np.sum(echo**2))
     echo[0] += 1
-    return np.fft.rfft(echo, _FFT)
+    return np.fft.rfft(echo, _fft(clip))
 
 
-def device_of(place: Place) -> np.ndarray:
-    """Frequency response of a microphone and of the line after it: float64."""
-    frequency = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE).clip(1)
+def device_of(place: Place, clip: int) -> np.ndarray:
+    """Frequency response of a microphone and of the line after it, for clips of so many samples: float64."""
+    frequency = np.fft.rfftfreq(_fft(clip), 1 / SAMPLE_RATE).clip(1)
     equaliser = np.interp(np.log2(frequency), np.log2(_EQUALISER_HZ), place.equaliser)
     low_cut, high_cut = 1 + (place.low_cut / frequency) ** 4, 1 + (frequency / place.high_cut) ** 20
     return 10 ** (equaliser / 20) / low_cut / high_cut
@@ -70,39 +68,46 @@ def record(  # noqa: PLR0913 (a recording depends on all of them)
     responses: tuple[np.ndarray, np.ndarray],
     noises: Mapping[str, np.ndarray],
     *,
+    clip: int,
     variety: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """A recording of one second that contains a voice.
+    """A recording that contains a voice.
 
     Args:
-        voice: float64 (samples,), at most CLIP, without silence before and after it.
+        voice: float64 (samples,), no longer than the recording, without silence before and after it.
         place: of the recording.
-        responses: of the place: `echo_of` and `device_of`.
-        noises: possible background noises, each longer than a clip, mean power 1.
+        responses: of the place, for recordings of this length: `echo_of` and `device_of`.
+        noises: possible background noises, each longer than the recording, mean power 1.
+        clip: samples of the recording.
         variety: 0 to 1, how loud the background, how soft the recording and how far from the middle the word may be.
         rng: of everything that differs from clip to clip.
 
     Returns:
-        float64 (CLIP,), full scale = 1.
+        float64 (clip,), full scale = 1.
     """
     echo, device = responses
     power = np.mean(voice**2)
-    spare = CLIP - len(voice)
+    spare = clip - len(voice)
     reach = variety * (spare / 2 + _CUT_OFF)
     start = round(spare / 2 + rng.uniform(-reach, reach))
     voice, start = voice[max(0, -start) :], max(0, start)
-    padded = np.zeros(_FFT)
+    padded = np.zeros(_fft(clip))
     padded[start : start + len(voice)] = voice
     noise = noises[rng.choice(list(noises))]
-    first = rng.integers(len(noise) - CLIP)
-    noise = noise[first : first + CLIP] * np.sqrt(power) / gain(_SNR_DB + variety * rng.uniform(*_MORE_OR_LESS_DB))
-    sound = np.fft.irfft((np.fft.rfft(padded) * echo + np.fft.rfft(noise, _FFT)) * device, _FFT)[:CLIP]
+    first = rng.integers(len(noise) - clip)
+    noise = noise[first : first + clip] * np.sqrt(power) / gain(_SNR_DB + variety * rng.uniform(*_MORE_OR_LESS_DB))
+    sound = np.fft.irfft((np.fft.rfft(padded) * echo + np.fft.rfft(noise, len(padded))) * device, len(padded))[:clip]
     sound /= np.abs(sound).max()
     sound = np.tanh(sound * place.overload)
     if place.gate_db > NO_GATE:
         sound = _gate(sound, gain(place.gate_db))
     return sound * gain(-1 + variety * rng.uniform(_SOFTEST_DB, 0)) / np.abs(sound).max()
+
+
+def _fft(clip: int) -> int:
+    """Length of a Fourier transform with room for a clip and its echo, in samples."""
+    return 2 * clip
 
 
 def _gate(sound: np.ndarray, share: float) -> np.ndarray:

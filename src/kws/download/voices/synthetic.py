@@ -5,10 +5,12 @@ import io
 import itertools
 import os
 import tarfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -18,13 +20,14 @@ from tqdm import tqdm
 from kws.audio.noise import coloured_noise
 from kws.core.errors import UserError
 from kws.core.files import written_whole
-from kws.download.voices import acoustics, espeak, hibari
-from kws.download.voices.acoustics import CLIP, SAMPLE_RATE
-from kws.recordings.clips import BACKGROUND, speaker_split
+from kws.download.voices import acoustics, espeak, hibari, pronunciation
+from kws.download.voices.acoustics import SAMPLE_RATE
+from kws.recordings.clips import BACKGROUND
+from kws.recordings.people import speaker_split
 
 NOISE_SECONDS = 30
 
-_ACCENTS = "en en-029 en-gb-scotland en-gb-x-gbclan en-gb-x-gbcwmd en-gb-x-rp en-us en-us en-us en-us en-us-nyc".split()  # noqa: SIM905 (reads better)
+_ENGLISH = "en en-029 en-gb-scotland en-gb-x-gbclan en-gb-x-gbcwmd en-gb-x-rp en-us en-us en-us en-us en-us-nyc".split()  # noqa: SIM905 (reads better)
 # The variants of eSpeak NG 1.52 that sound like people, without near copies
 _VARIANTS = (  # noqa: SIM905 (as above)
     "Alex Alicia Andrea Andy Annie AnxiousAndy Denis Diogo Gene Henrique Hugo Jacky Lee Marco Mario Michael "
@@ -33,16 +36,17 @@ _VARIANTS = (  # noqa: SIM905 (as above)
     "marcelo max michel miguel norbert pablo paul pedro quincy rob robert sandro shelby steph travis victor "
     "whisper zac"
 ).split()
-_RATE = 125  # words a minute
-_LONGEST = 0.8  # seconds; a longer word is spoken faster
+_LONGEST = 0.8  # of a clip; a longer word is spoken faster
 _ENDINGS = ("", ".", "!", "?", ",")  # they change the melody
 _QUIET = 0.01  # relative to the loudest sample: softer ones before and after a word are silence
 _BLOCK = 160  # samples, 10 ms
 _LOUD_DB = -10.0  # relative to the loudest block
 _BEFORE_DB, _AFTER_DB = (-10.0, 3.0), (-20.0, 3.0)
+_OTHER_VOICES = 20  # to try where one has no sound of a word
 _GROUP = 10  # speakers for each process of eSpeak NG; does not change the result
 
-# Aesop's fable, by which phoneticians compare accents (Handbook of the International Phonetic Association, 1999)
+# Aesop's fable, by which phoneticians compare accents (Handbook of the International Phonetic Association, 1999).
+# Voices of other languages read it, too: nobody is to understand them.
 _FABLE = (
     "The north wind and the sun were disputing which was the stronger, when a traveler came along wrapped in a "
     "warm cloak. They agreed that the one who first succeeded in making the traveler take his cloak off should "
@@ -64,10 +68,10 @@ class _Voice:
     formants: float  # relative to those of the voice; a shorter vocal tract has higher ones
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, variety: float) -> "_Voice":
+    def draw(cls, rng: np.random.Generator, variety: float, accents: Sequence[str]) -> "_Voice":
         return cls(
-            name=f"{rng.choice(_ACCENTS)}+{rng.choice(_VARIANTS)}",
-            rate=round(_RATE * np.exp(variety * rng.uniform(-0.4, 0.4))),
+            name=_draw_name(rng, accents),
+            rate=round(espeak.USUAL * np.exp(variety * rng.uniform(-0.4, 0.4))),
             pitch=round(50 + variety * rng.uniform(-40, 40)),
             pitch_range=round(50 + variety * rng.uniform(-40, 40)),
             formants=float(np.exp(variety * rng.normal(0, 0.09)).clip(0.8, 1.25)),
@@ -86,21 +90,43 @@ class _Voice:
         )
 
 
+def _draw_name(rng: np.random.Generator, accents: Sequence[str]) -> str:
+    return f"{rng.choice(accents)}+{rng.choice(_VARIANTS)}"
+
+
 @dataclass(frozen=True)
 class Voices:
-    """The speakers of a corpus.
+    """The speakers of a corpus, and the length of their clips.
 
     Attributes:
         speakers: their number; of every ten, the ninth is for validation and the tenth for the test.
         variety: 0 to 1, how much voices, rooms and microphones differ.
         neural_share: 0 to 1, the share of speakers with a voice from Hibari instead of eSpeak NG.
         seed: of the voices, the rooms and the noises.
+        language: of eSpeak NG.
+        clip_seconds: length of each clip; the words are spoken as fast as they must be.
     """
 
     speakers: int
     variety: float
     neural_share: float
     seed: int
+    language: str
+    clip_seconds: float
+
+    @property
+    def clip(self) -> int:
+        """Length of each clip, in samples."""
+        return round(self.clip_seconds * SAMPLE_RATE)
+
+    @property
+    def longest(self) -> float:
+        """Length that an utterance should not exceed, in seconds."""
+        return _LONGEST * self.clip_seconds
+
+    def accents(self) -> list[str]:
+        """The voices of eSpeak NG to draw from; one that is drawn more often is listed more often."""
+        return _ENGLISH if self.language == "en" else espeak.accents_of(self.language)
 
 
 @dataclass(frozen=True)
@@ -117,25 +143,28 @@ def write_corpus(
     """Writes a tar archive like that of Speech Commands, in which every speaker says every word once.
 
     It contains `<word>/<speaker>_nohash_0.wav` and `_background_noise_/<noise>.wav`, 16-bit mono at 16 kHz. The same
-    arguments give the same bytes. A clip does not depend on the other words or on the number of speakers.
+    arguments give the same bytes. A clip does not depend on the other words or on the number of speakers. What is not
+    as one would expect (words that are spelled, hurried or cut off, voices that were replaced) is printed.
 
     Args:
         target: the archive, not compressed.
-        words: anything that eSpeak NG can say in English; clips end after one second.
+        words: anything that eSpeak NG can say in the language; `_` is read as a space.
         voices: the speakers.
         others: more words, of which every speaker says some, not all speakers the same.
         others_each: how many of them; more of them are a superset.
 
     Raises:
-        UserError: eSpeak NG cannot be loaded, or has no sound for a word; or Hibari is not installed.
+        UserError: eSpeak NG cannot be loaded, does not have the language, cannot read a word, or has the same sounds
+            for two of them; or Hibari is not installed.
     """
     espeak.check_installed()
-    _check_words(words)
+    remarks = pronunciation.check(words, voices.accents(), voices.clip_seconds)
     network = hibari.Neural() if voices.neural_share else None
     people = _draw_speakers(voices)
     says = {name: [*words, *_draw_others(name, others, others_each)] for name, _ in people}
     groups = [people[first : first + _GROUP] for first in range(0, voices.speakers, _GROUP)]
-    noises = _make_noises(voices.seed)
+    noises = _make_noises(voices)
+    replaced, cut = Counter[str](), Counter[str]()
     with (
         written_whole(target) as partial,
         tarfile.open(partial, "w") as archive,
@@ -145,26 +174,28 @@ def write_corpus(
         for name, noise in noises.items():
             _add(archive, f"{BACKGROUND}/{name}.wav", noise * acoustics.gain(-1) / np.abs(noise).max())
         recordings = pool.map(lambda group: _record(group, says, network, noises, voices), groups)
-        for group, clips in zip(groups, recordings, strict=True):
-            for name, clip in clips.items():
+        for group, recorded in zip(groups, recordings, strict=True):
+            for name, clip in recorded.clips.items():
                 _add(archive, name, clip)
+            replaced.update(recorded.replaced)
+            cut.update(recorded.cut)
             progress.update(len(group))
+    clips = sum(map(len, says.values()))
+    if replaced:
+        remarks.append(
+            f"{replaced.total()} of {clips} clips are spoken by another voice, since eSpeak NG crashes or is silent at "
+            + _counted(replaced)
+        )
+    if cut:
+        remarks.append(
+            f"{cut.total()} of {clips} clips end before the word does, since the fastest pace is too slow for "
+            f"clip_seconds {voices.clip_seconds:g}: {_counted(cut)}"
+        )
+    print(*remarks, sep="\n", end="\n" * bool(remarks))
 
 
-def _check_words(words: Sequence[str]) -> None:
-    """Refuses words without a sound. No ending is added, since eSpeak NG would read the one of "'!" aloud."""
-    plain = [
-        espeak.Utterance(_spoken(word), "en-us", rate=150, pitch=50, pitch_range=50, longest=1, seed=1)
-        for word in words
-    ]
-    for word, pcm in zip(words, espeak.speak(plain), strict=True):
-        if not any(pcm):
-            raise UserError(f"words: eSpeak NG makes no sound of {word!r}; write it the way it is spoken")
-
-
-def _spoken(word: str) -> str:
-    """The text for a voice, which would read an underscore aloud."""
-    return word.replace("_", " ")
+def _counted(names: Counter[str]) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in names.most_common())
 
 
 def _rng(*key: str | int) -> np.random.Generator:
@@ -192,13 +223,14 @@ def _draw_others(name: str, others: Sequence[str], count: int) -> list[str]:
 
 def _draw_speaker(rng: np.random.Generator, voices: Voices) -> _Speaker:
     place = acoustics.Place.draw(rng, voices.variety)
-    is_neural = rng.uniform() < voices.neural_share
-    return _Speaker((hibari.Voice if is_neural else _Voice).draw(rng, voices.variety), place)
+    if rng.uniform() < voices.neural_share:
+        return _Speaker(hibari.Voice.draw(rng, voices.variety), place)
+    return _Speaker(_Voice.draw(rng, voices.variety, voices.accents()), place)
 
 
-def _make_noises(seed: int) -> dict[str, np.ndarray]:
+def _make_noises(voices: Voices) -> dict[str, np.ndarray]:
     """Background noises, by name: float64 (samples,), mean power 1."""
-    length = NOISE_SECONDS * SAMPLE_RATE
+    seed, length = voices.seed, NOISE_SECONDS * SAMPLE_RATE
     seconds = np.arange(length) / SAMPLE_RATE
 
     def coloured(name: str, slope: float) -> np.ndarray:
@@ -211,27 +243,57 @@ def _make_noises(seed: int) -> dict[str, np.ndarray]:
         "rumble": coloured("rumble", -1),
         "hum": sum(gain / n * np.sin(2 * np.pi * 50 * n * seconds) for n, gain in harmonics)
         + 0.05 * coloured("hum", 0),
-        "babble": _make_babble(seed, length),
+        "babble": _make_babble(voices, length),
     }
     return {name: noise / np.sqrt(np.mean(noise**2)) for name, noise in noises.items()}
 
 
-def _make_babble(seed: int, length: int) -> np.ndarray:
+def _make_babble(voices: Voices, length: int) -> np.ndarray:
     """Eight voices that are not in the data set read the same story, each from another point of it."""
-    rngs = [_rng(seed, "babble", index) for index in range(8)]
-    utterances = [_Voice.draw(rng, 1.0).utterance(_FABLE, 60, rng) for rng in rngs]
+    rngs = {("babble", f"{index}"): _rng(voices.seed, "babble", index) for index in range(8)}
+    utterances = {key: _Voice.draw(rng, 1.0, voices.accents()).utterance(_FABLE, 60, rng) for key, rng in rngs.items()}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # of processes: they read for a second
-        readings = [pcm for pcms in pool.map(lambda utterance: espeak.speak([utterance]), utterances) for pcm in pcms]
-    tracks = [soxr.resample(_samples(pcm), espeak.SAMPLE_RATE, SAMPLE_RATE) for pcm in readings]
-    voices = [
+        readings = pool.map(lambda key: _speak({key: utterances[key]}, voices)[0][key], utterances)
+        tracks = [soxr.resample(_samples(pcm), espeak.SAMPLE_RATE, SAMPLE_RATE) for pcm in readings]
+    parts = [
         np.roll(np.resize(track / track.std(), length), rng.integers(length))
-        for track, rng in zip(tracks, rngs, strict=True)
+        for track, rng in zip(tracks, rngs.values(), strict=True)
     ]
-    return np.stack(voices).sum(axis=0)
+    return np.stack(parts).sum(axis=0)
+
+
+_Key = tuple[str, str]  # of an utterance: who says what
+
+
+def _speak(utterances: Mapping[_Key, espeak.Utterance], voices: Voices) -> tuple[dict[_Key, bytes], dict[_Key, str]]:
+    """Speaks each utterance; where a voice crashes or is silent, another one speaks.
+
+    Returns:
+        The samples of each, and the names of the voices that had to be replaced.
+    """
+    spoken = dict(zip(utterances, espeak.speak(list(utterances.values())), strict=True))
+    failed = {key: utterances[key].voice for key, pcm in spoken.items() if not any(pcm)}
+    missing = list(failed)
+    for attempt in range(_OTHER_VOICES):
+        others = [_draw_name(_rng(voices.seed, "other voice", *key, attempt), voices.accents()) for key in missing]
+        again = [utterances[key]._replace(voice=voice) for key, voice in zip(missing, others, strict=True)]
+        spoken |= zip(missing, espeak.speak(again) if again else [], strict=True)
+        missing = [key for key in missing if not any(spoken[key])]
+    if missing:
+        raise UserError(f"words: eSpeak NG makes no sound of {utterances[missing[0]].text!r}")
+    return spoken, failed
 
 
 def _samples(pcm: bytes) -> np.ndarray:
     return np.frombuffer(pcm, dtype=np.int16) / 2**15
+
+
+class _Recorded(NamedTuple):
+    """Clips of some speakers, and what is not as one would expect."""
+
+    clips: dict[str, np.ndarray]  # by their names in the archive: float64 (samples,), full scale = 1
+    replaced: list[str]  # word and voice
+    cut: list[str]  # words
 
 
 def _record(
@@ -240,38 +302,38 @@ def _record(
     network: hibari.Neural | None,
     noises: Mapping[str, np.ndarray],
     voices: Voices,
-) -> dict[str, np.ndarray]:
-    """The clips of some speakers, by their names in the archive: float64 (CLIP,), full scale = 1.
-
-    `says` has the words of each speaker.
-    """
+) -> _Recorded:
+    """The clips of some speakers; `says` has the words of each."""
     rngs = {(name, word): _rng(voices.seed, name, word) for name, _ in people for word in says[name]}
+    texts = {word: pronunciation.text_of(word) for name, _ in people for word in says[name]}
     takes = {
         (name, word): speaker.voice.utterance(
-            _spoken(word) + str(rngs[name, word].choice(_ENDINGS)), _LONGEST, rngs[name, word]
+            texts[word] + str(rngs[name, word].choice(_ENDINGS)), voices.longest, rngs[name, word]
         )
         for name, speaker in people
         for word in says[name]
         if isinstance(speaker.voice, _Voice)
     }
-    spoken = dict(zip(takes, espeak.speak(list(takes.values())), strict=True))
-    clips = {}
+    spoken, failed = _speak(takes, voices)
+    recorded = _Recorded({}, [f"{word} as {voice}" for (_, word), voice in failed.items()], [])
     for name, speaker in people:
-        responses = acoustics.echo_of(speaker.place), acoustics.device_of(speaker.place)
+        responses = acoustics.echo_of(speaker.place, voices.clip), acoustics.device_of(speaker.place, voices.clip)
         for word in says[name]:
             rng = rngs[name, word]
             if isinstance(speaker.voice, hibari.Voice):
                 assert network
-                voice, rate = network.speak(_spoken(word), speaker.voice, _LONGEST, rng), float(hibari.SAMPLE_RATE)
+                voice, rate = network.speak(texts[word], speaker.voice, voices.longest, rng), float(hibari.SAMPLE_RATE)
             else:
                 voice, rate = _samples(spoken[name, word]), espeak.SAMPLE_RATE * speaker.voice.formants
             audible = np.flatnonzero(np.abs(voice) > _QUIET * np.abs(voice).max())
-            voice = soxr.resample(voice[audible[0] : audible[-1] + 1], rate, SAMPLE_RATE)[:CLIP]
-            voice = _articulate(voice, voices.variety, rng)
-            clips[f"{word}/{name}_nohash_0.wav"] = acoustics.record(
-                voice, speaker.place, responses, noises, variety=voices.variety, rng=rng
+            voice = soxr.resample(voice[audible[0] : audible[-1] + 1], rate, SAMPLE_RATE)
+            if len(voice) > voices.clip:
+                recorded.cut.append(word)
+            voice = _articulate(voice[: voices.clip], voices.variety, rng)
+            recorded.clips[f"{word}/{name}_nohash_0.wav"] = acoustics.record(
+                voice, speaker.place, responses, noises, clip=voices.clip, variety=voices.variety, rng=rng
             )
-    return clips
+    return recorded
 
 
 def _articulate(voice: np.ndarray, variety: float, rng: np.random.Generator) -> np.ndarray:

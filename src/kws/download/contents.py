@@ -1,0 +1,60 @@
+"""What a folder or an archive of the user's holds, in a few bytes that are equal for equal recordings."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from kws.core import paths
+from kws.core.errors import UserError
+from kws.core.files import read_json, sha256_of, write_json
+
+
+def contents_of(own: Path) -> dict[str, Any]:
+    """The number of files, and a SHA-256 over their names and bytes.
+
+    Place, times and hidden files do not count, so a copy on another machine gives the same. Bytes are read only if
+    the name, the size or a time of a file differs from the last call.
+
+    Args:
+        own: a folder or a file, which exists.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    files = {own.name: own} if own.is_file() else _files_below(own)
+    state = hashlib.sha256()
+    for name, path in files.items():
+        found = path.stat()
+        # ctime, too: `cp -p` and `mv` over a file may leave its size and mtime as they were
+        state.update(os.fsencode(name) + f"\0{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}\n".encode())
+    memory = paths.scratch("watch") / "known.json"
+    with FileLock(memory.with_suffix(".lock")):  # the second worker of a queue waits, then need not read
+        known = read_json(memory) if memory.exists() else {}
+        if known.get(str(own), {}).get("state") != state.hexdigest():
+            known[str(own)] = {"state": state.hexdigest(), "sha256": _hash(files)}
+            write_json(memory, known)
+    return {"files": len(files), "sha256": known[str(own)]["sha256"]}
+
+
+def _files_below(folder: Path) -> dict[str, Path]:
+    """All regular files below `folder` that are not hidden, by their name from there, sorted."""
+    found = {}
+    for here, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(here) / name for name in files if not name.startswith(".")):
+            if path.is_file():
+                found[path.relative_to(folder).as_posix()] = path
+    return dict(sorted(found.items()))
+
+
+def _hash(files: dict[str, Path]) -> str:
+    total = hashlib.sha256()
+    for name, path in files.items():
+        try:
+            total.update(os.fsencode(name) + f"\0{sha256_of(path)}\n".encode())
+        except PermissionError:
+            raise UserError(f"{path}: cannot be read: permission denied") from None
+    return total.hexdigest()

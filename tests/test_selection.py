@@ -1,0 +1,314 @@
+import itertools
+import random
+from collections import Counter
+
+import pytest
+
+from kws.core.errors import UserError
+from kws.core.params import SILENCE, UNKNOWN
+from kws.featurize.splits import UNHEARD, Chosen, Selection, check_classes, choose
+from kws.recordings.background import NOBODY
+from kws.recordings.clips import SPLITS, Clip
+from kws.recordings.people import speaker_split
+from kws.recordings.splits import split_clips
+
+WORDS = ("yes", "no")
+OTHERS = ("bird", "cat", "dog")
+SPEAKERS = [f"{number:03d}" for number in range(200)]
+
+
+def clips_of(*words: str, speakers=SPEAKERS, folder: str = "") -> list[Clip]:
+    return [Clip(f"{folder}{word}/{speaker}_nohash_0.wav", word, speaker) for word in words for speaker in speakers]
+
+
+RECORDINGS = clips_of(*WORDS, *OTHERS) + clips_of("_background_noise_", speakers=["hiss", "tap"])
+TESTED = clips_of(*WORDS, "dog", "wolf", speakers=["t1", "t2", "t3"], folder="test/")
+PER_WORD = Counter(speaker_split(speaker) for speaker in SPEAKERS)  # clips of each word in each split
+
+
+@pytest.fixture
+def make_selection(make_params):
+    """Chooses clips by the default parameters, with these changes."""
+
+    def run(recordings=RECORDINGS, tested=None, **changes) -> Selection:
+        return choose(recordings, tested, make_params(**{"words": WORDS, "train_share": 1.0, **changes}))
+
+    return run
+
+
+@pytest.fixture
+def select(make_selection):
+    """The clips of such a selection."""
+    return lambda *arguments, **changes: make_selection(*arguments, **changes).clips
+
+
+def counts(chosen: list[Chosen]) -> dict[tuple[str, str], int]:
+    return dict(Counter((one.label, one.split) for one in chosen))
+
+
+def of_label(chosen: list[Chosen], label: str, *splits: str) -> set[str]:
+    return {one.clip.name for one in chosen if one.label == label and (not splits or one.split in splits)}
+
+
+def test_the_words_are_split_and_all_else_is_left_out(select):
+    for split in ("speaker", "random"):
+        chosen = select(split=split)
+        split_of = split_clips(clips_of(*WORDS), split, 1).split_of
+        assert {one.clip.name: one.split for one in chosen} == split_of
+        assert all(one.label == one.clip.word for one in chosen)
+        assert [one.clip.name for one in chosen] == sorted(split_of)
+
+
+@pytest.mark.parametrize("unknown", [0.5, 1.0, 2.5])
+def test_other_words_become_unknown_in_the_proportion_asked_for(select, unknown):
+    chosen = select(unknown=unknown)
+    wanted = {
+        "train": round(unknown * PER_WORD["train"]),
+        "validation": PER_WORD["validation"],
+        "test": PER_WORD["test"],
+    }
+    assert counts(chosen) == {(word, split): PER_WORD[split] for word in WORDS for split in SPLITS} | {
+        (UNKNOWN, split): number for split, number in wanted.items()
+    }
+    unknowns = [one for one in chosen if one.label == UNKNOWN]
+    assert {one.clip.word for one in unknowns} == set(OTHERS)
+    assert all(one.split == speaker_split(one.clip.speaker) for one in unknowns)
+
+
+def test_all_other_words_are_unknown_where_there_are_no_more(select):
+    chosen = select(unknown=20.0)
+    assert of_label(chosen, UNKNOWN, "train") == {
+        clip.name for clip in clips_of(*OTHERS) if speaker_split(clip.speaker) == "train"
+    }
+
+
+def test_which_clips_are_unknown_depends_on_their_names_alone(select):
+    chosen = select(unknown=1.0)
+    assert select(random.Random(0).sample(RECORDINGS, k=len(RECORDINGS)), unknown=1.0) == chosen
+    assert of_label(select(unknown=1.0, seed=9), UNKNOWN) == of_label(chosen, UNKNOWN)
+    assert of_label(chosen, UNKNOWN, "train") < of_label(select(unknown=1.5), UNKNOWN, "train")
+
+
+@pytest.mark.parametrize("silence", [0.5, 2.0])
+def test_clips_of_silence_are_made_in_the_proportion_asked_for(select, silence):
+    chosen = [one for one in select(silence=silence, unknown=5.0) if one.label == SILENCE]
+    assert Counter(one.split for one in chosen) == {
+        "train": round(silence * PER_WORD["train"]),
+        "validation": PER_WORD["validation"],
+        "test": PER_WORD["test"],
+    }
+    assert {one.clip.speaker for one in chosen} == {NOBODY}
+    assert len({one.clip.name for one in chosen}) == len(chosen)
+    assert not {one.clip.name for one in chosen} & {clip.name for clip in RECORDINGS}
+
+
+def test_however_few_are_asked_for_there_is_one_clip_of_a_class_to_train_on(select):
+    chosen = counts(select(unknown=1e-4, silence=1e-4))
+    assert chosen[UNKNOWN, "train"] == chosen[SILENCE, "train"] == 1
+
+
+def test_a_test_data_set_is_the_whole_test_split(select):
+    chosen = select(tested=TESTED)
+    tested = [one for one in chosen if one.split == "test"]
+    assert sorted(one.clip.name for one in tested) == sorted(clip.name for clip in TESTED if clip.word in WORDS)
+    assert all(one.label == one.clip.word for one in tested)
+    assert {one.split for one in chosen} == set(SPLITS)
+
+
+def test_with_a_test_data_set_the_own_test_speakers_remain_unused(select):
+    chosen = select(tested=TESTED, unknown=2.0, silence=1.0)
+    heard = {one.clip.speaker for one in chosen if one.split in ("train", "validation")}
+    assert heard - {NOBODY} == {speaker for speaker in SPEAKERS if speaker_split(speaker) != "test"}
+    own = {clip.name for clip in RECORDINGS}
+    assert not own & {one.clip.name for one in chosen if one.split not in ("train", "validation")}
+
+
+def test_other_words_of_a_test_data_set_are_unheard_and_kept_from_training(select):
+    chosen = select(tested=TESTED, unknown=20.0)
+    assert of_label(chosen, UNKNOWN, UNHEARD) == {clip.name for clip in TESTED if clip.word in ("dog", "wolf")}
+    assert {one.clip.word for one in chosen if one.label == UNKNOWN and one.split != UNHEARD} == {"bird", "cat"}
+    assert (UNKNOWN, "test") not in counts(chosen)
+    assert {one.split for one in select(tested=TESTED)} == set(SPLITS)  # without _unknown_ there is nothing to reject
+
+
+def test_clips_of_unknown_and_silence_in_a_test_data_set_are_tested_where_these_classes_are_on(select):
+    classes = clips_of(UNKNOWN, SILENCE, "_background_noise_", speakers=["x1", "x2"], folder="test/")
+    for unknown, silence in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)):
+        chosen = select(tested=TESTED + classes, unknown=unknown, silence=silence)
+        wanted = {label for label, on in ((UNKNOWN, unknown), (SILENCE, silence)) if on}
+        assert {one.label for one in chosen if one.split == "test"} == {*WORDS, *wanted}
+        for label in wanted:
+            assert of_label(chosen, label, "test") == {clip.name for clip in classes if clip.word == label}
+        assert not {clip.name for clip in classes if clip.word == "_background_noise_"} & {c.clip.name for c in chosen}
+
+
+def test_silence_is_made_for_a_test_data_set_that_has_none(select):
+    chosen = select(tested=TESTED, silence=1.0)
+    assert {one.split for one in chosen if one.label == SILENCE} == set(SPLITS)
+    assert counts(chosen)[SILENCE, "test"] == 3  # as many as a word has
+
+
+@pytest.mark.parametrize("how", ["speaker", "random"])
+def test_who_speaks_in_a_test_data_set_is_kept_from_training(select, how):
+    shared = SPEAKERS[::3]
+    chosen = select(tested=clips_of(*WORDS, speakers=shared), unknown=2.0, split=how)
+    heard = {one.clip.speaker for one in chosen if one.split in ("train", "validation")}
+    assert heard
+    assert not heard & set(shared)
+    assert of_label(chosen, "yes", "test") == {f"yes/{speaker}_nohash_0.wav" for speaker in shared}
+
+
+def test_a_test_data_set_with_all_our_speakers_leaves_nothing_to_train_on(select):
+    with pytest.raises(UserError, match="train"):
+        select(tested=clips_of(*WORDS))
+
+
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.99])
+def test_the_share_of_the_training_clips_is_taken_of_each_class(select, share):
+    full, part = (counts(select(unknown=2.0, silence=0.5, train_share=s)) for s in (1.0, share))
+    assert part == {
+        (label, split): max(1, round(share * number)) if split == "train" else number
+        for (label, split), number in full.items()
+    }
+
+
+def test_a_larger_share_holds_a_smaller_one(select):
+    shares = [select(unknown=2.0, silence=0.5, train_share=share) for share in (0.05, 0.1, 0.3, 1.0)]
+    for smaller, larger in itertools.pairwise(shares):
+        assert set(smaller) < set(larger)
+
+
+def test_a_share_is_no_choice_of_speakers_or_words(select):
+    chosen = [one for one in select(unknown=3.0, train_share=0.3) if one.split == "train"]
+    assert {one.clip.word for one in chosen} == {*WORDS, *OTHERS}
+    by_word = {word: {one.clip.speaker for one in chosen if one.clip.word == word} for word in WORDS}
+    assert by_word["yes"] != by_word["no"]
+
+
+def test_unknown_without_other_words_is_an_error_that_says_what_to_do(select):
+    for recordings, tested in ((clips_of(*WORDS, "_background_noise_"), None), (clips_of(*WORDS, "dog"), TESTED)):
+        with pytest.raises(UserError, match=r"^unknown: the data set has no other words .* silence above 0\)$"):
+            select(recordings, tested, unknown=1.0)
+
+
+def test_unknown_without_other_words_for_a_split_is_an_error_that_says_which(select):
+    with pytest.raises(UserError, match=r"^unknown: no clip of the data set's other words is for validation; add some"):
+        select(clips_of(*WORDS) + clips_of("dog", speakers=SPEAKERS[:2]), unknown=1.0)
+
+
+def test_people_are_moved_for_the_unknown_class_too_and_are_in_one_split_for_all_classes(select):
+    only_test = [speaker for speaker in SPEAKERS if speaker_split(speaker) == "test"]
+    chosen = select(clips_of(*WORDS) + clips_of("dog", speakers=only_test), unknown=1.0)
+    assert {one.split for one in chosen if one.label == UNKNOWN} == set(SPLITS)
+    assert len({(one.clip.speaker, one.split) for one in chosen}) == len(SPEAKERS)
+
+
+def test_a_word_that_is_missing_is_an_error(select):
+    with pytest.raises(UserError, match="no clip of maybe; it has bird, cat, dog, no, yes"):
+        select(words=("yes", "maybe"))
+    two = [clip for clip in RECORDINGS if clip.word != "no" or clip.speaker in SPEAKERS[:2]]
+    with pytest.raises(
+        UserError, match=r"^no usable clip of no in validation \(2 clips in all\): record more.*make folds"
+    ):
+        select(two)
+    assert counts(select(two, TESTED))["no", "validation"] == 1  # two do, where the test has clips of its own
+    one = [clip for clip in RECORDINGS if clip.word != "no" or clip.speaker == SPEAKERS[0]]
+    with pytest.raises(UserError, match=r"^no usable clip of no in validation \(4 clips in all\)"):
+        select(one, TESTED)
+    with pytest.raises(UserError, match=r"^no usable clip of no in test \("):
+        select(tested=[clip for clip in TESTED if clip.word != "no"])
+
+
+def test_a_word_of_few_people_is_in_every_split(select):
+    only_training = [clip for clip in RECORDINGS if clip.word != "no" or speaker_split(clip.speaker) == "train"]
+    chosen = select(only_training)
+    assert {one.split for one in chosen if one.label == "no"} == set(SPLITS)
+    moved = {one.clip.speaker for one in chosen if one.split != speaker_split(one.clip.speaker)}
+    assert len(moved) == 2
+
+
+def test_nobody_is_moved_in_a_published_set(select):
+    only_training = [clip for clip in RECORDINGS if clip.word != "no" or speaker_split(clip.speaker) == "train"]
+    with pytest.raises(UserError, match=r"^no usable clip of no in validation and test \(\d+ clips in all\)"):
+        select(only_training, dataset="speech_commands")
+    chosen = select(dataset="speech_commands")
+    assert all(one.split == speaker_split(one.clip.speaker) for one in chosen)
+
+
+def test_with_a_test_data_set_small_sets_are_used_whole(make_selection):
+    people = ["ada", "bob", "cy"]
+    clips = [Clip(f"{word}/{name}/0.wav", word, name) for word in WORDS for name in people]
+    selection = make_selection(clips, TESTED)
+    assert {one.clip.name for one in selection.clips if one.split != "test"} == {clip.name for clip in clips}
+    assert selection.remarks == []
+    unused = make_selection(tested=TESTED).remarks
+    assert unused == [f"{2 * PER_WORD['test']} clips for the test are not used: test_dataset is the test"]
+
+
+def copies(word: str, *names: str, content: str, split: str = "") -> list[Clip]:
+    return [Clip(f"{word}/{name}_nohash_9.wav", word, name, split, content) for name in names]
+
+
+def test_what_is_left_out_is_told_with_its_class_and_reason(make_selection):
+    heard = next(speaker for speaker in SPEAKERS if speaker_split(speaker) == "train")
+    tested = next(speaker for speaker in SPEAKERS if speaker_split(speaker) == "test")
+    selection = make_selection(RECORDINGS + copies("no", heard, tested, content="d1"))
+    copy, other = copies("no", heard, tested, content="d1")
+    assert {(one.clip.name, one.label, one.split): reason for one, reason in selection.left_out.items()} == {
+        (copy.name, "no", ""): f"copy of {other.name}, which is in test"
+    }
+    assert copy.name not in {one.clip.name for one in selection.clips}
+    first, second = sorted([copy.name, other.name])
+    told = f"1 clip is a copy of another ({second} of {first}): 1 left out, since a copy is in another split"
+    assert selection.remarks == [told]
+
+
+def test_a_test_data_set_that_shares_recordings_with_training_is_refused(select):
+    heard = [name for name in SPEAKERS if speaker_split(name) == "train"][:5]
+    own = [one for number, name in enumerate(heard) for one in copies("yes", name, content=f"d{number}")]
+    shared = [Clip(f"yes/new{number}.wav", "yes", f"new{number}", "", f"d{number}") for number in range(5)]
+    with pytest.raises(
+        UserError, match=rf"^test_dataset: 5 of its .* yes/new0\.wav \({own[0].name} in train\), .* …; "
+    ):
+        select(RECORDINGS + own, TESTED + shared)
+    with pytest.raises(UserError, match=r"^test_dataset: 1 of its .* in train\); take them out"):
+        select(RECORDINGS + own, TESTED + shared[:1])
+    # Copies of people who are in the test data set, too, are not in training: nothing is shared
+    same = [Clip(f"test/yes/{name}.wav", "yes", name, "", f"d{number}") for number, name in enumerate(heard)]
+    assert "test/yes/" + heard[0] + ".wav" in of_label(select(RECORDINGS + own, TESTED + same), "yes", "test")
+
+
+def test_in_a_cross_validation_everybody_is_tested_once_and_nobody_in_training_is(select):
+    tested: Counter[str] = Counter()
+    for fold in range(1, 6):
+        chosen = select(fold=f"{fold}/5", unknown=1.0, silence=0.5)
+        assert {one.split for one in chosen} == set(SPLITS)
+        by_split = {split: {one.clip.speaker for one in chosen if one.split == split} - {NOBODY} for split in SPLITS}
+        assert not by_split["test"] & (by_split["train"] | by_split["validation"])
+        tested.update(one.clip.name for one in chosen if one.split == "test" and one.label in WORDS)
+    assert tested == Counter(clip.name for clip in clips_of(*WORDS))
+
+
+def test_a_word_that_only_tested_people_say_is_an_error(make_params):
+    params = make_params(words=WORDS, fold="2/3")
+    there = [Chosen(clip, clip.word, split) for split in SPLITS for clip in clips_of(*WORDS, speakers=[split])]
+    check_classes(there, params)
+    check_classes([one for one in there if (one.label, one.split) != ("no", "test")], params)
+    with pytest.raises(UserError, match=r"^fold 2/3: nobody in training says no; more people must say it$"):
+        check_classes([one for one in there if (one.label, one.split) != ("no", "train")], params)
+    with pytest.raises(UserError, match=r"^fold 2/3: no usable clip is in test$"):
+        check_classes([one for one in there if one.split != "test"], params)
+
+
+def test_recordings_of_other_words_and_of_silence_are_used_as_such(make_selection):
+    own = [Clip(f"{word}/{speaker}/0.wav", word, speaker) for word in (UNKNOWN, SILENCE) for speaker in SPEAKERS]
+    selection = make_selection([*clips_of(*WORDS), *own], unknown=1.0, silence=2.0)
+    unknown = {one.clip.name for one in selection.clips if one.label == UNKNOWN}
+    assert unknown == {clip.name for clip in own if clip.word == UNKNOWN}
+    silent = [one for one in selection.clips if one.label == SILENCE]
+    made = [one for one in silent if one.clip.speaker == NOBODY]
+    assert {one.clip.name for one in silent} - {one.clip.name for one in made} == {
+        clip.name for clip in own if clip.word == SILENCE
+    }
+    assert Counter(one.split for one in made) == {"train": PER_WORD["train"]}  # as many again, in training alone
+    assert selection.remarks == [f"200 recordings of {SILENCE} are used, and {len(made)} more are made of background"]
