@@ -24,22 +24,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
-from encode import sound_file
+from encode import OF_FFMPEG, OF_LIBSNDFILE, sound_file
 
 SECONDS = 10
 MEGABYTES = 1000
-FORMATS = {  # suffix of encode.py: sample rate, channels
-    "wav": (16_000, 1),
-    "wave.wav": (16_000, 2),
-    "flac": (16_000, 1),
-    "ogg": (16_000, 1),
-    "opus": (16_000, 1),
-    "mp3": (16_000, 1),
-    "m4a": (16_000, 2),
-    "webm": (16_000, 1),
-    "amr": (8000, 1),
-}
-OGG = ("ogg", "opus")
+FORMATS = ("wav", "wave.wav", "flac", "ogg", "opus", "mp3", "m4a", "webm", "amr")  # --formats takes others, too
+KINDS = (*OF_LIBSNDFILE, *OF_FFMPEG)
+STEREO = ("wave.wav", "m4a")
+OGG = ("ogg", "oga", "opus")
 HEADER_BYTES = 200  # half of the changes are in them
 SIZES = (0, 1, 2, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
@@ -47,7 +39,10 @@ SIZES = (0, 1, 2, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF
 def originals() -> dict[str, bytes]:
     """A file of a quarter of a second in each format."""
     files = {}
-    for name, (rate, channels) in FORMATS.items():
+    for name in KINDS:
+        rate, channels = (
+            (8000, 1) if "amr" in name else (48_000, 1) if name == "ac3" else (16_000, 1 + (name in STEREO))
+        )
         sound = np.random.default_rng(0).normal(scale=0.1, size=(rate // 4, channels)).clip(-1, 1)
         data = bytearray(sound_file(name, sound, rate))
         for start, _ in _pages(data) if name in OGG else ():
@@ -59,7 +54,7 @@ def originals() -> dict[str, bytes]:
 
 def damaged(files: dict[str, bytes], name: str, number: int) -> bytes:
     """A file with a few changes; the same number gives the same bytes."""
-    rng = np.random.default_rng([list(FORMATS).index(name), number])
+    rng = np.random.default_rng([KINDS.index(name), number])
     data = bytearray(files[name])
     for _ in range(rng.geometric(0.5)):
         if not data:
@@ -78,7 +73,7 @@ def damaged(files: dict[str, bytes], name: str, number: int) -> bytes:
         elif kind == 4:
             data[place:place] = data[place : place + length]
         elif kind == 5:
-            other = files[list(FORMATS)[rng.integers(len(FORMATS))]]
+            other = files[KINDS[rng.integers(len(KINDS))]]
             start = int(rng.integers(len(other)))
             data[place : place + length] = other[start : start + length]
         else:
@@ -219,7 +214,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--number", type=int, default=2000, help="of files in each format")
     parser.add_argument("--first", type=int, default=0, help="number of the first file")
-    parser.add_argument("--formats", default=",".join(FORMATS))
+    parser.add_argument("--formats", default=",".join(FORMATS), help=f"of {', '.join(KINDS)}")
     parser.add_argument("--keep", type=Path, help="a folder for the files that show a bug")
     options = parser.parse_args()
     bugs = 0

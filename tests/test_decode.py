@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import struct
 import sys
 import threading
@@ -307,6 +308,33 @@ def test_damage_amid_a_file_says_where_it_is_and_nothing_is_heard_twice(kind):
         for block in read_blocks(io.BytesIO(cut), rate):
             heard.append(len(block))  # noqa: PERF401 (what came before the error counts)
     assert 3 * rate < sum(heard) < 4.5 * rate
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(32_000, 1), (16_000, 2)])
+def test_a_rate_or_channels_that_change_amid_a_file_are_a_reason(rate, channels):
+    first = sound_file("aac", chirp(16_000), 16_000)
+    assert len(samples_of(first * 2, 16_000)) > 32_000  # AAC has no header but that of each frame
+    second = sound_file("aac", np.stack([chirp(rate)] * channels, axis=1), rate)
+    for decode_it in (
+        lambda: decode_recording(first + second, 16_000),
+        lambda: list(read_blocks(io.BytesIO(first + second), 16_000)),
+    ):
+        with pytest.raises(UnusableClipError) as refused:
+            decode_it()
+        assert re.sub(r"1\.\d", "1", str(refused.value)) == (
+            "damaged: after 1 s, the sample rate or the number of channels changes"
+        )
+
+
+@pytest.mark.parametrize("channels", [6, 9, 16, 26])
+def test_more_channels_than_a_decoder_has_planes_are_mixed(channels):
+    """PyAV crashes where it is asked for the planes of frames with more than 8 of them."""
+    samples = np.stack([chirp(16_000)] * channels, axis=1)
+    for kind in ("WAV", "CAF"):
+        sound = encoded(samples, 16_000, kind)
+        np.testing.assert_allclose(samples_of(sound, 16_000), chirp(16_000), atol=1e-4)
+        ffmpeg = np.concatenate([part for _, part in decode._by_ffmpeg(io.BytesIO(sound))])
+        np.testing.assert_allclose(ffmpeg, samples, atol=1e-4)
 
 
 def test_many_channels_and_high_rates_have_bounded_memory(monkeypatch):

@@ -219,7 +219,8 @@ def _decoders(head: bytes) -> list[Callable[[BinaryIO], Iterator[_Block]]]:
 def _by_libsndfile(file: BinaryIO) -> Iterator[_Block]:
     try:
         with soundfile.SoundFile(file) as opened:
-            rate = _checked(opened.samplerate, opened.channels)
+            rate = opened.samplerate
+            _check(rate, opened.channels, (rate, opened.channels))
             frames = max(1, BLOCK_SECONDS * rate // max(1, opened.channels // 2))
             # The length in the header is not used: it may be missing or wrong.
             while len(samples := opened.read(frames, dtype="float32", always_2d=True)):
@@ -252,19 +253,25 @@ def _by_ffmpeg(file: BinaryIO) -> Iterator[_Block]:
     av.logging.set_level(av.logging.PANIC)
     try:
         with av.open(file, options={"format_whitelist": _CONTAINERS}, metadata_errors="replace") as container:
-            resampler = av.AudioResampler(format="fltp")
+            resampler = av.AudioResampler(format="flt")  # channels side by side: PyAV crashes at more than 8 planes
+            settings = None
             for frame in chain(container.decode(audio=0), [None]):
+                if frame is not None:
+                    before, settings = settings, (frame.sample_rate, frame.layout.nb_channels)
+                    _check(*settings, before or settings)
                 for part in resampler.resample(frame):
-                    yield _checked(part.sample_rate, part.layout.nb_channels), part.to_ndarray().T
+                    yield part.sample_rate, part.to_ndarray().reshape(-1, part.layout.nb_channels)
     except (_UnreadableError, UnusableClipError, GeneratorExit):
         raise
     except Exception as error:  # noqa: BLE001 (whatever a decoder says of damaged bytes, the recording is unreadable)
         raise _UnreadableError(f"not audio: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _checked(rate: int, channels: int) -> int:
+def _check(rate: int, channels: int, before: tuple[int, int]) -> None:
+    """Refuses a part of a file whose rate and channels make no sense, or differ from those of the part before."""
+    if (rate, channels) != before:
+        raise _UnreadableError("the sample rate or the number of channels changes")
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise UnusableClipError(f"a sample rate of {rate} Hz")
     if channels > MOST_CHANNELS:
         raise UnusableClipError(f"{channels} channels, more than {MOST_CHANNELS}")
-    return rate
