@@ -41,7 +41,6 @@ PRESET := fast
 ARCHIVE := data/raw/mini_speech_commands.zip
 BENCH :=
 SET :=
-PORT := 5001
 N := 5
 export PRESET SET  # a recipe reads them from the environment: between quotes of its own, an apostrophe would end them
 
@@ -118,13 +117,11 @@ lint: $(DEV)  ## check style, types, import direction, spelling and workflows
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	.venv/bin/check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
 
-ui: $(READY)  ## open MLflow on the store
-	@.venv/bin/python -m kws.tracking.store
-	.venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db
+ui: $(READY)  ## open MLflow on the store: make ui PORT=5000
+	@.venv/bin/python -m kws.tracking.serve ui '$(or $(PORT),5000)'
 
 serve: $(READY)  ## answer waveforms over HTTP with the best registered model: make serve PORT=5001
-	@.venv/bin/python -m kws.tracking.store
-	MLFLOW_TRACKING_URI=$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db} .venv/bin/mlflow models serve -m models:/kws@champion --env-manager local --port $(PORT)
+	@.venv/bin/python -m kws.tracking.serve serve '$(or $(PORT),5001)'
 
 readme: $(READY)  ## write the figures of the README anew from the files of the pipeline
 	@.venv/bin/python docs/readme.py

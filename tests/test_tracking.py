@@ -25,7 +25,7 @@ from kws.core.files import sha256_of, write_json
 from kws.core.params import Params
 from kws.evaluate.answers import Answers, write_answers
 from kws.tracking import run as tracking
-from kws.tracking import store
+from kws.tracking import serve, store
 from kws.tracking.run import EXPERIMENT, tracked_run
 
 pytestmark = [
@@ -653,11 +653,11 @@ def test_make_ui_has_the_store_of_a_moved_project_follow_it(
 
     project.train()
     move(project, monkeypatch, lambda source, target: source.rename(target))
-    store.main()
+    serve.point_store(paths.project_root())
     assert capsys.readouterr().out == (
         f"MLflow's store was made in another folder. Its artifacts are now those in {project.root}/mlartifacts\n"
     )
-    store.main()
+    serve.point_store(paths.project_root())
     assert capsys.readouterr().out == ""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project.root}/mlflow.db")
     [run] = project.runs()

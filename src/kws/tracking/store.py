@@ -5,9 +5,6 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from filelock import FileLock
-
-from kws.core import paths
 from kws.tracking.run import EXPERIMENT
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"  # in the project's root
@@ -46,15 +43,3 @@ def follow_project(root: Path) -> bool:
                     [now, len(before) + 1, len(before), before],
                 )
     return True
-
-
-def main() -> None:
-    """Does it before `make ui` and `make serve`, which read the store without a stage."""
-    root = paths.project_root()
-    with FileLock(root / LOCK):
-        if (root / DATABASE).exists() and follow_project(root):
-            print(f"MLflow's store was made in another folder. Its artifacts are now those in {root / ARTIFACTS}")
-
-
-if __name__ == "__main__":
-    main()

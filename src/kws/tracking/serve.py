@@ -1,0 +1,80 @@
+"""`make ui` and `make serve`: MLflow's pages, and the server of the best registered model."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+from filelock import FileLock
+
+from kws.core import paths
+from kws.core.errors import UserError
+from kws.tracking.store import ARTIFACTS, DATABASE, LOCK, follow_project
+
+HOST = "127.0.0.1"  # MLflow's default: this machine alone
+ADDRESS = "MLFLOW_TRACKING_URI"
+
+
+def check_port(target: str, port: str) -> None:
+    """Checks that a server can listen on a port.
+
+    Raises:
+        UserError: it is no port, or another program listens there.
+    """
+    if not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise UserError(f"PORT={port}: give a whole number from 1 to 65535")
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, int(port)))
+        except OSError as error:
+            raise UserError(f"port {port}: {error.strerror}; choose another one: make {target} PORT=…") from None
+
+
+def check_champion() -> None:
+    """Checks that a model is registered as the best one.
+
+    Raises:
+        UserError: there is none, or the store does not answer.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    from kws.tracking.registry import ALIAS, NAME
+
+    try:
+        mlflow.MlflowClient().get_model_version_by_alias(NAME, ALIAS)
+    except MlflowException as error:
+        raise UserError(f"no model has the alias {ALIAS} yet: run make, which registers one ({error})") from None
+
+
+def point_store(root: Path) -> None:
+    """Points the project's store to the artifacts beside it: no stage may have run since the project was moved."""
+    with FileLock(root / LOCK):
+        if (root / DATABASE).exists() and follow_project(root):
+            print(f"MLflow's store was made in another folder. Its artifacts are now those in {root / ARTIFACTS}")
+
+
+def main(target: str, port: str) -> None:
+    """Replaces this process by MLflow's."""
+    check_port(target, port)
+    root = paths.project_root()
+    store = f"sqlite:///{root / DATABASE}"
+    point_store(root)
+    if target == "ui":
+        command = ["mlflow", "ui", "--backend-store-uri", os.environ.get(ADDRESS, store), "--port", port]
+    else:
+        if ADDRESS not in os.environ and not (root / DATABASE).exists():
+            raise UserError("no model is registered yet: run make, which registers one")
+        os.environ.setdefault(ADDRESS, store)
+        check_champion()
+        model = "models:/kws@champion"
+        command = ["mlflow", "models", "serve", "-m", model, "--env-manager", "local", "--port", port]
+    os.execvp(command[0], command)  # noqa: S606 (no shell is what is wanted)
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except UserError as problem:
+        sys.exit(f"error: {problem}")

@@ -1,0 +1,58 @@
+import os
+import socket
+
+import pytest
+
+from kws.core.errors import UserError
+from kws.tracking import serve
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.delenv(serve.ADDRESS, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def started(monkeypatch):
+    commands = []
+    monkeypatch.setattr(os, "execvp", lambda name, command: commands.append((name, command)))
+    return commands
+
+
+def free_port() -> str:
+    with socket.socket() as listener:
+        listener.bind((serve.HOST, 0))
+        return str(listener.getsockname()[1])
+
+
+def test_the_pages_open_on_the_projects_store(here, started):
+    port = free_port()
+    serve.main("ui", port)
+    store = f"sqlite:///{here / 'mlflow.db'}"
+    assert started == [("mlflow", ["mlflow", "ui", "--backend-store-uri", store, "--port", port])]
+
+
+def test_a_port_that_is_taken_is_one_line_that_says_what_to_do(here, started):
+    with socket.socket() as other:
+        other.bind((serve.HOST, 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        with pytest.raises(UserError, match=rf"^port {port}: .*in use; choose another one: make ui PORT=…$"):
+            serve.main("ui", port)
+    assert not started
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "five", "-1", ""])
+def test_what_is_no_port_is_refused(port):
+    with pytest.raises(UserError, match=rf"^PORT={port}: give a whole number from 1 to 65535$"):
+        serve.check_port("ui", port)
+
+
+def test_without_a_registered_model_there_is_nothing_to_serve(here, started):
+    with pytest.raises(UserError, match=r"^no model is registered yet: run make, which registers one$"):
+        serve.main("serve", free_port())
+    assert not started
+    assert list(here.iterdir()) == [here / ".mlflow.lock"]
