@@ -35,7 +35,8 @@ def test_the_pages_open_on_the_projects_store(here, started):
     assert started == [("mlflow", ["mlflow", "ui", "--backend-store-uri", store, "--port", port])]
 
 
-def test_a_port_that_is_taken_is_one_line_that_says_what_to_do(here, started):
+@pytest.mark.usefixtures("here")
+def test_a_port_that_is_taken_is_one_line_that_says_what_to_do(started):
     with socket.socket() as other:
         other.bind((serve.HOST, 0))
         other.listen()
