@@ -58,6 +58,10 @@ def main() -> None:
         }
         for kind, content in files.items():
             scores |= parity.figures(kind, exported.answers[kind].probabilities, keras.probabilities, keras.labels)
+            if kind != "float32":
+                scores[f"{kind}_undecided"] = parity.undecided(
+                    exported.answers[kind].probabilities, keras.probabilities
+                )
             scores |= {f"{kind}_bytes": len(content), f"{kind}_peak_memory_bytes": peak_memory(content)}
         whole_clips, labels = keras.probabilities[streamed], keras.labels[streamed]
         scores |= parity.figures("stream", exported.windows, whole_clips, labels)

@@ -139,6 +139,7 @@ def test_what_is_not_closed_is_one_line(monkeypatch, text, sign):
 
 def test_make_hands_over_every_character(tmp_path):
     shutil.copy(ROOT / "Makefile", tmp_path)
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')

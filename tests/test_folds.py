@@ -57,7 +57,7 @@ def project(tmp_path, monkeypatch) -> Path:
     def pretend(command, *, check):
         assert check
         assert command[-1] == "evaluate"
-        fold, number = command[-2].removeprefix("fold=").split("/")
+        fold, number = command[-2].removeprefix("fold=").strip("'").split("/")
         assert number == "3"
         write_answers(tmp_path / "data" / "answers.npz", FOLDS[int(fold) - 1], ["no", "yes"], synthetic=False)
         (tmp_path / "params.yaml").write_text(before.replace("fold: ''", f"fold: {fold}/3"))

@@ -20,7 +20,9 @@ GOOD = {
     "float32_largest_difference": 2e-6,
     "int8_accuracy": 0.898,
     "int8_agreement": 0.991,
+    "int8_undecided": 0.0,
     "features_accuracy": 0.9,
+    "features_undecided": 0.0,
     "features_agreement": 0.992,
     "stream_keras_accuracy": 0.9,
     "stream_accuracy": 0.899,
@@ -56,6 +58,24 @@ def test_two_of_a_hundred_clips_may_be_chance():
         parity.check(few | {"int8_accuracy": 0.88})
     with pytest.raises(UserError, match="int8: another label than Keras's for"):
         parity.check(few | {"int8_agreement": 0.97})
+
+
+def test_of_few_clips_labels_that_keras_is_undecided_between_do_not_count():
+    few = GOOD | {"test_clips": 9, "keras_accuracy": 0.444444, "int8_accuracy": 0.222222, "int8_agreement": 0.333333}
+    few |= {"features_accuracy": 0.444444, "features_agreement": 1.0}
+    parity.check(few | {"int8_undecided": 0.666667})
+    with pytest.raises(
+        UserError, match=r"int8: accuracy falls by 0\.22 .*; int8: another label than Keras's for 0\.67 of"
+    ):
+        parity.check(few)
+    with pytest.raises(UserError, match=r"int8: another label than Keras's for 0\.05 of the test clips"):
+        parity.check(GOOD | {"int8_agreement": 0.95, "int8_undecided": 0.05})  # of many clips they do
+
+
+def test_keras_is_undecided_where_both_labels_are_almost_as_likely():
+    keras = np.array([[0.5, 0.49, 0.01], [0.5, 0.49, 0.01], [0.7, 0.2, 0.1], [0.4, 0.3, 0.3]])
+    answers = np.array([[0.49, 0.5, 0.01], [0.5, 0.49, 0.01], [0.2, 0.7, 0.1], [0.3, 0.4, 0.3]])
+    assert parity.undecided(answers, keras) == 0.25  # the first alone
 
 
 @pytest.fixture

@@ -88,6 +88,25 @@ def test_one_command_makes_all_that_dvc_yaml_promises(finished):
     assert set(run.data.metrics) >= LATENCIES
 
 
+def test_one_wake_word_and_six_test_clips_go_through_all_stages(project):
+    project.set(words=["hey_jarvis"], unknown=1.0, silence=0.5, synthetic_speakers=20)
+    printed = project.run("dvc", "repro")
+    assert "The voices also say 40 other words, made up for _unknown_: afternoon, " in printed
+    assert "left out: 6 test clips are too few for UMAP and t-SNE, which need 7" in printed
+    missing = [path for path in outputs(in_git=True) | outputs(in_git=False) if not (project.root / path).exists()]
+    assert missing == []
+    spec = json.loads((project.root / "data/features/spec.json").read_text())
+    assert spec["classes"] == ["hey_jarvis", "_unknown_", "_silence_"]
+    assert spec["clips"] == {"train": 16 + 16 + 8, "validation": 6, "test": 6}
+    card = (project.root / "models/README.md").read_text()
+    assert card.startswith("# Model card: 1 spoken word\n")
+    assert "| other words that training contains: rejected |" in card
+    assert project.run("dvc", "plots", "show", "--show-vega", "plots/project/umap.csv").strip() == "{}"  # and no error
+    [run] = project.runs()
+    assert run.info.status == "FINISHED"
+    assert {"recall_hey_jarvis", "recall__unknown_", "project/pca_trustworthiness"} < set(run.data.metrics)
+
+
 def test_git_is_shown_the_small_results_and_nothing_else(finished):
     committed = finished.run("git", "diff", "--name-only", "HEAD~1", "HEAD").splitlines()
     assert set(committed) == outputs(in_git=True) | {"dvc.lock"}

@@ -15,7 +15,7 @@ from kws.core.errors import UserError
 from kws.core.params import Params, read_yaml
 
 PRESETS = Path("presets")
-_PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_/.:-]*")  # what Hydra reads as text without quotes ...
+_PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_/.:-]*|\d+/\d+")  # what Hydra reads as text without quotes ...
 _NO_TEXT = ("true", "false", "null", "inf", "nan")  # ... except these
 T = TypeVar("T")
 
