@@ -53,7 +53,7 @@ def main() -> None:
     figures = counts | {"bytes": source.bytes, "synthetic": int(synthetic), "left_out": len(left_out)}
     write_json(paths.METRICS / "download.json", figures)
     print(f"{source.address}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
-    if "://" in source.address and not source.checked:
+    if "://" in (params.dataset_url or params.dataset) and not source.checked:
         print(f"Its SHA-256 was not checked, since dataset_sha256 is empty. It is {source.sha256}")
     for remark in layout.remarks:
         print(remark)

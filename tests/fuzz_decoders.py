@@ -12,6 +12,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import resource
 import struct
 import sys
@@ -120,7 +121,7 @@ def outcome(data: bytes) -> str:
             decode()
             result = result or "decoded"
         except UnusableClipError as reason:
-            result = result or str(reason).partition(": ")[0]
+            result = result or re.sub(r"\d+", "N", str(reason).partition(": ")[0])
         except Exception as error:  # noqa: BLE001 (which is what is looked for)
             return f"bug: {type(error).__name__}: {error}"
     return result

@@ -9,6 +9,7 @@ import runpy
 import subprocess
 import sys
 import tarfile
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -95,9 +96,10 @@ def speaker(split: str) -> str:
     return next(name for n in itertools.count() if speaker_split(name := f"{n:03d}") == split)
 
 
-def good_clips() -> dict[str, bytes]:
-    """A clip of every word in every split."""
-    return {f"{word}/{speaker(split)}_nohash_0.wav": wav() for word in WORDS for split in SPLITS}
+def good_clips(*words: str) -> dict[str, bytes]:
+    """A clip of every word in every split, each with a sound of its own: copies would be in one split."""
+    names = [f"{word}/{speaker(split)}_nohash_0.wav" for word in words or WORDS for split in SPLITS]
+    return {name: wav(np.roll(SOUND, -1000 * (1 + zlib.crc32(name.encode()) % 60))[:RATE]) for name in names}
 
 
 def of_a_speaker_in_training(clips: dict[str, tuple[bytes, object]]) -> dict[str, bytes]:
@@ -113,7 +115,9 @@ def records(split: str) -> dict[str, np.ndarray]:
 
 
 def test_odd_clips_are_used_and_unusable_ones_set_aside_with_their_reason(featurize, capsys):
-    good, odd, unusable = good_clips(), of_a_speaker_in_training(ODD), of_a_speaker_in_training(UNUSABLE)
+    plain_name = f"yes/{speaker('train')}_nohash_0.wav"
+    good = good_clips() | {plain_name: wav()}
+    odd, unusable = of_a_speaker_in_training(ODD), of_a_speaker_in_training(UNUSABLE)
     featurize(good | odd | unusable, max_unusable_share=0.25, cut="start")
     with paths.MANIFEST.open(encoding="utf-8", newline="") as file:
         manifest = {row["name"]: row for row in csv.DictReader(file)}
@@ -139,13 +143,13 @@ def test_odd_clips_are_used_and_unusable_ones_set_aside_with_their_reason(featur
     ]
     assert read_json(paths.METRICS / "featurize.json")["set_aside"] == 5
 
-    plain = used[next(name for name in used if name in good)]
+    plain = used[plain_name]
     for name in ("stereo.wav", "24 bit.wav", "32 bit.wav", "float.wav", "5 s.wav", "twice.wav.wav"):
         np.testing.assert_allclose(used[f"yes/{speaker('train')}_nohash_{name}"], plain, atol=0.1, err_msg=name)
 
 
 def test_a_test_data_set_other_words_and_silence_go_through_the_stages(featurize):
-    own = good_clips() | {f"cat/{speaker(split)}_nohash_0.wav": wav() for split in SPLITS}
+    own = good_clips(*WORDS, "cat")
     tested = {f"{word}/tom_nohash_0.wav": wav(SOUND[-RATE:]) for word in (*WORDS, "bird", "_silence_", "_unknown_")}
     tested |= {"_silence_/quiet_nohash_0.wav": wav(np.zeros(RATE))}
     featurize(own, tested, unknown=1.0, silence=1e-3, max_unusable_share=0.1)
@@ -164,7 +168,11 @@ def test_a_test_data_set_other_words_and_silence_go_through_the_stages(featurize
     assert read_json(paths.METRICS / "featurize.json") == spec.clips | {"set_aside": 0}
     assert {row["name"]: row["status"] for row in manifest}["_silence_/quiet_nohash_0.wav"] == "ok"
     for split, name, sound in (
-        ("train", f"no/{speaker('train')}_nohash_0.wav", SOUND[:RATE]),
+        (
+            "train",
+            train := f"no/{speaker('train')}_nohash_0.wav",
+            soundfile.read(io.BytesIO(own[train]), dtype="float32")[0],
+        ),
         ("test", "no/tom_nohash_0.wav", SOUND[-RATE:]),
         ("unheard", "bird/tom_nohash_0.wav", SOUND[-RATE:]),
     ):

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from conftest import ROOT
 from encode import tone
 
 from kws.audio.cut import STEP_SECONDS, clip_starts, touches_edge
+from kws.audio.decode import decode_recording
 
 RATE = 16_000
 WORD_SECONDS = 0.45
@@ -133,3 +135,17 @@ def test_a_word_in_the_middle_of_a_clip_touches_no_edge():
 )
 def test_a_word_that_is_cut_off_touches_the_edge(levels):
     assert touches_edge(frames(levels))
+
+
+LATE = ROOT.parent / "shared" / "field" / "sounds" / "late_2s.wav"
+
+
+@pytest.mark.skipif(not LATE.exists(), reason=f"needs the recording {LATE}")
+def test_in_a_recording_from_the_field_the_word_after_a_second_is_found():
+    samples = decode_recording(LATE.read_bytes(), RATE).samples
+    [start] = clip_starts(samples, RATE, RATE, "word")
+    energy = np.cumsum(np.square(samples, dtype=np.float64))
+    first, last = np.searchsorted(energy, [0.02 * energy[-1], 0.98 * energy[-1]]) / RATE
+    assert first > 1
+    assert start < first
+    assert last < start + 1

@@ -15,7 +15,7 @@ from conftest import ROOT, SOURCE
 from PIL import Image, ImageSequence
 from scipy.stats import special_ortho_group
 
-from kws.core.files import read_csv
+from kws.core.files import read_csv, write_csv
 from kws.evaluate.answers import Answers, read_answers, write_answers
 from kws.project import projection, turning_gif
 from kws.recordings.archive import pack_folder
@@ -95,6 +95,9 @@ def project_folder(tmp_path_factory):
         embeddings=embedding,
     )
     write_answers(folder / "data" / "answers.npz", answers, WORDS, synthetic=True)
+    (folder / "data" / "features").mkdir()
+    rows = [{"name": name, "recording": name, "start": "0", "split": "test", "status": "ok"} for name in names]
+    write_csv(folder / "data" / "features" / "manifest.csv", rows, tuple(rows[0]))
     code = "import runpy, sys\n"
     code += f"stage = runpy.run_path({str(ROOT / 'stages' / 'project.py')!r})\nstage['main']()\n"
     code += "print([name for name in ('tensorflow', 'keras') if name in sys.modules], file=sys.stderr)"
