@@ -312,3 +312,9 @@ def test_recordings_of_other_words_and_of_silence_are_used_as_such(make_selectio
     }
     assert Counter(one.split for one in made) == {"train": PER_WORD["train"]}  # as many again, in training alone
     assert selection.remarks == [f"200 recordings of {SILENCE} are used, and {len(made)} more are made of background"]
+    unused = make_selection([*clips_of(*WORDS), *own])
+    assert {one.label for one in unused.clips} == set(WORDS)
+    assert unused.remarks == [
+        f"200 recordings of {name} are not used: {parameter} is 0"
+        for name, parameter in ((UNKNOWN, "unknown"), (SILENCE, "silence"))
+    ]

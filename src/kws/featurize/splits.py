@@ -1,7 +1,7 @@
 """Chooses the clips of an experiment, with class and split of each."""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -82,6 +82,7 @@ def choose(recordings: Sequence[Clip], test_recordings: Sequence[Clip] | None, p
     if unused:
         remarks.append(f"{len(unused)} clips for the test are not used: test_dataset is the test")
     chosen = [one for one in chosen if one.split in needed]
+    remarks += _unused(recordings, params)
     if params.unknown:
         chosen = _so_many_unknown(chosen, needed, params)
     if test_recordings is not None:
@@ -96,6 +97,17 @@ def choose(recordings: Sequence[Clip], test_recordings: Sequence[Clip] | None, p
     check_classes(chosen, params)
     chosen = sorted(_share(chosen, params.train_share), key=lambda one: one.clip.name)
     return Selection(chosen, left_out, remarks)
+
+
+def _unused(recordings: Iterable[Clip], params: Params) -> list[str]:
+    """A line for each class that has recordings, but is off."""
+    counts = Counter(clip.word for clip in recordings)
+    off = {UNKNOWN: "unknown", SILENCE: "silence"}.items()
+    return [
+        f"{counts[name]} recordings of {name} are not used: {parameter} is 0"
+        for name, parameter in off
+        if counts[name] and name not in params.classes
+    ]
 
 
 def check_classes(chosen: Iterable[Chosen], params: Params) -> None:
