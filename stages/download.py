@@ -11,11 +11,11 @@ from pathlib import Path
 from kws.core import paths, stage
 from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, write_csv, write_json
-from kws.core.naming import by_kind, first_names
 from kws.core.params import Params, load_params
 from kws.download import sources
+from kws.download.report import report_lines
 from kws.recordings import archive
-from kws.recordings.clips import choose_words, look_alikes, words_of, write_clips
+from kws.recordings.clips import choose_words, words_of, write_clips
 from kws.recordings.layout import Layout, understand
 from kws.recordings.source import Archive, DataSource
 
@@ -53,22 +53,8 @@ def main() -> None:
     figures = counts | {"bytes": source.bytes, "synthetic": int(synthetic), "left_out": len(left_out)}
     write_json(paths.METRICS / "download.json", figures)
     print(f"{source.address}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
-    if "://" in (params.dataset_url or params.dataset) and not source.checked:
-        print(f"Its SHA-256 was not checked, since dataset_sha256 is empty. It is {source.sha256}")
-    for remark in layout.remarks:
-        print(remark)
-    for line in by_kind(left_out.items()):
-        print(f"left out, {line}; {paths.LEFT_OUT} names them all")
-    for word, chosen in look_alikes(source.words, params.words).items():
-        print(
-            f"the folder {word!r} ({source.words[word]} clips) is not taken for {chosen!r}; "
-            "rename it if it is the same word"
-        )
-    if others:
-        print(
-            f"the voices also say {len(others)} other words, made up for _unknown_: {first_names(others)}; "
-            f"{paths.SOURCE} has all of them"
-        )
+    for line in report_lines(source, layout, left_out, params, others):
+        print(line)
 
 
 def _list(path: Path, target: Path, words: Sequence[str]) -> tuple[Layout, dict[str, str]]:
