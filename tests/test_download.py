@@ -287,7 +287,7 @@ def test_other_words_that_voices_say_for_unknown_are_told(stage, monkeypatch, ca
 def test_a_folder_that_is_written_almost_as_a_word_is_told(stage, tmp_path, capsys):
     make_folder(tmp_path / "mine", [*NAMES, "Yes/a_nohash_0.wav", "Yes/b_nohash_0.wav"])
     stage(dataset="mine")
-    told = "the folder 'Yes' (2 clips) is not taken for 'yes'; rename it if it is the same word"
+    told = "the folder 'Yes' (2 clips) is not taken for 'yes'; rename it if it is that word"
     assert told in capsys.readouterr().out.splitlines()
 
 

@@ -28,7 +28,7 @@ def report_lines(
     lines += layout.remarks
     lines += [f"left out, {line}; {paths.LEFT_OUT} names them all" for line in by_kind(left_out.items())]
     lines += [
-        f"the folder {word!r} ({source.words[word]} clips) is not taken for {chosen!r}; rename it if it is the same word"
+        f"the folder {word!r} ({source.words[word]} clips) is not taken for {chosen!r}; rename it if it is that word"
         for word, chosen in look_alikes(source.words, params.words).items()
     ]
     if others:
