@@ -14,6 +14,7 @@ from checkout import PIPELINE, SMALL, Project, ran
 
 from kws.core import paths
 from kws.download.contents import contents_of
+from kws.recordings.clips import read_clips
 
 
 def record(folder: Path, *takes: int) -> None:
@@ -55,7 +56,7 @@ def own(create) -> Project:
 
 
 def clips(project: Project) -> list[str]:
-    return (project.root / paths.CLIPS).read_text().split()
+    return [clip.name for clip in read_clips(project.root / paths.CLIPS)]
 
 
 def texts_in_git(project: Project) -> dict[str, str]:

@@ -91,7 +91,7 @@ def test_one_command_makes_all_that_dvc_yaml_promises(finished):
 def test_one_wake_word_and_six_test_clips_go_through_all_stages(project):
     project.set(words=["hey_jarvis"], unknown=1.0, silence=0.5, synthetic_speakers=20)
     printed = project.run("dvc", "repro")
-    assert "The voices also say 40 other words, made up for _unknown_: afternoon, " in printed
+    assert "the voices also say 40 other words, made up for _unknown_: afternoon, " in printed
     assert "left out: 6 test clips are too few for UMAP and t-SNE, which need 7" in printed
     missing = [path for path in outputs(in_git=True) | outputs(in_git=False) if not (project.root / path).exists()]
     assert missing == []
