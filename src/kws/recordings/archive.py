@@ -321,6 +321,6 @@ def _files_below(folder: Path) -> Iterator[str]:
 
     for here, folders, files in os.walk(folder, onerror=refuse):
         for name in folders:
-            if (Path(here) / name).is_symlink():  # DVC does not follow it, and would not see changes
+            if (Path(here) / name).is_symlink():  # stage watch does not follow it, and would not see changes
                 raise UserError(f"{Path(here) / name}: is a link to a folder; put the folder itself there")
         yield from ((Path(here) / name).relative_to(folder).as_posix() for name in files)
