@@ -256,9 +256,17 @@ def test_a_wav_whose_header_lies_is_read_to_its_end(wav, lie):
         np.testing.assert_allclose(heard, chirp(16_000), atol=1e-4)
 
 
-def test_a_wav_that_ends_amid_a_sample_gives_those_before():
+def test_a_wav_of_size_0_says_that_its_header_is_wrong():
+    sound = decode_recording(changed(WAV, WAV.index(b"data") + 4, 0), 16_000)
+    assert sound.remarks == ("wrong header: read to the end of the file",)
+
+
+def test_a_wav_that_ends_amid_a_sample_gives_those_before_and_says_what_is_missing():
     for wav in (WAV, STEREO_24):
-        heard = samples_of(wav[: len(wav) // 2 + 1], 16_000)
+        there = len(wav) // 2 + 1
+        sound = decode_recording(wav[:there], 16_000)
+        assert sound.remarks == (f"cut off: the header promises {len(wav) - there:,} bytes more",)
+        heard = sound.samples
         assert len(heard) == pytest.approx(8000, abs=20)
         np.testing.assert_allclose(heard, chirp(16_000)[: len(heard)], atol=1e-4)
 
@@ -379,6 +387,9 @@ def test_a_pipe_is_read_as_a_file_is(tmp_path, kind):
 FIELD = ROOT.parent / "shared" / "field" / "sounds"
 
 
+WRONG_HEADER = "wrong header: read to the end of the file"
+
+
 @pytest.mark.skipif(not FIELD.exists(), reason=f"needs the recordings in {FIELD}")
 @pytest.mark.parametrize(
     ("name", "remark"),
@@ -388,9 +399,9 @@ FIELD = ROOT.parent / "shared" / "field" / "sounds"
         ("float_int16_range.wav", "divided by 32768: floats in the range of integers"),
         ("inverted_stereo.wav", "channel 1 of 2 alone: the channels cancel each other"),
         ("mac.aiff", ""),
-        ("odd_unpadded.wav", ""),
+        ("odd_unpadded.wav", WRONG_HEADER),
         ("phone.amr", ""),
-        ("stream_zero.wav", ""),
+        ("stream_zero.wav", WRONG_HEADER),
         ("voice_memo.m4a", ""),
         ("vorbis.oga", ""),
     ],

@@ -24,6 +24,7 @@ MOST_SAMPLES = 2**26  # of all its channels: bounds the memory where there are m
 BLOCK_SECONDS = 1  # the part of a long recording that is in memory
 LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz
 MOST_CHANNELS = 64
+UNKNOWN_SIZE = 0x7FFF_0000  # bytes: programs that write into a pipe put such a number, or a larger one, into the header
 CLIPPED_SHARE = 0.001  # of the samples; above it a recording is said to be clipped
 # RIFF, its size, WAVE and fmt, 16, PCM, one channel, rate, bytes a second, bytes a sample, bits, data, its size
 _WAV_HEADER = struct.Struct("<4s4x8sIHHIIHH4sI")
@@ -53,6 +54,7 @@ class _UnreadableError(Exception):
 
 # rate, and samples: float32 (samples, channels), or (samples,) of one channel
 _Block = tuple[int, np.ndarray]
+_Decoder = Callable[[BinaryIO], Iterator[_Block]]
 
 
 def decode_recording(
@@ -77,8 +79,12 @@ def decode_recording(
     """
     if not data:
         raise UnusableClipError("empty file")
-    rate, parts = _plain_wav(data) or _whole(data, longest_seconds)
     mono = Mono()
+    if plain := _plain_wav(data):
+        rate, parts = plain
+    else:
+        rate, parts, decoder = _whole(data, longest_seconds)
+        mono.remarks += _header_remarks(data, decoder)
     samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
     seconds = _longest(longest_seconds, rate, samples)
     if len(samples) > seconds * rate:
@@ -144,8 +150,8 @@ def _plain_wav(data: bytes) -> tuple[int, list[np.ndarray]] | None:
     return rate, [np.frombuffer(data, "<i2", size // 2, _WAV_HEADER.size) * np.float32(2**-15)]
 
 
-def _whole(data: bytes, longest_seconds: int) -> tuple[int, list[np.ndarray]]:
-    """Rate and blocks of any file, by the first decoder that reads it to its end, or past the longest time."""
+def _whole(data: bytes, longest_seconds: int) -> tuple[int, list[np.ndarray], _Decoder]:
+    """Rate and blocks of any file, and the first decoder that reads it to its end, or past the longest time."""
     reasons = []
     for decoder in _decoders(data[:HEAD_BYTES]):
         rate, parts, length = 0, [], 0
@@ -159,9 +165,20 @@ def _whole(data: bytes, longest_seconds: int) -> tuple[int, list[np.ndarray]]:
             reasons.append(_damaged(problem, length, rate))
             continue
         if length:
-            return rate, parts
+            return rate, parts, decoder
         reasons.append("no samples")
     raise UnusableClipError(_reason(reasons))
+
+
+def _header_remarks(data: bytes, decoder: _Decoder) -> list[str]:
+    """What is said of a WAV whose header is wrong."""
+    if decoder is _by_right_header:
+        return ["wrong header: read to the end of the file"]
+    [promised] = struct.unpack("<I", data[4:8].ljust(4, b"\0"))
+    missing = promised + 8 - len(data)
+    if data.startswith(b"RIFF") and missing > 1 and promised < UNKNOWN_SIZE:
+        return [f"cut off: the header promises {missing:,} bytes more"]
+    return []
 
 
 def _longest(seconds: int, rate: int, samples: np.ndarray) -> int:
@@ -207,7 +224,7 @@ def _reason(reasons: list[str]) -> str:
     return "no samples" if "no samples" in reasons else reasons[0]
 
 
-def _decoders(head: bytes) -> list[Callable[[BinaryIO], Iterator[_Block]]]:
+def _decoders(head: bytes) -> list[_Decoder]:
     """The decoders to try for a file that begins with these bytes, in this order."""
     if needs_ffmpeg(head):
         return [_by_ffmpeg]
