@@ -40,6 +40,7 @@ def main() -> None:
             **vars(obtained),
             synthetic=synthetic,
             speakers=layout.speakers,
+            given_splits=any(clip.split for clip in clips),
             words=words_of(clips),
             clips=len(clips),
             test=test,
@@ -112,6 +113,7 @@ def _obtain_test(folder: Path, params: Params) -> tuple[Archive, dict[str, str]]
     """Obtains the test data set in its own folder, and says which files were left out."""
     folder.mkdir()
     try:
+        sources.refuse_same(params.test_dataset, params.dataset)
         obtained, not_packed = sources.obtain(folder, params.test_dataset)
         _, left_out = _list(folder / obtained.archive, folder / paths.TEST_CLIPS.name, params.words)
     except UserError as problem:

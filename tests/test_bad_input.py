@@ -267,7 +267,7 @@ def test_a_word_without_a_usable_clip_in_a_split_is_an_error_that_leaves_no_feat
     clips.pop(name)
     lacking = "validation" if data is None else split  # of two clips known before, one is for the test
     with pytest.raises(
-        UserError, match=rf"^no usable clip of no in {lacking} \(2 clips in all\): record more, by as many"
+        UserError, match=rf"^no usable clip of no in {lacking} \(2 recordings in all\): record more, by as many"
     ):
         featurize(clips if data is None else clips | {name: data}, max_unusable_share=0.5)
     assert [path.name for path in Path("data").iterdir() if path.is_dir()] == ["raw"]
@@ -288,7 +288,7 @@ def test_two_people_make_three_splits_and_copies_are_set_aside_with_their_reason
     assert set(manifest) == set(clips)
     [aside] = [row for row in manifest.values() if row["status"] == "set aside"]
     other = next(name for name in by_content if name != aside["name"])
-    assert (aside["split"], aside["class"], aside["reason"]) == ("", "yes", f"copy of {other}, which is in test")
+    assert (aside["split"], aside["class"], aside["reason"]) == ("", "yes", f"copy: of {other}, which is in test")
     assert read_json(paths.METRICS / "featurize.json") == {"train": 5, "validation": 2, "test": 8, "set_aside": 0}
     printed = capsys.readouterr().out
     assert "1 clip is a copy of another (yes/bob/0.wav of yes/ada/0.wav): 1 left out, since a copy is in" in printed

@@ -108,6 +108,7 @@ def test_a_mirror_is_recorded_and_its_checksum_said(stage, tmp_path, capsys):
         "licence": sources.PUBLISHED["speech_commands"].licence,
         "synthetic": False,
         "speakers": "file names",
+        "given_splits": False,
         "words": {"no": 4, "yes": 4},
         "clips": 8,
         "test": None,
@@ -504,3 +505,9 @@ def test_a_test_data_set_that_cannot_be_had_is_named_and_leaves_the_earlier_data
     with pytest.raises(UserError, match=message):
         stage(dataset="mine", test_dataset=tested)
     assert {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()} == before
+
+
+def test_the_data_set_itself_is_no_test_data_set_however_it_is_written(stage, tmp_path):
+    make_folder(tmp_path / "mine", NAMES)
+    with pytest.raises(UserError, match=r"^test_dataset: \./mine/ is also dataset; give recordings that are not"):
+        stage(dataset="mine", test_dataset="./mine/")
