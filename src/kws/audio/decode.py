@@ -119,7 +119,7 @@ def read_blocks(
         float32 (samples,), full scale = 1; the blocks differ in length.
 
     Raises:
-        UnusableClipError: the file is no audio, has no samples, or cannot be opened; or, at its end, no sound was in it.
+        UnusableClipError: the file is no audio, has no samples, or cannot be opened; at its end, no sound was in it.
     """
     if isinstance(source, Path):
         try:
