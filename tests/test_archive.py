@@ -405,6 +405,11 @@ def test_a_guess_of_the_code_page_is_told(tmp_path, page, word, remarks):
     assert contents.remarks == remarks
 
 
+def test_a_zip_within_a_tar_is_no_guess(tmp_path):
+    inner = coded_zip(tmp_path / "inner.zip", [b"wei\xe1/1.wav", b"wei\xe1/2.wav"]).read_bytes()
+    assert read_contents(write(tmp_path / "a.tar", {"yes/a.wav": b"1", "yes/notes.zip": inner})).remarks == ()
+
+
 def test_names_that_no_code_page_makes_words_of_are_read_as_zip_says(tmp_path):
     names = ["a\u00f1o/\u00b01.wav", "a\u00f1o/\u00b02.wav"]
     assert names_in(coded_zip(tmp_path / "a.zip", [name.encode("cp437") for name in names])) == names

@@ -240,10 +240,11 @@ def _code_page(members: list[zipfile.ZipInfo]) -> str:
 
 def _remarks_on_names(path: Path) -> tuple[str, ...]:
     """A line on the names of a zip archive if their code page was guessed; the archive was read before."""
-    if not zipfile.is_zipfile(path):
-        return ()
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            return ()
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
     page = _code_page(members)
     if page == "utf-8":
         return ()
