@@ -226,6 +226,12 @@ def test_below_folders_of_splits_there_may_be_speakers_at_either_side_of_the_wor
     assert above.remarks[0] == "layout <split>/<speaker>/<word>/<file>"
 
 
+def test_folders_of_splits_below_the_words_are_said_to_be_taken_for_speakers():
+    line = "test, train are taken for speakers; folders of splits stand above the words"
+    assert line in layout_of("yes/train/1.wav", "yes/test/1.wav", "no/train/1.wav").remarks
+    assert len(layout_of("yes/Val/1.wav", "yes/ann/1.wav").remarks) == 2  # a person
+
+
 def test_splits_with_a_word_that_is_called_as_one_of_them_are_splits():
     layout = layout_of(*(f"{s}/{w}/1.wav" for s in ("train", "test") for w in ("train", "go")), words=("train", "go"))
     assert {(clip.word, clip.split) for clip in layout.clips} == {

@@ -103,6 +103,9 @@ def understand(contents: Contents, words: Collection[str]) -> Layout:
         remarks += _counted(odd, spoken, f"are read as {other}")
         if speakers == "folders":
             remarks += _counted(unnamed, spoken, "name no speaker: each counts as another one")
+    called = {named[name] for name in spoken if named[name].lower() in SPLIT_FOLDERS}
+    if len({SPLIT_FOLDERS[speaker.lower()] for speaker in called}) > 1:
+        remarks.append(f"{first_names(sorted(called))} are taken for speakers; folders of splits stand above the words")
     here = {_row_of(path) for path in inside.values()}
     remarks += _counted([row for row in rows if row not in here], rows, "in the CSV files are not here")
     remarks += _one_person_each({named[name] for name in spoken} - {""})
