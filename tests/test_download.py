@@ -433,7 +433,8 @@ def test_what_is_left_out_is_told_by_kind_with_the_first_names_of_the_test_data_
     assert metrics()["left_out"] == 7
     printed = capsys.readouterr().out
     all_of_them = "data/raw/left_out.csv names them all"
-    assert f"left out, no sound: 6 (no/0.txt, no/1.txt, no/2.txt and 3 more); {all_of_them}\n" in printed
+    assert f"\nleft out, no sound: 5 (no/0.txt, no/1.txt, no/2.txt and 2 more); {all_of_them}\n" in printed
+    assert f"\ntest_dataset: left out, no sound: 1 (yes/list.pdf); {all_of_them}\n" in printed
     assert f"left out, it is in no folder of a word: 1 (stray.wav); {all_of_them}\n" in printed
 
 
@@ -554,3 +555,14 @@ def test_the_data_set_itself_is_no_test_data_set_however_it_is_written(stage, tm
     make_folder(tmp_path / "mine", NAMES)
     with pytest.raises(UserError, match=r"^test_dataset: \./mine/ is also dataset; give recordings that are not"):
         stage(dataset="mine", test_dataset="./mine/")
+
+
+def test_what_is_left_out_of_the_test_data_set_is_told_apart(stage, tmp_path, capsys):
+    make_folder(tmp_path / "mine", NAMES)
+    make_folder(tmp_path / "tests", ["yes/x/1.wav", "no/x/1.wav", "notes.txt", "_background_noise/hum.wav"])
+    stage(dataset="mine", test_dataset="tests")
+    lines = capsys.readouterr().out.splitlines()
+    assert "test_dataset: left out, no sound: 1 (notes.txt); data/raw/left_out.csv names them all" in lines
+    assert any(line.startswith("test_dataset: the folder '_background_noise' is not used") for line in lines)
+    assert not any(line.startswith("left out") for line in lines)
+    assert left_out() == {"test/notes.txt": "no sound"}
