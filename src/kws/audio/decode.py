@@ -161,7 +161,8 @@ def _plain_wav(data: bytes) -> tuple[int, list[np.ndarray]] | None:
     *fixed, rate, _, _, bits, mark, size = _WAV_HEADER.unpack_from(data)
     if [*fixed, bits, mark] != [b"RIFF", b"WAVEfmt ", 16, 1, 1, 16, b"data"] or not LOWEST_RATE <= rate <= HIGHEST_RATE:
         return None
-    if not 2 <= size <= len(data) - _WAV_HEADER.size or _goes_on(io.BytesIO(data)):
+    rest = len(data) - _WAV_HEADER.size - size
+    if size < 2 or rest < 0 or (rest and _goes_on(io.BytesIO(data))):
         return None
     return rate, [np.frombuffer(data, "<i2", size // 2, _WAV_HEADER.size) * np.float32(2**-15)]
 
