@@ -11,6 +11,8 @@ from kws.core.files import written_whole
 README = Path("README.md")
 RECIPES = Path("docs/recipes.md")
 SPEED = Path("docs/speed.md")
+DATA = Path("docs/data.md")
+FIND_WORDS = Path("benchmarks/find_words.csv")
 TABLE = Path("benchmarks/original_recipe.csv")
 PRESETS = Path("benchmarks/presets.csv")
 ABLATION = Path("benchmarks/ablation.csv")
@@ -62,6 +64,7 @@ def main() -> None:
         },
         RECIPES: {"ablation": ablation()},
         SPEED: {"speed": speed()},
+        DATA: {"find words": find_words()},
     }.items():
         text = page.read_text(encoding="utf-8")
         for name, content in contents.items():
@@ -133,6 +136,20 @@ def ablation() -> str:
         )
         seconds = statistics.mean(float(row["cpu_seconds"]) for row in group)
         lines.append([change, f"{mean:.1%}", gain, f"{int(group[0]['parameters']):,}", f"{seconds:.0f} s"])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def find_words() -> str:
+    """The table of the words that are found in longer recordings, from benchmarks/find_words.csv."""
+    with FIND_WORDS.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    ratios = list(dict.fromkeys(row["snr_db"] for row in rows))
+    lines = [[f"{rows[0]['clips']} clips; signal-to-noise ratio", *(f"{ratio} dB" for ratio in ratios)]]
+    lines.append(["---"] * len(lines[0]))
+    lines += [
+        [method, *(f"{100 * float(row['found']):.1f} %" for row in rows if row["method"] == method)]
+        for method in dict.fromkeys(row["method"] for row in rows)
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

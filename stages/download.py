@@ -32,29 +32,30 @@ def main() -> None:
         layout, left_out = _list(folder / obtained.archive, folder / paths.CLIPS.name, params.words)
         clips = [clip for clip in layout.clips if not clip.word.startswith("_")]  # others: noise, silence, mixtures
         left_out = not_packed | left_out
-        test = None
-        if params.test_dataset:
-            test, test_left_out = _obtain_test(folder / paths.TEST_RAW.name, params)
-            left_out |= {f"{paths.TEST_RAW.name}/{name}": reason for name, reason in test_left_out.items()}
+        test, test_layout, test_left_out = _obtain_test(folder / paths.TEST_RAW.name, params)
         source = DataSource(
             **vars(obtained),
             synthetic=synthetic,
             speakers=layout.speakers,
+            given_splits=any(clip.split for clip in clips),
             words=words_of(clips),
             clips=len(clips),
             test=test,
             test_synthetic=synthetic and not params.test_dataset,
         )
         write_json(folder / paths.SOURCE.name, source.to_json())
-        rows = [{"name": name, "reason": reason} for name, reason in sorted(left_out.items())]
+        all_left_out = left_out | {f"{paths.TEST_RAW.name}/{name}": why for name, why in test_left_out.items()}
+        rows = [{"name": name, "reason": reason} for name, reason in sorted(all_left_out.items())]
         write_csv(folder / paths.LEFT_OUT.name, rows, ("name", "reason"))
 
     counts = {"clips": len(clips), "words": len(source.words), "speakers": len({clip.speaker for clip in clips})}
-    figures = counts | {"bytes": source.bytes, "synthetic": int(synthetic), "left_out": len(left_out)}
+    figures = counts | {"bytes": source.bytes, "synthetic": int(synthetic), "left_out": len(all_left_out)}
     write_json(paths.METRICS / "download.json", figures)
     print(f"{source.address}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
     for line in report_lines(source, layout, left_out, params, others):
         print(line)
+    for line in report_lines(test, test_layout, test_left_out, params) if test and test_layout else []:
+        print(f"test_dataset: {line}")
 
 
 def _list(path: Path, target: Path, words: Sequence[str]) -> tuple[Layout, dict[str, str]]:
@@ -108,15 +109,18 @@ def _obtain(folder: Path, params: Params, others: list[str]) -> tuple[Archive, d
     return sources.synthetic(target), {}
 
 
-def _obtain_test(folder: Path, params: Params) -> tuple[Archive, dict[str, str]]:
-    """Obtains the test data set in its own folder, and says which files were left out."""
+def _obtain_test(folder: Path, params: Params) -> tuple[Archive | None, Layout | None, dict[str, str]]:
+    """Obtains the test data set in its own folder, if there is one; its layout, and which files were left out."""
+    if not params.test_dataset:
+        return None, None, {}
     folder.mkdir()
     try:
+        sources.refuse_same(params.test_dataset, params.dataset)
         obtained, not_packed = sources.obtain(folder, params.test_dataset)
-        _, left_out = _list(folder / obtained.archive, folder / paths.TEST_CLIPS.name, params.words)
+        layout, left_out = _list(folder / obtained.archive, folder / paths.TEST_CLIPS.name, params.words)
     except UserError as problem:
         raise UserError(f"test_dataset: {str(problem).removeprefix('dataset: ')}") from None
-    return obtained, not_packed | left_out
+    return obtained, layout, not_packed | left_out
 
 
 if __name__ == "__main__":

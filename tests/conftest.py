@@ -204,6 +204,7 @@ SOURCE = DataSource(
     licence="CC BY 4.0",
     synthetic=False,
     speakers="file names",
+    given_splits=False,
     words={},
     clips=12345,
     test=None,

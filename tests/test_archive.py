@@ -1,5 +1,6 @@
 import gzip
 import io
+import os
 import random
 import tarfile
 import zipfile
@@ -80,6 +81,12 @@ def test_a_name_that_no_clip_has_is_refused(tmp_path, kind, name):
     path = write(tmp_path / kind, {"yes/a.wav": b"1", name: b"2"})
     with pytest.raises(UserError, match=r"a\.\w+: refused.*x\.wav"):
         names_in(path)
+
+
+@pytest.mark.parametrize("kind", ["a.zip", "a.tar"])
+def test_what_systems_put_there_does_not_count_whatever_its_name(tmp_path, kind):
+    path = write(tmp_path / kind, {"yes/a.wav": b"1", "yes/Icon\r": b"", ".old/yes/b.wav": b"2"})
+    assert list(read_contents(path).recordings) == ["yes/a.wav"]
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
@@ -253,6 +260,14 @@ def test_a_folder_is_packed_recordings_and_tables_alone_and_sorted_and_the_other
     assert list(read_members(tmp_path / "own.tar")) == [(name, name.encode()) for name in names]
 
 
+def test_a_name_in_another_code_than_utf_8_is_told_in_letters_that_can_be_printed(tmp_path):
+    folder = make_folder(tmp_path / "mine")
+    Path(os.fsdecode(os.fsencode(folder / "no") + b"/notiz\xe9.txt")).write_text("x")
+    left_out = pack_folder(folder, tmp_path / "own.tar")
+    assert left_out == {"no/notiz\\xe9.txt": "no sound", "no/readme.txt": "no sound"}
+    assert all(name.encode() for name in left_out)
+
+
 def test_a_folder_packed_later_from_another_place_gives_the_same_bytes(tmp_path):
     pack_folder(make_folder(tmp_path / "mine"), tmp_path / "own.tar")
     other = make_folder(tmp_path / "other")
@@ -354,6 +369,14 @@ def coded_zip(path: Path, names: list[bytes], flag: int = 0) -> Path:
         ("cp932", ["コーヒー", "アール"]),
         ("cp932", ["表", "はい"]),  # the second byte is a backslash
         ("cp932", ["コーヒー", "お茶"]),
+        ("cp1252", ["gr\u00fcn"]),
+        ("cp1252", ["gr\u00fcn", "Zo\u00eb", "don\u2019t"]),
+        ("cp1251", ["кофе"]),
+        ("cp1251", ["да", "нет"]),
+        ("cp866", ["кофе"]),
+        ("cp1250", ["\u0142\u00f3d\u017a"]),
+        ("cp852", ["\u017ad\u017ab\u0142o", "\u0142\u00f3d\u017a"]),
+        ("gbk", ["左", "右", "你好"]),
     ],
 )
 def test_names_of_a_zip_from_windows_and_macos_are_read_by_their_code_page(tmp_path, page, words):
@@ -361,6 +384,35 @@ def test_names_of_a_zip_from_windows_and_macos_are_read_by_their_code_page(tmp_p
     path = coded_zip(tmp_path / "a.zip", [name.encode(page) for name in names])
     assert names_in(path) == names
     assert [data[:9] for _, data in read_members(path, set(names))] == [b"sound of "] * len(names)
+
+
+@pytest.mark.parametrize(
+    ("page", "word", "remarks"),
+    [
+        (
+            "cp850",
+            "wei\u00df \u00d8",
+            ("names in the zip are not UTF-8: read as cp850 (wei\u00df \u00d8); if they look wrong, pack it anew",),
+        ),
+        ("utf-8", "gr\u00fcn \u2013 \U0001f600", ()),
+        ("ascii", "yes", ()),
+    ],
+)
+def test_a_guess_of_the_code_page_is_told(tmp_path, page, word, remarks):
+    path = coded_zip(tmp_path / "a.zip", [f"{word}/{number}.wav".encode(page) for number in range(2)])
+    contents = read_contents(path)
+    assert list(contents.recordings) == [f"{word}/0.wav", f"{word}/1.wav"]
+    assert contents.remarks == remarks
+
+
+def test_a_zip_within_a_tar_is_no_guess(tmp_path):
+    inner = coded_zip(tmp_path / "inner.zip", [b"wei\xe1/1.wav", b"wei\xe1/2.wav"]).read_bytes()
+    assert read_contents(write(tmp_path / "a.tar", {"yes/a.wav": b"1", "yes/notes.zip": inner})).remarks == ()
+
+
+def test_names_that_no_code_page_makes_words_of_are_read_as_zip_says(tmp_path):
+    names = ["a\u00f1o/\u00b01.wav", "a\u00f1o/\u00b02.wav"]
+    assert names_in(coded_zip(tmp_path / "a.zip", [name.encode("cp437") for name in names])) == names
 
 
 def test_names_that_are_marked_as_utf_8_are_it(tmp_path):
@@ -424,6 +476,9 @@ def test_a_copy_is_known_by_its_sound_whatever_a_program_wrote_into_its_header(t
         "yes/a.wav": wav,
         "yes/copy.wav": wav,
         "yes/tagged.wav": wav[:place] + b"LIST\4\0\0\0abcd" + wav[place:],
+        "yes/tagged with data.wav": wav[:place] + b"LIST\x0c\0\0\0INFOdata\1\0\0\0" + wav[place:],
+        "yes/tagged at its end.wav": wav + b"LIST\4\0\0\0abcd",
+        "yes/without a size.wav": wav[: place + 4] + b"\xff\xff\xff\xff" + wav[place + 8 :],
         "yes/other.wav": wav_of(tone(8000, 0.1, 441)),
         "yes/a.flac": encoded(tone(8000, 0.1), 8000, "FLAC"),
         "yes/copy.flac": encoded(tone(8000, 0.1), 8000, "FLAC"),
@@ -432,7 +487,9 @@ def test_a_copy_is_known_by_its_sound_whatever_a_program_wrote_into_its_header(t
         "no/empty.wav": b"",
     }
     digests = read_contents(write(tmp_path / "a.tar", files)).recordings
-    assert digests["yes/a.wav"] == digests["yes/copy.wav"] == digests["yes/tagged.wav"] != ""
+    copies = [name for name, digest in digests.items() if digest == digests["yes/a.wav"] != ""]
+    tagged = ["yes/tagged.wav", "yes/tagged with data.wav", "yes/tagged at its end.wav", "yes/without a size.wav"]
+    assert copies == ["yes/a.wav", "yes/copy.wav", *tagged]
     assert digests["yes/a.flac"] == digests["yes/copy.flac"]
     assert len({digest for name, digest in digests.items() if name.startswith("yes/")}) == 3
     assert {name: digests[name] for name in digests if name.startswith("no/")} == {

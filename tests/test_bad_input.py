@@ -139,6 +139,7 @@ def test_odd_clips_are_used_and_unusable_ones_set_aside_with_their_reason(featur
         f"set aside, not audio: 2 ({first}, {second})",
         f"set aside, silent: 1 (yes/{speaker('train')}_nohash_silent.wav)",
         f"at the edge: 1 (yes/{speaker('train')}_nohash_0.2 s.wav)",
+        f"cut from a longer recording: 1 (yes/{speaker('train')}_nohash_5 s.wav)",
         "data/features/manifest.csv names them all",
     ]
     assert read_json(paths.METRICS / "featurize.json")["set_aside"] == 5
@@ -214,7 +215,7 @@ def test_recordings_of_phones_go_through_the_stages_and_what_was_done_to_them_is
         f"{train}browser.webm": sound_file("webm", late(48_000), 48_000),
         f"{train}phone.amr": sound_file("amr", late(8000)[:, 0], 8000),
         f"{train}named.wav": sound_file("aac", late(), 44_100),
-        f"{train}inverted.wav": wav(late()[:, :1] * [1, -1], 44_100),
+        f"{train}inverted.wav": wav(late()[:, :1] * [1, -0.95], 44_100),
         f"{train}scale.wav": wav(30_000 * late(), 44_100, "FLOAT"),
         f"{train}edge.wav": wav(late(16_000, 1.0, (0.6,)), 16_000),
     }
@@ -229,11 +230,13 @@ def test_recordings_of_phones_go_through_the_stages_and_what_was_done_to_them_is
         assert float(rows[name]["start"]) == pytest.approx(1.0, abs=0.1), name  # centred, but a second is the most
         heard = records("train")[name].max(axis=1)
         assert heard.argmax() > 5, name
-    mended = {name.removeprefix(train): rows[name]["remarks"] for name in phone if rows[name]["remarks"]}
+    mended = {name.removeprefix(train): rows[name]["remarks"] for name in phone}
+    longer = "cut from a longer recording"
     at_edge = "at the edge: the word is cut off, or starts or ends with the clip"
     assert mended == {
-        "inverted.wav": "channel 1 of 2 alone: the channels cancel each other",
-        "scale.wav": "divided by 32768: floats in the range of integers",
+        **dict.fromkeys(("memo.m4a", "browser.webm", "phone.amr", "named.wav"), longer),
+        "inverted.wav": f"channel 1 of 2 alone: the channels cancel each other; {longer}",
+        "scale.wav": f"divided by 32768: floats in the range of integers; {longer}",
         "edge.wav": at_edge,
     }
     printed = capsys.readouterr().out.splitlines()
@@ -267,7 +270,7 @@ def test_a_word_without_a_usable_clip_in_a_split_is_an_error_that_leaves_no_feat
     clips.pop(name)
     lacking = "validation" if data is None else split  # of two clips known before, one is for the test
     with pytest.raises(
-        UserError, match=rf"^no usable clip of no in {lacking} \(2 clips in all\): record more, by as many"
+        UserError, match=rf"^no usable clip of no in {lacking} \(2 recordings in all\): record more, by as many"
     ):
         featurize(clips if data is None else clips | {name: data}, max_unusable_share=0.5)
     assert [path.name for path in Path("data").iterdir() if path.is_dir()] == ["raw"]
@@ -288,7 +291,7 @@ def test_two_people_make_three_splits_and_copies_are_set_aside_with_their_reason
     assert set(manifest) == set(clips)
     [aside] = [row for row in manifest.values() if row["status"] == "set aside"]
     other = next(name for name in by_content if name != aside["name"])
-    assert (aside["split"], aside["class"], aside["reason"]) == ("", "yes", f"copy of {other}, which is in test")
+    assert (aside["split"], aside["class"], aside["reason"]) == ("", "yes", f"copy: of {other}, which is in test")
     assert read_json(paths.METRICS / "featurize.json") == {"train": 5, "validation": 2, "test": 8, "set_aside": 0}
     printed = capsys.readouterr().out
     assert "1 clip is a copy of another (yes/bob/0.wav of yes/ada/0.wav): 1 left out, since a copy is in" in printed

@@ -258,3 +258,13 @@ def test_the_card_tells_why_an_accuracy_is_too_high_for_new_speakers(card):
     text = card()
     assert "too high for new speakers" not in text
     assert "The split is by speaker: nobody in the test is in training. Training has" in text
+
+
+def test_the_card_tells_where_the_splits_come_from_and_where_nobody_knows_who_speaks(card):
+    given = replace(SOURCE, given_splits=True)
+    assert "The split is the one that the data set gives. Training has" in card(source=given)
+    told = "The data set gives the splits, and training contains speakers of the test."
+    assert told in card("leak", source=given, by_speaker=True)
+    unnamed = card(source=replace(SOURCE, speakers="one a file"))
+    assert "The split is by file. Training has" in unnamed
+    assert "nobody in the test is in training" not in unnamed

@@ -396,6 +396,27 @@ def test_listen_hears_a_pipe(exported, name, kind):
     assert "Traceback" not in nothing.stderr
 
 
+@pytest.mark.usefixtures("recordings")
+@pytest.mark.parametrize("command", ["predict -", "listen --source -"])
+def test_without_standard_input_one_line_says_so(exported, command):
+    whole = f"{sys.executable} -m kws {command} --model {exported / 'kws.tflite'} <&-"
+    done = subprocess.run(whole, shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "error: -: no standard input\n")
+
+
+@pytest.mark.parametrize("command", [["predict"], ["listen", "--source"]])
+def test_an_empty_name_is_no_folder_and_no_microphone(kws, command):
+    assert kws(*command, "") == (1, [], ["error: an empty name: give a sound file, or - for a pipe"])
+
+
+def test_a_pipe_without_an_end_is_read_no_further_than_its_bound(kws, monkeypatch):
+    monkeypatch.setattr(cli, "MOST_PIPE_BYTES", 2**20)
+    code, out, err = kws("predict", "/dev/zero", "stereo.wav")
+    assert (code, len(out)) == (1, 1)
+    told = "/dev/zero: more than 1,048,576 bytes from a pipe; kws listen --source /dev/zero reads on"
+    assert err == [f"error: {told}"]
+
+
 @pytest.mark.parametrize("command", ["predict --json", "listen --json --source"])
 def test_a_named_pipe_is_read(kws, command):
     os.mkfifo("pipe")
@@ -438,6 +459,25 @@ def test_a_folder_of_phones_and_browsers_recordings_is_answered_and_what_is_no_s
     }
 
 
+def test_links_and_pipes_in_a_folder_are_told(kws):
+    Path("odd/deep").mkdir(parents=True)
+    shutil.copy("stereo.wav", "odd/a.wav")
+    Path("odd/good link.wav").symlink_to("a.wav")
+    Path("odd/deep/broken.wav").symlink_to("nowhere.wav")
+    Path("odd/zoe").symlink_to(Path("folder").resolve())
+    os.mkfifo("odd/pipe.wav")
+    Path("odd/notes.txt").write_text("no sound")
+    code, out, err = kws("predict --json", "odd")
+    assert code == 0
+    assert [json.loads(line)["file"] for line in out] == ["odd/a.wav", "odd/good link.wav"]
+    assert err == [
+        "odd: left out, links that lead nowhere: 1 (broken.wav)",
+        "odd: left out, links to folders: 1 (zoe)",
+        "odd: left out, no files: 1 (pipe.wav)",
+        "odd: left out, no sound: 1 (notes.txt)",
+    ]
+
+
 def test_sound_that_is_none_is_refused_as_in_training(kws):
     soundfile.write("zeros.wav", np.zeros(16_000), 16_000)
     soundfile.write("constant.wav", np.full(16_000, 0.02), 16_000)
@@ -449,6 +489,42 @@ def test_sound_that_is_none_is_refused_as_in_training(kws):
         "error: constant.wav: silent: every sample is the same, 0.02",
         "error: bit.wav: silent: its samples differ by one bit",
     ]
+
+
+def test_a_long_file_without_sound_is_refused_as_a_clip_is_and_a_stream_may_be_silent(kws):
+    soundfile.write("zeros.wav", np.zeros(48_000), 16_000)
+    soundfile.write("constant.wav", np.full(132_300, 0.02), 44_100)
+    soundfile.write("bit.wav", np.random.default_rng(0).integers(-1, 2, 48_000).astype(np.int16), 16_000)
+    code, out, err = kws("predict", "zeros.wav", "constant.wav", "bit.wav")
+    assert code == 1
+    assert {line.split()[0] for line in out} <= {"constant.wav"}  # whose beginning, heard before its end, is a thud
+    assert err == [
+        "error: zeros.wav: silent: every sample is zero",
+        "error: constant.wav: silent: every sample is the same, 0.02",
+        "error: bit.wav: silent: its samples differ by one bit",
+    ]
+    assert kws("listen", "--source", "zeros.wav")[0] == 0
+
+
+@pytest.mark.parametrize("command", [["predict --json"], ["listen --json", "--source"]])
+def test_what_was_mended_in_a_long_file_is_told(kws, command):
+    stream = np.concatenate([tone(hertz) for hertz in WORDS])
+    noise = 1e-5 * np.random.default_rng(0).normal(size=(len(stream), 2))
+    inverted = noise + np.stack([0.9 * stream, -stream], axis=1)
+    soundfile.write("inverted.wav", inverted, 16_000, subtype="FLOAT")
+    soundfile.write("scale.wav", 30_000 * stream, 16_000, subtype="FLOAT")
+    data = Path("long.wav").read_bytes()
+    Path("cut off.wav").write_bytes(data[:-1000])
+    for name, remark in (
+        ("inverted.wav", "channel 2 of 2 alone: the channels cancel each other"),
+        ("scale.wav", "divided by 32768: floats in the range of integers"),
+        ("cut off.wav", "cut off: the header promises 1,000 bytes more"),
+    ):
+        code, out, err = kws(*command, name)
+        assert code == 0
+        assert [line for line in err if not line.startswith("listening")] == [f"{name}: {remark}"]
+        words = [one.get("word") or one["answers"][0]["word"] for one in map(json.loads, out)]
+        assert words == ["low", "high"]
 
 
 def test_what_was_mended_in_a_clip_is_told(kws):

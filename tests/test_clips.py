@@ -55,6 +55,12 @@ def test_a_near_miss_is_told_with_what_was_meant(word, folder, hint):
     assert f"no clip of {hint}" in str(error.value)
 
 
+@pytest.mark.parametrize("names", [["Yes/ann/a.wav", "Yes/bob/b.wav"], ["ann/Yes/a.wav", "bob/Yes/b.wav"]])
+def test_a_near_miss_that_is_the_only_word_is_told_wherever_its_folder_stands(names):
+    with pytest.raises(UserError, match=r"no clip of yes \(did you mean Yes\?\); it has Yes$"):
+        choose_words(clips_of(*names), ["yes"])
+
+
 def test_of_very_many_words_the_first_are_listed():
     with pytest.raises(UserError, match=r"it has w000, .*, w039 and 60 more$"):
         choose_words(clips_of(*(f"w{number:03d}/a.wav" for number in range(100))), ["computer"])

@@ -12,7 +12,7 @@ from conftest import SOURCE, TEST_ARCHIVE, make_front_end
 from encode import encoded
 from threadpoolctl import threadpool_limits
 
-from kws.audio.cut import Cut
+from kws.audio.cut import LONGER, Cut
 from kws.audio.frontend import BLAS_THREADS
 from kws.core import paths
 from kws.core.parallel import TASKS_AHEAD
@@ -148,7 +148,8 @@ def spoken(*starts: float, seconds: float = 4.0, noise: float = 1e-3) -> np.ndar
 def test_the_word_in_a_longer_recording_is_the_clip():
     samples = spoken(2.4)
     [computed] = cut_up("a.wav", encoded(samples, 16_000, "WAV", "FLOAT"), "word")
-    assert (computed.name, computed.recording, computed.samples, computed.remarks) == ("a.wav", "a.wav", 64_000, ())
+    assert (computed.name, computed.recording, computed.samples) == ("a.wav", "a.wav", 64_000)
+    assert computed.remarks == (LONGER,)
     assert computed.start == pytest.approx(2.4 - 0.333, abs=0.05)
     with threadpool_limits(BLAS_THREADS):
         wanted = FRONT_END.with_margins(samples, round(computed.start * 16_000))
@@ -162,6 +163,7 @@ def test_each_take_is_a_clip_with_a_name_of_its_own():
     assert [features.name for features in computed] == ["a.wav", "a.wav#2", "a.wav#3"]
     assert {features.recording for features in computed} == {"a.wav"}
     assert [features.start for features in computed] == pytest.approx([0.067, 1.267, 2.667], abs=0.05)
+    assert [features.remarks for features in computed] == [(LONGER,), (), ()]  # a remark on the recording counts once
 
 
 @pytest.mark.parametrize("cut", ["word", "takes"])
@@ -171,7 +173,7 @@ def test_a_longer_recording_without_a_word_is_set_aside_and_one_of_silence_is_no
     assert (computed.mel_power, computed.samples) == (None, 64_000)
     assert computed.reason == "no word stands out of its noise"
     computed = one_clip(data, "_silence_", cut)
-    assert (computed.start, computed.reason, computed.remarks) == (0, "", ())
+    assert (computed.start, computed.reason, computed.remarks) == (0, "", (LONGER,))
 
 
 @pytest.mark.parametrize(("start", "touches"), [(0.0, True), (0.3, False), (0.66, True)])

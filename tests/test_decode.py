@@ -4,6 +4,7 @@ import re
 import struct
 import sys
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -213,6 +214,7 @@ def test_a_playlist_opens_no_other_file(tmp_path):
             decode_recording(text.encode(), 16_000)
 
 
+WRONG_HEADER = "wrong header: read to the end of the file"
 WAV = encoded(chirp(16_000), 16_000, subtype="PCM_16")
 STEREO_24 = encoded(np.stack([chirp(16_000)] * 2, axis=1), 16_000, "WAV", "PCM_24")
 
@@ -256,9 +258,123 @@ def test_a_wav_whose_header_lies_is_read_to_its_end(wav, lie):
         np.testing.assert_allclose(heard, chirp(16_000), atol=1e-4)
 
 
-def test_a_wav_that_ends_amid_a_sample_gives_those_before():
+def test_a_wav_of_size_0_says_that_its_header_is_wrong():
+    sound = decode_recording(changed(WAV, WAV.index(b"data") + 4, 0), 16_000)
+    assert sound.remarks == (WRONG_HEADER,)
+
+
+def blocks_of(data: bytes, **options) -> tuple[np.ndarray, list[str]]:
+    """The samples and the remarks of a file that is read in blocks."""
+    remarks: list[str] = []
+    return np.concatenate(list(read_blocks(io.BytesIO(data), 16_000, remarks, **options))), remarks
+
+
+@pytest.mark.parametrize("wav", [WAV, STEREO_24], ids=["16 bits", "24 bits, stereo"])
+@pytest.mark.parametrize("size", [2, 2046, 8001])
+def test_a_wav_of_a_recorder_that_died_before_it_wrote_the_size_is_read_to_its_end(wav, size):
+    early = changed(changed(wav, wav.index(b"data") + 4, size), 4, size + 36)
+    sound = decode_recording(early, 16_000)
+    heard, remarks = blocks_of(early)
+    np.testing.assert_allclose(sound.samples, chirp(16_000), atol=1e-4)
+    np.testing.assert_allclose(heard, chirp(16_000), atol=1e-4)
+    assert list(sound.remarks) == remarks == [WRONG_HEADER]
+
+
+@pytest.mark.parametrize("chunk", [b"LIST\4\0\0\0abcd", b"id3 \xff\xff\0\0abcd", b"PAD \0\0\0\0", b"abcdefgh"])
+@pytest.mark.parametrize("samples", [15_999, 16_000])
+def test_a_chunk_behind_the_samples_is_none_of_them(chunk, samples):
+    for wav in (WAV, encoded(chirp(16_000)[:samples], 16_000, "WAV", "PCM_24")):  # with an odd number of bytes, too
+        whole = decode_recording(wav, 16_000)
+        for data in (wav + chunk, wav.removesuffix(b"\0") + chunk):
+            sound = decode_recording(data, 16_000)
+            assert WRONG_HEADER not in sound.remarks
+            assert len(sound.samples) == len(whole.samples)
+
+
+def test_zeros_in_place_of_chunks_are_not_read_one_by_one(monkeypatch):
+    class Counted(io.BytesIO):
+        reads = 0
+
+        def read(self, size: int = -1) -> bytes:
+            Counted.reads += 1
+            return super().read(size)
+
+    for decoder in ("_by_libsndfile", "_by_ffmpeg"):
+        monkeypatch.setattr(decode, decoder, lambda _: iter(()))
+    with pytest.raises(UnusableClipError):
+        list(read_blocks(Counted(WAV[:12] + bytes(2**16)), 16_000))
+    assert Counted.reads < 10
+
+
+def test_a_wav_with_a_wrong_header_is_read_in_blocks(tmp_path):
+    lying = changed(WAV, WAV.index(b"data") + 4, 0)
+    (tmp_path / "long.wav").write_bytes(lying + bytes(2**25))
+    tracemalloc.start()
+    heard = sum(map(len, read_blocks(tmp_path / "long.wav", 16_000)))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert heard == 16_000 + 2**24
+    assert most < 2**23
+
+
+def test_a_wav_with_a_wrong_header_and_more_bytes_than_a_header_can_tell_is_refused(tmp_path):
+    with (tmp_path / "long.wav").open("wb") as file:
+        file.write(changed(WAV, WAV.index(b"data") + 4, 2000))
+        file.truncate(2**32 + 2**20)
+    with pytest.raises(
+        UnusableClipError, match=r"^a WAV with a wrong header, and more than 4,294,966,272 bytes of samp"
+    ):
+        next(read_blocks(tmp_path / "long.wav", 16_000))
+
+
+def test_what_is_said_of_a_file_in_blocks_is_what_is_said_of_it_in_one_piece():
+    inverted = np.stack([chirp(16_000, 3), -0.95 * chirp(16_000, 3)], axis=1)
+    for data in (
+        encoded(inverted, 16_000),
+        encoded(20_000 * chirp(16_000, 3), 16_000, "WAV", "FLOAT"),
+        encoded(np.clip(4 * tone(16_000, 3), -1, 1), 16_000),
+        WAV[: len(WAV) // 2],
+    ):
+        sound = decode_recording(data, 16_000)
+        heard, remarks = blocks_of(data)
+        assert remarks == list(sound.remarks) != []
+        np.testing.assert_allclose(heard, sound.samples, atol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize("level", [0.0, 0.02])
+def test_a_silent_file_in_blocks_is_refused_at_its_end_where_that_is_asked_for(rate, level):
+    silent = encoded(np.full(3 * rate, level), rate, "WAV", "FLOAT")
+    assert len(blocks_of(silent)[0]) == 48_000
+    with pytest.raises(UnusableClipError) as refused:
+        decode_recording(silent, 16_000)
+    with pytest.raises(UnusableClipError) as also:
+        blocks_of(silent, may_be_silent=False)
+    assert str(also.value) == str(refused.value)
+    late = np.concatenate([np.full(2 * rate, level), level + 0.1 * tone(rate)])
+    assert len(blocks_of(encoded(late, rate), may_be_silent=False)[0]) == 48_000
+
+
+def test_a_film_without_sound_is_said_to_have_none():
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), "rgb24")))
+        container.mux(stream.encode())
+    with pytest.raises(UnusableClipError, match=r"^no sound in it$"):
+        decode_recording(file.getvalue(), 16_000)
+
+
+def test_a_wav_that_ends_amid_a_sample_gives_those_before_and_says_what_is_missing():
     for wav in (WAV, STEREO_24):
-        heard = samples_of(wav[: len(wav) // 2 + 1], 16_000)
+        there = len(wav) // 2 + 1
+        sound = decode_recording(wav[:there], 16_000)
+        assert sound.remarks == (f"cut off: the header promises {len(wav) - there:,} bytes more",)
+        heard = sound.samples
         assert len(heard) == pytest.approx(8000, abs=20)
         np.testing.assert_allclose(heard, chirp(16_000)[: len(heard)], atol=1e-4)
 
@@ -388,9 +504,9 @@ FIELD = ROOT.parent / "shared" / "field" / "sounds"
         ("float_int16_range.wav", "divided by 32768: floats in the range of integers"),
         ("inverted_stereo.wav", "channel 1 of 2 alone: the channels cancel each other"),
         ("mac.aiff", ""),
-        ("odd_unpadded.wav", ""),
+        ("odd_unpadded.wav", WRONG_HEADER),
         ("phone.amr", ""),
-        ("stream_zero.wav", ""),
+        ("stream_zero.wav", WRONG_HEADER),
         ("voice_memo.m4a", ""),
         ("vorbis.oga", ""),
     ],

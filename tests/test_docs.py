@@ -103,7 +103,9 @@ def test_the_table_of_the_presets_is_what_the_benchmark_wrote(monkeypatch):
         assert f"| {preset} |" in table
 
 
-@pytest.mark.parametrize(("page", "block"), [("docs/recipes.md", "ablation"), ("docs/speed.md", "speed")])
+@pytest.mark.parametrize(
+    ("page", "block"), [("docs/recipes.md", "ablation"), ("docs/speed.md", "speed"), ("docs/data.md", "find_words")]
+)
 def test_the_tables_of_the_other_pages_are_what_the_benchmarks_wrote(monkeypatch, page, block):
     monkeypatch.chdir(ROOT)
     assert runpy.run_path("docs/readme.py")[block]() in Path(page).read_text()

@@ -17,8 +17,12 @@ from kws.core import params
 from kws.core.errors import UserError
 from kws.core.files import read_csv
 from kws.download import sources
+from kws.download.report import report_lines
 from kws.download.voices import synthetic
+from kws.recordings.archive import Contents
 from kws.recordings.clips import read_clips
+from kws.recordings.layout import understand
+from kws.recordings.source import Archive
 
 WORDS = ["no", "yes"]
 NAMES = [f"{word}/{speaker}_nohash_{take}.wav" for word in WORDS for speaker in ("ann", "bob") for take in (0, 1)]
@@ -108,6 +112,7 @@ def test_a_mirror_is_recorded_and_its_checksum_said(stage, tmp_path, capsys):
         "licence": sources.PUBLISHED["speech_commands"].licence,
         "synthetic": False,
         "speakers": "file names",
+        "given_splits": False,
         "words": {"no": 4, "yes": 4},
         "clips": 8,
         "test": None,
@@ -289,6 +294,45 @@ def test_a_folder_that_is_written_almost_as_a_word_is_told(stage, tmp_path, caps
     stage(dataset="mine")
     told = "the folder 'Yes' (2 clips) is not taken for 'yes'; rename it if it is that word"
     assert told in capsys.readouterr().out.splitlines()
+    stage(dataset="mine", unknown=1.0)
+    told = (
+        "the folder 'Yes' (2 clips) is not taken for 'yes'; its clips count as other words, since unknown is on; "
+        "rename it if it is that word"
+    )
+    assert told in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("unknown", "use"), [(0, "not used, since unknown is 0"), (1.0, "count as other words, since unknown is on")]
+)
+def test_recordings_of_other_words_are_counted(stage, tmp_path, capsys, unknown, use):
+    others = ["maybe/ann/1.wav", "maybe/bob/1.wav", "a/bob/1.wav", "b/bob/1.wav", "c/bob/1.wav", "_unknown_/bob/1.wav"]
+    make_folder(tmp_path / "mine", [*NAMES, *others])
+    stage(dataset="mine", unknown=unknown)
+    told = f"5 recordings in 4 other folders are not words of this experiment: a (1), b (1), c (1) and 1 more; {use}"
+    assert told in capsys.readouterr().out.splitlines()
+
+
+def test_the_lines_on_a_test_data_set_are_about_its_own_archive(write_params):
+    write_params(words=WORDS, test_dataset="https://example.org/theirs.tar", unknown=1.0)
+    theirs = Archive("theirs", "theirs.tar", "theirs.tar", 1, "0a1b", checked=False, licence="not known")
+    layout = understand(Contents(dict.fromkeys(["yes/ann/1.wav", "Yes/ann/1.wav"], ""), {}, {}), WORDS)
+    use = "count as other words, since unknown is on"
+    assert report_lines(theirs, layout, {"yes/list.pdf": "no sound"}, params.load_params()) == [
+        "Its SHA-256 was not checked. It is 0a1b",
+        *layout.remarks,
+        "left out, no sound: 1 (yes/list.pdf); data/raw/left_out.csv names them all",
+        f"1 recordings in 1 other folders are not words of this experiment: Yes (1); {use}",
+        f"the folder 'Yes' (1 clips) is not taken for 'yes'; its clips {use}; rename it if it is that word",
+    ]
+
+
+def test_a_name_that_is_not_utf_8_is_listed_and_printed(stage, tmp_path, capsys):
+    folder = make_folder(tmp_path / "mine", NAMES)
+    Path(os.fsdecode(os.fsencode(folder) + b"/yes/notiz\xe9.txt")).write_text("x")
+    stage(dataset="mine")
+    assert left_out() == {"yes/notiz\\xe9.txt": "no sound"}
+    assert "left out, no sound: 1 (yes/notiz\\xe9.txt); " in capsys.readouterr().out
 
 
 def test_the_same_twice_gives_the_same_bytes(stage, tmp_path):
@@ -389,7 +433,8 @@ def test_what_is_left_out_is_told_by_kind_with_the_first_names_of_the_test_data_
     assert metrics()["left_out"] == 7
     printed = capsys.readouterr().out
     all_of_them = "data/raw/left_out.csv names them all"
-    assert f"left out, no sound: 6 (no/0.txt, no/1.txt, no/2.txt and 3 more); {all_of_them}\n" in printed
+    assert f"\nleft out, no sound: 5 (no/0.txt, no/1.txt, no/2.txt and 2 more); {all_of_them}\n" in printed
+    assert f"\ntest_dataset: left out, no sound: 1 (yes/list.pdf); {all_of_them}\n" in printed
     assert f"left out, it is in no folder of a word: 1 (stray.wav); {all_of_them}\n" in printed
 
 
@@ -504,3 +549,20 @@ def test_a_test_data_set_that_cannot_be_had_is_named_and_leaves_the_earlier_data
     with pytest.raises(UserError, match=message):
         stage(dataset="mine", test_dataset=tested)
     assert {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()} == before
+
+
+def test_the_data_set_itself_is_no_test_data_set_however_it_is_written(stage, tmp_path):
+    make_folder(tmp_path / "mine", NAMES)
+    with pytest.raises(UserError, match=r"^test_dataset: \./mine/ is also dataset; give recordings that are not"):
+        stage(dataset="mine", test_dataset="./mine/")
+
+
+def test_what_is_left_out_of_the_test_data_set_is_told_apart(stage, tmp_path, capsys):
+    make_folder(tmp_path / "mine", NAMES)
+    make_folder(tmp_path / "tests", ["yes/x/1.wav", "no/x/1.wav", "notes.txt", "_background_noise/hum.wav"])
+    stage(dataset="mine", test_dataset="tests")
+    lines = capsys.readouterr().out.splitlines()
+    assert "test_dataset: left out, no sound: 1 (notes.txt); data/raw/left_out.csv names them all" in lines
+    assert any(line.startswith("test_dataset: the folder '_background_noise' is not used") for line in lines)
+    assert not any(line.startswith("left out") for line in lines)
+    assert left_out() == {"test/notes.txt": "no sound"}

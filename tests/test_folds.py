@@ -4,8 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import SOURCE
 
 from kws.commands import folds
+from kws.core import paths
+from kws.core.files import write_json
 from kws.evaluate.answers import Answers, write_answers
 from kws.recordings.background import NOBODY
 
@@ -48,8 +51,8 @@ def test_the_interval_of_all_answers_is_by_speaker():
 def project(tmp_path, monkeypatch) -> Path:
     """A project in which `dvc exp run` does nothing but write what the pipeline would."""
     monkeypatch.chdir(tmp_path)
-    for folder in ("presets", "data"):
-        (tmp_path / folder).mkdir()
+    for folder in ("presets", "data/raw"):
+        (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "presets" / "fast.yaml").write_text("width: 2.0\n")
     before = (Path(__file__).parents[1] / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(before)
@@ -63,6 +66,7 @@ def project(tmp_path, monkeypatch) -> Path:
         (tmp_path / "params.yaml").write_text(before.replace("fold: ''", f"fold: {fold}/3"))
 
     monkeypatch.setattr(subprocess, "run", pretend)
+    write_json(tmp_path / paths.SOURCE, SOURCE.to_json())
     return tmp_path
 
 
@@ -107,3 +111,11 @@ def test_a_number_of_folds_that_is_none_is_refused_in_a_line(monkeypatch, number
     monkeypatch.setattr(sys, "argv", ["folds", "fast", "", number])
     with pytest.raises(SystemExit, match=f"^error: N={number}: give the number of folds, 2 to 99$"):
         folds.main()
+
+
+def test_where_nobody_knows_who_speaks_the_report_does_not_say_that_people_are_new():
+    rows = folds.fold_rows(FOLDS, seed=1)
+    assert "Nobody was tested by a network that had heard them." in folds.report(rows, named=True)
+    unknown = folds.report(rows, named=False)
+    assert "Nobody was tested" not in unknown
+    assert "training may contain people of the test, and the accuracy may be" in unknown

@@ -54,6 +54,7 @@ def test_formats_have_the_names_that_people_know(kind, named):
         b"RIFF\0\0\0\0WEBPVP8 ",
         b"<!DOCTYPE html>",
         b"{}",
+        *(b"\0\0\0\x18ftyp" + brand for brand in (b"heic", b"heix", b"heif", b"hevc", b"avif", b"mif1", b"msf1")),
     ],
 )
 def test_what_is_no_sound_is_none_but_by_its_name(head):
@@ -64,12 +65,18 @@ def test_what_is_no_sound_is_none_but_by_its_name(head):
 
 
 @pytest.mark.parametrize(
-    "name", ["._a.wav", "yes/._a.wav", ".DS_Store", "__MACOSX/yes/a.wav", "x/Thumbs.db", "desktop.ini"]
+    "name",
+    [
+        *("._a.wav", "yes/._a.wav", ".DS_Store", "__MACOSX/yes/a.wav", "x/Thumbs.db", "desktop.ini"),
+        *(".old/yes/a.wav", "rec/.git/yes/a.wav", "yes/Icon\r"),
+    ],
 )
 def test_what_systems_put_beside_the_files_is_hidden(name):
     assert is_hidden(name)
 
 
-@pytest.mark.parametrize("name", ["a.wav", "yes/a.b.wav", "my.folder/a.wav", "_a.wav", "MACOSX/a.wav"])
+@pytest.mark.parametrize(
+    "name", ["a.wav", "yes/a.b.wav", "my.folder/a.wav", "_a.wav", "MACOSX/a.wav", "../a.wav", "./a.wav"]
+)
 def test_what_people_put_there_is_not(name):
     assert not is_hidden(name)

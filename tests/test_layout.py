@@ -64,6 +64,60 @@ def test_a_speaker_who_is_called_as_a_word_does_not_turn_the_folders_round():
 
 
 @pytest.mark.parametrize("around", AROUND)
+def test_folders_of_words_among_those_of_speakers_lose_nobody(around):
+    speakers = [f"{around}{speaker}/{word}/1.wav" for speaker in ("ann", "bob") for word in (*WORDS, "maybe")]
+    layout = layout_of(*speakers, f"{around}yes/1.wav", f"{around}no/cy/1.wav")
+    assert {name.removeprefix(around): says[:2] for name, says in heard(layout).items()} == {
+        **{f"{s}/{w}/1.wav": (w, s) for s in ("ann", "bob") for w in (*WORDS, "maybe")},
+        "yes/1.wav": ("yes", "yes/1.wav"),
+        "no/cy/1.wav": ("no", "cy"),
+    }
+    assert layout.remarks[:3] == (
+        "layout <speaker>/<word>/<file>",
+        f"2 of 8 recordings are read as <word>/… instead: {around}no/cy/1.wav, {around}yes/1.wav",
+        f"1 of 8 recordings name no speaker: each counts as another one: {around}yes/1.wav",
+    )
+
+
+def test_folders_of_a_speaker_among_those_of_words_lose_nothing():
+    layout = layout_of("yes/ann/1.wav", "no/ann/1.wav", "maybe/ann/1.wav", "yes/bob/1.wav", "cy/no/1.wav")
+    assert heard(layout)["cy/no/1.wav"] == ("no", "cy", "")
+    assert heard(layout)["maybe/ann/1.wav"] == ("maybe", "ann", "")
+    assert "1 of 5 recordings are read as <speaker>/<word>/… instead: cy/no/1.wav" in layout.remarks
+
+
+def test_between_a_speaker_and_a_word_there_may_be_other_folders():
+    layout = layout_of(*(f"{speaker}/day {day}/yes/1.wav" for speaker in ("ann", "bob") for day in range(2)))
+    assert {(clip.word, clip.speaker) for clip in layout.clips} == {("yes", "ann"), ("yes", "bob")}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["Yes/ann/1.wav", "Yes/bob/1.wav"],
+        ["rec/Yes/ann/1.wav", "rec/Yes/bob/1.wav"],
+        ["ann/Yes/1.wav", "bob/Yes/1.wav"],
+    ],
+)
+def test_a_word_in_another_case_is_not_taken_for_a_folder_around_it_or_a_speaker(names):
+    assert {clip.word for clip in layout_of(*names, words=("yes",)).clips} == {"Yes"}
+
+
+def test_a_folder_around_all_may_be_called_almost_as_a_word():
+    layout = layout_of("Yes/yes/ann/1.wav", "Yes/yes/bob/1.wav", words=("yes",))
+    assert {(clip.word, clip.speaker) for clip in layout.clips} == {("yes", "ann"), ("yes", "bob")}
+
+
+def test_names_of_speakers_that_are_almost_the_same_are_told():
+    names = [f"yes/{speaker}/1.wav" for speaker in ("Bob", "bob", "ZOE ", "zo\u00eb", "Ann", "Anne")]
+    assert (
+        "speakers who may be one person each, but count as several: 'Bob' and 'bob', 'ZOE ' and 'zo\u00eb'"
+        in layout_of(*names).remarks
+    )
+    assert not any("one person" in line for line in layout_of("yes/A.wav", "yes/a.wav").remarks)  # nobody is named
+
+
+@pytest.mark.parametrize("around", AROUND)
 def test_without_speakers_each_file_is_its_own_and_that_is_said(around):
     layout = layout_of(*(f"{around}{name}" for name in ("yes/1.wav", "no/1.wav", "no/2.wav")))
     assert len({clip.speaker for clip in layout.clips}) == 3
@@ -104,6 +158,9 @@ def test_a_recording_beside_the_folders_of_words_is_left_out_and_hides_none_of_t
         ("training", "dev", "testing"),
         ("Train", "Val", "Test"),
         ("train", None, "test"),
+        ("train", "dev", "eval"),
+        ("train", "devel", "evaluation"),
+        ("train", "validation", None),
     ],
 )
 def test_folders_of_splits_give_the_splits(around, train, validation, test):
@@ -119,6 +176,43 @@ def test_folders_of_splits_give_the_splits(around, train, validation, test):
     got = {name: (word, split) for name, (word, _, split) in heard(layout).items() if word != "_background_noise_"}
     assert got == names
     assert layout.remarks[0].startswith("layout <split>/<word>/<file>: ")
+    folders = sorted(f"{folder}/ is {split}" for split, folder in splits.items() if folder)
+    assert layout.remarks[1] == f"splits as given: {', '.join(folders)}"
+
+
+def test_recordings_beside_folders_of_splits_are_left_out_and_turn_nothing_round():
+    splits = [f"{split}/{word}/1.wav" for split in ("train", "test") for word in WORDS]
+    layout = layout_of(*splits, "hello/1.wav", "yes/ann/2.wav", "stray.wav", "noise/1.wav", "_unknown_/3.wav")
+    assert {clip.name: clip.split for clip in layout.clips} == {
+        **{name: name.split("/")[0] for name in splits},
+        "_unknown_/3.wav": "",
+    }
+    assert layout.left_out == {
+        **dict.fromkeys(["hello/1.wav", "yes/ann/2.wav", "noise/1.wav"], "not below train, validation or test"),
+        "stray.wav": "it is in no folder of a word",
+    }
+    assert "the folder 'noise' is not used; if it is _background_noise_, rename it" in layout.remarks
+
+
+def test_the_same_file_names_in_two_splits_are_no_shared_speakers():
+    names = [f"{split}/{word}/{n}.wav" for split in ("train", "validation", "test") for word in WORDS for n in range(2)]
+    layout = layout_of(*names)
+    assert {clip.name: clip.speaker for clip in layout.clips} == {name: name for name in names}
+    assert layout.speakers == "one a file"
+
+
+def test_the_only_folder_that_is_called_as_a_split_is_no_speaker():
+    layout = layout_of("train/yes/1.wav", "train/no/1.wav", "ann/yes/1.wav", "ann/no/1.wav")
+    assert {clip.name: clip.speaker for clip in layout.clips if clip.split == ""} == {
+        "train/yes/1.wav": "train/yes/1.wav",
+        "train/no/1.wav": "train/no/1.wav",
+        "ann/yes/1.wav": "ann",
+        "ann/no/1.wav": "ann",
+    }
+    assert (
+        "the folder 'train' is taken neither for a split, since no other split is beside it, nor for a speaker"
+        in layout.remarks
+    )
 
 
 def test_below_folders_of_splits_there_may_be_speakers_at_either_side_of_the_word():
@@ -130,6 +224,24 @@ def test_below_folders_of_splits_there_may_be_speakers_at_either_side_of_the_wor
     assert {*heard(below).values()} == {*heard(above).values()} == wanted
     assert below.remarks[0] == "layout <split>/<word>/<speaker>/<file>"
     assert above.remarks[0] == "layout <split>/<speaker>/<word>/<file>"
+
+
+def test_folders_of_splits_below_the_words_are_said_to_be_taken_for_speakers():
+    line = "test, train are taken for speakers; folders of splits stand above the words"
+    assert line in layout_of("yes/train/1.wav", "yes/test/1.wav", "no/train/1.wav").remarks
+    assert len(layout_of("yes/Val/1.wav", "yes/ann/1.wav").remarks) == 2  # a person
+
+
+def test_splits_with_a_word_that_is_called_as_one_of_them_are_splits():
+    layout = layout_of(*(f"{s}/{w}/1.wav" for s in ("train", "test") for w in ("train", "go")), words=("train", "go"))
+    assert {(clip.word, clip.split) for clip in layout.clips} == {
+        (word, split) for word in ("train", "go") for split in ("train", "test")
+    }
+
+
+def test_other_words_that_are_called_as_splits_are_words():
+    layout = layout_of("yes/1.wav", "no/1.wav", "train/1.wav", "test/1.wav")
+    assert [(clip.word, clip.split) for clip in layout.clips] == [(w, "") for w in ("no", "test", "train", "yes")]
 
 
 def test_words_that_are_called_as_splits_are_words():
@@ -168,14 +280,52 @@ def test_tables_of_mswc_say_who_speaks_and_in_which_split(tables):
     assert layout.remarks[0] == "layout <word>/<file> of MSWC, speakers and splits from its CSV files"
 
 
+def test_tables_of_mswc_hold_for_recordings_that_were_converted():
+    layout = layout_of(*(name.replace(".opus", ".wav") for name in MSWC), tables={"en_splits.csv": IN_ONE})
+    assert [(clip.speaker, clip.split) for clip in layout.clips] == [
+        ("cy", "test"),
+        ("ann", "train"),
+        ("bob", "validation"),
+    ]
+    assert "1 of 4 recordings in the CSV files are not here: other/common_voice_en_4" in layout.remarks
+
+
+def test_recordings_without_a_row_are_counted_and_keep_what_their_folders_say():
+    layout = layout_of(*MSWC, "en/clips/no/new.opus", tables={"en_splits.csv": IN_ONE})
+    assert heard(layout)["en/clips/no/new.opus"] == ("no", "no/new.opus", "")
+    assert "1 of 4 recordings have no row in the CSV files: en/clips/no/new.opus" in layout.remarks
+    assert layout.speakers == "table"
+
+
+def test_tables_that_name_no_recording_are_not_said_to_be_the_source():
+    layout = layout_of("yes/ann/1.wav", "no/ann/1.wav", tables={"en_splits.csv": IN_ONE})
+    assert layout.speakers == "folders"
+    assert layout.remarks[0] == "layout <word>/<speaker>/<file>"
+    assert (
+        "4 of 4 recordings in the CSV files are not here: yes/common_voice_en_1, yes/common_voice_en_2, "
+        "no/common_voice_en_3 and 1 more" in layout.remarks
+    )
+
+
+@pytest.mark.parametrize("rows", [1, 20_000])  # the csv module gives up at its limit, or at the end
+def test_a_table_with_a_quote_that_is_not_closed_is_left_out(rows):
+    table = HEAD + 'yes/common_voice_en_1.opus,"yes,True,ann,FEMALE\n' + "no/x.opus,no,True,ann,MALE\n" * rows
+    layout = layout_of(*MSWC, tables={"en_train.csv": table, "en_test.csv": IN_THREE["en/en_test.csv"]})
+    assert list(layout.left_out) == ["en_train.csv"]
+    assert layout.left_out["en_train.csv"].startswith("no CSV, perhaps for a quote that is not closed: ")
+    assert heard(layout)[MSWC[2]] == ("no", "cy", "test")
+
+
 @pytest.mark.parametrize("table", ["", "a,b\n1,2\n", "word;speaker\nyes;ann\n", "\0\0\n", 'an open " quote\n' * 20_000])
-def test_other_tables_do_not_matter(table):
-    assert layout_of("yes/1.wav", "no/1.wav", tables={"notes.csv": table}).speakers == "one a file"
+def test_other_tables_do_not_matter_and_are_told(table):
+    layout = layout_of("yes/1.wav", "no/1.wav", tables={"notes.csv": table})
+    assert layout.speakers == "one a file"
+    assert layout.left_out == {"notes.csv": "no table of speakers (columns LINK and SPEAKER)"}
 
 
 def test_a_line_that_is_cut_off_in_a_table_gives_what_it_has():
     layout = layout_of(*MSWC, tables={"en_train.csv": f"{HEAD}yes/common_voice_en_1.opus\n"})
-    assert heard(layout)[MSWC[0]] == ("yes", "", "train")
+    assert heard(layout)[MSWC[0]] == ("yes", "yes/common_voice_en_1.opus", "train")  # nobody is named
 
 
 def test_words_that_are_written_in_two_ways_are_one_word():
@@ -217,6 +367,11 @@ def test_a_word_of_the_experiment_is_no_near_miss():
 
 def test_other_folders_that_are_not_used_are_said():
     assert "the folder '_old' is not used, since its name begins with _" in layout_of("yes/1.wav", "_old/1.wav").remarks
+
+
+def test_what_was_guessed_of_an_archives_names_is_told():
+    contents = Contents({"yes/1.wav": ""}, {}, {}, ("names in the zip are not UTF-8",))
+    assert understand(contents, ["yes"]).remarks[-1] == "names in the zip are not UTF-8"
 
 
 def test_nothing_is_understood_as_nothing():

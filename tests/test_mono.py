@@ -3,7 +3,7 @@ import pytest
 from encode import encoded, sound_file, tone
 
 from kws.audio.decode import UnusableClipError, decode_recording, read_blocks
-from kws.audio.mono import Mono, check_sound, clipped_samples
+from kws.audio.mono import Mono, check_sound, clipped_samples, few_values, why_silent
 
 RATE = 16_000
 SOUND = tone(RATE)
@@ -53,6 +53,37 @@ def test_what_is_decided_at_the_first_sound_holds_for_the_blocks_after_it():
     np.testing.assert_array_equal(mono(stereo[:, ::-1]), -SOUND)
     np.testing.assert_array_equal(mono(np.stack([SOUND, SOUND], axis=1)), SOUND)
     assert mono.remarks == ["channel 1 of 2 alone: the channels cancel each other"]
+
+
+def test_channels_that_begin_with_different_noise_and_then_cancel_each_other_are_heard():
+    mono = Mono()
+    noise = 1e-3 * np.random.default_rng(0).normal(size=(RATE, 2)).astype(np.float32)
+    np.testing.assert_allclose(mono(noise), noise.mean(axis=1), atol=1e-9)
+    np.testing.assert_array_equal(mono(np.stack([SOUND, -0.95 * SOUND], axis=1) + noise), SOUND + noise[:, 0])
+    assert mono.remarks == ["channel 1 of 2 alone: the channels cancel each other"]
+
+
+@pytest.mark.parametrize("common", [0.3, 0.1 * tone(RATE, hz=50)], ids=["offset", "hum"])
+def test_what_both_channels_have_in_common_hides_no_channels_that_cancel_each_other(common):
+    heard, remarks = mixed(np.stack([SOUND, -0.95 * SOUND], axis=1) + np.reshape(common, (-1, 1)))
+    np.testing.assert_allclose(heard, SOUND + common, atol=1e-7)
+    assert remarks == ["channel 1 of 2 alone: the channels cancel each other"]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_whole_numbers_in_the_range_of_8_bits_are_divided_by_it(channels):
+    whole = np.rint(120 * SOUND / SOUND.max())
+    for loud, divisor in ((whole, 128), (whole + 0.25, 32_768)):
+        heard, remarks = mixed(np.stack([loud] * channels, axis=1))
+        np.testing.assert_allclose(heard, loud / divisor)
+        assert remarks == [f"divided by {divisor}: floats in the range of integers"]
+
+
+def test_a_soft_beginning_in_the_range_of_integers_does_not_leave_the_rest_too_loud():
+    mono = Mono()
+    mono(np.rint(100 * SOUND))
+    np.testing.assert_allclose(mono(30_000 * SOUND), 30_000 / 32_768 * SOUND)
+    assert len(mono.remarks) == 2
 
 
 @pytest.mark.parametrize(("bits", "divisor"), [(16, 32_768), (24, 8_388_608), (32, 2_147_483_648)])
@@ -106,7 +137,7 @@ BITS = np.random.default_rng(0).integers(-1, 2, (RATE, 2))
         (off(np.zeros((RATE, 2)), "PCM_16"), "silent: every sample is zero"),
         (off(np.full(RATE, 0.02), "FLOAT"), "silent: every sample is the same, 0.02"),
         (off(np.full(RATE, -1.0), "FLOAT"), "silent: every sample is the same, -1"),
-        (off(np.stack([SOUND, -SOUND], axis=1) * 0 + [0.5, -0.5], "FLOAT"), "silent: every sample is the same, 0.5"),
+        (off(np.stack([SOUND, -SOUND], axis=1) * 0 + [0.5, -0.5], "FLOAT"), "silent: every sample is zero"),
         (off(BITS[:, 0] / 2**15, "PCM_16"), "silent: its samples differ by one bit"),
         (off(BITS / 2**15, "PCM_16"), "silent: its samples differ by one bit"),
         (off(0.1 + BITS[:, 0] / 2**15, "PCM_16"), "silent: its samples differ by one bit"),
@@ -138,6 +169,18 @@ def test_silence_is_sound_where_that_is_asked_for_but_not_nothing():
 def test_nothing_is_no_sound():
     with pytest.raises(UnusableClipError, match=r"^no samples$"):
         check_sound(np.zeros(0, np.float32))
+
+
+@pytest.mark.parametrize(
+    "samples", [[0.0], [0.5], [0.0, 2**-15], [k / 1000 for k in range(5)], [k / 1000 for k in range(6)]]
+)
+def test_a_few_values_say_whether_there_is_sound(samples):
+    blocks = [np.full(100, value, np.float32) for value in samples]
+    values = np.zeros(0, np.float32)
+    for block in blocks:
+        values = few_values(np.concatenate([values, block]))
+    assert why_silent(values) == why_silent(np.concatenate(blocks))
+    assert bool(why_silent(values)) == (len(samples) < 6)
 
 
 @pytest.mark.parametrize(

@@ -262,6 +262,14 @@ def test_files_are_read_once(folder, monkeypatch):
     assert contents_of(folder) == before
 
 
+def test_hidden_files_and_those_of_systems_do_not_count(folder):
+    before = contents_of(folder)
+    for name in (".old/yes/ada/1.wav", "yes/.git/1.wav", "__MACOSX/yes/1.wav", "yes/Thumbs.db", "Icon\r"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    assert contents_of(folder) == before
+
+
 def test_pipes_and_links_that_lead_nowhere_are_no_files(folder):
     before = contents_of(folder)
     os.mkfifo(folder / "yes" / "pipe")

@@ -144,12 +144,13 @@ def test_all_problems_are_told_at_once(write_params):
         ("- 1\n", "holds no keys"),
         ("a: [", "is not YAML"),
         ("{}", "seed: is missing"),
+        ("words: [gr\u00fcn]".encode("latin-1"), r"params\.yaml is not UTF-8: save it as UTF-8$"),
     ],
 )
 def test_a_file_that_is_no_set_of_parameters_is_refused(tmp_path: Path, content, message):
     path = tmp_path / "params.yaml"
     if content is not None:
-        path.write_text(content)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError, match=message):
         load_params(path)
 

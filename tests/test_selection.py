@@ -208,12 +208,12 @@ def test_a_word_that_is_missing_is_an_error(select):
         select(words=("yes", "maybe"))
     two = [clip for clip in RECORDINGS if clip.word != "no" or clip.speaker in SPEAKERS[:2]]
     with pytest.raises(
-        UserError, match=r"^no usable clip of no in validation \(2 clips in all\): record more.*make folds"
+        UserError, match=r"^no usable clip of no in validation \(2 recordings in all\): record more.*make folds"
     ):
         select(two)
     assert counts(select(two, TESTED))["no", "validation"] == 1  # two do, where the test has clips of its own
     one = [clip for clip in RECORDINGS if clip.word != "no" or clip.speaker == SPEAKERS[0]]
-    with pytest.raises(UserError, match=r"^no usable clip of no in validation \(4 clips in all\)"):
+    with pytest.raises(UserError, match=r"^no usable clip of no in validation \(4 recordings in all\)"):
         select(one, TESTED)
     with pytest.raises(UserError, match=r"^no usable clip of no in test \("):
         select(tested=[clip for clip in TESTED if clip.word != "no"])
@@ -229,7 +229,7 @@ def test_a_word_of_few_people_is_in_every_split(select):
 
 def test_nobody_is_moved_in_a_published_set(select):
     only_training = [clip for clip in RECORDINGS if clip.word != "no" or speaker_split(clip.speaker) == "train"]
-    with pytest.raises(UserError, match=r"^no usable clip of no in validation and test \(\d+ clips in all\)"):
+    with pytest.raises(UserError, match=r"^no usable clip of no in validation and test \(\d+ recordings in all\)"):
         select(only_training, dataset="speech_commands")
     chosen = select(dataset="speech_commands")
     assert all(one.split == speaker_split(one.clip.speaker) for one in chosen)
@@ -255,7 +255,7 @@ def test_what_is_left_out_is_told_with_its_class_and_reason(make_selection):
     selection = make_selection(RECORDINGS + copies("no", heard, tested, content="d1"))
     copy, other = copies("no", heard, tested, content="d1")
     assert {(one.clip.name, one.label, one.split): reason for one, reason in selection.left_out.items()} == {
-        (copy.name, "no", ""): f"copy of {other.name}, which is in test"
+        (copy.name, "no", ""): f"copy: of {other.name}, which is in test"
     }
     assert copy.name not in {one.clip.name for one in selection.clips}
     first, second = sorted([copy.name, other.name])
@@ -318,3 +318,26 @@ def test_recordings_of_other_words_and_of_silence_are_used_as_such(make_selectio
         f"200 recordings of {name} are not used: {parameter} is 0"
         for name, parameter in ((UNKNOWN, "unknown"), (SILENCE, "silence"))
     ]
+
+
+def test_people_of_the_test_data_set_are_left_out_by_name_and_those_without_a_name_are_not(make_selection):
+    named = [Clip(f"{word}/{who}/{take}.wav", word, who) for word in WORDS for who in "abcd" for take in range(3)]
+    tests = [Clip(f"{word}/a/9.wav", word, "a") for word in WORDS] + [Clip("wolf/b/0.wav", "wolf", "b")]
+    selection = make_selection(named, tests)
+    assert {one.clip.speaker for one in selection.clips if one.split != "test"} == {
+        "b",
+        "c",
+        "d",
+    }  # b says no test word
+    assert set(selection.left_out.values()) == {"its speaker is in the test data set"}
+    assert {one.clip.name for one in selection.left_out} == {clip.name for clip in named if clip.speaker == "a"}
+    unnamed = [Clip(f"{word}/{take}.wav", word, f"{word}/{take}.wav") for word in WORDS for take in range(20)]
+    selection = make_selection(unnamed, unnamed[:3] + unnamed[20:23])
+    assert not selection.left_out
+    assert len([one for one in selection.clips if one.split != "test"]) == 40
+
+
+def test_copies_in_the_test_data_set_are_told(make_selection):
+    tests = [Clip(f"{word}/x/{take}.wav", word, "x", content=word) for word in WORDS for take in range(2)]
+    told = "test_dataset: 2 clips are copies of another (yes/x/1.wav of yes/x/0.wav, no/x/1.wav of no/x/0.wav): each"
+    assert any(remark.startswith(told) for remark in make_selection(tested=tests).remarks)

@@ -46,6 +46,22 @@ def test_a_port_that_is_taken_is_one_line_that_says_what_to_do(started):
     assert not started
 
 
+@pytest.mark.parametrize("target", ["ui", "serve"])
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "no such table: experiments"), (b"damaged" * 1000, "file is not a database")]
+)
+def test_a_store_that_cannot_be_read_is_one_line_that_says_what_to_do(here, started, target, content, reason):
+    (here / "mlflow.db").write_bytes(content)
+    with pytest.raises(UserError) as refused:
+        serve.main(target, free_port())
+    assert str(refused.value) == (
+        f"{here / 'mlflow.db'}: MLflow's store cannot be read ({reason}); if it is damaged, move it away: "
+        "the next training starts a new one"
+    )
+    assert not started
+    assert (here / "mlflow.db").read_bytes() == content
+
+
 @pytest.mark.parametrize("port", ["0", "65536", "five", "-1", ""])
 def test_what_is_no_port_is_refused(port):
     with pytest.raises(UserError, match=rf"^PORT={port}: give a whole number from 1 to 65535$"):

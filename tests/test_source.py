@@ -14,7 +14,8 @@ WITH_TEST = replace(SOURCE, test=TEST_ARCHIVE)
 def test_the_json_is_flat_but_for_the_archive_of_the_test_data_set():
     archive = ["dataset", "archive", "address", "bytes", "sha256", "checked", "licence"]
     content = WITH_TEST.to_json()
-    assert list(content) == [*archive, "synthetic", "speakers", "words", "clips", "test", "test_synthetic"]
+    own = ["synthetic", "speakers", "given_splits", "words", "clips", "test", "test_synthetic"]
+    assert list(content) == [*archive, *own]
     assert list(content["test"]) == archive
     assert SOURCE.to_json() == content | {"test": None}
 

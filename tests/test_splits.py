@@ -89,9 +89,9 @@ def test_of_published_names_a_copy_in_training_is_left_out_and_the_official_test
     clips = [Clip(clip.name, "yes", clip.speaker, "", copied.get(clip, "")) for clip in clips]
     splits = split_clips(clips, "speaker", seed=1)
     assert splits.left_out == {
-        in_["train"][0].name: f"copy of {in_['test'][0].name}, which is in test",
-        in_["train"][1].name: f"copy of {in_['validation'][0].name}, which is in validation",
-        in_["validation"][1].name: f"copy of {in_['test'][1].name}, which is in test",
+        in_["train"][0].name: f"copy: of {in_['test'][0].name}, which is in test",
+        in_["train"][1].name: f"copy: of {in_['validation'][0].name}, which is in validation",
+        in_["validation"][1].name: f"copy: of {in_['test'][1].name}, which is in test",
     }
     kept = [clip for clip in clips if clip.name not in splits.left_out]
     assert splits.split_of == {clip.name: speaker_split(clip.speaker) for clip in sorted(kept, key=lambda c: c.name)}
@@ -370,11 +370,11 @@ def test_at_random_copies_are_drawn_together():
 def test_a_word_with_fewer_clips_than_splits_is_an_error_that_tells_how_many_there_are():
     everywhere = [(word, split) for word in ("no", "yes") for split in SPLITS]
     check_splits(everywhere, ["no", "yes"])
-    message = r"^no usable clip of no in validation and test \(1 clip in all\): record more, .* make folds \(docs/eval"
+    message = r"^no usable clip of no in validation and test \(1 recording in all\): record more, .* make folds"
     with pytest.raises(UserError, match=message):
         check_splits([*everywhere[3:], ("no", "train")], ["no", "yes"])
     many = [(f"w{n}", "train") for n in range(8)]
-    with pytest.raises(UserError, match=r"of w0 in validation and test \(1 clip in all\), w1 .* and 3 more: record"):
+    with pytest.raises(UserError, match=r"of w0 in validation and test \(1 recording in all\), w1 .* and 3 more:"):
         check_splits(many, [word for word, _ in many])
 
 
@@ -444,3 +444,22 @@ def test_a_word_that_training_would_lack_is_taken_from_validation():
         assert ("off", "train") in words_in(splits, clips)
         people = people_in(splits, clips)
         assert not people["test"] & (people["train"] | people["validation"])
+
+
+def test_clips_that_leave_their_given_split_are_named():
+    clips = [
+        Clip(f"{split}/{word}/{split}{take}.wav", word, f"{split}{take}", split)
+        for split in SPLITS
+        for word in ("yes", "no")
+        for take in range(3)
+        if (split, word) != ("test", "no")
+    ]
+    splits = split_clips(clips, "speaker", seed=1)
+    [name] = [name for name, split in splits.split_of.items() if split == "test" and "/no/" in name]
+    assert name.startswith("train/")
+    assert f"1 clip of no ({name}) moved to test, for which none is given" in splits.remarks
+
+
+def test_given_splits_do_not_count_in_a_fold_and_that_is_said():
+    clips = [Clip(f"{split}/yes/{who}.wav", "yes", who, split) for split, who in zip(SPLITS, "abc", strict=True)]
+    assert "the given splits do not count in a cross-validation" in fold_clips(clips, 1, 3).remarks

@@ -1,5 +1,6 @@
 """Where the word is in a recording: by energy over the recording's own noise floor."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -15,8 +16,13 @@ OVER_FLOOR_DB = 6.0  # a block of speech is louder than the floor by this much .
 BELOW_PEAK_DB = 30.0  # ... and not further below the loudest block
 PAUSE_SECONDS = 0.3  # a longer one ends a word; the closure of a stop consonant is shorter
 SHORTEST_SECONDS = 0.06  # of a word; clicks are shorter
+KNOCK_SECONDS = 0.16  # a shorter stretch may be a knock, and counts only where there is no longer one
 EDGE_DB = 12.0  # a word touches the edge of a clip if it is there no further below its peak
 SOFTEST_DB = 20.0  # a take is not further below the loudest one
+
+LONGER = "cut from a longer recording"
+SEVERAL = "the loudest of several takes (cut=takes uses them all)"
+SOFTER = "takes left out since they are much softer or shorter"
 
 
 def block_decibels(samples: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -47,8 +53,21 @@ def spoken(decibels: np.ndarray) -> list[tuple[int, int]]:
     return [(start, end) for start, end in joined if (end - start) * STEP_SECONDS >= SHORTEST_SECONDS]
 
 
-def clip_starts(samples: np.ndarray, sample_rate: int, length: int, cut: Cut) -> list[float]:
-    """Where the clips of a recording start, in seconds, in whole blocks.
+@dataclass(frozen=True)
+class Cuts:
+    """The clips of a recording.
+
+    Attributes:
+        starts: in seconds, in whole blocks; none if the recording is longer than a clip and has no speech.
+        remarks: what of the recording is left out.
+    """
+
+    starts: tuple[float, ...]
+    remarks: tuple[str, ...] = ()
+
+
+def clip_starts(samples: np.ndarray, sample_rate: int, length: int, cut: Cut) -> Cuts:
+    """Where the clips of a recording start.
 
     Args:
         samples: float32 (samples,), the recording.
@@ -56,29 +75,29 @@ def clip_starts(samples: np.ndarray, sample_rate: int, length: int, cut: Cut) ->
         length: of a clip, in samples.
         cut: `start`: the recording's first samples. `word`: the loudest stretch of speech, in the middle of the clip.
             `takes`: each stretch of speech between pauses, unless it is much softer than the loudest.
-
-    Returns:
-        One start; several with `takes`; none if the recording is longer than a clip and has no speech.
     """
-    if cut == "start" or len(samples) <= length:
-        return [0.0]
+    if len(samples) <= length:
+        return Cuts((0.0,))
+    if cut == "start":
+        return Cuts((0.0,), (LONGER,))
     decibels = block_decibels(samples, sample_rate)
     stretches = spoken(decibels)
     if not stretches:
-        return []
+        return Cuts(())
     power = 10 ** (decibels / 10)
-    energies = [power[start:end].sum() for start, end in stretches]
+    words = [stretch for stretch in stretches if (stretch[1] - stretch[0]) * STEP_SECONDS >= KNOCK_SECONDS] or stretches
+    energies = [power[start:end].sum() for start, end in words]
     loudest = int(np.argmax(energies))
+    enough = energies[loudest] * 10 ** (-SOFTEST_DB / 10)
+    takes = [stretch for stretch, energy in zip(words, energies, strict=True) if energy >= enough]
     blocks = length / (STEP_SECONDS * sample_rate)
     last = (len(samples) - length) / (STEP_SECONDS * sample_rate)
     if cut == "word":
-        return [_start(power, stretches[loudest], blocks, last)]
-    enough = energies[loudest] * 10 ** (-SOFTEST_DB / 10)
-    return [
-        _start(power, stretch, blocks, last)
-        for stretch, energy in zip(stretches, energies, strict=True)
-        if energy >= enough
-    ]
+        several = (f"{SEVERAL}: {len(takes)}",) if len(takes) > 1 else ()
+        return Cuts((_start(power, words[loudest], blocks, last),), (LONGER, *several))
+    left_out = len(stretches) - len(takes)
+    softer = (f"{SOFTER}: {left_out}",) if left_out else ()
+    return Cuts(tuple(_start(power, take, blocks, last) for take in takes), (LONGER, *softer))
 
 
 def _start(power: np.ndarray, stretch: tuple[int, int], blocks: float, last: float) -> float:
@@ -99,5 +118,6 @@ def touches_edge(decibels: np.ndarray) -> bool:
     Args:
         decibels: level of each frame, (frames,).
     """
-    floor = np.percentile(decibels, FLOOR_PERCENTILE)
-    return bool(max(decibels[0], decibels[-1]) >= max(floor + OVER_FLOOR_DB, decibels.max() - EDGE_DB))
+    ordered = np.sort(decibels)  # ten times as fast as np.percentile, for each of all clips
+    floor, peak = ordered[len(ordered) * FLOOR_PERCENTILE // 100], ordered[-1]
+    return bool(max(decibels[0], decibels[-1]) >= max(floor + OVER_FLOOR_DB, peak - EDGE_DB))

@@ -5,28 +5,33 @@ others. FFmpeg (package `av`, the extra `kws[media]`) reads AAC, M4A, MP4, 3GP, 
 """
 
 import io
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import soundfile
 import soxr
 
 from kws.audio.formats import HEAD_BYTES, needs_ffmpeg, sound_format
-from kws.audio.mono import Mono, UnusableClipError, check_sound, clipped_samples
+from kws.audio.mono import Mono, UnusableClipError, check_sound, clipped_samples, few_values, why_silent
 
 LONGEST_SECONDS = 600  # of a recording that is decoded as a whole
 MOST_SAMPLES = 2**26  # of all its channels: bounds the memory where there are many, or a high rate
 BLOCK_SECONDS = 1  # the part of a long recording that is in memory
 LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz
 MOST_CHANNELS = 64
+UNKNOWN_SIZE = 0x7FFF_0000  # bytes: programs that write into a pipe put such a number, or a larger one, into the header
+WAV_START = 2**20  # bytes in which the format and the samples of a WAV with a wrong header begin
+MOST_WAV_BYTES = 2**32 - 2**10  # of samples: sizes in a WAV have 32 bits
 CLIPPED_SHARE = 0.001  # of the samples; above it a recording is said to be clipped
 # RIFF, its size, WAVE and fmt, 16, PCM, one channel, rate, bytes a second, bytes a sample, bits, data, its size
 _WAV_HEADER = struct.Struct("<4s4x8sIHHIIHH4sI")
+_CHUNK = re.compile(rb"[A-Za-z0-9_ ]{4}")  # the name of a chunk of a WAV
 EXTRA = "the package av: pip install 'kws[media]'"
 # Containers of sound. Others, such as playlists, may name files and addresses that FFmpeg would open.
 _CONTAINERS = (
@@ -53,6 +58,7 @@ class _UnreadableError(Exception):
 
 # rate, and samples: float32 (samples, channels), or (samples,) of one channel
 _Block = tuple[int, np.ndarray]
+_Decoder = Callable[[BinaryIO], Iterator[_Block]]
 
 
 def decode_recording(
@@ -77,8 +83,12 @@ def decode_recording(
     """
     if not data:
         raise UnusableClipError("empty file")
-    rate, parts = _plain_wav(data) or _whole(data, longest_seconds)
     mono = Mono()
+    if plain := _plain_wav(data):
+        rate, parts = plain
+    else:
+        rate, parts, decoder = _whole(data, longest_seconds)
+        mono.remarks += _header_remarks(data, len(data), decoder)
     samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
     seconds = _longest(longest_seconds, rate, samples)
     if len(samples) > seconds * rate:
@@ -88,43 +98,55 @@ def decode_recording(
     samples = mono(samples[: seconds * rate])
     if not may_be_silent or not len(samples):
         check_sound(samples)
-    if (clipped := clipped_samples(samples)) > CLIPPED_SHARE * len(samples):
-        mono.remarks.append(f"clipped: {clipped} samples at full scale")
+    mono.remarks += _clipped_remarks(clipped_samples(samples), len(samples))
     if rate != sample_rate:
         samples = soxr.resample(samples, rate, sample_rate, quality="VHQ")
     return Sound(samples, tuple(mono.remarks))
 
 
-def read_blocks(source: Path | BinaryIO, sample_rate: int) -> Iterator[np.ndarray]:
-    """The samples of an audio file of any length, one block at a time, as in `decode_recording`; it may be silent.
+def read_blocks(
+    source: Path | BinaryIO, sample_rate: int, remarks: list[str] | None = None, *, may_be_silent: bool = True
+) -> Iterator[np.ndarray]:
+    """The samples of an audio file of any length, one block at a time, as in `decode_recording`.
 
     Args:
         source: a file, or a pipe (which needs FFmpeg).
         sample_rate: of the result, in Hz.
+        remarks: gets what was mended, and what is doubtful, as soon as it is known.
+        may_be_silent: whether samples that are all the same are sound.
 
     Yields:
         float32 (samples,), full scale = 1; the blocks differ in length.
 
     Raises:
-        UnusableClipError: the file is no audio, has no samples, or cannot be opened.
+        UnusableClipError: the file is no audio, has no samples, or cannot be opened; at its end, no sound was in it.
     """
     if isinstance(source, Path):
         try:
             with source.open("rb") as file:
-                yield from read_blocks(file, sample_rate)
+                yield from read_blocks(file, sample_rate, remarks, may_be_silent=may_be_silent)
         except OSError as error:
             raise UnusableClipError(error.strerror or str(error)) from None
         return
     mono = Mono()
+    mono.remarks = [] if remarks is None else remarks
     resampler = None
-    heard = 0
-    for rate, samples in _blocks(source):
-        heard += len(samples)
+    heard = clipped = 0
+    values = np.zeros(0, np.float32)
+    silent = why_silent(values)  # so far
+    for rate, samples in _blocks(source, mono.remarks):
+        block = mono(samples)
+        heard += len(block)
+        clipped += clipped_samples(block)
+        if silent:
+            values = few_values(np.concatenate([values, block]))
+            silent = why_silent(values)
         if rate != sample_rate and resampler is None:
             resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="VHQ")
-        yield mono(samples) if resampler is None else resampler.resample_chunk(mono(samples))
-    if not heard:
-        raise UnusableClipError("no samples")
+        yield block if resampler is None else resampler.resample_chunk(block)
+    if silent and not (may_be_silent and heard):
+        raise UnusableClipError(silent)
+    mono.remarks += _clipped_remarks(clipped, heard)
     if resampler is not None:
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
@@ -139,15 +161,16 @@ def _plain_wav(data: bytes) -> tuple[int, list[np.ndarray]] | None:
     *fixed, rate, _, _, bits, mark, size = _WAV_HEADER.unpack_from(data)
     if [*fixed, bits, mark] != [b"RIFF", b"WAVEfmt ", 16, 1, 1, 16, b"data"] or not LOWEST_RATE <= rate <= HIGHEST_RATE:
         return None
-    if not 2 <= size <= len(data) - _WAV_HEADER.size:
+    rest = len(data) - _WAV_HEADER.size - size
+    if size < 2 or rest < 0 or (rest and _goes_on(io.BytesIO(data))):
         return None
     return rate, [np.frombuffer(data, "<i2", size // 2, _WAV_HEADER.size) * np.float32(2**-15)]
 
 
-def _whole(data: bytes, longest_seconds: int) -> tuple[int, list[np.ndarray]]:
-    """Rate and blocks of any file, by the first decoder that reads it to its end, or past the longest time."""
+def _whole(data: bytes, longest_seconds: int) -> tuple[int, list[np.ndarray], _Decoder]:
+    """Rate and blocks of any file, and the first decoder that reads it to its end, or past the longest time."""
     reasons = []
-    for decoder in _decoders(data[:HEAD_BYTES]):
+    for decoder in _decoders(io.BytesIO(data)):
         rate, parts, length = 0, [], 0
         try:
             for rate, samples in decoder(io.BytesIO(data)):
@@ -159,9 +182,24 @@ def _whole(data: bytes, longest_seconds: int) -> tuple[int, list[np.ndarray]]:
             reasons.append(_damaged(problem, length, rate))
             continue
         if length:
-            return rate, parts
+            return rate, parts, decoder
         reasons.append("no samples")
     raise UnusableClipError(_reason(reasons))
+
+
+def _header_remarks(head: bytes, size: int, decoder: _Decoder) -> list[str]:
+    """What is said of a WAV of so many bytes whose header is wrong."""
+    if decoder is _by_right_header:
+        return ["wrong header: read to the end of the file"]
+    [promised] = struct.unpack("<I", head[4:8].ljust(4, b"\0"))
+    missing = promised + 8 - size
+    if head.startswith(b"RIFF") and missing > 1 and promised < UNKNOWN_SIZE:
+        return [f"cut off: the header promises {missing:,} bytes more"]
+    return []
+
+
+def _clipped_remarks(clipped: int, samples: int) -> list[str]:
+    return [f"clipped: {clipped} samples at full scale"] if clipped > CLIPPED_SHARE * samples else []
 
 
 def _longest(seconds: int, rate: int, samples: np.ndarray) -> int:
@@ -170,20 +208,23 @@ def _longest(seconds: int, rate: int, samples: np.ndarray) -> int:
     return min(seconds, MOST_SAMPLES // (rate * channels))
 
 
-def _blocks(file: BinaryIO) -> Iterator[_Block]:
-    """The blocks of a file of any length, or of a pipe, by the first decoder that gives one."""
-    head = b""
+def _blocks(file: BinaryIO, remarks: list[str]) -> Iterator[_Block]:
+    """The blocks of a file of any length, or of a pipe, by the first decoder that gives one. Adds to the remarks."""
+    head, size = b"", 0
     if file.seekable():
         head = file.read(HEAD_BYTES)
         if not head:
             raise UnusableClipError("empty file")
+        size = file.seek(0, io.SEEK_END)
     reasons = []
-    for decoder in _decoders(head) if head else [_by_ffmpeg]:
+    for decoder in _decoders(file) if head else [_by_ffmpeg]:
         if head:
             file.seek(0)
         rate, length = 0, 0
         try:
             for rate, samples in decoder(file):
+                if not length:
+                    remarks += _header_remarks(head, size, decoder)
                 length += len(samples)
                 yield rate, samples
             if length:
@@ -207,13 +248,36 @@ def _reason(reasons: list[str]) -> str:
     return "no samples" if "no samples" in reasons else reasons[0]
 
 
-def _decoders(head: bytes) -> list[Callable[[BinaryIO], Iterator[_Block]]]:
-    """The decoders to try for a file that begins with these bytes, in this order."""
+def _decoders(file: BinaryIO) -> list[_Decoder]:
+    """The decoders to try for a file that can be read twice, in this order."""
+    file.seek(0)
+    head = file.read(HEAD_BYTES)
     if needs_ffmpeg(head):
         return [_by_ffmpeg]
     if sound_format(head) == "WAV":
+        if _goes_on(file):
+            return [_by_right_header, _by_libsndfile, _by_ffmpeg]
         return [_by_libsndfile, _by_right_header, _by_ffmpeg]
     return [_by_libsndfile, _by_ffmpeg]
+
+
+def _goes_on(file: BinaryIO) -> bool:
+    """Whether samples follow the chunk `data` of a WAV, as where a recorder died before it wrote the final size."""
+    file.seek(0)
+    if file.read(4) != b"RIFF":  # the others have sizes of 64 bits, or in another order
+        return False
+    place = 12
+    name = b""
+    while name != b"data":
+        file.seek(place + place % 2)
+        head = file.read(8)
+        if len(head) < 8 or not _CHUNK.match(head):
+            return False
+        name, size = struct.unpack("<4sI", head)
+        place = file.tell() + size
+    file.seek(place)
+    rest = file.read(9)
+    return len(rest) == 9 and not any(_CHUNK.match(rest, pad) for pad in (0, size % 2))
 
 
 def _by_libsndfile(file: BinaryIO) -> Iterator[_Block]:
@@ -233,15 +297,51 @@ def _by_libsndfile(file: BinaryIO) -> Iterator[_Block]:
 
 def _by_right_header(file: BinaryIO) -> Iterator[_Block]:
     """A WAV whose chunks have wrong sizes: what follows the word `data` is taken for samples."""
-    content = file.read()
-    form = content.find(b"fmt ", 12)
-    place = content.find(b"data", form + 24)
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    start = file.read(WAV_START)
+    form = start.find(b"fmt ", 12)
+    place = start.find(b"data", form + 24)
     if form < 0 or place < 0:
         raise _UnreadableError("not audio: a WAV without fmt or data")
-    samples = content[place + 8 :]
-    [size] = struct.unpack("<I", content[form + 4 : form + 8])
-    chunks = content[form : form + 8 + min(size, 40)] + b"data" + struct.pack("<I", len(samples)) + samples
-    yield from _by_libsndfile(io.BytesIO(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks))
+    samples = size - place - 8
+    if samples > MOST_WAV_BYTES:
+        raise UnusableClipError(f"a WAV with a wrong header, and more than {MOST_WAV_BYTES:,} bytes of samples")
+    [length] = struct.unpack("<I", start[form + 4 : form + 8].ljust(4, b"\0"))
+    chunks = start[form : form + 8 + min(length, 40)] + b"data" + struct.pack("<I", max(0, samples))
+    header = b"RIFF" + struct.pack("<I", 4 + len(chunks) + max(0, samples)) + b"WAVE" + chunks
+    yield from _by_libsndfile(io.BufferedReader(_OtherStart(header, file, place + 8)))
+
+
+class _OtherStart(io.RawIOBase):
+    """A file with other bytes in place of its first ones."""
+
+    def __init__(self, start: bytes, file: BinaryIO, replaced: int) -> None:
+        self._start, self._file, self._replaced = start, file, replaced
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_CUR:
+            offset += self._place
+        elif whence == io.SEEK_END:
+            offset += self._file.seek(0, io.SEEK_END) - self._replaced + len(self._start)
+        self._place = offset
+        return offset
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._start[self._place : self._place + len(buffer)]
+        if not part:
+            self._file.seek(self._place - len(self._start) + self._replaced)
+            part = self._file.read(len(buffer))
+        buffer[: len(part)] = part
+        self._place += len(part)
+        return len(part)
 
 
 def _by_ffmpeg(file: BinaryIO) -> Iterator[_Block]:
@@ -253,6 +353,8 @@ def _by_ffmpeg(file: BinaryIO) -> Iterator[_Block]:
     av.logging.set_level(av.logging.PANIC)
     try:
         with av.open(file, options={"format_whitelist": _CONTAINERS}, metadata_errors="replace") as container:
+            if not container.streams.audio:
+                raise UnusableClipError("no sound in it")  # noqa: TRY301 (goes through, see below)
             resampler = av.AudioResampler(format="flt")  # channels side by side: PyAV crashes at more than 8 planes
             settings = None
             for frame in chain(container.decode(audio=0), [None]):

@@ -5,7 +5,8 @@ from pathlib import PurePosixPath
 
 HEAD_BYTES = 64  # of a file, enough to know its format
 
-# The first bytes of each format. Those that libsndfile does not read need FFmpeg (package av).
+# The first bytes of each format. Those that libsndfile does not read need FFmpeg (package av). Photos (HEIC, AVIF)
+# begin as MP4 does.
 _LIBSNDFILE = {
     "WAV": rb"RIFF.{4}WAVE|RIFX.{4}WAVE|RF64.{4}WAVE|riff\x2e\x91\xcf\x11",
     "AIFF": rb"FORM.{4}AIF[FC]",
@@ -18,7 +19,7 @@ _LIBSNDFILE = {
     "VOC": rb"Creative Voice File",
 }
 _FFMPEG = {
-    "MP4, M4A or 3GP (AAC, ALAC, AMR)": rb".{4}ftyp|.{4}(moov|mdat|wide)",
+    "MP4, M4A or 3GP (AAC, ALAC, AMR)": rb".{4}ftyp(?!hei|hev|avi[fs]|mif|msf)|.{4}(moov|mdat|wide)",
     "WebM or Matroska": rb"\x1aE\xdf\xa3",
     "AAC": rb"\xff[\xf0\xf1\xf8\xf9]|ADIF",
     "AMR": rb"#!AMR",
@@ -55,6 +56,7 @@ def is_sound(name: str, head: bytes) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file is one of those that systems put beside people's files: `._x.wav`, `__MACOSX`, `.DS_Store`."""
+    """Whether a file is hidden, or one that systems put beside people's files: `._x.wav`, `__MACOSX`, `.DS_Store`."""
     parts = PurePosixPath(name).parts
-    return parts[-1].startswith(".") or parts[-1] in ("Thumbs.db", "desktop.ini") or "__MACOSX" in parts
+    in_hidden = any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts)
+    return in_hidden or parts[-1] in ("Thumbs.db", "desktop.ini", "Icon\r")

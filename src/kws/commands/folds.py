@@ -15,6 +15,7 @@ from kws.evaluate.answers import Answers, read_answers
 from kws.evaluate.metrics import speaker_interval, wilson_interval
 from kws.plots.figures import folds_figure, save_figure
 from kws.recordings.background import NOBODY
+from kws.recordings.source import DataSource
 
 FOLDER = paths.PLOTS / "folds"
 MOST = 99  # folds
@@ -41,8 +42,13 @@ def _row(fold: str, speakers: np.ndarray, correct: np.ndarray, interval: tuple[f
     return dict(zip(COLUMNS, (fold, len(set(speakers) - {NOBODY}), len(correct), *accuracies), strict=True))
 
 
-def report(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table as text, and what its figures mean."""
+def report(rows: Sequence[Mapping[str, Any]], *, named: bool) -> str:
+    """The table as text, and what its figures mean.
+
+    Args:
+        rows: as `fold_rows` returns them.
+        named: whether the data set says who speaks.
+    """
     *folds, pooled = rows
     accuracies = [row["accuracy"] for row in folds]
     table = "\n".join(
@@ -52,12 +58,18 @@ def report(rows: Sequence[Mapping[str, Any]]) -> str:
     )
     clips, by_speaker = pooled["test_clips"], _interval(pooled["accuracy_low"], pooled["accuracy_high"])
     by_clip = _interval(*wilson_interval(round(pooled["accuracy"] * clips), clips))
+    heard = (
+        "Nobody was tested by a network that had heard them."
+        if named
+        else "The data set does not say who speaks: training may contain people of the test, and the accuracy may be "
+        "too high for new people."
+    )
     return f"""fold  speakers  test clips  accuracy  95 % interval
 {table}
 Mean of the folds {np.mean(accuracies):.1%}, from {min(accuracies):.1%} to {max(accuracies):.1%}.
 All {clips} answers: {pooled["accuracy"]:.1%}, 95 % interval {by_speaker} by bootstrap over speakers,
 {by_clip} if every clip were of another speaker (Wilson): believe the wider one.
-Nobody was tested by a network that had heard them. These are {len(folds)} networks, each trained on a part of the
+{heard} These are {len(folds)} networks, each trained on a part of the
 people: one that is trained on all of them is likely a little better. The intervals are for other people like these;
 with fewer than some ten of them they are too narrow."""
 
@@ -79,7 +91,7 @@ def main() -> None:
     try:
         preset, settings, folds = sys.argv[1], split_settings(sys.argv[2]), _series(sys.argv[3])
         results = run_series(preset, settings, folds, lambda: read_answers(paths.ANSWERS))
-        seed = load_params().seed
+        seed, named = load_params().seed, DataSource.read(paths.SOURCE).speakers != "one a file"
     except UserError as error:
         sys.exit(f"error: {error}")
     paths.PARAMS.write_text(before, encoding="utf-8")  # else the next experiment would be of the last fold, unnoticed
@@ -87,8 +99,8 @@ def main() -> None:
     with folder_written_whole(FOLDER) as folder:
         write_csv(folder / "folds.csv", rows, COLUMNS)
         save_figure(folds_figure(rows, synthetic=results[0][2]), folder / "folds.png")
-        (folder / "report.txt").write_text(report(rows) + "\n", encoding="utf-8")
-    print(f"{report(rows)}\nThe picture: {FOLDER / 'folds.png'}")
+        (folder / "report.txt").write_text(report(rows, named=named) + "\n", encoding="utf-8")
+    print(f"{report(rows, named=named)}\nThe picture: {FOLDER / 'folds.png'}")
 
 
 if __name__ == "__main__":

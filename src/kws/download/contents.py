@@ -7,6 +7,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from kws.audio.formats import is_hidden
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import read_json, sha256_of, write_json
@@ -43,8 +44,8 @@ def _files_below(folder: Path) -> dict[str, Path]:
     """All regular files below `folder` that are not hidden, by their name from there, sorted."""
     found = {}
     for here, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for path in (Path(here) / name for name in files if not name.startswith(".")):
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        for path in (Path(here) / name for name in files if not is_hidden(name)):
             if path.is_file():
                 found[path.relative_to(folder).as_posix()] = path
     return dict(sorted(found.items()))

@@ -5,35 +5,48 @@ from collections.abc import Mapping, Sequence
 from kws.core import paths
 from kws.core.naming import by_kind, first_names
 from kws.core.params import Params
-from kws.recordings.clips import look_alikes
+from kws.recordings.clips import look_alikes, words_of
 from kws.recordings.layout import Layout
-from kws.recordings.source import DataSource
+from kws.recordings.source import Archive, DataSource
 
 
 def report_lines(
-    source: DataSource, layout: Layout, left_out: Mapping[str, str], params: Params, others: Sequence[str]
+    archive: Archive, layout: Layout, left_out: Mapping[str, str], params: Params, others: Sequence[str] = ()
 ) -> list[str]:
-    """The lines, after the numbers.
+    """The lines on a data set, or on the test data set, after the numbers.
 
     Args:
-        source: of the data set.
+        archive: the `DataSource` of the data set, or the archive of the test data set.
         layout: of its folders.
         left_out: the files that are no clips, with the reason.
         params: of the experiment.
         others: words that computed voices say beside the chosen ones.
     """
     lines = []
-    if "://" in (params.dataset_url or params.dataset) and not source.checked:
-        lines.append(f"Its SHA-256 was not checked, since dataset_sha256 is empty. It is {source.sha256}")
+    given, why = params.test_dataset, ""
+    if isinstance(archive, DataSource):
+        given, why = params.dataset_url or params.dataset, ", since dataset_sha256 is empty"
+    if "://" in given and not archive.checked:
+        lines.append(f"Its SHA-256 was not checked{why}. It is {archive.sha256}")
     lines += layout.remarks
     lines += [f"left out, {line}; {paths.LEFT_OUT} names them all" for line in by_kind(left_out.items())]
-    lines += [
-        f"the folder {word!r} ({source.words[word]} clips) is not taken for {chosen!r}; rename it if it is that word"
-        for word, chosen in look_alikes(source.words, params.words).items()
-    ]
+    spoken = words_of(clip for clip in layout.clips if not clip.word.startswith("_"))
+    use = "count as other words, since unknown is on" if params.unknown else "not used, since unknown is 0"
+    there = {word: count for word, count in spoken.items() if word not in params.words}
     if others:
         lines.append(
             f"the voices also say {len(others)} other words, made up for _unknown_: {first_names(others)}; "
             f"{paths.SOURCE} has all of them"
         )
+    elif there:
+        counted = first_names([f"{word} ({count:,})" for word, count in there.items()])
+        lines.append(
+            f"{sum(there.values()):,} recordings in {len(there)} other folders are not words of this experiment: "
+            f"{counted}; {use}"
+        )
+    taken = f"; its clips {use}" if params.unknown else ""
+    lines += [
+        f"the folder {word!r} ({there[word]} clips) is not taken for {chosen!r}{taken}; rename it if it is that word"
+        for word, chosen in look_alikes(there, params.words).items()
+    ]
     return lines

@@ -82,6 +82,16 @@ def require_own(dataset: str, path: Path) -> None:
         )
 
 
+def refuse_same(dataset: str, other: str) -> None:
+    """Checks that two data sets are not the same folder or archive, however they are written.
+
+    Raises:
+        UserError: they are.
+    """
+    if (own := own_path(dataset)) and own == own_path(other):
+        raise UserError(f"{dataset} is also dataset; give recordings that are not in it")
+
+
 def obtain(
     folder: Path, dataset: str, dataset_url: str = "", dataset_sha256: str = ""
 ) -> tuple[Archive, dict[str, str]]:

@@ -66,15 +66,15 @@ def compute_recording(choice: Chosen, data: bytes | None, front_end: FrontEnd, c
     except UnusableClipError as problem:
         return [Features(name, name, 0.0, 0, None, str(problem))]
     samples = len(sound.samples)
-    starts = clip_starts(sound.samples, front_end.sample_rate, front_end.clip_samples, "start" if silent else cut)
-    if not starts:
+    cuts = clip_starts(sound.samples, front_end.sample_rate, front_end.clip_samples, "start" if silent else cut)
+    if not cuts.starts:
         return [Features(name, name, 0.0, samples, None, NO_WORD)]
     computed = []
-    for number, start in enumerate(starts, 1):
+    for number, start in enumerate(cuts.starts, 1):
         mel_power = front_end.with_margins(sound.samples, round(start * front_end.sample_rate))
         frames = mel_power[front_end.margin : front_end.margin + front_end.frames].sum(axis=1)
         at_edge = not silent and touches_edge(10 * np.log10(frames + front_end.log_offset))
-        remarks = (*sound.remarks, AT_EDGE) if at_edge else sound.remarks
+        remarks = sound.remarks + (cuts.remarks if number == 1 else ()) + ((AT_EDGE,) if at_edge else ())
         clip_name = name if number == 1 else f"{name}#{number}"
         computed.append(Features(name, clip_name, start, samples, mel_power, remarks=remarks))
     return computed

@@ -9,8 +9,10 @@ from kws.core.errors import UserError
 from kws.core.params import PUBLISHED, SILENCE, UNKNOWN, Params
 from kws.recordings.background import NOBODY
 from kws.recordings.clips import SPLITS, Clip, choose_words
-from kws.recordings.splits import Splits, check_splits, fold_clips, split_clips
+from kws.recordings.people import is_named
+from kws.recordings.splits import Splits, about_copies, check_splits, fold_clips, split_clips
 
+TEST_SPEAKER = "its speaker is in the test data set"
 UNHEARD = "unheard"  # a fourth split: words that are neither in training nor classes, and should be rejected
 
 
@@ -45,8 +47,9 @@ def choose(recordings: Sequence[Clip], test_recordings: Sequence[Clip] | None, p
     number of its training clips is `unknown` times the average of a word, and that of its validation and test clips is
     the average of a word. Recordings in `_unknown_` and `_silence_` belong to these classes.
 
-    A test data set is the whole test split. Its speakers are left out of training and validation, and so are its other
-    words. Clips of these words are the split `unheard`. What the first data set has for the test is not used.
+    A test data set is the whole test split. Its words that are not chosen are the split `unheard`, and are kept out of
+    training. Who says a word in it is kept out of training and validation, if names tell who speaks. What the first
+    data set has for the test is not used.
 
     Args:
         recordings: of the data set.
@@ -70,14 +73,16 @@ def choose(recordings: Sequence[Clip], test_recordings: Sequence[Clip] | None, p
         labelled |= dict.fromkeys(others, UNKNOWN)
     if params.silence:
         labelled |= {clip: SILENCE for clip in recordings if clip.word == SILENCE}
-    tested = {clip.speaker for clip in test_recordings or () if not clip.word.startswith("_")}
-    labelled = {clip: label for clip, label in labelled.items() if clip.speaker not in tested}
+    tests = _tested(test_recordings or (), params)
+    speakers = {one.clip.speaker for one in tests if is_named(one.clip.speaker) and not one.clip.word.startswith("_")}
+    left_out = {Chosen(c, label, ""): TEST_SPEAKER for c, label in labelled.items() if c.speaker in speakers}
+    labelled = {clip: label for clip, label in labelled.items() if clip.speaker not in speakers}
 
     needed = SPLITS if test_recordings is None else SPLITS[:2]
     splits = _split(labelled, needed, params)
     remarks = list(splits.remarks)
     chosen = [Chosen(clip, label, splits.split_of.get(clip.name, "")) for clip, label in labelled.items()]
-    left_out = {one: splits.left_out[one.clip.name] for one in chosen if not one.split}
+    left_out |= {one: splits.left_out[one.clip.name] for one in chosen if not one.split}
     unused = [one for one in chosen if one.split and one.split not in needed]
     if unused:
         remarks.append(f"{len(unused)} clips for the test are not used: test_dataset is the test")
@@ -85,10 +90,9 @@ def choose(recordings: Sequence[Clip], test_recordings: Sequence[Clip] | None, p
     remarks += _unused(recordings, params)
     if params.unknown:
         chosen = _so_many_unknown(chosen, needed, params)
-    if test_recordings is not None:
-        tests = _tested(test_recordings, params)
-        _refuse_shared(chosen, tests)
-        chosen += tests
+    _refuse_shared(chosen, tests)
+    remarks += [f"test_dataset: {line}" for line in about_copies([one.clip for one in tests], {})]
+    chosen += tests
     if params.silence:
         made = _silences(chosen, params, tested=test_recordings is not None)
         if own := sum(one.label == SILENCE and one.split in needed for one in chosen):

@@ -155,7 +155,7 @@ def confusion_figure(matrix: np.ndarray, words: Sequence[str], synthetic: bool =
         synthetic: whether the voices are synthetic.
     """
     inches = max(3.0, 0.42 * len(words))
-    figure = Figure(figsize=(inches + 3, inches + 1.5), layout="constrained")
+    figure = Figure(figsize=(inches + 3, inches + 1.5), layout="compressed")
     axes = figure.subplots()
     clips = matrix.sum(axis=1)
     shares = matrix / np.maximum(clips, 1)[:, None]

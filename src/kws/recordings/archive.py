@@ -4,6 +4,7 @@ import bz2
 import gzip
 import hashlib
 import io
+import itertools
 import lzma
 import os
 import re
@@ -15,13 +16,14 @@ import zlib
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from tqdm import tqdm
 
 from kws.audio.formats import HEAD_BYTES, is_hidden, is_sound
 from kws.core.errors import UserError
 from kws.core.files import written_whole
+from kws.core.naming import first_names
 
 MAX_MEMBER_BYTES = 256 * 2**20  # 25 minutes of a CD's sound: no recording of a word
 NO_SOUND = "no sound"  # a reason
@@ -41,10 +43,15 @@ _OTHER_ARCHIVES = {
 }
 # Of zip archives that do not say how their names are coded: MS-DOS and Windows, by country. The first one by which all
 # names are words is taken; of two that share bytes, the one with fewer characters comes first.
-_CODE_PAGES = ("utf-8", "cp437", "cp850", "cp866", "gb2312", "cp932", "gbk", "big5", "cp949", "cp1252", "latin-1")
-# Greek or Cyrillic beside Latin, and a letter beside a sign that only half of a Chinese or Japanese character would be.
+_CODE_PAGES = (
+    *("cp437", "cp850", "cp866", "cp1251", "cp852", "gb2312", "cp932", "cp1252", "cp1250", "gbk", "big5", "cp949"),
+)
+_SIGNS = "\u30fc\u3005\u309d\u309e\u30fd\u30fe\u2018\u2019\u2013\u2014"  # of words: Japanese marks, apostrophes, dashes
+# No words: Greek, which code page 437 has for mathematics; Cyrillic beside Latin; a Chinese character within Latin; a
+# capital after a small letter; a sign that only half of a Chinese or Japanese character would be.
 _NO_WORD = re.compile(
-    r"[A-Za-z\u00c0-\u024f][\u0370-\u052f]|[\u0370-\u052f][A-Za-z\u00c0-\u024f]|[^\x00-\x7f][\[\]^`{|}~@]"
+    r"[\u00b5\u0370-\u03ff]|[A-Za-z\u00c0-\u024f][\u0400-\u052f]|[\u0400-\u052f][A-Za-z\u00c0-\u024f]"
+    r"|[a-z][\u4e00-\u9fff]+[a-z]|[^\x00-\x7f][\[\]^`{|}~@]"
 )
 
 
@@ -57,11 +64,13 @@ class Contents:
             that is one value all through has the digest "".
         tables: CSV files by name, which may say who speaks.
         left_out: the other files, with the reason.
+        remarks: on names that had to be guessed, a line each.
     """
 
     recordings: dict[str, str]
     tables: dict[str, str]
     left_out: dict[str, str]
+    remarks: tuple[str, ...] = ()
 
 
 def read_contents(path: Path) -> Contents:
@@ -70,7 +79,9 @@ def read_contents(path: Path) -> Contents:
     Raises:
         UserError: as in `read_members`, or two files have the same name.
     """
-    contents = Contents({}, {}, {})
+    recordings: dict[str, str] = {}
+    tables: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     names = set()
     for name, data in tqdm(read_members(path), desc="checking", unit=" files", disable=None):
         if name in names:
@@ -79,21 +90,35 @@ def read_contents(path: Path) -> Contents:
         if is_hidden(name):
             continue
         if data is None or is_sound(name, data[:HEAD_BYTES]):
-            contents.recordings[name] = _sound_digest(data or b"")
+            recordings[name] = _sound_digest(data or b"")
         elif name.lower().endswith(".csv"):
-            contents.tables[name] = data.decode("utf-8-sig", errors="replace")
+            tables[name] = data.decode("utf-8-sig", errors="replace")
         else:
-            contents.left_out[name] = NO_SOUND
-    return contents
+            left_out[name] = NO_SOUND
+    return Contents(recordings, tables, left_out, _remarks_on_names(path))
 
 
 def _sound_digest(data: bytes) -> str:
-    """A digest of a recording; of a WAV without its header, since programs write other things there."""
-    place = data.find(b"data", 12, 4096) if data[:4] == b"RIFF" else -1
-    sound = data[place + 8 :] if place > 0 else data
+    """A digest of a recording; of a WAV without header and tags, since programs write other things there."""
+    sound = _wav_samples(data)
     if not sound.strip(sound[:1]):  # silent and empty recordings are no copies of each other
         return ""
     return hashlib.blake2b(sound, digest_size=8).hexdigest()
+
+
+def _wav_samples(data: bytes) -> bytes:
+    """The bytes of a WAV's samples; all bytes of another file."""
+    if data[:4] not in (b"RIFF", b"RIFX", b"RF64") or data[8:12] != b"WAVE":
+        return data
+    order: Literal["big", "little"] = "big" if data[:4] == b"RIFX" else "little"
+    place = 12
+    while place + 8 <= len(data):
+        kind, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], order)
+        place += 8
+        if kind == b"data":  # size 0 or the largest number: the program did not know it yet
+            return data[place : place + size] if 0 < size < 2**32 - 1 else data[place:]
+        place += size + size % 2
+    return data
 
 
 def read_members(path: Path, wanted: Container[str] | None = None) -> Iterator[tuple[str, bytes | None]]:
@@ -147,7 +172,8 @@ def _damaged(path: Path, error: Exception) -> UserError:
 def _safe_name(path: Path, name: str) -> str:
     name = name.replace("\\", "/")  # Windows
     parts = name.split("/")
-    if not parts[0] or ".." in parts or any(ord(character) < ord(" ") for character in name):
+    control = any(ord(character) < ord(" ") for character in name) and not is_hidden(name)  # macOS writes `Icon\r`
+    if not parts[0] or ".." in parts or control:
         raise UserError(f"{path.name}: refused, since its member {name!r} has a name that no clip has")
     return str(PurePosixPath(name))
 
@@ -195,13 +221,36 @@ def _read_zip(path: Path, file: BinaryIO, wanted: Container[str] | None) -> Iter
 
 def _zip_names(members: list[zipfile.ZipInfo]) -> list[str]:
     """The names of a zip archive's members. Those that are not marked as UTF-8 are read by the likeliest code page."""
-    unmarked = [_name_bytes(info) for info in members]
-    coded = [name for name in unmarked if name is not None]
-    page = next(page for page in _CODE_PAGES if _are_names(coded, page) or page == _CODE_PAGES[-1])
+    page = _code_page(members)
     return [
         info.filename if name is None else name.decode(page, "replace")
-        for info, name in zip(members, unmarked, strict=True)
+        for info, name in ((info, _name_bytes(info)) for info in members)
     ]
+
+
+def _code_page(members: list[zipfile.ZipInfo]) -> str:
+    """The likeliest code page of the names that are not marked as UTF-8."""
+    coded = [name for name in map(_name_bytes, members) if name is not None]
+    try:
+        b"".join(coded).decode()
+    except UnicodeDecodeError:
+        return next((page for page in _CODE_PAGES if _are_words(coded, page)), "cp437")  # as the format says
+    return "utf-8"  # other bytes are hardly ever UTF-8 by chance
+
+
+def _remarks_on_names(path: Path) -> tuple[str, ...]:
+    """A line on the names of a zip archive if their code page was guessed; the archive was read before."""
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            return ()
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+    page = _code_page(members)
+    if page == "utf-8":
+        return ()
+    parts = (part for name in _zip_names(members) for part in re.split(r"[/\\]", name) if not part.isascii())
+    shown = first_names(list(dict.fromkeys(parts)))
+    return (f"names in the zip are not UTF-8: read as {page} ({shown}); if they look wrong, pack it anew",)
 
 
 def _name_bytes(info: zipfile.ZipInfo) -> bytes | None:
@@ -212,14 +261,21 @@ def _name_bytes(info: zipfile.ZipInfo) -> bytes | None:
         return None
 
 
-def _are_names(names: list[bytes], page: str) -> bool:
+def _are_words(names: list[bytes], page: str) -> bool:
     """Whether all that is not ASCII in some names is a letter of a word, by a code page."""
     try:
         text = "/".join(name.decode(page) for name in names)
     except UnicodeDecodeError:
         return False
-    letters = all(character.isascii() or unicodedata.category(character)[0] in "LM" for character in text)
-    return letters and not _NO_WORD.search(text)
+    letters = {character for character in text if not character.isascii()} - set(_SIGNS)
+    kinds = {unicodedata.category(letter) for letter in letters}
+    if any(kind[0] != "M" and kind not in ("Ll", "Lu", "Lo", "Lt") for kind in kinds) or _NO_WORD.search(text):
+        return False
+    if page == "cp1251" and "Lu" in kinds:  # its capitals are the first halves of Chinese characters
+        return False
+    return not any(
+        before.islower() and letter.isupper() and not letter.isascii() for before, letter in itertools.pairwise(text)
+    )
 
 
 def _read_tar(path: Path, file: BinaryIO, wanted: Container[str] | None) -> Iterator[tuple[str, bytes | None]]:
@@ -301,7 +357,8 @@ def pack_folder(folder: Path, target: Path) -> dict[str, str]:
                     head = file.read(HEAD_BYTES)
                     sound = is_sound(name, head)
                     if not sound and not name.lower().endswith(".csv"):
-                        left_out[name] = NO_SOUND
+                        # a name in another code than UTF-8 can be neither printed nor written as it is
+                        left_out[os.fsencode(name).decode(errors="backslashreplace")] = NO_SOUND
                         continue
                     data = head + file.read()
             except PermissionError:
@@ -321,6 +378,6 @@ def _files_below(folder: Path) -> Iterator[str]:
 
     for here, folders, files in os.walk(folder, onerror=refuse):
         for name in folders:
-            if (Path(here) / name).is_symlink():  # DVC does not follow it, and would not see changes
+            if (Path(here) / name).is_symlink():  # stage watch does not follow it, and would not see changes
                 raise UserError(f"{Path(here) / name}: is a link to a folder; put the folder itself there")
         yield from ((Path(here) / name).relative_to(folder).as_posix() for name in files)

@@ -20,7 +20,7 @@ from kws.recordings.archive import MAX_MEMBER_BYTES, read_members
 from kws.recordings.clips import BACKGROUND, SPLITS, Clip
 from kws.recordings.people import PERCENT
 
-NOBODY = "nobody"  # the speaker of the silent clips that kws makes
+NOBODY = "nobody/"  # the speaker of the silent clips that kws makes; no name that people give holds a slash
 LONGEST_SECONDS = 600  # of a background recording; what follows is not used, and that is said
 GENERATED_SECONDS = 60
 _SILENCE_DBFS = (-60.0, -10.0)

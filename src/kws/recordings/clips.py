@@ -80,23 +80,23 @@ def choose_words(clips: Iterable[Clip], words: Sequence[str]) -> list[Clip]:
 
 def look_alikes(there: Iterable[str], words: Sequence[str]) -> dict[str, str]:
     """Words of a data set that were not chosen, but are written almost as a chosen one: that one, by word."""
-    chosen = {_loosely(word): word for word in words}
-    return {word: chosen[_loosely(word)] for word in there if word not in words and _loosely(word) in chosen}
+    chosen = {loosely(word): word for word in words}
+    return {word: chosen[loosely(word)] for word in there if word not in words and loosely(word) in chosen}
+
+
+def loosely(word: str) -> str:
+    """The word in the form that all its spellings share: case, width, spaces, hyphens, underscores, apostrophes."""
+    return " ".join(re.split(r"[\s_-]+", unicodedata.normalize("NFKC", word).casefold().replace("\u2019", "'"))).strip()
 
 
 def _hint(word: str, there: Sequence[str]) -> str:
     """Which folder was probably meant by a word that has none; empty where none is like it."""
-    alike = [name for name in there if _loosely(name) == _loosely(word)] or get_close_matches(word, there, n=1)
+    alike = [name for name in there if loosely(name) == loosely(word)] or get_close_matches(word, there, n=1)
     if not alike:
         return ""
     if alike[0] != alike[0].strip():
         return f" (rename the folder {alike[0]!r}: it has spaces around the word)"
     return f" (did you mean {alike[0]}?)"
-
-
-def _loosely(word: str) -> str:
-    """The word in the form that all its spellings share: case, width, spaces, hyphens, underscores, apostrophes."""
-    return " ".join(re.split(r"[\s_-]+", unicodedata.normalize("NFKC", word).casefold().replace("\u2019", "'"))).strip()
 
 
 def check_unusable(set_aside: Mapping[str, str], clips: int, allowed_share: float, manifest: Path) -> None:

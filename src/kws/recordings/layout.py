@@ -3,12 +3,14 @@
 import csv
 import io
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from kws.core.naming import first_names
 from kws.recordings.archive import Contents
-from kws.recordings.clips import BACKGROUND, NOHASH, Clip
+from kws.recordings.clips import BACKGROUND, NOHASH, Clip, loosely
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -17,11 +19,13 @@ SPLIT_FOLDERS = {
     "valid": "validation",
     "val": "validation",
     "dev": "validation",
+    "devel": "validation",
     "test": "test",
     "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
 }
 SPECIAL = ("_unknown_", "_silence_", BACKGROUND)
-SHOWN = 3  # names in a remark
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Layout:
     Attributes:
         clips: by name.
         speakers: how they are known: `file names`, `folders`, `table`, or not at all: `one a file`.
-        left_out: recordings that belong to no word, with the reason.
+        left_out: recordings that belong to no word, and tables that are not used, with the reason.
         remarks: what was understood and what looks like a mistake, a line each.
     """
 
@@ -54,31 +58,35 @@ def understand(contents: Contents, words: Collection[str]) -> Layout:
         contents: of the archive.
         words: that the experiment uses; they tell a folder of a word from that of a speaker.
     """
-    paths = _paths_below_common(contents.recordings, words)
-    given = _given_splits(paths, words)
-    for name in given:
-        paths[name] = paths[name][1:]
+    whole = _paths_below_common(contents.recordings, words)
+    given = _given_splits(whole, words)
+    paths = {name: path[1:] if name in given else path for name, path in whole.items()}
     outside = {name: "it is in no folder of a word" for name, path in paths.items() if len(path) < 2}
+    if given:
+        outside |= {
+            name: "not below train, validation or test"
+            for name, path in paths.items()
+            if len(path) > 1 and name not in given and not path[0].startswith("_")
+        }
     inside = {name: path for name, path in paths.items() if name not in outside}
-    speaker_first = any(len(path) > 2 and path[1] in words for path in inside.values()) and not any(
-        path[0] in words for path in inside.values()
-    )
-    tables = _mswc(contents.tables)
+    rows, not_used = _mswc(contents.tables)
+    speaker_first = _is_speaker_first(inside.values(), words)
+    places = {name: _place_of_word(path, words, speaker_first) for name, path in inside.items()}
+    named = {name: _speaker(path, places[name]) for name, path in inside.items()}
     clips = []
     for name, path in inside.items():
-        if speaker_first and len(path) > 2 and not path[0].startswith("_"):
-            word, speaker = path[1], path[0]
-        else:
-            word, speaker = path[0], _speaker(path)
-        speaker, split = tables.get("/".join(path[-2:]), (speaker, given.get(name, "")))
-        clips.append(Clip(name, word, speaker, split, contents.recordings[name]))
+        speaker, split = rows.get(_row_of(path), ("", ""))
+        speaker = speaker or named[name] or "/".join(whole[name])
+        clips.append(Clip(name, path[places[name]], speaker, split or given.get(name, ""), contents.recordings[name]))
 
-    spoken = [clip for clip in clips if not clip.word.startswith("_")]
-    if tables:
+    spoken = [clip.name for clip in clips if not clip.word.startswith("_")]
+    listed = {name for name in spoken if _row_of(inside[name]) in rows}
+    unnamed = [name for name in spoken if not named[name]]
+    if listed:
         speakers, shown = "table", "<word>/<file> of MSWC, speakers and splits from its CSV files"
-    elif spoken and all(NOHASH in clip.name for clip in spoken):
+    elif spoken and all(NOHASH in name for name in spoken):
         speakers, shown = "file names", "<word>/<speaker>_nohash_<number>"
-    elif len({clip.speaker for clip in spoken}) < len(spoken):
+    elif len(unnamed) < len(spoken):
         speakers, shown = "folders", "<speaker>/<word>/<file>" if speaker_first else "<word>/<speaker>/<file>"
     else:
         speakers, shown = (
@@ -86,62 +94,156 @@ def understand(contents: Contents, words: Collection[str]) -> Layout:
             "<word>/<file>: each file counts as another speaker, since no name says who speaks",
         )
     remarks = [f"layout {'<split>/' if given else ''}{shown}"]
-    remarks += _near_misses({clip.word for clip in clips}, words)
+    remarks += _remarks_on_splits(whole, given, places)
+    if listed:
+        remarks += _counted([name for name in spoken if name not in listed], spoken, "have no row in the CSV files")
+    else:
+        odd = [name for name in spoken if (places[name] > 0) != speaker_first]
+        other = "<word>/… instead" if speaker_first else "<speaker>/<word>/… instead"
+        remarks += _counted(odd, spoken, f"are read as {other}")
+        if speakers == "folders":
+            remarks += _counted(unnamed, spoken, "name no speaker: each counts as another one")
+    called = {named[name] for name in spoken if named[name].lower() in SPLIT_FOLDERS}
+    if len({SPLIT_FOLDERS[speaker.lower()] for speaker in called}) > 1:
+        remarks.append(f"{first_names(sorted(called))} are taken for speakers; folders of splits stand above the words")
+    here = {_row_of(path) for path in inside.values()}
+    remarks += _counted([row for row in rows if row not in here], rows, "in the CSV files are not here")
+    remarks += _one_person_each({named[name] for name in spoken} - {""})
+    unused = {whole[name][0] for name in outside if len(whole[name]) > 1 and name not in given}
+    remarks += _near_misses({clip.word for clip in clips}, unused, words)
     if not any(clip.word == BACKGROUND for clip in clips):
         remarks.append(f"no folder {BACKGROUND}: computed noises stand in for background recordings")
-    return Layout(clips, speakers, outside, tuple(remarks))
+    return Layout(clips, speakers, outside | not_used, (*remarks, *contents.remarks))
 
 
 def _paths_below_common(names: Iterable[str], words: Collection[str]) -> dict[str, list[str]]:
     """The parts of each path, by name, without the folders around all of them; these are no words."""
     paths = {name: [unicodedata.normalize("NFC", part) for part in PurePosixPath(name).parts] for name in sorted(names)}
-    while len(firsts := {path[0] for path in paths.values()}) == 1 and not firsts & set(words):
+    alike = {loosely(word) for word in words}
+    while len(firsts := {path[0] for path in paths.values() if len(path) > 1}) == 1 and not firsts & set(words):
         below = {path[1] for path in paths.values() if len(path) > 2}
-        if min(map(len, paths.values())) < 3 and not below & set(words):
+        flat = any(len(path) == 2 for path in paths.values())
+        if (flat or loosely(*firsts) in alike) and not below & set(words):
             break  # the folder of the only word
-        paths = {name: path[1:] for name, path in paths.items()}
+        paths = {name: path[1:] if len(path) > 1 else path for name, path in paths.items()}
     return paths
 
 
 def _given_splits(paths: Mapping[str, Sequence[str]], words: Collection[str]) -> dict[str, str]:
     """The split by name, if the first folders are those of splits."""
-    firsts = {path[0] for path in paths.values() if len(path) > 1 and path[0] not in SPECIAL}
-    splits = {SPLIT_FOLDERS.get(first.lower()) for first in firsts}
-    if not splits >= {"train", "test"} or None in splits or firsts & set(words):
+    firsts = {path[0] for path in paths.values() if len(path) > 1}
+    splits = {first: SPLIT_FOLDERS[first.lower()] for first in firsts if first.lower() in SPLIT_FOLDERS}
+    if firsts & set(words):  # folders of words, some of them called as splits; unless words are below these
+        with_words = {path[0] for path in paths.values() if set(path[1:-1]) & set(words)}
+        splits = {first: split for first, split in splits.items() if first in with_words}
+    if len(set(splits.values())) < 2:
         return {}
-    return {name: SPLIT_FOLDERS[path[0].lower()] for name, path in paths.items() if path[0] in firsts}
+    return {name: splits[path[0]] for name, path in paths.items() if len(path) > 1 and path[0] in splits}
 
 
-def _speaker(path: Sequence[str]) -> str:
-    """Who speaks in `<word>/…/<file>`."""
+def _is_speaker_first(paths: Iterable[Sequence[str]], words: Collection[str]) -> bool:
+    """Whether most of the words, spelled in any way, have another folder above them."""
+    alike = {loosely(word) for word in words}
+    paths = [path for path in paths if not path[0].startswith("_")]
+    like_words = {folder for path in paths for folder in path[:-1] if loosely(folder) in alike}
+    places = [[place for place, folder in enumerate(path[:-1]) if folder in like_words] for path in paths]
+    above = [found[0] > 0 for found in places if len(found) == 1]
+    return 2 * sum(above) > len(above)
+
+
+def _place_of_word(path: Sequence[str], words: Collection[str], speaker_first: bool) -> int:
+    """Which folder is the word: the only one that is a word of the experiment, else as most are."""
+    known = [place for place, folder in enumerate(path[:-1]) if folder in words or folder in SPECIAL]
+    if path[0].startswith("_"):
+        return 0
+    if len(known) == 1:
+        return known[0]
+    return int(speaker_first and len(path) > 2)
+
+
+def _speaker(path: Sequence[str], place: int) -> str:
+    """Who speaks, by the folders above and below the word and the name of the file; "": nobody is named."""
+    above = [folder for folder in path[:place] if folder.lower() not in SPLIT_FOLDERS]
+    if above:
+        return above[0]
     if NOHASH in path[-1]:
         return path[-1].split(NOHASH)[0]
-    return path[1] if len(path) > 2 else "/".join(path)
+    return path[place + 1] if len(path) > place + 2 else ""
 
 
-def _mswc(tables: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Speaker and split by `<word>/<file>`, from CSV files with the columns LINK, SPEAKER and, for the split, SET."""
+def _row_of(path: Sequence[str]) -> str:
+    """`<word>/<file>` without the suffix: recordings may have been converted."""
+    return "/".join([*path[-2:-1], path[-1].rpartition(".")[0] or path[-1]])
+
+
+def _mswc(tables: Mapping[str, str]) -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
+    """What CSV files with the columns LINK, SPEAKER and, for the split, SET say; and those that are not used.
+
+    Returns:
+        Speaker and split, by `<word>/<file>` without the suffix. The reasons, by the name of the CSV file.
+    """
     found: dict[str, tuple[str, str]] = {}
+    not_used = {}
     for name, text in sorted(tables.items()):
-        if not {"LINK", "SPEAKER"} <= set(text.partition("\n")[0].strip("\r").split(",")):
-            continue
         # one file for all splits has the column SET; otherwise the file's name ends in the split
         of_file = SPLIT_FOLDERS.get(PurePosixPath(name).stem.rpartition("_")[2].lower(), "")
-        for row in csv.DictReader(io.StringIO(text), restval=""):
-            link = "/".join(PurePosixPath(unicodedata.normalize("NFC", row["LINK"])).parts[-2:])
+        try:
+            reader = csv.DictReader(io.StringIO(text, newline=""), restval="", strict=True)
+            if not {"LINK", "SPEAKER"} <= set(reader.fieldnames or ()):
+                not_used[name] = "no table of speakers (columns LINK and SPEAKER)"
+                continue
+            rows = [row for row in reader if row["LINK"]]
+        except csv.Error as error:
+            not_used[name] = f"no CSV, perhaps for a quote that is not closed: {error}"
+            continue
+        for row in rows:
+            link = _row_of(PurePosixPath(unicodedata.normalize("NFC", row["LINK"])).parts)
             split = SPLIT_FOLDERS.get(str(row.get("SET") or "").lower(), of_file)
             if split or link not in found:
                 found[link] = (row["SPEAKER"], split)
-    return found
+    return found, not_used
 
 
-def _near_misses(folders: Collection[str], words: Collection[str]) -> list[str]:
+def _remarks_on_splits(
+    paths: Mapping[str, Sequence[str]], given: Mapping[str, str], places: Mapping[str, int]
+) -> list[str]:
+    """Which folders are taken for splits, and which are not, though they are called so."""
+    folders = sorted({f"{paths[name][0]}/ is {split}" for name, split in given.items()})
+    lines = [f"splits as given: {', '.join(folders)}"] if given else []
+    above = {name: paths[name][name in given :][:place] for name, place in places.items()}
+    called = sorted({folder for path in above.values() for folder in path if folder.lower() in SPLIT_FOLDERS})
+    return lines + [
+        f"the folder {folder!r} is taken neither for a split, since no other split is beside it, nor for a speaker"
+        for folder in called
+    ]
+
+
+def _counted(some: Sequence[str], every: Sized, what: str) -> list[str]:
+    """A line that says how many, and the first names; none if there are none."""
+    return [f"{len(some):,} of {len(every):,} recordings {what}: {first_names(some)}"] if some else []
+
+
+def _one_person_each(speakers: Collection[str]) -> list[str]:
+    """A line on speakers whose names differ in case, spaces or accents only."""
+    alike = defaultdict(list)
+    for speaker in sorted(speakers):
+        letters = unicodedata.normalize("NFKD", loosely(speaker))
+        alike["".join(letter for letter in letters if not unicodedata.combining(letter))].append(speaker)
+    groups = [" and ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
+    if not groups:
+        return []
+    return [f"speakers who may be one person each, but count as several: {first_names(groups)}"]
+
+
+def _near_misses(folders: Collection[str], unused: Collection[str], words: Collection[str]) -> list[str]:
     """Lines on folders that look like those with a meaning of their own, and on those that are not used."""
     plain = {name.strip("_"): name for name in SPECIAL} | {"noise": BACKGROUND, "background": BACKGROUND}
     lines = []
-    for folder in sorted({*folders} - {*SPECIAL, *words}):
+    for folder in sorted({*folders, *unused} - {*SPECIAL, *words}):
         key = folder.strip("_ ").lower().replace(" ", "_").replace("-", "_").rstrip("s")
         taken = "is not used, since its name begins with _" if folder.startswith("_") else "is taken for a word"
+        if folder in unused:
+            taken = "is not used"
         if key in plain:
             lines.append(f"the folder {folder!r} {taken}; if it is {plain[key]}, rename it")
         elif folder.startswith("_"):

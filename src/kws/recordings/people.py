@@ -15,6 +15,11 @@ _MAX_CLIPS_A_CLASS = 2**27 - 1  # the publishers' constant: another one would mo
 Gap = tuple[str, str]  # a word, and a split that has too few clips of it
 
 
+def is_named(speaker: str) -> bool:
+    """Whether a data set says who speaks; otherwise the path of the file stands for the speaker."""
+    return "/" not in speaker
+
+
 def speaker_split(speaker: str) -> str:
     """The split of a speaker, as the publishers of Speech Commands compute it (Warden, 2018, section 7).
 

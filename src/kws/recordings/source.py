@@ -46,6 +46,7 @@ class DataSource(Archive):
 
     synthetic: bool
     speakers: str
+    given_splits: bool
     words: dict[str, int]
     clips: int
     test: Archive | None

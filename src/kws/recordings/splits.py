@@ -72,6 +72,8 @@ def fold_clips(clips: Iterable[Clip], fold: int, folds: int) -> Splits:
     Raises:
         UserError: there are fewer speakers than folds.
     """
+    clips = list(clips)
+    ignored = ["the given splits do not count in a cross-validation"] if any(clip.split for clip in clips) else []
     clips = sorted((replace(clip, split="") for clip in clips), key=lambda clip: clip.name)
     people = people_of(clips, _options(clips, SPLITS), merge=True)
     if len(people) < folds:
@@ -84,7 +86,8 @@ def fold_clips(clips: Iterable[Clip], fold: int, folds: int) -> Splits:
     }
     heard = [clip for clip in clips if split_of[clip.name] != "test"]
     split_of |= _lent(heard, split_of, ("train",) if folds > 2 else ("train", "validation"))
-    return _splits(clips, split_of, SPLITS, people_matter=True)
+    result = _splits(clips, split_of, SPLITS, people_matter=True)
+    return replace(result, remarks=(*ignored, *result.remarks))
 
 
 def check_splits(there: Iterable[tuple[str, str]], words: Sequence[str], needed: Sequence[str] = SPLITS) -> None:
@@ -101,7 +104,7 @@ def check_splits(there: Iterable[tuple[str, str]], words: Sequence[str], needed:
     clips = Counter(there)
     lacking = {word: [split for split in needed if not clips[word, split]] for word in words}
     missing = [
-        f"{word} in {' and '.join(splits)} ({_count(sum(clips[word, split] for split in SPLITS), 'clip')} in all)"
+        f"{word} in {' and '.join(splits)} ({_count(sum(clips[word, split] for split in SPLITS), 'recording')} in all)"
         for word, splits in lacking.items()
         if splits
     ]
@@ -211,7 +214,7 @@ def _splits(
     """The result, without the copies, and the remarks on it."""
     left_out = _copies_elsewhere(clips, split_of, needed)
     kept = {clip.name: split_of[clip.name] for clip in clips if clip.name not in left_out}
-    remarks = [*_about_copies(clips, left_out), *_about_given(clips, needed)]
+    remarks = [*about_copies(clips, left_out), *_about_given(clips, split_of, needed)]
     if people_matter:
         remarks += _about_people([clip for clip in clips if clip.name in kept], kept)
     return Splits(kept, left_out, tuple(remarks))
@@ -230,11 +233,12 @@ def _copies_elsewhere(clips: Sequence[Clip], split_of: Mapping[str, str], needed
     for clip in clips:
         other = best.get(clip.content, clip)
         if split_of[clip.name] in order and split_of[clip.name] != split_of[other.name]:
-            reasons[clip.name] = f"copy of {other.name}, which is in {split_of[other.name]}"
+            reasons[clip.name] = f"copy: of {other.name}, which is in {split_of[other.name]}"
     return reasons
 
 
-def _about_copies(clips: Sequence[Clip], left_out: Mapping[str, str]) -> list[str]:
+def about_copies(clips: Sequence[Clip], left_out: Mapping[str, str]) -> list[str]:
+    """Lines on recordings that are there twice, and on those that stand under two words."""
     first: dict[str, Clip] = {}
     pairs = [(clip, first.setdefault(clip.content, clip)) for clip in clips if clip.content]
     copies = [f"{clip.name} of {other.name}" for clip, other in pairs if clip is not other]
@@ -253,9 +257,20 @@ def _about_copies(clips: Sequence[Clip], left_out: Mapping[str, str]) -> list[st
     return remarks
 
 
-def _about_given(clips: Sequence[Clip], needed: Sequence[str]) -> list[str]:
+def _about_given(clips: Sequence[Clip], split_of: Mapping[str, str], needed: Sequence[str]) -> list[str]:
+    """Lines on splits that the data set gives, but not to all words."""
     lacking = _not_given(clips, needed)
-    return [f"no clip is given for {' and '.join(lacking)}: taken from training's clips"] if lacking else []
+    remarks = [f"no clip is given for {' and '.join(lacking)}: taken from training's clips"] if lacking else []
+    moved: defaultdict[str, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        if clip.split in needed and split_of[clip.name] not in (clip.split, *lacking):
+            moved[split_of[clip.name]].append(clip)
+    for split, members in moved.items():
+        remarks.append(
+            f"{_count(len(members), 'clip')} of {_some(_by_word(members), 5)} ({_some(clip.name for clip in members)}) "
+            f"moved to {split}, for which none is given"
+        )
+    return remarks
 
 
 def _about_people(clips: Sequence[Clip], split_of: Mapping[str, str]) -> list[str]:
@@ -270,7 +285,7 @@ def _about_people(clips: Sequence[Clip], split_of: Mapping[str, str]) -> list[st
     number = Counter(split_of[clip.name] for clip in twice)
     shown = " and ".join(_count(number[split], f"{split} clip") for split in SPLITS if number[split])
     where = " and ".join(split for split in SPLITS if number[split])
-    cause = "as given" if all(clip.split for clip in twice) else "too few people say these words"
+    cause = "as given" if all(clip.split == split_of[clip.name] for clip in twice) else "too few people say these words"
     line = f"{shown} of {_some(_by_word(twice), 5)} are of people who are in another split, too ({cause})"
     return [f"{line}: the accuracy in {where} is too high for new people"]
 

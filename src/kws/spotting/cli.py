@@ -23,7 +23,7 @@ from kws.audio.formats import HEAD_BYTES, is_hidden, is_sound
 from kws.audio.mono import Mono, UnusableClipError
 from kws.core import paths
 from kws.core.errors import UserError
-from kws.core.naming import first_names
+from kws.core.naming import by_kind
 from kws.spotting.litert import Network
 from kws.spotting.spotter import Spotter
 
@@ -31,6 +31,7 @@ MODEL = paths.SPOTTER
 PIPE = "-"  # in place of a file: standard input
 ELSEWHERE = "or give a sound file: --source FILE"
 SHOWN = 3  # likeliest classes
+MOST_PIPE_BYTES = 2**28  # are kept in memory
 LONGER = 1.1  # times a clip's length: a file up to this length is one clip, cut as in training
 METER = 40  # characters of the level meter, from -METER_DB to full scale
 METER_DB = 60
@@ -71,6 +72,8 @@ def predict(options: argparse.Namespace) -> int:
                     tqdm.write(_row(name, start, answers, as_json=options.json), file=sys.stdout)
             except BrokenPipeError:  # of stdout, not of the file
                 raise
+            except UserError as problem:
+                code = _report(problem)
             except (UnusableClipError, OSError) as problem:
                 reason = problem.strerror if isinstance(problem, OSError) else problem
                 code = _report(UserError(f"{name}: {reason}"))
@@ -84,24 +87,25 @@ def listen(options: argparse.Namespace) -> int:
         return 0
     spotter = Spotter.load(options.model)
     threshold = spotter.threshold if options.threshold is None else options.threshold
-    if options.source == PIPE:
-        blocks = read_blocks(sys.stdin.buffer, spotter.sample_rate)
-    elif options.source:
-        _refuse_address(options.source)
-        blocks = read_blocks(Path(options.source), spotter.sample_rate)
+    name = options.source
+    remarks: list[str] = []
+    if name is None:
+        name = "microphone"
+        blocks = _microphone(spotter, options.device, remarks)
     else:
-        blocks = _microphone(spotter, options.device)
+        _refuse_what_is_no_file(name)
+        blocks = read_blocks(_standard_input() if name == PIPE else Path(name), spotter.sample_rate, remarks)
     words = ", ".join(spotter.classes[index] for index in spotter.words)
     print(f"listening for {words}; threshold {threshold:.2f}; Ctrl-C stops", file=sys.stderr)
     try:
-        for found in spotter.detect(_metered(blocks), threshold):
+        for found in spotter.detect(_metered(_remarked(blocks, name, remarks)), threshold):
             seconds = found.window * spotter.step_samples / spotter.sample_rate
             line = {"start": round(seconds, 3), "word": spotter.classes[found.word], "score": round(found.score, 4)}
             _clear_meter()
             text = f"{_clock(seconds)}  {line['word']}  {found.score:.1%}"
             print(json.dumps(line, ensure_ascii=False) if options.json else text, flush=True)
     except UnusableClipError as problem:
-        raise UserError(f"{options.source}: {problem}") from None
+        raise UserError(f"{name}: {problem}") from None
     except KeyboardInterrupt:
         pass
     finally:
@@ -129,29 +133,48 @@ threshold   {about["threshold"]:g}, chosen for at most {about["false_alarms_an_h
     return 0
 
 
-def _refuse_address(given: str) -> None:
+def _refuse_what_is_no_file(given: str) -> None:
+    if not given:
+        raise UserError(f"an empty name: give a sound file, or {PIPE} for a pipe")
     if "://" in given:
         raise UserError(f"{given}: addresses are not read; download the file, or pipe it in and give {PIPE}")
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:  # as by `<&-`
+        raise UserError(f"{PIPE}: no standard input")
+    return sys.stdin.buffer
 
 
 def _sound_files(given: str) -> list[str]:
     """The file itself, or the recordings below a folder, by name. What is no sound there is counted.
 
     Raises:
-        UserError: an address was given, or the folder holds no recording.
+        UserError: a name that is none was given, or the folder holds no recording.
     """
-    _refuse_address(given)
+    _refuse_what_is_no_file(given)
     if not Path(given).is_dir():
         return [given]
-    files = [path for path in sorted(Path(given).rglob("*")) if path.is_file()]
-    files = [path for path in files if not is_hidden(path.relative_to(given).as_posix())]
-    found = [str(path) for path in files if _is_sound(path)]
-    left_out = [path.name for path in files if str(path) not in found]
+    kinds = [
+        (path, _no_sound(path))
+        for path in sorted(Path(given).rglob("*"))
+        if not is_hidden(path.relative_to(given).as_posix()) and (path.is_symlink() or not path.is_dir())
+    ]
+    for line in by_kind((path.name, kind) for path, kind in kinds if kind):
+        print(f"{given}: left out, {line}", file=sys.stderr)
+    found = [str(path) for path, kind in kinds if not kind]
     if not found:
         raise UserError(f"{given}: no sound files in this folder")
-    if left_out:
-        print(f"{given}: left out, no sound: {len(left_out)} ({first_names(left_out)})", file=sys.stderr)
     return found
+
+
+def _no_sound(path: Path) -> str:
+    """Why an entry of a folder is not read; empty for a recording."""
+    if path.is_file():
+        return "" if _is_sound(path) else "no sound"
+    if path.is_dir():
+        return "links to folders"
+    return "links that lead nowhere" if path.is_symlink() and not path.exists() else "no files"
 
 
 def _is_sound(path: Path) -> bool:
@@ -168,7 +191,8 @@ def _answers(spotter: Spotter, name: str, threshold: float) -> Iterator[tuple[fl
     A longer file without a detection yields None and an empty list.
     """
     with _opened(name) as file:
-        blocks = read_blocks(file, spotter.sample_rate)
+        remarks: list[str] = []
+        blocks = read_blocks(file, spotter.sample_rate, remarks, may_be_silent=False)
         head: list[np.ndarray] = []
         limit = int(LONGER * spotter.clip_samples)
         for block in blocks:
@@ -179,12 +203,12 @@ def _answers(spotter: Spotter, name: str, threshold: float) -> Iterator[tuple[fl
             file.seek(0)
             sound = decode_recording(file.read(), spotter.sample_rate)
             for remark in sound.remarks:
-                print(f"{name}: {remark}", file=sys.stderr)
+                _remark(name, remark)
             yield 0.0, _likeliest(spotter, spotter.clip(sound.samples))
             return
         detected = False
-        total = _seconds(name)
-        for found in spotter.detect(_progress(chain(head, blocks), name, total, spotter.sample_rate), threshold):
+        whole = _remarked(chain(head, blocks), name, remarks)
+        for found in spotter.detect(_progress(whole, name, _seconds(name), spotter.sample_rate), threshold):
             detected = True
             yield found.window * spotter.step_samples / spotter.sample_rate, _likeliest(spotter, found.probabilities)
         if not detected:
@@ -194,9 +218,19 @@ def _answers(spotter: Spotter, name: str, threshold: float) -> Iterator[tuple[fl
 def _opened(name: str) -> BinaryIO:
     """A file, or the whole of a pipe, which cannot be read twice."""
     if name == PIPE:
-        return io.BytesIO(sys.stdin.buffer.read())
+        return _whole(_standard_input(), name)
     path = Path(name)
-    return io.BytesIO(path.read_bytes()) if path.exists() and not path.is_file() else path.open("rb")
+    if path.is_file() or not path.exists():
+        return path.open("rb")
+    with path.open("rb") as pipe:
+        return _whole(pipe, name)
+
+
+def _whole(pipe: BinaryIO, name: str) -> BinaryIO:
+    content = pipe.read(MOST_PIPE_BYTES + 1)
+    if len(content) > MOST_PIPE_BYTES:
+        raise UserError(f"{name}: more than {MOST_PIPE_BYTES:,} bytes from a pipe; kws listen --source {name} reads on")
+    return io.BytesIO(content)
 
 
 def _seconds(name: str) -> int | None:
@@ -228,6 +262,21 @@ def _clock(seconds: float) -> str:
     return f"{int(minutes) // 60}:{int(minutes) % 60:02d}:{rest:04.1f}"
 
 
+def _remark(name: str, remark: str) -> None:
+    _clear_meter()
+    tqdm.write(f"{name}: {remark}", file=sys.stderr)
+
+
+def _remarked(blocks: Iterable[np.ndarray], name: str, remarks: list[str]) -> Iterator[np.ndarray]:
+    """The blocks; prints what is remarked as soon as it is."""
+    told = 0
+    for block in chain(blocks, [np.zeros(0, np.float32)]):  # the last remarks come after the last block
+        for remark in remarks[told:]:
+            _remark(name, remark)
+        told = len(remarks)
+        yield block
+
+
 def _progress(blocks: Iterable[np.ndarray], name: str, total: int | None, sample_rate: int) -> Iterator[np.ndarray]:
     """The blocks, with a progress bar on a terminal if it takes longer than a second."""
     with tqdm(total=total, desc=Path(name).name, unit="s", delay=1, disable=None, leave=False) as bar:
@@ -248,7 +297,7 @@ def _sounddevice() -> Any:
     return sounddevice
 
 
-def _microphone(spotter: Spotter, device: str | None) -> Iterator[np.ndarray]:
+def _microphone(spotter: Spotter, device: str | None, remarks: list[str]) -> Iterator[np.ndarray]:
     """Blocks from a microphone, mixed and resampled if it has not the model's rate and one channel."""
     sounddevice = _sounddevice()
     chosen: Any = int(device) if device and device.isdecimal() else device
@@ -257,6 +306,7 @@ def _microphone(spotter: Spotter, device: str | None) -> Iterator[np.ndarray]:
         step = round(spotter.step_samples * rate / spotter.sample_rate)
         resampler = soxr.ResampleStream(rate, spotter.sample_rate, 1, dtype="float32", quality="VHQ")
         mono = Mono()
+        mono.remarks = remarks
         with sounddevice.InputStream(
             samplerate=rate, blocksize=step, device=chosen, channels=channels, dtype="float32"
         ) as microphone:

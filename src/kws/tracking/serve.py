@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -49,10 +50,22 @@ def check_champion() -> None:
 
 
 def point_store(root: Path) -> None:
-    """Points the project's store to the artifacts beside it: no stage may have run since the project was moved."""
+    """Points the project's store to the artifacts beside it: no stage may have run since the project was moved.
+
+    Raises:
+        UserError: the store cannot be read.
+    """
+    database = root / DATABASE
     with FileLock(root / LOCK):
-        if (root / DATABASE).exists() and follow_project(root):
-            print(f"MLflow's store was made in another folder. Its artifacts are now those in {root / ARTIFACTS}")
+        try:
+            moved = database.exists() and follow_project(root)
+        except sqlite3.Error as error:
+            raise UserError(
+                f"{database}: MLflow's store cannot be read ({error}); if it is damaged, move it away: "
+                "the next training starts a new one"
+            ) from None
+    if moved:
+        print(f"MLflow's store was made in another folder. Its artifacts are now those in {root / ARTIFACTS}")
 
 
 def main(target: str, port: str) -> None:
