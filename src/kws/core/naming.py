@@ -1,13 +1,14 @@
 """Lists of names in a line of text."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 SHOWN = 3
 
 
-def first_names(names: Sequence[str], shown: int = SHOWN) -> str:
+def first_names(names: Iterable[str], shown: int = SHOWN) -> str:
     """The first names, and how many more there are: `a, b, c and 7 more`."""
+    names = list(names)
     more = len(names) - shown
     return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
 

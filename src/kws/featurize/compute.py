@@ -99,7 +99,7 @@ def compute_chosen(
     silent: dict[str, Chosen] = {}
     archives: dict[Path, dict[str, Chosen]] = defaultdict(dict)
     for choice in chosen:
-        made = choice.label == SILENCE and choice.clip.speaker == NOBODY  # a speaker may have that name
+        made = choice.label == SILENCE and choice.clip.speaker == NOBODY
         members = silent if made else archives[source.archive_of(choice.split)]
         members[choice.clip.name] = choice
     cores = os.cpu_count() or 1

@@ -21,7 +21,6 @@ from kws.recordings.clips import BACKGROUND, SPLITS, Clip
 from kws.recordings.people import PERCENT
 
 NOBODY = "nobody/"  # the speaker of the silent clips that kws makes; no name that people give holds a slash
-LONGEST_SECONDS = 600  # of a background recording; what follows is not used, and that is said
 GENERATED_SECONDS = 60
 _SILENCE_DBFS = (-60.0, -10.0)
 _ZEROS, _FAINT = 0.05, 0.1  # shares of silent clips that are zeros, or faint noise
@@ -47,7 +46,7 @@ def read_background(
             remarks[name] = f"not used: larger than {MAX_MEMBER_BYTES:,} bytes"
             continue
         try:
-            sound = decode_recording(data, sample_rate, LONGEST_SECONDS, longer="cut")
+            sound = decode_recording(data, sample_rate, longer="cut")
         except UnusableClipError as problem:
             remarks[name] = f"not used: {problem}"
             continue

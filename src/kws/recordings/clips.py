@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kws.core.errors import UserError
 from kws.core.files import read_csv, write_csv
+from kws.core.naming import first_names
 
 SPLITS = ("train", "validation", "test")
 BACKGROUND = "_background_noise_"
@@ -73,8 +74,7 @@ def choose_words(clips: Iterable[Clip], words: Sequence[str]) -> list[Clip]:
                 "belong in <word>/<file> or <word>/<speaker>/<file>"
             )
         hints = ", ".join(word + _hint(word, others) for word in missing)
-        more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
-        raise UserError(f"words: the data set has no clip of {hints}; it has {', '.join(others[:_LISTED])}{more}")
+        raise UserError(f"words: the data set has no clip of {hints}; it has {first_names(others, _LISTED)}")
     return [clip for clip in clips if clip.word in words]
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from kws.core.errors import UserError
+from kws.core.naming import first_names
 from kws.recordings.clips import NOHASH, SPLITS, Clip
 from kws.recordings.people import PERCENT, arrange, deal, people_of, speaker_split
 
 # A split without a word gets clips of it from these splits. Who is in training is the last to be tested.
 LENDERS = {"train": ("validation", "test"), "test": ("validation", "train"), "validation": ("train", "test")}
-SHOWN = 3  # names in a remark
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def check_splits(there: Iterable[tuple[str, str]], words: Sequence[str], needed:
     ]
     if missing:
         raise UserError(
-            f"no usable clip of {_some(missing, 5)}: record more, by as many people as there are splits, "
+            f"no usable clip of {first_names(missing, 5)}: record more, by as many people as there are splits, "
             "or test by cross-validation, make folds (docs/evaluation.md)"
         )
 
@@ -251,9 +251,9 @@ def about_copies(clips: Sequence[Clip], left_out: Mapping[str, str]) -> list[str
             if left_out
             else "each in the split of the other"
         )
-        remarks.append(f"{_count(len(copies), 'clip')} {verb} of another ({_some(copies)}): {fate}")
+        remarks.append(f"{_count(len(copies), 'clip')} {verb} of another ({first_names(copies)}): {fate}")
     if mislabelled:
-        remarks.append(f"{_count(len(mislabelled), 'recording')} under two words: {_some(mislabelled)}")
+        remarks.append(f"{_count(len(mislabelled), 'recording')} under two words: {first_names(mislabelled)}")
     return remarks
 
 
@@ -266,8 +266,9 @@ def _about_given(clips: Sequence[Clip], split_of: Mapping[str, str], needed: Seq
         if clip.split in needed and split_of[clip.name] not in (clip.split, *lacking):
             moved[split_of[clip.name]].append(clip)
     for split, members in moved.items():
+        names = first_names(clip.name for clip in members)
         remarks.append(
-            f"{_count(len(members), 'clip')} of {_some(_by_word(members), 5)} ({_some(clip.name for clip in members)}) "
+            f"{_count(len(members), 'clip')} of {first_names(_by_word(members), 5)} ({names}) "
             f"moved to {split}, for which none is given"
         )
     return remarks
@@ -286,7 +287,7 @@ def _about_people(clips: Sequence[Clip], split_of: Mapping[str, str]) -> list[st
     shown = " and ".join(_count(number[split], f"{split} clip") for split in SPLITS if number[split])
     where = " and ".join(split for split in SPLITS if number[split])
     cause = "as given" if all(clip.split == split_of[clip.name] for clip in twice) else "too few people say these words"
-    line = f"{shown} of {_some(_by_word(twice), 5)} are of people who are in another split, too ({cause})"
+    line = f"{shown} of {first_names(_by_word(twice), 5)} are of people who are in another split, too ({cause})"
     return [f"{line}: the accuracy in {where} is too high for new people"]
 
 
@@ -314,9 +315,3 @@ def _lot(recording: str, seed: int = 0) -> bytes:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _some(names: Iterable[str], shown: int = SHOWN) -> str:
-    """The first names, and how many more there are."""
-    names = list(names)
-    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
