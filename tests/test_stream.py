@@ -20,7 +20,10 @@ def tone(hertz: float) -> np.ndarray:
 
 
 NOISES = {"hiss": np.random.default_rng(0).normal(size=32_000).astype(np.float32)}
-WORDS = [Recording("low", tone(300)), Recording("high", tone(3000))]
+WORDS = [
+    Recording("low/300.wav", "ada", "low", "low", tone(300)),
+    Recording("high/3000.wav", "ada", "high", "high", tone(3000)),
+]
 
 
 def knows_tones(clips: Iterable[np.ndarray]) -> np.ndarray:
@@ -56,14 +59,14 @@ def test_words_are_found_where_they_are_and_nothing_else():
 
 
 def test_a_word_that_should_be_rejected_and_is_not_is_a_false_alarm():
-    outcome = run([WORDS[0], Recording("_unknown_", tone(3000))])
+    outcome = run([WORDS[0], Recording("_unknown_/3000.wav", "ada", "_unknown_", "_unknown_", tone(3000))])
     missed, wrong, false = outcome.counts(0.5)
     assert (missed, wrong) == (0, 0)
     assert false > 5
 
 
 def test_a_word_taken_for_another_is_missed_and_wrong_but_no_false_alarm():
-    outcome = run([Recording("low", tone(3000))])
+    outcome = run([Recording("low/3000.wav", "ada", "low", "low", tone(3000))])
     assert outcome.counts(0.5) == (len(outcome.words), len(outcome.words), 0)
 
 
