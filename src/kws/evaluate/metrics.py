@@ -51,7 +51,9 @@ class Difference:
         return f"{100 * self.accuracy:+.2f} points, 95 % interval {100 * low:+.2f} to {100 * high:+.2f}"
 
 
-def share_figures(name: str, correct: np.ndarray) -> dict[str, float]:
+def share_figures(
+    name: str, correct: np.ndarray, people: np.ndarray | None = None, clips: np.ndarray | None = None
+) -> dict[str, float]:
     """The share of the clips that are right, under this name, and its interval: `name`, `<name>_low`, `<name>_high`.
 
     Args:
@@ -123,6 +125,11 @@ def poisson_interval(events: int, hours: float) -> Interval:
     low = scipy.stats.chi2.ppf(0.025, 2 * events) / 2 if events else 0.0
     high = scipy.stats.chi2.ppf(0.975, 2 * events + 2) / 2
     return Interval(float(low) / hours, float(high) / hours)
+
+
+def rate_interval(sources: np.ndarray, hours: float) -> Interval:
+    """Until the new intervals are here: Garwood's."""
+    return poisson_interval(len(sources), hours)
 
 
 def calibration(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
