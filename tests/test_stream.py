@@ -62,11 +62,10 @@ def knows_words_in_the_middle(clips: Iterable[np.ndarray]) -> np.ndarray:
     return answers(loud[:, middle - 1 : middle + 2].any(axis=1), mel)
 
 
-def run(network, words, speech=(), seconds=1.0, minutes=2, seed=1):
+def run(network, words, speech=(), seconds=1.0, minutes=2):
     front_end = front_end_of(seconds)
-    sound = stretches(words, speech, NOISES, front_end=front_end, classes=CLASSES, minutes=minutes, seed=seed)
-    [outcome] = simulate([network], sound, front_end=front_end, words=[0, 1])
-    return outcome
+    sound = stretches(words, speech, NOISES, front_end=front_end, classes=CLASSES, minutes=minutes, seed=1)
+    return simulate({"ours": network}, sound, front_end=front_end, words=[0, 1])["ours"]
 
 
 def counts(outcome, threshold=0.5) -> tuple[int, int, int]:
@@ -117,7 +116,8 @@ def test_several_networks_hear_the_same_stream():
     words, front_end = clips_of(["low", "high"]), front_end_of(1)
     sound = stretches(words, [], NOISES, front_end=front_end, classes=CLASSES, minutes=1, seed=1)
     deaf = lambda windows: np.tile(np.float32([0, 0, 1]), (len(windows), 1))  # noqa: E731
-    first, second = simulate([knows_half_words, deaf], sound, front_end=front_end, words=[0, 1])
+    outcomes = simulate({"ours": knows_half_words, "deaf": deaf}, sound, front_end=front_end, words=[0, 1])
+    first, second = outcomes["ours"], outcomes["deaf"]
     assert first.clips.tolist() == second.clips.tolist()
     assert counts(first) == (0, 0, 0)
     assert counts(second) == (len(second.words), 0, 0)
@@ -169,11 +169,15 @@ def test_one_reaction_at_a_word_is_no_false_alarm_at_any_threshold():
     assert [counts(outcome, threshold) for threshold in (0.95, 0.8, 0.6)] == [(1, 0, 0), (1, 1, 0), (0, 0, 1)]
 
 
-def plainly(probabilities: np.ndarray, script: list[Utterance], clip: int, step: int, count: int, threshold: float):
+STEPS = {3: (1, 1), 8: (1, 5), 20: (2, 5)}  # by length of a clip: from window to window, windows that are averaged
+
+
+def plainly(probabilities: np.ndarray, script: list[Utterance], clip: int, threshold: float):
     """The rule as docs/evaluation.md has it, one sentence after the other, for one threshold.
 
     Returns whether each word is missed, whether it is wrong, and kind and source of each false alarm, sorted.
     """
+    step, count = STEPS[clip]
     half = count // 2
     padded = np.pad(probabilities, ((half, half), (0, 0)), mode="edge")
     scores = np.stack([padded[n : n + count].mean(axis=0) for n in range(len(probabilities))])[:, :2]
@@ -214,8 +218,8 @@ def plainly(probabilities: np.ndarray, script: list[Utterance], clip: int, step:
 def test_on_random_scripts_and_scores_the_plain_definition_says_the_same():
     rng = np.random.default_rng(1)
     for _ in range(10_000):
-        clip = int(rng.choice([3, 8, 20]))
-        step, count = {3: (1, 1), 8: (1, 5), 20: (2, 5)}[clip]
+        clip = int(rng.choice([*STEPS]))
+        step, _ = STEPS[clip]
         length = int(rng.integers(clip, 4 * clip + 1))
         windows = (length - clip) // step + 1
         probabilities = (rng.integers(0, 5, size=(windows, 3)) / 4).astype(np.float32)
@@ -227,9 +231,10 @@ def test_on_random_scripts_and_scores_the_plain_definition_says_the_same():
             script.append(Utterance(start, end, word, "ab"[rng.integers(2)], f"{number}.wav"))
         front_end = make_front_end(1, clip, 1, 1, 1, 1, 0.0, 0.5, 1.0)
         stretch = Stretch(np.zeros((length, 1), np.float32), script, "hiss")
-        [outcome] = simulate([lambda _, p=probabilities: p], [stretch], front_end=front_end, words=[0, 1])
+        random = lambda _, p=probabilities: p  # noqa: E731
+        outcome = simulate({"random": random}, [stretch], front_end=front_end, words=[0, 1])["random"]
         threshold = float(rng.choice([0.0, 0.25, 0.45, 0.6, 0.75, 1.0]))
-        missed, wrong, false = plainly(probabilities, script, clip, step, count, threshold)
+        missed, wrong, false = plainly(probabilities, script, clip, threshold)
         assert outcome.missed(threshold).tolist() == missed
         assert outcome.taken_for_another(threshold).tolist() == wrong
         alarms = outcome.false >= threshold

@@ -5,7 +5,7 @@ is right, wrong and false, by the rule in docs/evaluation.md. `kws.evaluate.stre
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -116,7 +116,8 @@ class StreamOutcome:
         """The lowest threshold, of six decimals, that keeps false alarms within this number an hour; at most 1."""
         allowed = self.allowed(false_alarms_an_hour)
         highest = np.sort(self.false)[::-1]
-        return min(1.0, (math.floor(1e6 * highest[allowed]) + 1) / 1e6) if len(highest) > allowed else 0.0
+        above = highest[allowed] if len(highest) > allowed else 0.0
+        return min(1.0, (math.floor(1e6 * above) + 1) / 1e6)
 
     def allowed(self, false_alarms_an_hour: float) -> int:
         """How many false alarms this rate allows in the stream."""
@@ -138,30 +139,30 @@ def read_stream(path: Path) -> tuple[StreamOutcome, float]:
 
 
 def simulate(
-    networks: Sequence[Predict], stream: Iterable[Stretch], *, front_end: FrontEnd, words: Sequence[int]
-) -> list[StreamOutcome]:
-    """Runs networks over one stream, and returns what becomes of it for each.
+    networks: Mapping[str, Predict], stream: Iterable[Stretch], *, front_end: FrontEnd, words: Sequence[int]
+) -> dict[str, StreamOutcome]:
+    """Runs networks over one stream, and returns what becomes of it for each, by its name.
 
     Args:
-        networks: log-Mel of windows to probabilities.
+        networks: by name: log-Mel of windows to probabilities.
         stream: its stretches, as they come.
         front_end: computed the features.
         words: the classes to detect.
     """
     timing = Timing.of(front_end.clip_samples, front_end.hop_length)
-    parts: list[list[StreamOutcome]] = [[] for _ in networks]
+    step, clip = timing.step_samples / front_end.sample_rate, front_end.clip_samples / front_end.sample_rate
+    parts: dict[str, list[StreamOutcome]] = {name: [] for name in networks}
     for stretch in stream:
         windows = np.lib.stride_tricks.sliding_window_view(stretch.log_mel, front_end.frames, axis=0)
         windows = windows[:: timing.step_frames].transpose(0, 2, 1)
-        for outcomes, predict in zip(parts, networks, strict=True):
-            step, clip = (n / front_end.sample_rate for n in (timing.step_samples, front_end.clip_samples))
+        for name, predict in networks.items():
             reactions = [
                 Reaction(one.window * step, one.window * step + clip, one.word, one.score, one.reported * step + clip)
                 for one in detections(predict(windows), words, timing)
                 if one.score > 0
             ]
-            outcomes.append(judge(reactions, stretch.script, stretch.background, SECONDS / 3600))
-    return [_joined(outcomes) for outcomes in parts]
+            parts[name].append(judge(reactions, stretch.script, stretch.background, SECONDS / 3600))
+    return {name: _joined(outcomes) for name, outcomes in parts.items()}
 
 
 def judge(

@@ -9,14 +9,18 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from kws.audio.cut import speech_interval
 from kws.audio.frontend import FrontEnd
+from kws.core.params import UNKNOWN
 from kws.evaluate.stream import SECONDS, Stretch, Utterance
-from kws.recordings.manifest import Recording
+from kws.recordings.clips import UNHEARD
+from kws.recordings.manifest import Recording, read_recordings, usable_rows
+from kws.recordings.source import DataSource
 
 SEEDS = {"validation": 1, "test": 2}  # of the draws: the same for all experiments
 EVENTS = {"word": 0.6, "other word": 0.15, "utterance": 0.15, "babble": 0.1}  # shares of what is said
@@ -37,24 +41,42 @@ CLIPS_A_PERSON = 10  # are drawn before more of one person are
 _T = TypeVar("_T")
 
 
-def by_lot(rows: Iterable[Mapping[str, str]], count: int, at_a_time: int) -> list[Mapping[str, str]]:
-    """At most `count` clips of the manifest, drawn by their names alone: `at_a_time` of a person, then as many more."""
+def recordings_of(
+    manifest: Path, split: str, source: DataSource, words: Sequence[str], front_end: FrontEnd
+) -> tuple[list[Recording], list[Recording]]:
+    """What is said in the stream of a split: clips of the words to detect, and of other words, few enough for memory.
+
+    The other words are those that training has never heard. Where there are none, they are the other words of the
+    split; where there are none either, the second list is empty.
+
+    Args:
+        manifest: of the features.
+        split: validation or test.
+        source: says where the recordings are.
+        words: the words to detect.
+        front_end: says how long a clip is.
+    """
+    rows = usable_rows(manifest, split)
+    own = [row for row in rows if row["class"] in words]
+    place = UNHEARD[split]
+    others = usable_rows(manifest, place)
+    if not others:
+        place, others = split, [row for row in rows if row["class"] == UNKNOWN]
+    long = max(1.0, front_end.clip_samples / front_end.sample_rate)
+    return (
+        list(read_recordings(by_lot(own, int(WORD_CLIPS / long)), source.archive_of(split), front_end)),
+        list(read_recordings(by_lot(others, int(SPEECH_CLIPS / long)), source.archive_of(place), front_end)),
+    )
+
+
+def by_lot(rows: Iterable[Mapping[str, str]], count: int) -> list[Mapping[str, str]]:
+    """At most `count` clips, drawn by their names alone: CLIPS_A_PERSON of each person, then as many more."""
     rounds: list[tuple[int, Mapping[str, str]]] = []
     clips_of: Counter[str] = Counter()
     for row in sorted(rows, key=lambda row: hashlib.sha256(row["name"].encode()).digest()):
-        rounds.append((clips_of[row["speaker"]] // at_a_time, row))
+        rounds.append((clips_of[row["speaker"]] // CLIPS_A_PERSON, row))
         clips_of[row["speaker"]] += 1
     return [row for _, row in sorted(rounds, key=lambda one: one[0])[:count]]
-
-
-def drawn_rows(
-    words: Iterable[Mapping[str, str]], speech: Iterable[Mapping[str, str]], clip_seconds: float
-) -> tuple[list[Mapping[str, str]], list[Mapping[str, str]]]:
-    """The clips that a stream is made of, few enough to be in memory: of the words to detect, and of other speech."""
-    long = max(1.0, clip_seconds)
-    return by_lot(words, int(WORD_CLIPS / long), CLIPS_A_PERSON), by_lot(
-        speech, int(SPEECH_CLIPS / long), CLIPS_A_PERSON
-    )
 
 
 def stretches(  # noqa: PLR0913 (a stream has that many ingredients)
