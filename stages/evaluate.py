@@ -1,25 +1,24 @@
 """evaluate: test the trained network on the test clips, in quiet, in noise and in a stream.
 
 Reads models/network.tflite, metrics/train.json, plots/train/history.csv, data/features and data/raw. Writes
-metrics/evaluate.json, plots/evaluate, data/answers.npz and plots/train/curves.png. (The curves are drawn here, so that
-a change of their colour does not train again.) The network runs by LiteRT, as on devices. The results do not depend
-on the number of threads.
+metrics/evaluate.json, plots/evaluate, data/answers.npz, data/stream.npz and plots/train/curves.png. (The curves are
+drawn here, so that a change of their colour does not train again.) The network runs by LiteRT, as on devices. The
+results do not depend on the number of threads.
 """
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
 from kws.audio.frontend import BLAS_THREADS
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_csv, read_json, write_csv, write_json, written_whole
 from kws.core.params import load_params
-from kws.evaluate import metrics, noise_sweep, scores, stream
+from kws.evaluate import metrics, noise_sweep, scores, stream, stream_scores, stream_sound
 from kws.evaluate.answers import write_answers
 from kws.evaluate.network import EvaluatedNetwork
 from kws.plots.figures import confusion_figure, curves_figure, det_figure, noise_figure, save_figure
 from kws.recordings import background
 from kws.recordings.clips import read_clips, speakers_of
-from kws.recordings.manifest import Recording, read_recordings
+from kws.recordings.manifest import read_recordings, spoken_rows
 from kws.recordings.source import DataSource
 from kws.records.spec import FeatureSpec
 from kws.tracking.run import tracked_run
@@ -38,23 +37,29 @@ def main() -> None:
             source.archive_of("train"), read_clips(paths.CLIPS), front_end.sample_rate
         )
 
-        def sounds(split: str) -> tuple[list[Recording], dict[str, np.ndarray]]:
-            """The clips of a split, and the part of the background that is kept for it."""
-            parts = {name: background.part_of(noise, split, front_end.clip_samples) for name, noise in noises.items()}
-            return read_recordings(paths.MANIFEST, split, source.archive_of(split), front_end), parts
+        parts = {
+            split: {name: background.part_of(noise, split, front_end.clip_samples) for name, noise in noises.items()}
+            for split in ("validation", "test")
+        }
 
-        def streamed(clips: list[Recording], parts: dict[str, np.ndarray]) -> stream.StreamOutcome:
-            """What becomes of a stream of these clips over these backgrounds."""
-            return stream.simulate(
-                network.probabilities,
-                clips,
-                parts,
+        def streamed(split: str) -> stream.StreamOutcome:
+            """What becomes of the stream of a split."""
+            said, other = stream_sound.recordings_of(paths.MANIFEST, split, source, params.words, front_end)
+            if not other:
+                print(f"{split}: no other speech is in the stream, since there are no clips of other words")
+            sound = stream_sound.stretches(
+                said,
+                other,
+                parts[split],
                 front_end=front_end,
                 classes=classes,
-                words=params.words,
                 minutes=params.stream_minutes,
-                seed=params.seed,
+                seed=stream_sound.SEEDS[split],
             )
+            words = [classes.index(word) for word in params.words]
+            return stream.simulate({"float32": network.probabilities}, sound, front_end=front_end, words=words)[
+                "float32"
+            ]
 
         answers = scores.answer_clips(network, paths.FEATURES, "test", spec)
         figures = scores.score(answers, classes, params.seed)
@@ -63,13 +68,14 @@ def main() -> None:
             figures |= scores.rejection(unheard, classes, params.seed)
         figures |= scores.leak(answers, speakers_of(paths.MANIFEST, "train"), at_random=params.split == "random")
 
-        chosen_on = streamed(*sounds("validation"))
-        clips, parts = sounds("test")
-        outcome = streamed(clips, parts)
+        chosen_on, outcome = streamed("validation"), streamed("test")
+        rows = spoken_rows(paths.MANIFEST, "test")
+        clips = list(read_recordings(rows, source.archive_of("test"), front_end))
         noisy = noise_sweep.sweep(
-            network.probabilities, clips, parts, front_end=front_end, classes=classes, seed=params.seed
+            network.probabilities, clips, parts["test"], front_end=front_end, classes=classes, seed=params.seed
         )
-        figures |= noise_sweep.figures(noisy) | scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
+        streams = stream_scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
+        figures |= noise_sweep.figures(noisy) | streams
         write_json(paths.METRICS / "evaluate.json", figures | {"synthetic": int(synthetic)})
 
         tables = {
@@ -78,7 +84,7 @@ def main() -> None:
             "mistakes": (scores.MISTAKE_COLUMNS, scores.worst_mistakes(answers, classes)),
             "calibration": (scores.CALIBRATION_COLUMNS, scores.calibration_rows(answers)),
             "noise": (noise_sweep.COLUMNS, noisy),
-            "det": (scores.DET_COLUMNS, scores.det_rows(outcome)),
+            "det": (stream_scores.DET_COLUMNS, stream_scores.det_rows(outcome)),
         }
         with folder_written_whole(paths.PLOTS / "evaluate") as folder:
             for name, (columns, rows) in tables.items():
@@ -90,7 +96,8 @@ def main() -> None:
         with written_whole(paths.CURVES) as partial:
             save_figure(curves_figure(history, best_epoch, spec.synthetic), partial)
         write_answers(paths.ANSWERS, answers, classes, synthetic=synthetic)
-    for line in scores.summary_lines(figures, classes):
+        stream.write_stream(paths.STREAM, outcome, figures["stream_threshold"])
+    for line in scores.summary_lines(figures, classes) + stream_scores.stream_lines(figures):
         print(stage.voices_title(line, synthetic))
 
 

@@ -20,7 +20,10 @@ def noise(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=40_000).astype(np.float32)
 
 
-RECORDINGS = [Recording("low", tone(300)), Recording("high", tone(3000))] * 6
+RECORDINGS = [
+    Recording("low/300.wav", "ada", "low", "low", tone(300)),
+    Recording("high/3000.wav", "ada", "high", "high", tone(3000)),
+] * 6
 
 
 def louder_half(clips: Iterable[np.ndarray]) -> np.ndarray:

@@ -9,6 +9,7 @@ RAW = Path("data/raw")
 TEST_RAW = RAW / "test"
 FEATURES = Path("data/features")
 ANSWERS = Path("data/answers.npz")
+STREAM = Path("data/stream.npz")  # what became of the stream of the test
 MODEL = Path("models/kws.keras")
 NETWORK = Path("models/network.tflite")  # float32: log-Mel in, embedding and probabilities out
 EXPORT = Path("models/export")

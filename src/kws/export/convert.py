@@ -9,6 +9,7 @@ converted here: it is the file that train wrote and evaluate judged.
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -26,7 +27,7 @@ BANDS = 8  # of the Mel filter bank
 
 
 def convert_network(
-    model: keras.Model, network: bytes, features: Path, spec: FeatureSpec, detection: Mapping[str, float]
+    model: keras.Model, network: bytes, features: Path, spec: FeatureSpec, detection: Mapping[str, Any]
 ) -> dict[str, bytes]:
     """The LiteRT files of a network, by kind as in KINDS; same network, same bytes.
 
@@ -35,7 +36,7 @@ def convert_network(
         network: the same as a LiteRT file, as `kws.train.litert.network_file` makes it.
         features: folder of the TFRecords, whose training clips calibrate the 8 bits.
         spec: of the features; its classes are the network's.
-        detection: `threshold` of a stream's detections, and the `false_alarms_an_hour` that it was chosen for.
+        detection: when a word is detected in a stream, as `kws.export.detection` says it.
     """
     front = to_litert(front_end_model(spec.front_end))
     float32 = with_output(network, "probabilities")

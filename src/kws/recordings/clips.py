@@ -13,6 +13,8 @@ from kws.core.files import read_csv, write_csv
 from kws.core.naming import first_names
 
 SPLITS = ("train", "validation", "test")
+# Beside validation and test: words that training never hears, said by people whom it never hears
+UNHEARD = {"validation": "unheard_validation", "test": "unheard_test"}
 BACKGROUND = "_background_noise_"
 NOHASH = "_nohash_"  # in file names of Speech Commands: before it the speaker, after it a number
 _LISTED = 40  # words in an error, at most: a data set may have thousands
