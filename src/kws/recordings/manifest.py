@@ -45,7 +45,7 @@ def read_waveforms(
 
 
 def usable_rows(manifest: Path, split: str) -> list[dict[str, str]]:
-    """The rows of the usable clips of a split: train, validation, test or unheard."""
+    """The rows of the usable clips of a split: train, validation, test, or one of `UNHEARD`."""
     return [row for row in read_csv(manifest) if row["split"] == split and row["status"] == "ok"]
 
 
@@ -54,7 +54,7 @@ def read_recordings(manifest: Path, split: str, archive: Path, front_end: FrontE
 
     Args:
         manifest: manifest.csv of the features.
-        split: train, validation, test or unheard.
+        split: train, validation, test, or one of `UNHEARD`.
         archive: the archive that holds them.
         front_end: says how long a clip is.
     """
