@@ -20,6 +20,7 @@ from kws.plots.figures import confusion_figure, curves_figure, det_figure, noise
 from kws.recordings import background
 from kws.recordings.clips import UNHEARD, read_clips, speakers_of
 from kws.recordings.manifest import Recording, read_recordings
+from kws.recordings.parts import part_of
 from kws.recordings.source import DataSource
 from kws.records.spec import FeatureSpec
 from kws.tracking.run import tracked_run
@@ -40,7 +41,7 @@ def main() -> None:
 
         def sounds(split: str) -> tuple[list[Recording], dict[str, np.ndarray]]:
             """The clips of a split, and the part of the background that is kept for it."""
-            parts = {name: background.part_of(noise, split, front_end.clip_samples) for name, noise in noises.items()}
+            parts = {name: part_of(noise, split, front_end.clip_samples) for name, noise in noises.items()}
             return read_recordings(paths.MANIFEST, split, source.archive_of(split), front_end), parts
 
         def streamed(clips: list[Recording], parts: dict[str, np.ndarray]) -> stream.StreamOutcome:

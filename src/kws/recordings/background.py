@@ -14,7 +14,7 @@ from kws.audio.mono import UnusableClipError
 from kws.audio.noise import coloured_noise
 from kws.recordings.archive import MAX_MEMBER_BYTES, read_members
 from kws.recordings.clips import BACKGROUND, SPLITS, Clip
-from kws.recordings.parts import part_of as part_of  # as: others take it from here
+from kws.recordings.parts import part_of
 
 NOBODY = "nobody//"  # begins the speaker of each silent clip that kws makes; no path of a file holds two slashes
 GENERATED_SECONDS = 60

@@ -1,4 +1,4 @@
-"""Words that computed voices say beside the chosen ones: some to make `_unknown_` of, others to measure false alarms."""
+"""Words that computed voices say beside the chosen ones: for class `_unknown_`, and for speech that is never heard."""
 
 import re
 from collections.abc import Iterable
