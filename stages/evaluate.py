@@ -12,15 +12,16 @@ from kws.audio.frontend import BLAS_THREADS
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_csv, read_json, write_csv, write_json, written_whole
 from kws.core.params import SILENCE, UNKNOWN, load_params
-from kws.evaluate import metrics, noise_sweep, scores, stream, stream_scores, stream_sound
+from kws.evaluate import conditions, eight_bits, metrics, noise_sweep, scores, stream, stream_scores, stream_sound
 from kws.evaluate.answers import write_answers
 from kws.evaluate.network import EvaluatedNetwork
-from kws.plots.figures import confusion_figure, curves_figure, det_figure, noise_figure, save_figure
+from kws.plots.figures import conditions_figure, confusion_figure, curves_figure, det_figure, noise_figure, save_figure
 from kws.recordings import background
 from kws.recordings.clips import UNHEARD, read_clips, speakers_of
 from kws.recordings.manifest import read_recordings, spoken_rows
 from kws.recordings.parts import part_of
 from kws.recordings.source import DataSource
+from kws.records.clips import cached_clips
 from kws.records.spec import FeatureSpec
 from kws.tracking.run import tracked_run
 
@@ -29,7 +30,7 @@ def main() -> None:
     """Model and test clips in, figures, pictures and answers out."""
     params = load_params()
     with tracked_run(params, "evaluate"), threadpool_limits(BLAS_THREADS):
-        network = EvaluatedNetwork(paths.NETWORK, params.threads)
+        network, int8 = (EvaluatedNetwork(path, params.threads) for path in (paths.NETWORK, paths.NETWORK_INT8))
         spec, source = FeatureSpec.read(paths.SPEC), DataSource.read(paths.SOURCE)
         history = [{name: float(value) for name, value in row.items()} for row in read_csv(paths.HISTORY)]
         best_epoch = read_json(paths.METRICS / "train.json")["best_epoch"]
@@ -67,19 +68,29 @@ def main() -> None:
         if {UNKNOWN, SILENCE} & {*classes}:
             unheard = scores.answer_clips(network, paths.FEATURES, UNHEARD["test"], spec)
             figures |= scores.rejection(unheard, classes, params.seed)
+        heard_by_int8 = int8.probabilities(clip.log_mel for clip in cached_clips(paths.FEATURES, "test", spec))
+        figures |= eight_bits.quiet_figures(answers, heard_by_int8)
         figures |= scores.leak(answers, speakers_of(paths.MANIFEST, "train"), at_random=params.split == "random")
 
         chosen_on, outcome = streamed("validation"), streamed("test")
-        rows = spoken_rows(paths.MANIFEST, "test")
-        clips = list(read_recordings(rows, source.archive_of("test"), front_end))
-        noisy = noise_sweep.sweep(
-            network.probabilities, clips, parts["test"], front_end=front_end, classes=classes, seed=params.seed
+        measured: dict[str, conditions.Sound] = {}
+        recordings = read_recordings(spoken_rows(paths.MANIFEST, "test"), source.archive_of("test"), front_end)
+        in_noise = noise_sweep.sweep(
+            {eight_bits.FLOAT32: network.ask, eight_bits.INT8: int8.ask},
+            conditions.measuring(recordings, front_end.sample_rate, measured),
+            parts["test"],
+            front_end=front_end,
+            classes=classes,
+            threads=params.threads,
         )
-        streams = stream_scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
-        figures |= noise_sweep.figures(noisy) | streams
+        noisy = noise_sweep.rows(in_noise, eight_bits.FLOAT32)
+        by_condition = conditions.rows(answers, measured)
+        figures |= noise_sweep.figures(noisy) | conditions.figures(by_condition) | eight_bits.noise_figures(in_noise)
+        figures |= stream_scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
         write_json(paths.METRICS / "evaluate.json", figures | {"synthetic": int(synthetic)})
 
         tables = {
+            "conditions": (conditions.COLUMNS, by_condition),
             "confusion": (scores.CONFUSION_COLUMNS, scores.confusion_rows(answers, classes)),
             "words": (scores.WORD_COLUMNS, scores.word_rows(answers, classes)),
             "mistakes": (scores.MISTAKE_COLUMNS, scores.worst_mistakes(answers, classes)),
@@ -92,6 +103,9 @@ def main() -> None:
                 write_csv(folder / f"{name}.csv", rows, columns)
             matrix = metrics.confusion_matrix(answers.labels, answers.predicted, len(classes))
             save_figure(confusion_figure(matrix, classes, synthetic), folder / "confusion.png")
+            save_figure(
+                conditions_figure(by_condition, figures["noise_clean_accuracy"], synthetic), folder / "conditions.png"
+            )
             save_figure(noise_figure(noisy, figures, synthetic), folder / "noise.png")
             save_figure(det_figure(tables["det"][1], figures, synthetic), folder / "det.png")
         with written_whole(paths.CURVES) as partial:
