@@ -6,6 +6,8 @@ a change of their colour does not train again.) The network runs by LiteRT, as o
 on the number of threads.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from threadpoolctl import threadpool_limits
 
@@ -35,15 +37,14 @@ def main() -> None:
         best_epoch = read_json(paths.METRICS / "train.json")["best_epoch"]
         classes, front_end, synthetic = spec.classes, spec.front_end, spec.test_synthetic
         noises, _ = background.read_background(
-            source.archive_of("train"), read_clips(paths.CLIPS), front_end.sample_rate
+            source.archive_of("train"), read_clips(paths.CLIPS), front_end, ("validation", "test")
         )
 
-        def sounds(split: str) -> tuple[list[Recording], dict[str, np.ndarray]]:
+        def sounds(split: str) -> tuple[list[Recording], Mapping[str, np.ndarray]]:
             """The clips of a split, and the part of the background that is kept for it."""
-            parts = {name: background.part_of(noise, split, front_end.clip_samples) for name, noise in noises.items()}
-            return read_recordings(paths.MANIFEST, split, source.archive_of(split), front_end), parts
+            return read_recordings(paths.MANIFEST, split, source.archive_of(split), front_end), noises[split]
 
-        def streamed(clips: list[Recording], parts: dict[str, np.ndarray]) -> stream.StreamOutcome:
+        def streamed(clips: list[Recording], parts: Mapping[str, np.ndarray]) -> stream.StreamOutcome:
             """What becomes of a stream of these clips over these backgrounds."""
             return stream.simulate(
                 network.probabilities,

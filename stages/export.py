@@ -41,14 +41,14 @@ def main() -> None:
             "test_hours": evaluated["stream_hours"],
         }
         recordings = read_clips(paths.CLIPS)
-        noises, _ = background.read_background(source.archive_of("train"), recordings, front_end.sample_rate)
+        noises, _ = background.read_background(source.archive_of("train"), recordings, front_end, ("test",))
 
         keras = keras_answers(models.embedding_and_probabilities(model), paths.FEATURES, spec)
         position = {name: number for number, name in enumerate(keras.names)}
         network = require_exists(paths.NETWORK).read_bytes()
         files = convert_network(model, network, paths.FEATURES, spec, detection)
 
-        clips = parity.waveforms(paths.MANIFEST, source.archive_of("test"), noises, front_end)
+        clips = parity.waveforms(paths.MANIFEST, source.archive_of("test"), noises["test"], front_end)
         exported = parity.examine(files, clips, position, front_end, params.threads)
         streamed = exported.streamed
 

@@ -36,7 +36,7 @@ def main() -> None:
     selection = choose(recordings, read_clips(paths.TEST_CLIPS) if source.test else None, params)
     chosen = selection.clips
     front_end = FrontEnd.from_params(params)
-    noises, noise_remarks = background.read_background(archive, recordings, front_end.sample_rate)
+    noises, noise_remarks = background.read_background(archive, recordings, front_end)
     cut_of = {source.archive_of("test"): params.cut_of(params.test_dataset), archive: params.cut_of(params.dataset)}
 
     manifest, usable, set_aside = [], [], {}

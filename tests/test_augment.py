@@ -70,7 +70,9 @@ def augment(what, power, *, front_end=FRONT_END, background=(), labels=None, see
     """(log-Mel, labels), in NumPy."""
     power = np.asarray(power, np.float32)
     labels = np.eye(len(power), dtype=np.float32) if labels is None else labels
-    log_mel, labels = Augmenter(what, front_end, list(background))(tf.constant(power), labels, tf.constant(seed))
+    log_mel, labels = Augmenter(what, front_end, {str(number): power for number, power in enumerate(background)})(
+        tf.constant(power), labels, tf.constant(seed)
+    )
     assert log_mel.shape == (len(power), front_end.frames, front_end.mel_bins, 1)
     return log_mel.numpy()[..., 0], np.asarray(labels)
 
@@ -298,6 +300,15 @@ def test_no_noise_runs_across_two_recordings_and_all_of_each_is_used():
         assert min(misses) < 1e-2
         heard.add(int(np.argmin(misses)))
     assert heard == set(range(6))
+
+
+def test_the_graph_holds_no_background_however_much_there_is():
+    """A graph of more than 2 GB is refused: 224 recordings of ten minutes would be enough."""
+    background = {"hours": np.ones((2_000_000, 8), np.float32)}  # 64 MB
+    augmenter = Augmenter(replace(OFF, noise_share=1), SMALL, background)
+    shapes = [tf.TensorSpec([None, *flat(1).shape[1:]]), tf.TensorSpec([None, 2]), tf.TensorSpec([2], tf.int32)]
+    graph = tf.function(lambda *batch: augmenter(*batch)).get_concrete_function(*shapes).graph
+    assert graph.as_graph_def().ByteSize() < 100_000
 
 
 @pytest.mark.parametrize("background", [0.0, 1e-38, 1e6], ids=["zeros", "next to nothing", "very loud"])

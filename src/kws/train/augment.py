@@ -5,6 +5,7 @@ each with the same thing done on the waveform. All randomness follows from a see
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -51,22 +52,23 @@ class Augmenter:
     Args:
         what: which augmentations, and how much.
         front_end: what computed the features.
-        background: Mel power of the background recordings that training may hear, each (frames, mel_bins) and at least
-            a clip long; there may be none where no noise is wanted.
+        background: Mel power of the background recordings that training may hear, by name: each (frames, mel_bins) and
+            at least a clip long. There may be none where no noise is wanted. They stay where they are, since a graph of
+            TensorFlow holds 2 GB at most.
         unknown: class of unknown words; the words have the classes before it. None: there is no such class.
     """
 
     def __init__(
-        self, what: Augmentation, front_end: FrontEnd, background: list[np.ndarray], unknown: int | None = None
+        self, what: Augmentation, front_end: FrontEnd, background: Mapping[str, np.ndarray], unknown: int | None = None
     ) -> None:
         self._what = what
         self._unknown = unknown
         self._front_end = front_end
         self._hop_ms = 1000 * front_end.hop_length / front_end.sample_rate
-        self._background = np.concatenate([np.zeros((0, front_end.mel_bins), np.float32), *background])
-        # first frame of each recording, and how many segments of a clip's length it has: none runs across two of them
-        lengths = np.array([len(noise) for noise in background], np.int32)
-        self._segments = np.stack([lengths.cumsum() - lengths, lengths - front_end.frames + 1], axis=1).astype(np.int32)
+        self._background = background
+        self._names = sorted(background)
+        # how many segments of a clip's length each recording has: none runs across two of them
+        self._segments = np.array([len(background[name]) - front_end.frames + 1 for name in self._names], np.int32)
 
     def __call__(self, power: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Augments a batch.
@@ -107,15 +109,24 @@ class Augmenter:
 
     def _add_noise(self, power: tf.Tensor, random: "_Random") -> tf.Tensor:
         """Adds a segment of a background recording at a signal-to-noise ratio drawn for each clip."""
-        what, frames = self._what, self._front_end.frames
-        segments = tf.gather(self._segments, random.index(len(self._segments)))
-        first = segments[:, 0] + random.index(segments[:, 1])
-        noise = tf.gather(self._background, first[:, None] + tf.range(frames))
+        what = self._what
+        recording = random.index(len(self._segments))
+        first = random.index(tf.gather(self._segments, recording))
+        noise = tf.numpy_function(self._stretches, [recording, first], tf.float32, stateful=False)
+        noise = tf.ensure_shape(noise, power.shape)
         snr = decibels(random.uniform(what.noise_snr_low, what.noise_snr_high))
         quiet, no_noise = self._front_end.noise_power(QUIET_DBFS), self._front_end.noise_power(NO_NOISE_DBFS)
         level = tf.maximum(_mean(power), quiet) / tf.maximum(_mean(noise), no_noise)
         level *= tf.cast(random.uniform(0, 1) < what.noise_share, tf.float32)
         return power + noise * (level / snr)[:, None, None]
+
+    def _stretches(self, recordings: np.ndarray, first: np.ndarray) -> np.ndarray:
+        """The segments of background recordings that begin at these frames: float32 (clips, frames, mel_bins)."""
+        frames = self._front_end.frames
+        stretches = np.empty((len(first), frames, self._front_end.mel_bins), np.float32)
+        for stretch, recording, start in zip(stretches, recordings, first, strict=True):
+            stretch[:] = self._background[self._names[recording]][start : start + frames]
+        return stretches
 
     def _mask(self, log_mel: tf.Tensor, random: "_Random") -> tf.Tensor:
         """SpecAugment (Park et al., 2019): some frames, some Mel bins take the mean of the clip."""
