@@ -19,6 +19,7 @@ from kws.core.params import Params
 QUIET_DBFS = -50.0  # noise is added to softer clips, and to silence, as if they were as loud as this
 NO_NOISE_DBFS = -120.0  # what is softer in a background recording, as zeros are, is made no louder than this allows
 SPLICED_AT = (0.35, 0.65)  # of a clip, where most words have their middle
+LARGEST_MATRIX = 2**18  # entries, a clip: 1 MB. Gathering needs less memory for more, and gives other last digits
 TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -103,7 +104,7 @@ class Augmenter:
             return power[:, self._front_end.margin : self._front_end.margin + frames]
         middle = (frames - 1) / 2
         times = (tf.range(frames, dtype=tf.float32) - middle) * rate[:, None] + middle
-        power = tf.matmul(_tents(times + (self._front_end.margin + shift)[:, None], power.shape[1]), power)
+        power = _interpolate(power, times + (self._front_end.margin + shift)[:, None])
         warp = rate * (1 + random.uniform(-what.frequency_warp, what.frequency_warp))
         return _warp(power, warp, self._front_end) if what.speed or what.frequency_warp else power
 
@@ -147,6 +148,19 @@ def decibels(value: tf.Tensor) -> tf.Tensor:
 
 def _mean(clips: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(clips, axis=(1, 2))
+
+
+def _interpolate(power: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+    """Power (clips, length, mel_bins) at positions between its frames, (clips, n) -> (clips, n, mel_bins)."""
+    length, wanted = power.shape[1], positions.shape[1]
+    if length * wanted <= LARGEST_MATRIX:
+        return tf.matmul(_tents(positions, length), power)
+    inside = tf.clip_by_value(positions, 0, length - 1)
+    before = tf.floor(inside)
+    after = tf.minimum(before + 1, length - 1)
+    share = (inside - before)[:, :, None]
+    earlier, later = (tf.gather(power, tf.cast(frame, tf.int32), batch_dims=1) for frame in (before, after))
+    return earlier * (1 - share) + later * share
 
 
 def _tents(positions: tf.Tensor, length: int) -> tf.Tensor:
