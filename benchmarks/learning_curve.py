@@ -136,8 +136,9 @@ def law_rows(recipe: str, curves: Sequence[Mapping[int, Answers]]) -> list[dict[
     rng = np.random.default_rng(0)
     errors = np.array([[(curve[size].predicted != curve[size].labels).mean() for size in sizes] for curve in curves])
     drawn = [resampled([curve[size] for size in sizes], rng) for curve in curves]  # (resamples, sizes) for each seed
-    means = np.stack([np.mean([drawn[n][b] for n in rng.integers(len(curves), size=len(curves))], axis=0)
-                      for b in range(RESAMPLES)])
+    means = np.stack(
+        [np.mean([drawn[n][b] for n in rng.integers(len(curves), size=len(curves))], axis=0) for b in range(RESAMPLES)]
+    )
     rows = []
     for what, used, targets in (("law", fitted, (*fitted, whole)), ("foretold", sizes[:-1][-FITTED:], sizes[-1:])):
         columns = [sizes.index(size) for size in used]
@@ -179,7 +180,10 @@ def draw(rows: Sequence[Mapping[str, Any]], laws: Sequence[Mapping[str, Any]]) -
         for seed in SEEDS:
             measured = [row for row in rows if (row["recipe"], row["seed"]) == (recipe, seed)]
             panel.plot(
-                [row["train_clips"] for row in measured], [row["accuracy"] for row in measured], "o", label=f"seed {seed}"
+                [row["train_clips"] for row in measured],
+                [row["accuracy"] for row in measured],
+                "o",
+                label=f"seed {seed}",
             )
         if recipe == "original":
             panel.plot(WHOLE[recipe], PUBLISHED_ACCURACY, "k*", markersize=12, label="published: 93.1 %")

@@ -171,3 +171,8 @@ def add_row(table: Path, row: Mapping[str, Any], columns: Sequence[str], key: Se
         with table.open(newline="", encoding="utf-8") as file:
             rows = [old for old in csv.DictReader(file) if any(old[name] != str(row[name]) for name in key)]
     write_csv(table, sorted([*rows, row], key=lambda r: [str(r[name]) for name in key]), columns)
+
+
+def peak_bytes(usage: resource.struct_rusage) -> int:
+    """The most memory that a process had. Linux counts in kB, macOS in bytes."""
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)

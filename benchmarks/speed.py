@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from runs import peak_bytes
 
 from kws.core.files import sha256_of, write_json, written_whole
 from kws.core.params import load_params
@@ -81,7 +82,7 @@ def run(command: Sequence[str | Path], folder: Path) -> Run:
     if process.returncode:
         sys.exit(f"error: {' '.join(map(str, command))} ended with exit code {process.returncode}")
     figures = json.loads(printed[-1]) if printed and printed[-1].startswith("{") else {}
-    return Run(seconds, used.ru_maxrss / 1024, figures)
+    return Run(seconds, peak_bytes(used) / 2**20, figures)
 
 
 def alternately(commands: Mapping[str, Sequence[str | Path]], folder: Path, repeats: int) -> dict[str, list[Run]]:
@@ -139,6 +140,7 @@ def project(folder: Path, recordings: Sequence[tuple[str, bytes]], clips: int) -
         licence="not known",
         synthetic=False,
         speakers="one a file",
+        given_splits=False,
         words={},
         clips=clips,
         test=None,
@@ -223,7 +225,7 @@ def fixed(_: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Pa
 
 def growth(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Path) -> dict[str, float]:
     """Measures time and memory for several numbers of clips, and draws them."""
-    stages = ("featurize", "train")
+    stages = ("featurize", "train", "evaluate", "export")
     curves: dict[str, list[tuple[int, float, float]]] = {name: [] for name in stages}
     for clips in asked.growth:
         folder = project(scratch / f"growth{clips}", recordings, clips)

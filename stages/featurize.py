@@ -42,7 +42,7 @@ def main() -> None:
     )
     chosen = selection.clips
     front_end = FrontEnd.from_params(params)
-    noises, noise_remarks = background.read_background(archive, recordings, front_end.sample_rate)
+    noises, noise_remarks = background.read_background(archive, recordings, front_end)
     cut_of = {source.archive_of(split): params.cut_of("synthetic") for split in UNHEARD.values()}
     cut_of |= {source.archive_of("test"): params.cut_of(params.test_dataset), archive: params.cut_of(params.dataset)}
 

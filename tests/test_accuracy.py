@@ -47,7 +47,7 @@ def features(tmp_path_factory):
                     choice = Chosen(Clip(name, word, speaker), word, split)
                     [computed] = compute_recording(choice, data, FRONT_END, "start")
                     records.write(split, name, speaker, label, computed.mel_power)
-    write_background_power(folder, {})
+    write_background_power(folder, [])
     return folder
 
 
