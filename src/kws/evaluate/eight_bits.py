@@ -39,5 +39,5 @@ def noise_figures(outcome: NoiseOutcome) -> dict[str, float]:
 
 def _lost(name: str, float32: np.ndarray, int8: np.ndarray, people: np.ndarray) -> dict[str, float]:
     """By how much the share that is right is lower in 8 bits, and its interval: bool (trials,), bool (trials,)."""
-    difference = metrics.accuracy_difference(int8, float32, people, seed=0)
+    difference = metrics.accuracy_difference(int8, float32, people)
     return {name: difference.accuracy, **difference.interval.figures(name)}
