@@ -7,8 +7,8 @@ Two recipes, each with three seeds and five sizes: the original recipe, split at
 speaker. A law is drawn out to the clips that the whole data set has of these words.
 
 The clips of a smaller size are drawn by lot from those of a larger one. So it has fewer people and fewer clips of each,
-as a part of the data set has. Writes benchmarks/learning_curve.csv (a row for each training), learning_curve_law.csv and
-docs/learning-curve.png.
+as a part of the data set has. Writes benchmarks/learning_curve.csv (a row for each training), the laws in
+learning_curve_law.csv, and docs/learning-curve.png.
 """
 
 import hashlib
@@ -20,16 +20,13 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import scipy.stats
-from runs import EIGHT, ROOT, SEEDS, address, downloaded, parser, preset, run, ten
+from matplotlib.ticker import PercentFormatter
+from runs import EIGHT, ROOT, SEEDS, address, downloaded, parser, preset, quiet_figures, run, ten
 
 from kws.core.files import write_csv
 from kws.evaluate.answers import Answers
-from kws.evaluate.metrics import share_interval
-from kws.evaluate.network import EvaluatedNetwork
-from kws.evaluate.scores import answer_clips
 from kws.recordings.clips import Clip, read_clips, write_clips
 from kws.recordings.people import speaker_split
-from kws.records.spec import FeatureSpec
 
 TABLE = Path(__file__).with_suffix(".csv")
 LAW_TABLE = TABLE.with_name("learning_curve_law.csv")
@@ -44,6 +41,9 @@ ORIGINAL_TEN = sorted((*EIGHT, "off", "on"))
 WHOLE = {"original": 30_837, "best": 30_769}
 PUBLISHED_ACCURACY = 0.931  # of the original recipe
 
+# Of one seed, by number of training clips: the answers to the test clips, and their figures
+Curve = dict[int, tuple[Answers, dict[str, float]]]
+
 
 def main() -> None:
     """Trains every recipe with every size and seed, and fits the laws."""
@@ -53,30 +53,34 @@ def main() -> None:
     for recipe, measure in (("original", original), ("best", best)):
         curves = measure(asked.mirror, asked.networks)
         for seed, curve in curves.items():
-            rows += [{"recipe": recipe, "seed": seed} | row_of(clips, answers) for clips, answers in curve.items()]
-        laws += law_rows(recipe, list(curves.values()))
+            rows += [
+                {"recipe": recipe, "seed": seed, "train_clips": clips} | figures
+                for clips, (_, figures) in sorted(curve.items())
+            ]
+        answers = [{clips: answers for clips, (answers, _) in curve.items()} for curve in curves.values()]
+        laws += law_rows(recipe, answers)
     write_csv(TABLE, rows, COLUMNS)
     write_csv(LAW_TABLE, laws, LAW_COLUMNS)
     draw(rows, laws)
 
 
-def original(mirror: str | None, networks: Path | None) -> dict[int, dict[int, Answers]]:
+def original(mirror: str | None, networks: Path | None) -> dict[int, Curve]:
     """The answers to the test clips by seed and number of training clips, of the original recipe on its ten words."""
     choice = {"dataset": "speech_commands", "split": "random", "words": ORIGINAL_TEN}
     choice["dataset_url"] = address(mirror, "speech_commands")
-    curves: defaultdict[int, dict[int, Answers]] = defaultdict(dict)
+    curves: defaultdict[int, Curve] = defaultdict(dict)
     with downloaded(choice) as project:
         for seed in SEEDS:
             for share in SHARES:
                 metrics = run(project, {**choice, "seed": seed, "train_share": share}, networks, evaluated=False)
-                curves[seed][metrics["featurize"]["train"]] = test_answers(project)
+                curves[seed][metrics["featurize"]["train"]] = quiet_figures(project)
     return curves
 
 
-def best(mirror: str | None, networks: Path | None) -> dict[int, dict[int, Answers]]:
+def best(mirror: str | None, networks: Path | None) -> dict[int, Curve]:
     """Likewise of preset best on *ten*. Parameter train_share would draw people here, so the list of clips is drawn."""
     choice = {**preset("best"), **ten(mirror)}
-    curves: defaultdict[int, dict[int, Answers]] = defaultdict(dict)
+    curves: defaultdict[int, Curve] = defaultdict(dict)
     with downloaded(choice) as project:
         listed = project / "data" / "raw" / "clips.csv"
         clips = read_clips(listed)
@@ -85,7 +89,7 @@ def best(mirror: str | None, networks: Path | None) -> dict[int, dict[int, Answe
             (project / "features.json").unlink(missing_ok=True)
             for seed in SEEDS:
                 metrics = run(project, {**choice, "seed": seed}, networks, evaluated=False)
-                curves[seed][metrics["featurize"]["train"]] = test_answers(project)
+                curves[seed][metrics["featurize"]["train"]] = quiet_figures(project)
     return curves
 
 
@@ -97,22 +101,6 @@ def thinned(clips: Sequence[Clip], words: Sequence[str], share: float) -> list[C
         training.sort(key=lambda clip: hashlib.sha256(clip.name.encode()).digest())
         kept += training[: round(share * len(training))]
     return sorted(kept, key=lambda clip: clip.name)
-
-
-def test_answers(project: Path) -> Answers:
-    """What the trained network of a project makes of its test clips."""
-    features = project / "data" / "features"
-    network = EvaluatedNetwork(project / "models" / "network.tflite", threads=2)
-    return answer_clips(network, features, "test", FeatureSpec.read(features / "spec.json"))
-
-
-def row_of(train_clips: int, answers: Answers) -> dict[str, Any]:
-    """The row of the table for a training."""
-    correct = answers.predicted == answers.labels
-    low, high = share_interval(correct, answers.speakers, answers.names)
-    accuracies = {"accuracy": correct.mean(), "accuracy_low": low, "accuracy_high": high}
-    rounded = {name: round(float(value), 6) for name, value in accuracies.items()}
-    return {"train_clips": train_clips, "test_clips": len(correct)} | rounded
 
 
 def power_law(clips: Sequence[int], errors: np.ndarray) -> np.ndarray:
@@ -191,7 +179,7 @@ def draw(rows: Sequence[Mapping[str, Any]], laws: Sequence[Mapping[str, Any]]) -
         panel.grid(alpha=0.3)
         panel.legend(loc="lower right")
     panels[0].set_ylabel("test accuracy")
-    panels[0].yaxis.set_major_formatter(plt.matplotlib.ticker.PercentFormatter(1, decimals=0))
+    panels[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     figure.savefig(PICTURE, dpi=110)
 
 

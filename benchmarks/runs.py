@@ -23,9 +23,14 @@ import yaml
 from kws.core.files import folder_written_whole, read_json, sha256_of, write_csv
 from kws.core.params import read_yaml
 from kws.download.sources import PUBLISHED, obtain
+from kws.evaluate.answers import Answers
+from kws.evaluate.metrics import share_figures
+from kws.evaluate.network import EvaluatedNetwork
+from kws.evaluate.scores import answer_clips
 from kws.recordings.archive import read_contents, read_members
 from kws.recordings.layout import understand
 from kws.recordings.people import speaker_split
+from kws.records.spec import FeatureSpec
 from kws.records.write import BACKGROUND_FILE
 
 ROOT = Path(__file__).parent.parent
@@ -117,6 +122,16 @@ def run(
         _stage("evaluate", project, changes)
     metrics = {path.stem: read_json(path) for path in (project / "metrics").iterdir()}
     return metrics | {"train": metrics["train"] | read_json(project / TIMES)}
+
+
+def quiet_figures(project: Path) -> tuple[Answers, dict[str, float]]:
+    """What the trained network of a project makes of its test clips: the answers, and accuracy with its interval."""
+    features = project / "data" / "features"
+    network = EvaluatedNetwork(project / "models" / "network.tflite", threads=2)
+    answers = answer_clips(network, features, "test", FeatureSpec.read(features / "spec.json"))
+    figures = share_figures("accuracy", answers.predicted == answers.labels, answers.speakers)
+    rounded = {name: round(value, 6) for name, value in figures.items()}
+    return answers, {"test_clips": len(answers.names)} | rounded
 
 
 def _train(project: Path, changes: Mapping[str, Any], networks: Path | None) -> None:
