@@ -56,9 +56,11 @@ def cases(mirror: str | None, official_test: Path) -> dict[str, dict[str, Any]]:
     """The parameters of each case, except the seed. `official_test` contains the test clips of *ten*."""
     companion = address(mirror, "speech_commands_test_set") or "speech_commands_test_set"
     rejecting = {**ten(mirror), "words": list(EIGHT), "test_dataset": companion}
+    classes = {name: preset("balanced")[name] for name in ("unknown", "silence")}
     return {
-        "fast": {**preset("fast"), **ten(mirror), **STREAM},
-        "best": {**preset("best"), **ten(mirror), **STREAM},
+        **{name: {**preset(name), **ten(mirror), **STREAM} for name in ("fast", "best")},
+        "balanced on ten": {**preset("balanced"), **ten(mirror), **STREAM},
+        **{f"{name} rejecting": {**preset(name), **classes, **rejecting, **STREAM} for name in ("fast", "best")},
         "balanced": {**preset("balanced"), **rejecting, **STREAM},
         "synthetic": {**NO_RECORDINGS, "test_dataset": str(official_test)},
         "synthetic and neural": {**NO_RECORDINGS, "neural_share": 0.7, "test_dataset": str(official_test)},
