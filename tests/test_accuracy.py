@@ -48,7 +48,9 @@ def project(tmp_path, monkeypatch, write_params):
 def test_twenty_clips_a_word_are_enough_to_tell_words_of_people_apart(project):
     for stage in ("download", "featurize", "train", "evaluate"):
         runpy.run_path(str(ROOT / "stages" / f"{stage}.py"))["main"]()
-    counts, train, evaluate = (read_json(paths.METRICS / f"{stage}.json") for stage in ("featurize", "train", "evaluate"))
+    counts, train, evaluate = (
+        read_json(paths.METRICS / f"{stage}.json") for stage in ("featurize", "train", "evaluate")
+    )
     assert [counts[split] for split in CLIPS] == [clips * len(WORDS) for clips in CLIPS.values()]
     assert train["validation_accuracy"] > 0.5
     assert evaluate["accuracy"] > 0.5

@@ -3,10 +3,11 @@ import json
 import keras
 import numpy as np
 import pytest
-from conftest import FRONT_END, ROOT, make_spec, tone
+from conftest import EVALUATED, FRONT_END, ROOT, make_spec, tone
 
 from kws.export import flatbuffer
 from kws.export.convert import convert_network, front_end_model
+from kws.export.detection import detection
 from kws.records.write import RecordWriter
 from kws.spotting.litert import Network, read_about
 from kws.train import litert
@@ -36,9 +37,8 @@ def converted(request, features):
     keras.utils.set_random_seed(1)
     model = NETWORKS[request.param](FRONT_END.frames, FRONT_END.mel_bins, len(WORDS), 1.0)
     model.get_layer("normalization").adapt(calibration_clips(folder, spec))
-    detection = {"threshold": 0.7, "false_alarms_an_hour": 0.5}
     int8 = network_int8_file(model, calibration_clips(folder, spec))
-    return model, convert_network(network_file(model), int8, spec, detection)
+    return model, convert_network(network_file(model), int8, spec, detection(EVALUATED))
 
 
 def test_each_file_answers_as_keras_does(converted):
@@ -92,8 +92,21 @@ def test_a_file_says_what_it_is(converted):
         assert read_about(content) == {
             "kind": kind,
             "classes": WORDS,
-            "threshold": 0.7,
-            "false_alarms_an_hour": 0.5,
+            "threshold": 0.6,
+            "stream_hours": 4.0,
+            "sensitivities": {
+                name: {
+                    "threshold": threshold,
+                    "allowed_false_alarms_an_hour": rate,
+                    "test_false_alarms_an_hour": alarms,
+                    "test_missed": missed,
+                }
+                for name, threshold, rate, alarms, missed in (
+                    ("few_misses", 0.45, 2.0, 2.25, 0.031),
+                    ("balanced", 0.6, 0.5, 0.75, 0.082),
+                    ("few_false_alarms", 0.99, 0.125, 0.0, 0.3),
+                )
+            },
             "front_end": FRONT_END.to_json(),
         }
 

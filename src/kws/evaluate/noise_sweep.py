@@ -109,7 +109,7 @@ def rows(outcome: NoiseOutcome, network: str) -> list[dict[str, Any]]:
     table = []
     for number, snr in enumerate(SNR_DB):
         for kind, clips in chosen.items():
-            share = metrics.share_figures("accuracy", outcome.correct[network][clips, number])
+            share = metrics.share_figures("accuracy", outcome.correct[network][clips, number], outcome.speakers[clips])
             rounded = {name: round(value, 6) for name, value in share.items()}
             table.append({"snr_db": snr, "noise": kind, **rounded, "clips": int(clips.sum())})
     return table

@@ -1,6 +1,5 @@
 """What a trained network makes of the test clips: its answers, their figures, and the lines that evaluate prints."""
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,14 @@ from kws.evaluate import metrics
 from kws.evaluate.answers import Answers
 from kws.evaluate.metrics import Interval
 from kws.evaluate.network import EvaluatedNetwork
-from kws.evaluate.stream import StreamOutcome
-from kws.recordings.background import NOBODY
+from kws.recordings.background import is_nobody
 from kws.records.clips import cached_clips
 from kws.records.spec import FeatureSpec
 
-DET_POINTS = 500  # false alarms, at most, that the curve goes to
 WORST = 100  # mistakes to list
 CONFUSION_COLUMNS = ("actual", "predicted")
 MISTAKE_COLUMNS = ("name", "speaker", "actual", "predicted", "confidence")
 CALIBRATION_COLUMNS = ("confidence", "accuracy", "clips")
-DET_COLUMNS = ("false_alarms_an_hour", "missed", "threshold")
 WORD_COLUMNS = ("word", "precision", "recall", "recall_low", "recall_high", "f1", "clips")
 
 
@@ -82,32 +78,15 @@ def leak(answers: Answers, train_speakers: set[str], *, at_random: bool) -> dict
 
     Empty if nobody in the test is in training, unless the split is by clip, at random: then names may hide that.
     """
-    if not at_random and train_speakers.isdisjoint({*answers.speakers} - {NOBODY}):
+    if not at_random and train_speakers.isdisjoint(answers.speakers):
         return {}
-    unheard = ~np.isin(answers.speakers, sorted(train_speakers))
+    nobody = np.array([is_nobody(speaker) for speaker in answers.speakers], bool)
+    unheard = ~np.isin(answers.speakers, sorted(train_speakers)) & ~nobody
     correct = (answers.predicted == answers.labels)[unheard]
     figures: dict[str, float] = {"leaking": 1, "new_speakers_clips": len(correct)}
     if len(correct):
         figures["new_speakers_accuracy"] = correct.mean()
         figures |= metrics.wilson_interval(int(correct.sum()), len(correct)).figures("new_speakers")
-    return _rounded(figures)
-
-
-def score_stream(validation: StreamOutcome, test: StreamOutcome, false_alarms_an_hour: float) -> dict[str, float]:
-    """Missed words and false alarms of the test stream, at the threshold that the validation stream asks for."""
-    threshold = math.ceil(1e6 * validation.threshold(false_alarms_an_hour)) / 1e6  # as printed, and not below
-    missed, wrong, false = test.counts(threshold)
-    figures = {"stream_hours": test.hours, "stream_words": len(test.words), "stream_threshold": threshold}
-    if len(test.words):  # a short stream may consist of other words alone
-        figures |= {
-            "stream_missed": missed / len(test.words),
-            **metrics.wilson_interval(missed, len(test.words)).figures("stream_missed"),
-            "stream_wrong": wrong / len(test.words),
-        }
-    figures |= {
-        "stream_false_alarms_an_hour": false / test.hours,
-        **metrics.poisson_interval(false, test.hours).figures("stream_false_alarms_an_hour"),
-    }
     return _rounded(figures)
 
 
@@ -128,28 +107,7 @@ def summary_lines(scores: dict[str, float], classes: list[str]) -> list[str]:
     if UNKNOWN in classes and not scores.keys() & {f"recall_{UNKNOWN}", "unheard_clips"}:
         lines.append("not tested: whether other words are rejected, since the test clips hold none")
     lines.append(f"in background not heard in training, as loud as the words (0 dB): {share('noise_0db_accuracy')}")
-    missed = f"missed words {share('stream_missed')}" if scores["stream_words"] else "no word was said: too short"
-    lines.append(
-        f"in a stream of {scores['stream_hours']:.1f} h: {scores['stream_false_alarms_an_hour']:.1f} false alarms "
-        f"an hour, {missed}"
-    )
     return lines
-
-
-def det_rows(outcome: StreamOutcome) -> list[dict[str, Any]]:
-    """Missed words against false alarms an hour, a row for each threshold at which one more is false."""
-    if not len(outcome.words):
-        return []
-    thresholds = np.sort(outcome.false)[::-1][:DET_POINTS]
-    points = [(threshold, outcome.counts(threshold)) for threshold in thresholds]
-    return [
-        {
-            "false_alarms_an_hour": round(false / outcome.hours, 6),
-            "missed": round(missed / len(outcome.words), 6),
-            "threshold": round(float(threshold), 6),
-        }
-        for threshold, (missed, _, false) in points
-    ]
 
 
 def calibration_rows(answers: Answers) -> list[dict[str, Any]]:

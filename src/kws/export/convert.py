@@ -8,6 +8,7 @@ here: they are the files that train wrote and evaluate judged.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,7 +24,7 @@ BANDS = 8  # of the Mel filter bank
 
 
 def convert_network(
-    network: bytes, network_int8: bytes, spec: FeatureSpec, detection: Mapping[str, float]
+    network: bytes, network_int8: bytes, spec: FeatureSpec, detection: Mapping[str, Any]
 ) -> dict[str, bytes]:
     """The LiteRT files of a network, by kind as in KINDS; same network, same bytes.
 
@@ -31,7 +32,7 @@ def convert_network(
         network: the network as `kws.train.litert.network_file` makes it.
         network_int8: the same in 8 bits, as `kws.train.litert.network_int8_file` makes it.
         spec: of the features; its classes are the network's.
-        detection: `threshold` of a stream's detections, and the `false_alarms_an_hour` that it was chosen for.
+        detection: when a word is detected in a stream, as `kws.export.detection` says it.
     """
     front = to_litert(front_end_model(spec.front_end))
     float32 = with_output(network, "probabilities")
