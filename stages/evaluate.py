@@ -1,9 +1,10 @@
 """evaluate: test the trained network on the test clips, in quiet, in noise and in a stream.
 
 Reads models/network.tflite, the same in 8 bits (models/network_int8.tflite), metrics/train.json,
-plots/train/history.csv, data/features and data/raw. Writes metrics/evaluate.json, plots/evaluate, data/answers.npz,
-data/stream.npz and plots/train/curves.png. (The curves are drawn here, so that a change of their colour does not train
-again.) The networks run by LiteRT, as on devices. The results do not depend on the number of threads.
+plots/train/history.csv, data/features and data/raw. Writes metrics/evaluate.json, plots/evaluate, data/answers.npz and
+data/validation.npz (the answers to the clips of test and validation), data/stream.npz and plots/train/curves.png. (The
+curves are drawn here, so that a change of their colour does not train again.) The networks run by LiteRT, as on
+devices. The results do not depend on the number of threads.
 """
 
 from collections.abc import Iterator
@@ -61,21 +62,23 @@ def main() -> None:
                 seed=stream_sound.SEEDS[split],
             )
 
+        validation = scores.answer_clips(network, paths.FEATURES, "validation", spec)
         answers = scores.answer_clips(network, paths.FEATURES, "test", spec)
-        figures = scores.score(answers, classes, params.seed)
+        figures = scores.score(answers, classes)
         if {UNKNOWN, SILENCE} & {*classes}:
             unheard = scores.answer_clips(network, paths.FEATURES, UNHEARD["test"], spec)
-            figures |= scores.rejection(unheard, classes, params.seed)
+            figures |= scores.rejection(unheard, classes)
         heard_by_int8 = int8.probabilities(clip.log_mel for clip in cached_clips(paths.FEATURES, "test", spec))
         figures |= eight_bits.quiet_figures(answers, heard_by_int8)
         figures |= scores.leak(answers, speakers_of(paths.MANIFEST, "train"), at_random=params.split == "random")
 
         words = [classes.index(word) for word in params.words]
-        networks = {eight_bits.FLOAT32: network.probabilities, eight_bits.INT8: int8.probabilities}
         chosen_on = stream.simulate(
             {eight_bits.FLOAT32: network.probabilities}, sound_of("validation"), front_end=front_end, words=words
         )[eight_bits.FLOAT32]
-        outcome, first_hour = eight_bits.simulate(networks, sound_of("test"), front_end=front_end, words=words)
+        outcome, first_hour = eight_bits.simulate(
+            network.probabilities, int8.probabilities, sound_of("test"), front_end=front_end, words=words
+        )
         streams = stream_scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
         figures |= streams | eight_bits.stream_figures(first_hour, streams["stream_threshold"])
 
@@ -115,6 +118,7 @@ def main() -> None:
             save_figure(det_figure(tables["det"][1], figures, synthetic), folder / "det.png")
         with written_whole(paths.CURVES) as partial:
             save_figure(curves_figure(history, best_epoch, spec.synthetic), partial)
+        write_answers(paths.VALIDATION, validation, classes, synthetic=spec.synthetic)
         write_answers(paths.ANSWERS, answers, classes, synthetic=synthetic)
         stream.write_stream(paths.STREAM, outcome, figures["stream_threshold"])
     for line in scores.summary_lines(figures, classes) + stream_scores.stream_lines(figures):

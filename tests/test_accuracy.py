@@ -45,7 +45,8 @@ def project(tmp_path, monkeypatch, write_params):
 
 
 @needs_recordings
-def test_twenty_clips_a_word_are_enough_to_tell_words_of_people_apart(project):
+@pytest.mark.usefixtures("project")
+def test_twenty_clips_a_word_are_enough_to_tell_words_of_people_apart():
     for stage in ("download", "featurize", "train", "evaluate"):
         runpy.run_path(str(ROOT / "stages" / f"{stage}.py"))["main"]()
     counts, train, evaluate = (

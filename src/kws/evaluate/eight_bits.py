@@ -40,12 +40,13 @@ def noise_figures(outcome: NoiseOutcome) -> dict[str, float]:
 
 
 def simulate(
-    networks: Mapping[str, Predict], stretches: Iterable[Stretch], *, front_end: FrontEnd, words: Sequence[int]
+    float32: Predict, int8: Predict, stretches: Iterable[Stretch], *, front_end: FrontEnd, words: Sequence[int]
 ) -> tuple[StreamOutcome, dict[str, StreamOutcome]]:
     """Runs both networks over the first hour of a stream, and the one in float32 over all of it.
 
     Args:
-        networks: by name, FLOAT32 and INT8.
+        float32: the network as it is.
+        int8: the same in 8 bits.
         stretches: of the stream.
         front_end: computed the features.
         words: the classes to detect.
@@ -54,8 +55,9 @@ def simulate(
         What becomes of the stream with the network in float32; and of its first hour, by name of the network.
     """
     stretches = iter(stretches)
-    first = stream.simulate(networks, islice(stretches, STREAM_STRETCHES), front_end=front_end, words=words)
-    rest = stream.simulate({FLOAT32: networks[FLOAT32]}, stretches, front_end=front_end, words=words)
+    both = {FLOAT32: float32, INT8: int8}
+    first = stream.simulate(both, islice(stretches, STREAM_STRETCHES), front_end=front_end, words=words)
+    rest = stream.simulate({FLOAT32: float32}, stretches, front_end=front_end, words=words)
     return stream.joined([first[FLOAT32], *rest.values()]), first
 
 
