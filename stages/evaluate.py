@@ -1,10 +1,13 @@
 """evaluate: test the trained network on the test clips, in quiet, in noise and in a stream.
 
-Reads models/network.tflite, metrics/train.json, plots/train/history.csv, data/features and data/raw. Writes
-metrics/evaluate.json, plots/evaluate, data/answers.npz, data/stream.npz and plots/train/curves.png. (The curves are
-drawn here, so that a change of their colour does not train again.) The network runs by LiteRT, as on devices. The
-results do not depend on the number of threads.
+Reads models/network.tflite, the same in 8 bits (models/network_int8.tflite), metrics/train.json,
+plots/train/history.csv, data/features and data/raw. Writes metrics/evaluate.json, plots/evaluate, data/answers.npz and
+data/validation.npz (the answers to the clips of test and validation), data/stream.npz and plots/train/curves.png. (The
+curves are drawn here, so that a change of their colour does not train again.) The networks run by LiteRT, as on
+devices. The results do not depend on the number of threads.
 """
+
+from collections.abc import Iterator
 
 from threadpoolctl import threadpool_limits
 
@@ -38,12 +41,12 @@ def main() -> None:
             source.archive_of("train"), read_clips(paths.CLIPS), front_end, ("validation", "test")
         )
 
-        def streamed(split: str) -> stream.StreamOutcome:
-            """What becomes of the stream of a split."""
+        def sound_of(split: str) -> Iterator[stream.Stretch]:
+            """The stream of a split."""
             said, other = stream_sound.recordings_of(paths.MANIFEST, split, source, params.words, front_end)
             if not other:
                 print(f"{split}: no other speech is in the stream, since there are no clips of other words")
-            sound = stream_sound.stretches(
+            return stream_sound.stretches(
                 said,
                 other,
                 noises[split],
@@ -52,21 +55,27 @@ def main() -> None:
                 minutes=params.stream_minutes,
                 seed=stream_sound.SEEDS[split],
             )
-            words = [classes.index(word) for word in params.words]
-            return stream.simulate({"float32": network.probabilities}, sound, front_end=front_end, words=words)[
-                "float32"
-            ]
 
+        validation = scores.answer_clips(network, paths.FEATURES, "validation", spec)
         answers = scores.answer_clips(network, paths.FEATURES, "test", spec)
-        figures = scores.score(answers, classes, params.seed)
+        figures = scores.score(answers, classes)
         if {UNKNOWN, SILENCE} & {*classes}:
             unheard = scores.answer_clips(network, paths.FEATURES, UNHEARD["test"], spec)
-            figures |= scores.rejection(unheard, classes, params.seed)
+            figures |= scores.rejection(unheard, classes)
         heard_by_int8 = int8.probabilities(clip.log_mel for clip in cached_clips(paths.FEATURES, "test", spec))
         figures |= eight_bits.quiet_figures(answers, heard_by_int8)
         figures |= scores.leak(answers, speakers_of(paths.MANIFEST, "train"), at_random=params.split == "random")
 
-        chosen_on, outcome = streamed("validation"), streamed("test")
+        words = [classes.index(word) for word in params.words]
+        chosen_on = stream.simulate(
+            {eight_bits.FLOAT32: network.probabilities}, sound_of("validation"), front_end=front_end, words=words
+        )[eight_bits.FLOAT32]
+        outcome, first_hour = eight_bits.simulate(
+            network.probabilities, int8.probabilities, sound_of("test"), front_end=front_end, words=words
+        )
+        streams = stream_scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
+        figures |= streams | eight_bits.stream_figures(first_hour, streams["stream_threshold"])
+
         measured: dict[str, conditions.Sound] = {}
         recordings = read_recordings(spoken_rows(paths.MANIFEST, "test"), source.archive_of("test"), front_end)
         in_noise = noise_sweep.sweep(
@@ -80,7 +89,6 @@ def main() -> None:
         noisy = noise_sweep.rows(in_noise, eight_bits.FLOAT32)
         by_condition = conditions.rows(answers, measured)
         figures |= noise_sweep.figures(noisy) | conditions.figures(by_condition) | eight_bits.noise_figures(in_noise)
-        figures |= stream_scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
         write_json(paths.METRICS / "evaluate.json", figures | {"synthetic": int(synthetic)})
 
         tables = {
@@ -104,6 +112,7 @@ def main() -> None:
             save_figure(det_figure(tables["det"][1], figures, synthetic), folder / "det.png")
         with written_whole(paths.CURVES) as partial:
             save_figure(curves_figure(history, best_epoch, spec.synthetic), partial)
+        write_answers(paths.VALIDATION, validation, classes, synthetic=spec.synthetic)
         write_answers(paths.ANSWERS, answers, classes, synthetic=synthetic)
         stream.write_stream(paths.STREAM, outcome, figures["stream_threshold"])
     for line in scores.summary_lines(figures, classes) + stream_scores.stream_lines(figures):

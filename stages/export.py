@@ -62,7 +62,7 @@ def main() -> None:
         scores |= parity.figures("stream", exported.windows, whole_clips, labels)
         accuracy = _accuracy(whole_clips.argmax(axis=1), labels)
         scores |= {"stream_clips": len(streamed), "stream_keras_accuracy": accuracy}
-        parity.check(scores)
+        parity.check(scores, evaluated)
 
         with folder_written_whole(paths.EXPORT) as folder:
             for kind, content in files.items():

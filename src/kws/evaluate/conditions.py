@@ -84,7 +84,7 @@ def rows(answers: Answers, sounds: Mapping[str, Sound]) -> list[dict[str, Any]]:
         inside = np.where(np.isnan(value), len(bins), np.searchsorted(list(bins.values()), value, side="right") - 1)
         for number, name in enumerate([*bins, NOT_FOUND]):
             if (chosen := inside == number).any():
-                share = metrics.share_figures("accuracy", correct[chosen], person[chosen])
+                share = metrics.share_figures("accuracy", correct[chosen], answers.speakers[chosen])
                 rounded = {figure: round(value, 6) for figure, value in share.items()}
                 table.append({"condition": condition, "bin": name, **rounded, "clips": int(chosen.sum())})
     return table
