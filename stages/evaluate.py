@@ -42,11 +42,12 @@ def main() -> None:
             for split in ("validation", "test")
         }
 
+        speech_clips = {}
+
         def streamed(split: str) -> stream.StreamOutcome:
             """What becomes of the stream of a split."""
             said, other = stream_sound.recordings_of(paths.MANIFEST, split, source, params.words, front_end)
-            if not other:
-                print(f"{split}: no other speech is in the stream, since there are no clips of other words")
+            speech_clips[split] = len(other)
             sound = stream_sound.stretches(
                 said,
                 other,
@@ -57,9 +58,8 @@ def main() -> None:
                 seed=stream_sound.SEEDS[split],
             )
             words = [classes.index(word) for word in params.words]
-            return stream.simulate({"float32": network.probabilities}, sound, front_end=front_end, words=words)[
-                "float32"
-            ]
+            networks = {"float32": network.probabilities}
+            return stream.simulate(networks, sound, front_end=front_end, words=words)["float32"]
 
         answers = scores.answer_clips(network, paths.FEATURES, "test", spec)
         figures = scores.score(answers, classes, params.seed)
@@ -75,7 +75,7 @@ def main() -> None:
             network.probabilities, clips, parts["test"], front_end=front_end, classes=classes, seed=params.seed
         )
         streams = stream_scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
-        figures |= noise_sweep.figures(noisy) | streams
+        figures |= noise_sweep.figures(noisy) | streams | {"stream_speech_clips": speech_clips["test"]}
         write_json(paths.METRICS / "evaluate.json", figures | {"synthetic": int(synthetic)})
 
         tables = {
@@ -97,6 +97,8 @@ def main() -> None:
             save_figure(curves_figure(history, best_epoch, spec.synthetic), partial)
         write_answers(paths.ANSWERS, answers, classes, synthetic=synthetic)
         stream.write_stream(paths.STREAM, outcome, figures["stream_threshold"])
+    for split in [split for split, clips_of in speech_clips.items() if not clips_of]:
+        print(f"the stream of {split} holds no other speech, since there are no clips of other words")
     for line in scores.summary_lines(figures, classes) + stream_scores.stream_lines(figures):
         print(stage.voices_title(line, synthetic))
 
