@@ -11,14 +11,15 @@ from threadpoolctl import threadpool_limits
 from kws.audio.frontend import BLAS_THREADS
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_csv, read_json, write_csv, write_json, written_whole
-from kws.core.params import load_params
+from kws.core.params import SILENCE, UNKNOWN, load_params
 from kws.evaluate import metrics, noise_sweep, scores, stream, stream_scores, stream_sound
 from kws.evaluate.answers import write_answers
 from kws.evaluate.network import EvaluatedNetwork
 from kws.plots.figures import confusion_figure, curves_figure, det_figure, noise_figure, save_figure
 from kws.recordings import background
-from kws.recordings.clips import read_clips, speakers_of
+from kws.recordings.clips import UNHEARD, read_clips, speakers_of
 from kws.recordings.manifest import read_recordings, spoken_rows
+from kws.recordings.parts import part_of
 from kws.recordings.source import DataSource
 from kws.records.spec import FeatureSpec
 from kws.tracking.run import tracked_run
@@ -38,7 +39,7 @@ def main() -> None:
         )
 
         parts = {
-            split: {name: background.part_of(noise, split, front_end.clip_samples) for name, noise in noises.items()}
+            split: {name: part_of(noise, split, front_end.clip_samples) for name, noise in noises.items()}
             for split in ("validation", "test")
         }
 
@@ -63,8 +64,8 @@ def main() -> None:
 
         answers = scores.answer_clips(network, paths.FEATURES, "test", spec)
         figures = scores.score(answers, classes, params.seed)
-        if spec.clips.get("unheard"):
-            unheard = scores.answer_clips(network, paths.FEATURES, "unheard", spec)
+        if {UNKNOWN, SILENCE} & {*classes}:
+            unheard = scores.answer_clips(network, paths.FEATURES, UNHEARD["test"], spec)
             figures |= scores.rejection(unheard, classes, params.seed)
         figures |= scores.leak(answers, speakers_of(paths.MANIFEST, "train"), at_random=params.split == "random")
 

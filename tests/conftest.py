@@ -209,6 +209,8 @@ SOURCE = DataSource(
     clips=12345,
     test=None,
     test_synthetic=False,
+    other_speech=None,
+    unheard={"unheard_validation": "dataset", "unheard_test": "dataset"},
 )
 TEST_ARCHIVE = Archive(
     dataset="mine",

@@ -88,7 +88,13 @@ def split(tmp_path):
         {"name": "high/b.wav", "class": "high", "speaker": "b", "split": "test", "status": "ok"},
         {"name": "low/c.wav", "class": "low", "speaker": "c", "split": "train", "status": "ok"},
         {"name": "low/d.wav", "class": "low", "speaker": "d", "split": "test", "status": "set aside"},
-        {"name": "_silence_/test-00000", "class": "_silence_", "speaker": NOBODY, "split": "test", "status": "ok"},
+        {
+            "name": "_silence_/test-00000",
+            "class": "_silence_",
+            "speaker": f"{NOBODY}_silence_/test-00000",
+            "split": "test",
+            "status": "ok",
+        },
     ]
     rows = [row | {"recording": row["name"], "start": "0"} for row in rows]
     with (tmp_path / "manifest.csv").open("w", newline="") as file:

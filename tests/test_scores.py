@@ -124,8 +124,9 @@ def test_of_a_random_split_the_speakers_who_are_new_are_told_apart(answers):
 def test_a_split_by_speaker_leaks_if_somebody_in_the_test_is_in_training(answers):
     assert scores.leak(answers, {"ada", "zoe"}, at_random=False) == scores.leak(answers, {"ada", "zoe"}, at_random=True)
     assert scores.leak(answers, {"zoe"}, at_random=False) == {}
-    silence = replace(answers, speakers=np.array(["ada", "ada", NOBODY, NOBODY]))
-    assert scores.leak(silence, {"zoe", NOBODY}, at_random=False) == {}  # silence is nobody's
+    silence = replace(answers, speakers=np.array(["ada", "ada", f"{NOBODY}a", f"{NOBODY}b"]))
+    assert scores.leak(silence, {"zoe", f"{NOBODY}c"}, at_random=False) == {}  # silence is nobody's
+    assert scores.leak(silence, {"ada"}, at_random=False) == {"leaking": 1, "new_speakers_clips": 0}
 
 
 def test_it_is_said_when_nothing_tests_whether_other_words_are_rejected(answers):

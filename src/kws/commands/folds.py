@@ -14,7 +14,7 @@ from kws.core.params import load_params
 from kws.evaluate.answers import Answers, read_answers
 from kws.evaluate.metrics import speaker_interval, wilson_interval
 from kws.plots.figures import folds_figure, save_figure
-from kws.recordings.background import NOBODY
+from kws.recordings.background import is_nobody
 from kws.recordings.source import DataSource
 
 FOLDER = paths.PLOTS / "folds"
@@ -39,7 +39,13 @@ def fold_rows(folds: Sequence[Answers], seed: int) -> list[dict[str, Any]]:
 
 def _row(fold: str, speakers: np.ndarray, correct: np.ndarray, interval: tuple[float, float]) -> dict[str, Any]:
     accuracies = (round(float(value), 6) for value in (correct.mean(), *interval))
-    return dict(zip(COLUMNS, (fold, len(set(speakers) - {NOBODY}), len(correct), *accuracies), strict=True))
+    return dict(
+        zip(
+            COLUMNS,
+            (fold, sum(not is_nobody(speaker) for speaker in set(speakers)), len(correct), *accuracies),
+            strict=True,
+        )
+    )
 
 
 def report(rows: Sequence[Mapping[str, Any]], *, named: bool) -> str:

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from kws.core import paths
 from kws.core.naming import by_kind, first_names
 from kws.core.params import Params
-from kws.recordings.clips import look_alikes, words_of
+from kws.recordings.clips import UNHEARD, Clip, look_alikes, words_of
 from kws.recordings.layout import Layout
 from kws.recordings.source import Archive, DataSource
+from kws.recordings.unheard import Origin, other_words
 
 
 def report_lines(
@@ -31,7 +32,11 @@ def report_lines(
     lines += layout.remarks
     lines += [f"left out, {line}; {paths.LEFT_OUT} names them all" for line in by_kind(left_out.items())]
     spoken = words_of(clip for clip in layout.clips if not clip.word.startswith("_"))
-    use = "count as other words, since unknown is on" if params.unknown else "not used, since unknown is 0"
+    use = "not used, since unknown is 0"
+    if params.unknown:
+        use = "count as other words, since unknown is on"
+    elif not isinstance(archive, DataSource) or "dataset" in archive.unheard.values():
+        use = "not for training, since unknown is 0; false alarms are measured with them"
     there = {word: count for word, count in spoken.items() if word not in params.words}
     if others:
         lines.append(
@@ -50,3 +55,25 @@ def report_lines(
         for word, chosen in look_alikes(there, params.words).items()
     ]
     return lines
+
+
+def other_speech_line(
+    origins: Mapping[str, Origin], recordings: Sequence[Clip], tests: Sequence[Clip], params: Params
+) -> str:
+    """The line that says why computed voices say other words in the streams.
+
+    Args:
+        origins: where the clips of each unheard split come from.
+        recordings: of the data set.
+        tests: of the test data set, if there is one.
+        params: of the experiment.
+    """
+    computed = [split for split, name in UNHEARD.items() if origins[name] == "computed"]
+    where = "the streams" if len(computed) > 1 else f"the {computed[0]} stream"
+    others = other_words(recordings, tests, params)
+    few = f"the data set has few other words that training need not hear ({len(others)} clips)"
+    why = few if others else "the data set has no other words"
+    if params.dataset == "synthetic":
+        why = "voices of their own, which training does not hear"
+    language = "" if params.dataset != "synthetic" or params.language.startswith("en") else ", in English"
+    return f"other speech of {where} is computed{language}: {why}"

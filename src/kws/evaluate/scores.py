@@ -11,7 +11,7 @@ from kws.evaluate import metrics
 from kws.evaluate.answers import Answers
 from kws.evaluate.metrics import Interval
 from kws.evaluate.network import EvaluatedNetwork
-from kws.recordings.background import NOBODY
+from kws.recordings.background import is_nobody
 from kws.records.clips import cached_clips
 from kws.records.spec import FeatureSpec
 
@@ -78,9 +78,10 @@ def leak(answers: Answers, train_speakers: set[str], *, at_random: bool) -> dict
 
     Empty if nobody in the test is in training, unless the split is by clip, at random: then names may hide that.
     """
-    if not at_random and train_speakers.isdisjoint({*answers.speakers} - {NOBODY}):
+    if not at_random and train_speakers.isdisjoint(answers.speakers):
         return {}
-    unheard = ~np.isin(answers.speakers, sorted(train_speakers))
+    nobody = np.array([is_nobody(speaker) for speaker in answers.speakers], bool)
+    unheard = ~np.isin(answers.speakers, sorted(train_speakers)) & ~nobody
     correct = (answers.predicted == answers.labels)[unheard]
     figures: dict[str, float] = {"leaking": 1, "new_speakers_clips": len(correct)}
     if len(correct):

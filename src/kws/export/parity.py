@@ -18,8 +18,7 @@ from kws.audio.clip import cut_or_pad
 from kws.audio.frontend import FrontEnd
 from kws.core.errors import UserError
 from kws.core.parallel import map_in_order
-from kws.core.params import SILENCE
-from kws.recordings.background import NOBODY, silence
+from kws.recordings.background import is_nobody, silence
 from kws.recordings.manifest import read_waveforms, usable_rows
 from kws.spotting.litert import Network, read_about
 from kws.spotting.spotter import Spotter
@@ -77,7 +76,7 @@ def waveforms(
         front_end: says how long a clip is.
     """
     rows = usable_rows(manifest, "test")
-    made = {row["name"] for row in rows if row["class"] == SILENCE and row["speaker"] == NOBODY}
+    made = {row["name"] for row in rows if is_nobody(row["speaker"])}
     recorded = [row for row in rows if row["name"] not in made]
     seconds = front_end.clip_samples / front_end.sample_rate
     for row, waveform in read_waveforms(recorded, archive, front_end.sample_rate, seconds):

@@ -56,7 +56,7 @@ def read_waveforms(
 
 
 def usable_rows(manifest: Path, split: str) -> list[dict[str, str]]:
-    """The rows of the usable clips of a split: train, validation, test or unheard."""
+    """The rows of the usable clips of a split: train, validation, test, or one of `UNHEARD`."""
     return [row for row in read_csv(manifest) if row["split"] == split and row["status"] == "ok"]
 
 
