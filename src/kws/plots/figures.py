@@ -236,12 +236,13 @@ def det_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], s
     if scores["stream_words"]:
         for place, sensitivity in enumerate(("few_misses", "balanced", "few_false_alarms")):
             names = [f"{sensitivity}_test_{figure}" for figure in ("false_alarms_an_hour", "missed")]
-            reach = [
-                [[scores[name] - scores[f"{name}_low"]], [scores[f"{name}_high"] - scores[name]]] for name in names
-            ]
+            (alarms, missed), (across, along) = (
+                [scores[name] for name in names],
+                [[[scores[name] - scores[f"{name}_low"]], [scores[f"{name}_high"] - scores[name]]] for name in names],
+            )
             axes.errorbar(
-                *(scores[name] for name in names), xerr=reach[0], yerr=reach[1], color=COLOURS[6], capsize=3,
-                marker="^sv"[place], linestyle="none", label=f"threshold for {sensitivity.replace('_', ' ')}",
+                alarms, missed, xerr=across, yerr=along, color=COLOURS[6], capsize=3, marker="^sv"[place],
+                linestyle="none", label=f"threshold for {sensitivity.replace('_', ' ')}",
             )  # fmt: skip
     axes.set_xscale("symlog", linthresh=1)
     axes.xaxis.set_major_formatter("{x:g}")
