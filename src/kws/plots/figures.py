@@ -225,7 +225,7 @@ def det_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], s
     """
     figure = Figure(figsize=(8, 5.5), layout="constrained")
     axes = figure.subplots()
-    curves = {
+    curves: dict[str, tuple[str, dict[str, Any]]] = {
         "false_alarms_an_hour": ("all false alarms", {"color": "black", "linewidth": 2}),
         "speech_false_alarms_an_hour": ("at other speech", {"color": COLOURS[0], "linestyle": "--"}),
         "background_false_alarms_an_hour": ("in background", {"color": COLOURS[2], "linestyle": "-."}),
