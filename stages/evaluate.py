@@ -1,7 +1,8 @@
 """evaluate: test the trained network on the test clips, in quiet, in noise and in a stream.
 
 Reads models/network.tflite, metrics/train.json, plots/train/history.csv, data/features and data/raw. Writes
-metrics/evaluate.json, plots/evaluate, data/answers.npz, data/stream.npz and plots/train/curves.png. (The curves are
+metrics/evaluate.json, plots/evaluate, data/answers.npz and data/validation.npz (the answers to the clips of test and
+validation), data/stream.npz and plots/train/curves.png. (The curves are
 drawn here, so that a change of their colour does not train again.) The network runs by LiteRT, as on devices. The
 results do not depend on the number of threads.
 """
@@ -62,19 +63,18 @@ def main() -> None:
             networks = {"float32": network.probabilities}
             return stream.simulate(networks, sound, front_end=front_end, words=words)["float32"]
 
+        validation = scores.answer_clips(network, paths.FEATURES, "validation", spec)
         answers = scores.answer_clips(network, paths.FEATURES, "test", spec)
-        figures = scores.score(answers, classes, params.seed)
+        figures = scores.score(answers, classes)
         if {UNKNOWN, SILENCE} & {*classes}:
             unheard = scores.answer_clips(network, paths.FEATURES, UNHEARD["test"], spec)
-            figures |= scores.rejection(unheard, classes, params.seed)
+            figures |= scores.rejection(unheard, classes)
         figures |= scores.leak(answers, speakers_of(paths.MANIFEST, "train"), at_random=params.split == "random")
 
         chosen_on, outcome = streamed("validation"), streamed("test")
         rows = spoken_rows(paths.MANIFEST, "test")
         clips = list(read_recordings(rows, source.archive_of("test"), front_end))
-        noisy = noise_sweep.sweep(
-            network.probabilities, clips, parts["test"], front_end=front_end, classes=classes, seed=params.seed
-        )
+        noisy = noise_sweep.sweep(network.probabilities, clips, parts["test"], front_end=front_end, classes=classes)
         streams = stream_scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
         figures |= noise_sweep.figures(noisy) | streams | {"stream_speech_clips": speech_clips["test"]}
         write_json(paths.METRICS / "evaluate.json", figures | {"synthetic": int(synthetic)})
@@ -96,6 +96,7 @@ def main() -> None:
             save_figure(det_figure(tables["det"][1], figures, synthetic), folder / "det.png")
         with written_whole(paths.CURVES) as partial:
             save_figure(curves_figure(history, best_epoch, spec.synthetic), partial)
+        write_answers(paths.VALIDATION, validation, classes, synthetic=spec.synthetic)
         write_answers(paths.ANSWERS, answers, classes, synthetic=synthetic)
         stream.write_stream(paths.STREAM, outcome, figures["stream_threshold"])
     for split in [split for split, clips_of in speech_clips.items() if not clips_of]:

@@ -12,6 +12,7 @@ from kws.recordings.manifest import Recording
 SNR_DB = (20, 15, 10, 5, 0, -5)
 COLUMNS = ("snr_db", "noise", "accuracy", "accuracy_low", "accuracy_high", "clips")
 ALL = "all"
+DRAW = 1  # a constant: the seed of an experiment must not change what is measured
 
 # log-Mel of clips, (frames, mel_bins) each -> probabilities (clips, classes)
 Predict = Callable[[Iterable[np.ndarray]], np.ndarray]
@@ -24,7 +25,6 @@ def sweep(  # noqa: PLR0913 (a measurement has that many ingredients)
     *,
     front_end: FrontEnd,
     classes: Sequence[str],
-    seed: int,
 ) -> list[dict[str, Any]]:
     """Accuracy at each signal-to-noise ratio, over all backgrounds and for each.
 
@@ -34,8 +34,9 @@ def sweep(  # noqa: PLR0913 (a measurement has that many ingredients)
     Returns:
         A row for each ratio and background (and `all` of them), as COLUMNS.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(DRAW)
     kinds = sorted(noises)
+    speakers = np.array([recording.speaker for recording in recordings])
     labels = np.array([classes.index(recording.label) for recording in recordings])
     kind_of = rng.permutation(np.arange(len(recordings)) % len(kinds))
     first = rng.uniform(size=len(recordings))
@@ -49,7 +50,7 @@ def sweep(  # noqa: PLR0913 (a measurement has that many ingredients)
         correct = predicted == labels
         for kind, chosen in [(ALL, slice(None)), *((kind, kind_of == number) for number, kind in enumerate(kinds))]:
             if len(correct[chosen]):  # there may be fewer clips than backgrounds
-                rows.append({"snr_db": snr, "noise": kind, **_accuracy(correct[chosen])})
+                rows.append({"snr_db": snr, "noise": kind, **_accuracy(correct[chosen], speakers[chosen])})
     return rows
 
 
@@ -61,8 +62,8 @@ def _mix(waveform: np.ndarray, noise: np.ndarray, start: float, snr_db: float) -
     return waveform + stretch * np.float32(np.sqrt(power / noise_power * 10 ** (-snr_db / 10)))
 
 
-def _accuracy(correct: np.ndarray) -> dict[str, Any]:
-    figures = metrics.share_figures("accuracy", correct)
+def _accuracy(correct: np.ndarray, speakers: np.ndarray) -> dict[str, Any]:
+    figures = metrics.share_figures("accuracy", correct, speakers)
     return {name: round(value, 6) for name, value in figures.items()} | {"clips": len(correct)}
 
 

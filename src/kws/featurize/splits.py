@@ -262,18 +262,42 @@ def _tested(recordings: Sequence[Clip], params: Params) -> list[Chosen]:
     return chosen + [Chosen(clip, UNKNOWN, UNHEARD["test"]) for clip in of_test_data_set(recordings, params)]
 
 
-def _share(chosen: Iterable[Chosen], share: float) -> list[Chosen]:
-    """The other splits, and a share of each class's training clips. A larger share contains a smaller one."""
+def share_of_training(chosen: Sequence[Chosen], share: float, *, by_people: bool) -> list[Chosen]:
+    """The other splits, and a share of the training clips. A larger share contains a smaller one.
+
+    By people: all clips of a share of the people, drawn by their names. Clips of which no name tells who speaks, and
+    silence that kws makes, are drawn one by one, a share of each class. So are all clips, if it is not by people.
+    Every class keeps a clip.
+
+    Args:
+        chosen: of all splits.
+        share: above 0 to 1.
+        by_people: whether people are drawn.
+    """
+    kept = [one for one in chosen if one.split != "train"]
     classes: defaultdict[str, list[Chosen]] = defaultdict(list)
-    kept: list[Chosen] = []
     for one in chosen:
-        (classes[one.label] if one.split == "train" else kept).append(one)
+        if one.split == "train":
+            classes[one.label].append(one)
+    people = {one.clip.speaker for members in classes.values() for one in members if is_named(one.clip.speaker)}
+    order = {person: place for place, person in enumerate(sorted(people, key=_lot_of))} if by_people else {}
+    drawn = max(1, round(share * len(order)))
     for members in classes.values():
-        members.sort(key=lambda one: _lot(one.clip))
-        kept += members[: max(1, round(share * len(members)))]
+        single = sorted((one for one in members if one.clip.speaker not in order), key=lambda one: _lot(one.clip))
+        kept += single[: max(1, round(share * len(single)))]
+        of_people = sorted(
+            (one for one in members if one.clip.speaker in order),
+            key=lambda one: (order[one.clip.speaker], _lot(one.clip)),
+        )
+        said = [one for one in of_people if order[one.clip.speaker] < drawn]
+        kept += said or of_people[: 0 if single else 1]
     return kept
 
 
 def _lot(clip: Clip) -> bytes:
     """A key for a random order that depends only on a clip's name."""
-    return hashlib.sha256(clip.name.encode()).digest()
+    return _lot_of(clip.name)
+
+
+def _lot_of(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
