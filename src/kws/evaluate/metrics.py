@@ -231,8 +231,8 @@ def seeds_interval(outcomes: Sequence[Outcomes]) -> Interval:
     """95 % interval of a share for other people and other seeds.
 
     Args:
-        outcomes: of one seed each, on the same clips. The share is the mean of theirs. With one seed, nothing is known of
-            others, and the interval is for other people alone.
+        outcomes: of one seed each, on the same clips. The share is the mean of theirs. With one seed, nothing is known
+            of others, and the interval is for other people alone.
     """
     correct, people, clips = (
         np.concatenate([getattr(one, name) for one in outcomes]) for name in ("correct", "people", "clips")

@@ -18,7 +18,7 @@ DRAW = 1  # a constant: the seed of an experiment must not change what is measur
 Predict = Callable[[Iterable[np.ndarray]], np.ndarray]
 
 
-def sweep(  # noqa: PLR0913 (a measurement has that many ingredients)
+def sweep(
     predict: Predict,
     recordings: Sequence[Recording],
     noises: Mapping[str, np.ndarray],

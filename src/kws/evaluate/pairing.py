@@ -14,7 +14,7 @@ from kws.evaluate.answers import read_answers
 
 @dataclass(frozen=True)
 class Answered:
-    """The validation or test clips of an experiment: names, speakers, and bool, whether the answer is right; (clips,) each."""
+    """Clips of validation or test: names, speakers, and bool, whether the answer is right; (clips,) each."""
 
     names: np.ndarray
     speakers: np.ndarray

@@ -112,7 +112,8 @@ def choose(
             remarks.append(f"{own} recordings of {SILENCE} are used, and {len(made)} more are made of background")
         chosen += made
     check_classes(chosen, params)
-    chosen = sorted([*_share(chosen, params.train_share), *unheard], key=lambda one: one.clip.name)
+    used = share_of_training(chosen, params.train_share, by_people=params.split == "speaker")
+    chosen = sorted([*used, *unheard], key=lambda one: one.clip.name)
     return Selection(chosen, left_out, remarks + unheard_remarks)
 
 

@@ -1,6 +1,6 @@
 """Figures in matplotlib, made from arrays. Low frequencies are at the bottom. Time is in seconds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -255,12 +255,14 @@ def det_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], s
     return figure
 
 
-def data_curve_figure(rows: Sequence[Mapping[str, float]], law: tuple[float, float], synthetic: bool = False) -> Figure:
-    """Draws accuracy over the number of training clips, and the power law that fits the errors.
+def data_curve_figure(
+    rows: Sequence[Mapping[str, float]], law: Callable[[np.ndarray], np.ndarray], synthetic: bool = False
+) -> Figure:
+    """Draws accuracy over the number of training clips, and the power law that fits the errors, with its interval.
 
     Args:
         rows: clips_a_class, accuracy, accuracy_low, accuracy_high.
-        law: a, b of error = a * clips ** -b.
+        law: of numbers of clips: accuracy, and the ends of its interval, (3, numbers).
         synthetic: whether the voices are synthetic.
     """
     figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -272,9 +274,11 @@ def data_curve_figure(rows: Sequence[Mapping[str, float]], law: tuple[float, flo
         label="measured, 95 % intervals",
     )  # fmt: skip
     beyond = np.geomspace(clips[-3:].min(), 4 * clips.max())
-    axes.plot(beyond, 1 - law[0] * beyond ** -law[1], color=COLOURS[6], linestyle="--", label="power law of the errors")
+    expected, lowest, highest = law(beyond)
+    axes.fill_between(beyond, lowest, highest, color=COLOURS[6], alpha=0.15, linewidth=0)
+    axes.plot(beyond, expected, color=COLOURS[6], linestyle="--", label="power law of the errors, 95 % interval")
     axes.set_xscale("log")
-    axes.set(xlabel="training clips of each class", ylabel="accuracy on the test clips")
+    axes.set(xlabel="training clips of each class", ylabel="accuracy on the validation clips")
     axes.set_title(voices_title("How much data?", synthetic))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.grid(color="0.92", which="both")
@@ -297,13 +301,43 @@ def folds_figure(rows: Sequence[Mapping[str, Any]], synthetic: bool = False) -> 
     accuracies, low, high = (np.array([row[f"accuracy{end}"] for row in folds]) for end in ("", "_low", "_high"))
     axes.errorbar(
         [row["fold"] for row in folds], accuracies, (accuracies - low, high - accuracies), color=COLOURS[0],
-        marker="o", capsize=3, linestyle="none", label="one fold, interval over its clips",
+        marker="o", capsize=3, linestyle="none", label="one fold",
     )  # fmt: skip
     axes.set(xlabel="fold", ylabel="accuracy on its test clips", ylim=(0, 1.02))
     axes.set_title(voices_title("Cross-validation over speakers", synthetic))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.grid(color="0.92", axis="y")
     figure.legend(frameon=False, loc="outside lower center", ncols=2, fontsize="small")
+    return figure
+
+
+def seeds_figure(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], synthetic: bool = False) -> Figure:
+    """Draws figures of several seeds: a panel for each figure, a point for each seed, and the mean as a line.
+
+    The 95 % interval of the mean is for other people and other seeds; those of the seeds are for other people.
+
+    Args:
+        rows: seed, and each figure with its interval; the last row is of all seeds.
+        names: of the figures in the rows, and what they are.
+        synthetic: whether the voices are synthetic.
+    """
+    *seeds, pooled = rows
+    figure = Figure(figsize=(3.4 * len(names), 4.0), layout="constrained")
+    for axes, (name, label) in zip(np.atleast_1d(figure.subplots(1, len(names))), names.items(), strict=True):
+        axes.axhspan(pooled[f"{name}_low"], pooled[f"{name}_high"], color="0.88")
+        axes.axhline(pooled[name], color="black")
+        values, low, high = (np.array([row[f"{name}{end}"] for row in seeds]) for end in ("", "_low", "_high"))
+        axes.errorbar(
+            [str(row["seed"]) for row in seeds], values, (values - low, high - values), color=COLOURS[0],
+            marker="o", capsize=3, linestyle="none",
+        )  # fmt: skip
+        axes.set(xlabel="seed", title=label)
+        if "an_hour" not in name:
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.grid(color="0.92", axis="y")
+    figure.suptitle(
+        voices_title("Mean over seeds, 95 % interval for other people and seeds", synthetic), fontsize="medium"
+    )
     return figure
 
 

@@ -154,13 +154,17 @@ def _beats(champion: ModelVersion, tags: Mapping[str, str]) -> tuple[bool, str]:
         return False, "its validation clips are other recordings, so they cannot be compared"
     if champion.tags.get(MODEL) == tags[MODEL] and champion.tags.get(SERVED) != tags[SERVED]:
         return True, f"it is the network of version {champion.version}, exported anew"
+    return _is_better(champion)
+
+
+def _is_better(champion: ModelVersion) -> tuple[bool, str]:
+    """Whether the network of this workspace is better than the champion's on the same validation clips."""
     try:
         file = mlflow.artifacts.download_artifacts(f"models:/{NAME}/{champion.version}/artifacts/{ANSWERS}")
+        old, new = read_anonymous(Path(file)), anonymous(read_answered(paths.VALIDATION))
+        test = paired_test(old, new)
     except (MlflowException, OSError) as problem:
         return False, f"its answers cannot be had: {problem}"
-    old, new = read_anonymous(Path(file)), anonymous(read_answered(paths.VALIDATION))
-    try:
-        test = paired_test(old, new)
     except UserError as problem:
         return False, str(problem)
     return test.better, f"{test}, on the same {len(new.correct)} validation clips as version {champion.version}"
