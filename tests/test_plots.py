@@ -252,7 +252,9 @@ def test_each_threshold_of_the_stream_stands_at_its_false_alarms_and_misses():
     assert [(one.get_xdata()[0], one.get_ydata()[0]) for one in points] == [(1.0, 0.05), (0.5, 0.1), (0.25, 0.2)]
     labels = axes.get_legend_handles_labels()[1]
     assert labels[:4] == ["all false alarms", "at other speech", "in background", "beside a word"]
-    assert labels[4:] == [f"threshold for {name}" for name in ("few misses", "balanced", "few false alarms")]
+    assert labels[4:] == [
+        f"{name}: threshold from validation" for name in ("few misses", "balanced", "few false alarms")
+    ]
     assert "4.0 h: 3600 words" in axes.get_title()
 
 

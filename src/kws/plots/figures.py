@@ -242,16 +242,16 @@ def det_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], s
             )
             axes.errorbar(
                 alarms, missed, xerr=across, yerr=along, color=COLOURS[6], capsize=3, marker="^sv"[place],
-                linestyle="none", label=f"threshold for {sensitivity.replace('_', ' ')}",
+                linestyle="none", label=f"{sensitivity.replace('_', ' ')}: threshold from validation",
             )  # fmt: skip
     axes.set_xscale("symlog", linthresh=1)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set(xlabel="false alarms an hour", ylabel="missed words", ylim=(0, 1), xlim=(-0.1, None))
+    axes.set(xlabel="false alarms an hour", ylabel="missed words", ylim=(0, 1.02), xlim=(-0.1, None))
     title = f"Test stream of {scores['stream_hours']:.1f} h: {scores['stream_words']} words"
     axes.set_title(voices_title(title, synthetic))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.grid(color="0.92")
-    axes.legend(frameon=False, fontsize="small", title="thresholds from validation, 95 % intervals")
+    axes.legend(frameon=False, fontsize="small")
     return figure
 
 
