@@ -77,11 +77,7 @@ def origins_of(recordings: Sequence[Clip], tests: Sequence[Clip], params: Params
 
 def of_test_data_set(tests: Iterable[Clip], params: Params) -> list[Clip]:
     """The clips of the test data set that hold other words. Its `_unknown_` is tested as a class where that is on."""
-    return [
-        clip
-        for clip in tests
-        if (clip.word == UNKNOWN and not params.unknown) or not (clip.word.startswith("_") or clip.word in params.words)
-    ]
+    return [clip for clip in other_words(tests, (), params) if not (params.unknown and clip.word == UNKNOWN)]
 
 
 def _suffice(others: Sequence[Clip], split: str, params: Params) -> bool:
