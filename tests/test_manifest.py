@@ -1,6 +1,7 @@
 import csv
 import io
 import tarfile
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 import soundfile
 from conftest import FRONT_END
 
-from kws.recordings.manifest import read_recordings, read_waveforms
+from kws.core.files import write_csv
+from kws.recordings.manifest import read_recordings, read_waveforms, usable_rows
 
 HALF_A_SECOND = replace(FRONT_END, clip_samples=8000)
 
@@ -73,3 +75,18 @@ def test_clips_of_one_recording_start_where_the_manifest_says(tmp_path):
     np.testing.assert_allclose(heard["no/takes.wav#2"], samples[1600:2400], rtol=1e-6)
     np.testing.assert_allclose(heard["no/takes.wav#3"], [*samples[3760:], *[0] * 560], rtol=1e-6)
     assert heard["_silence_/own.wav"].tolist() == [0] * 800
+
+
+def test_a_split_of_a_large_manifest_costs_the_memory_of_its_own_rows(tmp_path):
+    columns = ("name", "recording", "start", "word", "class", "speaker", "split", "samples", "status", "reason")
+    rows = (
+        {name: f"{name}{number}" for name in columns} | {"split": "train" if number % 100 else "test", "status": "ok"}
+        for number in range(20_000)
+    )
+    write_csv(tmp_path / "manifest.csv", rows, columns)
+    tracemalloc.start()
+    kept = usable_rows(tmp_path / "manifest.csv", "test")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(kept) == 200
+    assert most < 1e6  # all rows have 20 MB

@@ -16,7 +16,7 @@ TEST_SPEAKER = "its speaker is in the test data set"
 UNHEARD = "unheard"  # a fourth split: words that are neither in training nor classes, and should be rejected
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Chosen:
     """A clip, the class it belongs to, and its split."""
 
