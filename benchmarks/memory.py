@@ -1,6 +1,6 @@
 """Measures peak memory and open files of every stage, by the number of clips and of background recordings.
 
-    python benchmarks/memory.py                                  # everything, hours, 35 GB of disk
+    python benchmarks/memory.py                                  # everything: about an hour, 20 GB of disk
     python benchmarks/memory.py --case clips --clips 1000 10000
     python benchmarks/memory.py --case background --recordings 100
     python benchmarks/memory.py --case shards
@@ -186,7 +186,7 @@ def of_clips(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
             for split, size in sizes.items():
                 yield from clips(split, size, SMALL["clip_seconds"], 16_000)
 
-        for row in pipeline(f"{number} clips", archive):
+        for row in pipeline(f"{number:,} clips for training, as many for the test", archive):
             yield row | {"background_hours": 0}
 
 
@@ -202,7 +202,9 @@ def of_background(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
     front_end = {"sample_rate": rate, "frame_length": 120, "hop_length": 80, "fft_length": 128, "mel_bins": 20}
     hours = asked.recordings / 6
     print(f"{asked.recordings:,} background recordings of ten minutes")
-    for row in pipeline(f"{asked.recordings} background recordings", archive, **front_end, mel_high_hz=2000.0):
+    for row in pipeline(
+        f"{asked.recordings:,} background recordings of ten minutes", archive, **front_end, mel_high_hz=2000.0
+    ):
         yield row | {"background_hours": round(hours, 1)}
 
 
@@ -228,7 +230,7 @@ def of_shards(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
         (Path(folder) / "shards").mkdir()
         used = measured([sys.executable, "-c", SHARDS, str(asked.shards)], Path(folder))
     print(f"  {used.memory / 1e6:,.0f} MB, {used.open_files} open files")
-    row = {"case": f"{asked.shards} tiny clips", "train_clips": asked.shards, "test_clips": 0, "background_hours": 0}
+    row = {"case": f"{asked.shards:,} tiny clips", "train_clips": asked.shards, "test_clips": 0, "background_hours": 0}
     yield row | {"stage": "shards alone", "peak_mb": used.memory // 10**6, "open_files": used.open_files}
 
 

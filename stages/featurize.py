@@ -13,7 +13,7 @@ from kws.audio.frontend import FrontEnd
 from kws.core import paths, stage
 from kws.core.address import public_address
 from kws.core.files import csv_writer, folder_written_whole, write_csv, write_json
-from kws.core.params import load_params
+from kws.core.params import Params, load_params
 from kws.featurize.compute import compute_chosen
 from kws.featurize.report import MANIFEST_COLUMNS, left_out_row, manifest_row, report_lines
 from kws.featurize.splits import check_classes, choose
@@ -83,20 +83,29 @@ def main() -> None:
         )
         write_json(folder / paths.SPEC.name, spec.to_json())
 
-    with folder_written_whole(paths.PLOTS / "features") as folder:
-        save_figure(mel_matrix_figure(front_end.weights, front_end.sample_rate), folder / "mel_matrix.png")
-        with_examples = [name for name in params.classes if name in examples]  # all of _unknown_ may be unusable
-        log_mels = {name: front_end.cached_log_mel(examples[name]) for name in with_examples[:SHOWN]}
-        save_figure(mel_grid_figure(log_mels, front_end, source.synthetic), folder / "mel_grid.png")
-        [(_, waveform)] = read_waveforms([shown], archive, front_end.sample_rate, params.clip_seconds)
-        title = stage.voices_title(shown["word"], source.synthetic)
-        save_figure(clip_figure(waveform, front_end, title), folder / "clip.png")
+    _draw(examples, shown, front_end, params, source)
     write_json(paths.METRICS / "featurize.json", counts | {"set_aside": len(set_aside)})
     for remark in selection.remarks:
         print(remark)
     print(f"{len(usable)} clips: " + ", ".join(f"{number} {split}" for split, number in counts.items()))
     for line in report_lines(noted, noise_remarks, paths.MANIFEST):
         print(line)
+
+
+def _draw(
+    examples: dict[str, np.ndarray], shown: dict[str, str], front_end: FrontEnd, params: Params, source: DataSource
+) -> None:
+    """Draws the Mel filters, a clip of each class, and one clip closely."""
+    with folder_written_whole(paths.PLOTS / "features") as folder:
+        save_figure(mel_matrix_figure(front_end.weights, front_end.sample_rate), folder / "mel_matrix.png")
+        with_examples = [name for name in params.classes if name in examples]  # all of _unknown_ may be unusable
+        log_mels = {name: front_end.cached_log_mel(examples[name]) for name in with_examples[:SHOWN]}
+        save_figure(mel_grid_figure(log_mels, front_end, source.synthetic), folder / "mel_grid.png")
+        [(_, waveform)] = read_waveforms(
+            [shown], source.archive_of("train"), front_end.sample_rate, params.clip_seconds
+        )
+        title = stage.voices_title(shown["word"], source.synthetic)
+        save_figure(clip_figure(waveform, front_end, title), folder / "clip.png")
 
 
 if __name__ == "__main__":

@@ -163,7 +163,7 @@ def test_a_clip_that_was_not_heard_has_no_answer(split, files):
         assert np.isnan(answers.probabilities).all(axis=1).tolist() == [False, False, True]
 
 
-def test_memory_does_not_grow_with_the_clips(split, files, monkeypatch):
+def test_memory_does_not_grow_with_the_clips(files, monkeypatch):
     monkeypatch.setattr(parity, "CLIPS_A_TASK", 4)
     monkeypatch.setattr(parity, "STREAM_CLIPS", 1)
 
