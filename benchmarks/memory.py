@@ -43,7 +43,7 @@ SAMPLED_EVERY = 0.02  # s
 WORDS = ("bee", "dee", "fee", "gee")
 OTHER_WORD = "pea"
 CLIPS_A_SPEAKER = 20
-SMALL = {  # a short pipeline: what takes time, not memory, is small
+SMALL = {  # a short pipeline that learns the tones, or its export would be refused
     "words": list(WORDS),
     "cut": "start",
     "clip_seconds": 0.2,
@@ -55,7 +55,6 @@ SMALL = {  # a short pipeline: what takes time, not memory, is small
     "silence": 1.0,
     "model": "tc_resnet",
     "width": 0.5,
-    "epochs": 3,
     "learning_rate": 0.003,
     "schedule": "cosine",
     "warmup_epochs": 0,
@@ -186,7 +185,9 @@ def of_clips(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
             for split, size in sizes.items():
                 yield from clips(split, size, SMALL["clip_seconds"], 16_000)
 
-        for row in pipeline(f"{number:,} clips for training, as many for the test", archive):
+        for row in pipeline(
+            f"{number:,} clips for training, as many for the test", archive, epochs=max(3, 60_000 // number)
+        ):
             yield row | {"background_hours": 0}
 
 

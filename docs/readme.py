@@ -157,7 +157,7 @@ def find_words() -> str:
 
 
 def memory() -> str:
-    """The table of docs/larger-machines.md, from benchmarks/memory.csv: a line for each stage, a column for each case."""
+    """The table of docs/larger-machines.md, from benchmarks/memory.csv: a line a stage, a column a case."""
     with MEMORY.open(newline="") as file:
         rows = list(csv.DictReader(file))
     cases = list(dict.fromkeys(row["case"] for row in rows))
