@@ -1,6 +1,6 @@
 """Measures peak memory and open files of every stage, by the number of clips and of background recordings.
 
-    python benchmarks/memory.py                                  # everything, hours, 35 GB of disk
+    python benchmarks/memory.py                                  # everything: about an hour, 20 GB of disk
     python benchmarks/memory.py --case clips --clips 1000 10000
     python benchmarks/memory.py --case background --recordings 100
     python benchmarks/memory.py --case shards
@@ -43,7 +43,7 @@ SAMPLED_EVERY = 0.02  # s
 WORDS = ("bee", "dee", "fee", "gee")
 OTHER_WORD = "pea"
 CLIPS_A_SPEAKER = 20
-SMALL = {  # a short pipeline: what takes time, not memory, is small
+SMALL = {  # a short pipeline that learns the tones, or its export would be refused
     "words": list(WORDS),
     "cut": "start",
     "clip_seconds": 0.2,
@@ -55,7 +55,6 @@ SMALL = {  # a short pipeline: what takes time, not memory, is small
     "silence": 1.0,
     "model": "tc_resnet",
     "width": 0.5,
-    "epochs": 3,
     "learning_rate": 0.003,
     "schedule": "cosine",
     "warmup_epochs": 0,
@@ -186,7 +185,9 @@ def of_clips(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
             for split, size in sizes.items():
                 yield from clips(split, size, SMALL["clip_seconds"], 16_000)
 
-        for row in pipeline(f"{number} clips", archive):
+        for row in pipeline(
+            f"{number:,} clips for training, as many for the test", archive, epochs=max(3, 60_000 // number)
+        ):
             yield row | {"background_hours": 0}
 
 
@@ -202,7 +203,9 @@ def of_background(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
     front_end = {"sample_rate": rate, "frame_length": 120, "hop_length": 80, "fft_length": 128, "mel_bins": 20}
     hours = asked.recordings / 6
     print(f"{asked.recordings:,} background recordings of ten minutes")
-    for row in pipeline(f"{asked.recordings} background recordings", archive, **front_end, mel_high_hz=2000.0):
+    for row in pipeline(
+        f"{asked.recordings:,} background recordings of ten minutes", archive, **front_end, mel_high_hz=2000.0
+    ):
         yield row | {"background_hours": round(hours, 1)}
 
 
@@ -228,7 +231,7 @@ def of_shards(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
         (Path(folder) / "shards").mkdir()
         used = measured([sys.executable, "-c", SHARDS, str(asked.shards)], Path(folder))
     print(f"  {used.memory / 1e6:,.0f} MB, {used.open_files} open files")
-    row = {"case": f"{asked.shards} tiny clips", "train_clips": asked.shards, "test_clips": 0, "background_hours": 0}
+    row = {"case": f"{asked.shards:,} tiny clips", "train_clips": asked.shards, "test_clips": 0, "background_hours": 0}
     yield row | {"stage": "shards alone", "peak_mb": used.memory // 10**6, "open_files": used.open_files}
 
 

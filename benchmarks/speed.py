@@ -148,8 +148,13 @@ def project(folder: Path, recordings: Sequence[tuple[str, bytes]], clips: int) -
     )
     write_json(raw / "source.json", source.to_json())
     values = load_params(ROOT / "params.yaml").model_dump() | {"words": WORDS, "split": "random"}  # any number will do
-    (folder / "params.yaml").write_text(json.dumps(values))  # JSON is YAML
+    set_params(folder, values)
     return folder
+
+
+def set_params(folder: Path, values: Mapping[str, Any]) -> None:
+    """Writes the parameters of a project."""
+    (folder / "params.yaml").write_text(json.dumps(values))  # JSON is YAML
 
 
 def features(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Path) -> dict[str, float]:
@@ -229,9 +234,12 @@ def growth(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace, s
     curves: dict[str, list[tuple[int, float, float]]] = {name: [] for name in stages}
     for clips in asked.growth:
         folder = project(scratch / f"growth{clips}", recordings, clips)
-        values = json.loads((folder / "params.yaml").read_text())
-        (folder / "params.yaml").write_text(json.dumps(values | {"model": "tc_resnet", "epochs": 1}))
+        values = json.loads((folder / "params.yaml").read_text()) | {"model": "tc_resnet"}
+        set_params(folder, values | {"epochs": 1})
         for name in stages:
+            if name == "evaluate":  # the export of a network that has hardly learned anything may be refused
+                set_params(folder, values | {"epochs": max(2, 20_000 // clips)})
+                run(stage("train"), folder)
             repeats = 1 if clips == max(asked.growth) else asked.repeats
             runs = alternately({name: stage(name)}, folder, repeats)[name]
             memory = statistics.median(one.memory for one in runs)

@@ -13,6 +13,7 @@ README = Path("README.md")
 RECIPES = Path("docs/recipes.md")
 SPEED = Path("docs/speed.md")
 DATA = Path("docs/data.md")
+MACHINES = Path("docs/larger-machines.md")
 FIND_WORDS = Path("benchmarks/find_words.csv")
 TABLE = Path("benchmarks/original_recipe.csv")
 PRESETS = Path("benchmarks/presets.csv")
@@ -20,6 +21,7 @@ PRESETS_BEFORE = Path("benchmarks/presets_before.csv")  # what stood here until 
 LEARNING_CURVE = Path("benchmarks/learning_curve.csv")
 LAW = Path("benchmarks/learning_curve_law.csv")
 ABLATION = Path("benchmarks/ablation.csv")
+MEMORY = Path("benchmarks/memory.csv")
 RATIOS = Path("benchmarks/speed.json")
 TIME_TO_ACCURACY = Path("benchmarks/time_to_accuracy.csv")
 EXPERIMENT = Path("docs/exp-run.txt")  # what `dvc exp show` and `dvc metrics diff` printed
@@ -74,6 +76,7 @@ def main() -> None:
         RECIPES: {"ablation": ablation()},
         SPEED: {"speed": speed()},
         DATA: {"find words": find_words()},
+        MACHINES: {"memory": memory()},
     }.items():
         text = page.read_text(encoding="utf-8")
         for name, content in contents.items():
@@ -212,6 +215,19 @@ def find_words() -> str:
         [method, *(f"{100 * float(row['found']):.1f} %" for row in rows if row["method"] == method)]
         for method in dict.fromkeys(row["method"] for row in rows)
     ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def memory() -> str:
+    """The table of docs/larger-machines.md, from benchmarks/memory.csv: a line a stage, a column a case."""
+    with MEMORY.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    cases = list(dict.fromkeys(row["case"] for row in rows))
+    lines = [["peak memory (open files)", *cases], ["---"] * (1 + len(cases))]
+    for stage in dict.fromkeys(row["stage"] for row in rows):
+        of_case = {row["case"]: row for row in rows if row["stage"] == stage}
+        cells = (of_case.get(case) for case in cases)
+        lines.append([stage, *(f"{int(row['peak_mb']):,} MB ({row['open_files']})" if row else "" for row in cells)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
