@@ -29,7 +29,7 @@ def answers(share: float) -> Answers:
 
 
 def stream(alarms: int, *, words: bool = True) -> StreamOutcome:
-    """A stream of two hours: 300 of 1,000 words are missed, and there are so many false alarms, each of its own source."""
+    """Two hours: 300 of 1,000 words are missed, and there are so many false alarms, each of its own source."""
     said = slice(None if words else 0)
     return StreamOutcome(
         hours=2.0,
