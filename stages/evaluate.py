@@ -59,7 +59,7 @@ def main() -> None:
 
         answers = scores.answer_clips(network, paths.FEATURES, "test", spec)
         figures = scores.score(answers, classes, params.seed)
-        if {UNKNOWN, SILENCE} & {*classes}:
+        if spec.clips.get(UNHEARD["test"]) and {UNKNOWN, SILENCE} & {*classes}:
             unheard = scores.answer_clips(network, paths.FEATURES, UNHEARD["test"], spec)
             figures |= scores.rejection(unheard, classes, params.seed)
         figures |= scores.leak(answers, speakers_of(paths.MANIFEST, "train"), at_random=params.split == "random")
