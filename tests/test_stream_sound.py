@@ -185,11 +185,6 @@ def test_other_speech_is_of_words_that_training_never_heard(data):
     assert data([*OWN, NEVER_HEARD]) == [["no/1.wav", "yes/3.wav"], ["cat/5.wav"]]
 
 
-def test_without_such_words_it_is_of_the_other_words_of_the_split_and_without_them_there_is_none(data):
-    assert data([*OWN, KNOWN])[1] == ["bed/4.wav"]
-    assert data(OWN)[1] == []
-
-
 def test_a_stream_holds_no_more_clips_than_fit_in_memory(data, monkeypatch):
     monkeypatch.setattr(stream_sound, "WORD_CLIPS", 1)
     monkeypatch.setattr(stream_sound, "SPEECH_CLIPS", 2)

@@ -183,6 +183,40 @@ def confusion_figure(matrix: np.ndarray, words: Sequence[str], synthetic: bool =
     return figure
 
 
+def conditions_figure(rows: Sequence[Mapping[str, Any]], accuracy: float, synthetic: bool = False) -> Figure:
+    """Draws accuracy by condition, a panel each: a point for each bin, with its 95 % interval and its number of clips.
+
+    Args:
+        rows: as `kws.evaluate.conditions.rows` returns them.
+        accuracy: on all these clips.
+        synthetic: whether the voices are synthetic.
+    """
+    titles = {
+        "level": "level of the speech (dB of full scale)",
+        "snr": "speech over the clip's own noise (dB)",
+        "length": "length of the word (s)",
+        "speaker": "test clips of the same speaker",
+    }
+    figure = Figure(figsize=(9, 6.5), layout="constrained")
+    figure.suptitle(voices_title("Test clips by condition, 95 % intervals", synthetic), fontsize=13)
+    for number, (axes, condition) in enumerate(zip(figure.subplots(2, 2, sharey=True).flat, titles, strict=True)):
+        bins = [row for row in rows if row["condition"] == condition]
+        accuracies, low, high = (np.array([row[f"accuracy{end}"] for row in bins]) for end in ("", "_low", "_high"))
+        axes.axhline(accuracy, color="0.4", linestyle=":")
+        axes.errorbar(
+            range(len(bins)), accuracies, (accuracies - low, high - accuracies), color=COLOURS[number],
+            marker=MARKERS[number], capsize=3, linestyle="none",
+        )  # fmt: skip
+        labels = [f"{row['bin'].replace('_', ' ')}\n{row['clips']:,} clips" for row in bins]
+        axes.set_xticks(range(len(bins)), labels, fontsize="small")
+        axes.set(title=titles[condition], xlim=(-0.6, max(len(bins), 1) - 0.4), ylim=(0, 1.02))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.grid(color="0.92", axis="y")
+    for axes in figure.axes[::2]:
+        axes.set_ylabel("accuracy")
+    return figure
+
+
 def noise_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], synthetic: bool = False) -> Figure:
     """Draws accuracy over the signal-to-noise ratio, for each background and for all, the latter with 95 % intervals.
 
