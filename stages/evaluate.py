@@ -1,11 +1,13 @@
 """evaluate: test the trained network on the test clips, in quiet, in noise and in a stream.
 
-Reads models/network.tflite, metrics/train.json, plots/train/history.csv, data/features and data/raw. Writes
-metrics/evaluate.json, plots/evaluate, data/answers.npz and data/validation.npz (the answers to the clips of test and
-validation), data/stream.npz and plots/train/curves.png. (The curves are
-drawn here, so that a change of their colour does not train again.) The network runs by LiteRT, as on devices. The
-results do not depend on the number of threads.
+Reads models/network.tflite, the same in 8 bits (models/network_int8.tflite), metrics/train.json,
+plots/train/history.csv, data/features and data/raw. Writes metrics/evaluate.json, plots/evaluate, data/answers.npz and
+data/validation.npz (the answers to the clips of test and validation), data/stream.npz and plots/train/curves.png. (The
+curves are drawn here, so that a change of their colour does not train again.) The networks run by LiteRT, as on
+devices. The results do not depend on the number of threads.
 """
+
+from collections.abc import Iterator
 
 from threadpoolctl import threadpool_limits
 
@@ -13,15 +15,16 @@ from kws.audio.frontend import BLAS_THREADS
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_csv, read_json, write_csv, write_json, written_whole
 from kws.core.params import SILENCE, UNKNOWN, load_params
-from kws.evaluate import metrics, noise_sweep, scores, stream, stream_scores, stream_sound
+from kws.evaluate import conditions, eight_bits, metrics, noise_sweep, scores, stream, stream_scores, stream_sound
 from kws.evaluate.answers import write_answers
 from kws.evaluate.network import EvaluatedNetwork
-from kws.plots.figures import confusion_figure, curves_figure, det_figure, noise_figure, save_figure
+from kws.plots.figures import conditions_figure, confusion_figure, curves_figure, det_figure, noise_figure, save_figure
 from kws.recordings import background
 from kws.recordings.clips import UNHEARD, read_clips, speakers_of
 from kws.recordings.manifest import read_recordings, spoken_rows
 from kws.recordings.parts import part_of
 from kws.recordings.source import DataSource
+from kws.records.clips import cached_clips
 from kws.records.spec import FeatureSpec
 from kws.tracking.run import tracked_run
 
@@ -30,7 +33,7 @@ def main() -> None:
     """Model and test clips in, figures, pictures and answers out."""
     params = load_params()
     with tracked_run(params, "evaluate"), threadpool_limits(BLAS_THREADS):
-        network = EvaluatedNetwork(paths.NETWORK, params.threads)
+        network, int8 = (EvaluatedNetwork(path, params.threads) for path in (paths.NETWORK, paths.NETWORK_INT8))
         spec, source = FeatureSpec.read(paths.SPEC), DataSource.read(paths.SOURCE)
         history = [{name: float(value) for name, value in row.items()} for row in read_csv(paths.HISTORY)]
         best_epoch = read_json(paths.METRICS / "train.json")["best_epoch"]
@@ -44,12 +47,10 @@ def main() -> None:
             for split in ("validation", "test")
         }
 
-        def streamed(split: str) -> stream.StreamOutcome:
-            """What becomes of the stream of a split."""
+        def sound_of(split: str) -> Iterator[stream.Stretch]:
+            """The stream of a split."""
             said, other = stream_sound.recordings_of(paths.MANIFEST, split, source, params.words, front_end)
-            if not other:
-                print(f"{split}: no other speech is in the stream, since there are no clips of other words")
-            sound = stream_sound.stretches(
+            return stream_sound.stretches(
                 said,
                 other,
                 parts[split],
@@ -58,10 +59,6 @@ def main() -> None:
                 minutes=params.stream_minutes,
                 seed=stream_sound.SEEDS[split],
             )
-            words = [classes.index(word) for word in params.words]
-            return stream.simulate({"float32": network.probabilities}, sound, front_end=front_end, words=words)[
-                "float32"
-            ]
 
         validation = scores.answer_clips(network, paths.FEATURES, "validation", spec)
         answers = scores.answer_clips(network, paths.FEATURES, "test", spec)
@@ -69,17 +66,37 @@ def main() -> None:
         if {UNKNOWN, SILENCE} & {*classes}:
             unheard = scores.answer_clips(network, paths.FEATURES, UNHEARD["test"], spec)
             figures |= scores.rejection(unheard, classes)
+        heard_by_int8 = int8.probabilities(clip.log_mel for clip in cached_clips(paths.FEATURES, "test", spec))
+        figures |= eight_bits.quiet_figures(answers, heard_by_int8)
         figures |= scores.leak(answers, speakers_of(paths.MANIFEST, "train"), at_random=params.split == "random")
 
-        chosen_on, outcome = streamed("validation"), streamed("test")
-        rows = spoken_rows(paths.MANIFEST, "test")
-        clips = list(read_recordings(rows, source.archive_of("test"), front_end))
-        noisy = noise_sweep.sweep(network.probabilities, clips, parts["test"], front_end=front_end, classes=classes)
+        words = [classes.index(word) for word in params.words]
+        chosen_on = stream.simulate(
+            {eight_bits.FLOAT32: network.probabilities}, sound_of("validation"), front_end=front_end, words=words
+        )[eight_bits.FLOAT32]
+        outcome, first_hour = eight_bits.simulate(
+            network.probabilities, int8.probabilities, sound_of("test"), front_end=front_end, words=words
+        )
         streams = stream_scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
-        figures |= noise_sweep.figures(noisy) | streams
+        figures |= streams | eight_bits.stream_figures(first_hour, streams["stream_threshold"])
+
+        measured: dict[str, conditions.Sound] = {}
+        recordings = read_recordings(spoken_rows(paths.MANIFEST, "test"), source.archive_of("test"), front_end)
+        in_noise = noise_sweep.sweep(
+            {eight_bits.FLOAT32: network.ask, eight_bits.INT8: int8.ask},
+            conditions.measuring(recordings, front_end.sample_rate, measured),
+            parts["test"],
+            front_end=front_end,
+            classes=classes,
+            threads=params.threads,
+        )
+        noisy = noise_sweep.rows(in_noise, eight_bits.FLOAT32)
+        by_condition = conditions.rows(answers, measured)
+        figures |= noise_sweep.figures(noisy) | conditions.figures(by_condition) | eight_bits.noise_figures(in_noise)
         write_json(paths.METRICS / "evaluate.json", figures | {"synthetic": int(synthetic)})
 
         tables = {
+            "conditions": (conditions.COLUMNS, by_condition),
             "confusion": (scores.CONFUSION_COLUMNS, scores.confusion_rows(answers, classes)),
             "words": (scores.WORD_COLUMNS, scores.word_rows(answers, classes)),
             "mistakes": (scores.MISTAKE_COLUMNS, scores.worst_mistakes(answers, classes)),
@@ -92,6 +109,9 @@ def main() -> None:
                 write_csv(folder / f"{name}.csv", rows, columns)
             matrix = metrics.confusion_matrix(answers.labels, answers.predicted, len(classes))
             save_figure(confusion_figure(matrix, classes, synthetic), folder / "confusion.png")
+            save_figure(
+                conditions_figure(by_condition, figures["noise_clean_accuracy"], synthetic), folder / "conditions.png"
+            )
             save_figure(noise_figure(noisy, figures, synthetic), folder / "noise.png")
             save_figure(det_figure(tables["det"][1], figures, synthetic), folder / "det.png")
         with written_whole(paths.CURVES) as partial:

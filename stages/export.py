@@ -1,9 +1,9 @@
 """export: convert the trained network to LiteRT files, and refuse files that answer otherwise than the network.
 
-Reads models/kws.keras, models/network.tflite, metrics/evaluate.json (the thresholds), data/features and data/raw.
-Writes metrics/export.json and models/export: kws.tflite, kws_int8.tflite, kws_features.tflite, the front end's tables
-in front_end.npz, and for microcontrollers network and tables in kws_model.h. Latency depends on the machine, so it is
-only in MLflow.
+Reads models/kws.keras, models/network.tflite, models/network_int8.tflite, metrics/evaluate.json (the thresholds, and
+what 8 bits lose in noise and in the stream), data/features and data/raw. Writes metrics/export.json and models/export:
+kws.tflite, kws_int8.tflite, kws_features.tflite, the front end's tables in front_end.npz, and for microcontrollers
+network and tables in kws_model.h. Latency depends on the machine, so it is only in MLflow.
 """
 
 import numpy as np
@@ -40,8 +40,8 @@ def main() -> None:
 
         keras = keras_answers(models.embedding_and_probabilities(model), paths.FEATURES, spec)
         position = {name: number for number, name in enumerate(keras.names)}
-        network = require_exists(paths.NETWORK).read_bytes()
-        files = convert_network(model, network, paths.FEATURES, spec, detection(evaluated))
+        network, int8 = (require_exists(path).read_bytes() for path in (paths.NETWORK, paths.NETWORK_INT8))
+        files = convert_network(network, int8, spec, detection(evaluated))
 
         clips = parity.waveforms(paths.MANIFEST, source.archive_of("test"), noises, front_end)
         exported = parity.examine(files, clips, position, front_end, params.threads)
@@ -62,7 +62,7 @@ def main() -> None:
         scores |= parity.figures("stream", exported.windows, whole_clips, labels)
         accuracy = _accuracy(whole_clips.argmax(axis=1), labels)
         scores |= {"stream_clips": len(streamed), "stream_keras_accuracy": accuracy}
-        parity.check(scores)
+        parity.check(scores, evaluated)
 
         with folder_written_whole(paths.EXPORT) as folder:
             for kind, content in files.items():

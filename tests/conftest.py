@@ -93,7 +93,7 @@ def small_spotter(tmp_path_factory: pytest.TempPathFactory, networks: list[Path]
     """The first of these networks, as the file that takes waveforms."""
     from kws.export.convert import convert_network
     from kws.records.write import RecordWriter
-    from kws.train.litert import network_file
+    from kws.train.litert import calibration_clips, network_file, network_int8_file
     from kws.train.models import load_model
 
     folder = tmp_path_factory.mktemp("spotter")
@@ -103,7 +103,8 @@ def small_spotter(tmp_path_factory: pytest.TempPathFactory, networks: list[Path]
     with RecordWriter(folder, spec.clips) as writer:
         for number, clip in enumerate(power):
             writer.write("train", f"{number}", "al", 0, clip.astype(np.float32))
-    files = convert_network(network, network_file(network), folder, spec, {"threshold": 0.5})
+    int8 = network_int8_file(network, calibration_clips(folder, spec))
+    files = convert_network(network_file(network), int8, spec, {"threshold": 0.5})
     (folder / "kws.tflite").write_bytes(files["float32"])
     return folder / "kws.tflite"
 
@@ -279,7 +280,7 @@ def exported(tmp_path_factory) -> Path:
     from kws.export.convert import KINDS, convert_network
     from kws.export.detection import detection
     from kws.records.write import RecordWriter
-    from kws.train.litert import network_file
+    from kws.train.litert import calibration_clips, network_file, network_int8_file
 
     log_mel = keras.Input((FRONT_END.frames, FRONT_END.mel_bins, 1))
     middle = keras.layers.Cropping2D(((16, 16), (0, 0)))(log_mel)
@@ -296,7 +297,8 @@ def exported(tmp_path_factory) -> Path:
         for name, clip in clips.items():
             power = FRONT_END.with_margins(clip.astype(np.float32))
             records.write("train", name, "nobody", 0, power)
-    files = convert_network(model, network_file(model), features, spec, detection(EVALUATED))
+    int8 = network_int8_file(model, calibration_clips(features, spec))
+    files = convert_network(network_file(model), int8, spec, detection(EVALUATED))
     folder = tmp_path_factory.mktemp("export")
     for kind, content in files.items():
         (folder / KINDS[kind]).write_bytes(content)

@@ -13,6 +13,7 @@ VALIDATION = Path("data/validation.npz")  # the answers to the validation clips,
 STREAM = Path("data/stream.npz")  # what became of the stream of the test
 MODEL = Path("models/kws.keras")
 NETWORK = Path("models/network.tflite")  # float32: log-Mel in, embedding and probabilities out
+NETWORK_INT8 = Path("models/network_int8.tflite")  # the same in 8 bits: log-Mel in, logits out
 EXPORT = Path("models/export")
 SPOTTER = EXPORT / "kws.tflite"  # float32: waveform in, probabilities out
 CARD = Path("models/README.md")  # the model card, where forges show it

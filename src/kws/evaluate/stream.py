@@ -141,7 +141,7 @@ def read_stream(path: Path) -> tuple[StreamOutcome, float]:
 def simulate(
     networks: Mapping[str, Predict], stream: Iterable[Stretch], *, front_end: FrontEnd, words: Sequence[int]
 ) -> dict[str, StreamOutcome]:
-    """Runs networks over one stream, and returns what becomes of it for each, by its name.
+    """Runs networks over one stream, and returns what becomes of it for each, by its name; nothing of no stretches.
 
     Args:
         networks: by name: log-Mel of windows to probabilities.
@@ -162,7 +162,7 @@ def simulate(
                 if one.score > 0
             ]
             parts[name].append(judge(reactions, stretch.script, stretch.background, SECONDS / 3600))
-    return {name: _joined(outcomes) for name, outcomes in parts.items()}
+    return {name: joined(outcomes) for name, outcomes in parts.items() if outcomes}
 
 
 def judge(
@@ -229,7 +229,8 @@ def _utterance_of(reaction: Reaction, script: Sequence[Utterance]) -> tuple[int 
     return nearest, bool(at)
 
 
-def _joined(parts: Sequence[StreamOutcome]) -> StreamOutcome:
+def joined(parts: Sequence[StreamOutcome]) -> StreamOutcome:
+    """The outcome of a stream from those of its parts, in order."""
     names = [field.name for field in fields(StreamOutcome) if field.name != "hours"]
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     return StreamOutcome(hours=sum(part.hours for part in parts), **arrays)
