@@ -14,7 +14,7 @@ import numpy as np
 _CLIPS_OF_A_SPEAKER = 5  # from which a speaker's accuracy is one
 _FEW_PEOPLE = 10  # with fewer, the spread between them says little about the spread between others
 _GRID = (100, 20)  # of the two parameters in `_people_posterior`; it needs no random draw
-_LOG_CORRELATIONS = np.log([3e-4, 0.95])
+_CORRELATIONS = (3e-4, 0.95)
 _PAIRS_AT_ONCE = 100  # of trials and successes: bounds the memory
 _UNKNOWN_SHARE = ((np.arange(_GRID[0]) + 0.5) / _GRID[0] * np.pi / 2, np.full(_GRID[0], 1 / _GRID[0]))  # the prior
 
@@ -179,7 +179,7 @@ def _people_posterior(right: np.ndarray, trials: np.ndarray) -> tuple[np.ndarray
     """
     pairs, people = np.unique(np.stack([right, trials]).round(9), axis=1, return_counts=True)
     angles = (np.arange(_GRID[0]) + 0.5) / _GRID[0] * np.pi / 2
-    logs = np.linspace(*_LOG_CORRELATIONS, _GRID[1])
+    logs = np.log(np.geomspace(*_CORRELATIONS, _GRID[1]))
     for _ in range(2):  # first all values, then those that have weight
         weights = _weights(angles, np.exp(logs), pairs, people)
         used, used_weights = angles, weights.sum(axis=1)
