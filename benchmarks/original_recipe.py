@@ -16,7 +16,7 @@ SELECTIONS = {
     "eight": {"dataset": "mini_speech_commands", "split": "random", "words": list(EIGHT)},
     "ten": {"dataset": "speech_commands", "split": "speaker", "words": list(TEN)},
 }
-FIGURES = ("test_clips", "accuracy", "accuracy_low", "accuracy_high", "accuracy_speakers_low", "accuracy_speakers_high")
+FIGURES = ("test_clips", "accuracy", "accuracy_low", "accuracy_high")
 COLUMNS = ("selection", "split", "seed", "train_clips", "epochs", *FIGURES)
 
 

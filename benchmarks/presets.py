@@ -16,7 +16,7 @@ from runs import EIGHT, SEEDS, TEN, add_row, address, downloaded, parser, preset
 TABLE = Path(__file__).with_suffix(".csv")
 STREAM = {"stream_minutes": 240}  # 0.5 false alarms an hour are then two
 FIGURES = (
-    *("test_clips", "accuracy", "accuracy_low", "accuracy_high", "accuracy_speakers_low", "accuracy_speakers_high"),
+    *("test_clips", "accuracy", "accuracy_low", "accuracy_high"),
     *("noise_0db_accuracy", "noise_0db_accuracy_low", "noise_0db_accuracy_high"),
     *("stream_hours", "stream_words", "stream_missed", "stream_missed_low", "stream_missed_high", "stream_wrong"),
     *("stream_false_alarms_an_hour", "stream_false_alarms_an_hour_low", "stream_false_alarms_an_hour_high"),
