@@ -117,8 +117,6 @@ def main() -> None:
         write_answers(paths.VALIDATION, validation, classes, synthetic=spec.synthetic)
         write_answers(paths.ANSWERS, answers, classes, synthetic=synthetic)
         stream.write_stream(paths.STREAM, outcome, figures["stream_threshold"])
-    for split in [split for split, clips_of in speech_clips.items() if not clips_of]:
-        print(f"the stream of {split} holds no other speech, since there are no clips of other words")
     for line in scores.summary_lines(figures, classes) + stream_scores.stream_lines(figures):
         print(stage.voices_title(line, synthetic))
 
