@@ -45,7 +45,7 @@ N := 5
 export PRESET SET  # a recipe reads them from the environment: between quotes of its own, an apostrophe would end them
 
 .DEFAULT_GOAL := repro
-.PHONY: anew in-git repro setup exp compare curve folds bench test lint ui serve readme lock upgrade clean help
+.PHONY: anew in-git repro setup exp compare curve folds seeds bench test lint ui serve readme lock upgrade clean help
 
 repro: in-git $(READY) $(PAGE)  ## run the pipeline on the parameters in params.yaml, then say what came of it (the default)
 	@.venv/bin/dvc repro
@@ -93,14 +93,17 @@ $(PAGE): $(READY) src/kws/commands/plots_page.py
 exp: in-git $(READY)  ## run a preset as an experiment: make exp PRESET=fast SET='seed=2 split=random'
 	@.venv/bin/python -m kws.commands.exp "$$PRESET" "$$SET"
 
-compare: in-git $(READY)  ## compare two experiments on the same test clips: make compare A=main B=sorer-cull
+compare: in-git $(READY)  ## compare two experiments on the same clips, and say which validation prefers: make compare A=main B=sorer-cull
 	@.venv/bin/python -m kws.commands.compare '$(A)' '$(B)'
 
-curve: in-git $(READY)  ## accuracy over the number of training clips, and what more would bring: make curve PRESET=fast SET=...
+curve: in-git $(READY)  ## validation accuracy over the amount of training data, and what more would bring: make curve PRESET=fast SET=...
 	@.venv/bin/python -m kws.commands.data_curve "$$PRESET" "$$SET"
 
 folds: in-git $(READY)  ## cross-validation over speakers, for few recordings: make folds PRESET=fast SET=... N=5
 	@.venv/bin/python -m kws.commands.folds "$$PRESET" "$$SET" '$(N)'
+
+seeds: in-git $(READY)  ## one experiment with several seeds, and its interval over people and seeds: make seeds PRESET=fast SET=... N=5
+	@.venv/bin/python -m kws.commands.seeds "$$PRESET" "$$SET" '$(N)'
 
 bench: $(READY)  ## time the pipeline beside others and its limits, 20 minutes: make bench ARCHIVE=... BENCH='--section fixed'
 	@.venv/bin/python benchmarks/speed.py --archive '$(ARCHIVE)' $(BENCH)

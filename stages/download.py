@@ -1,11 +1,12 @@
 """download: get the data set as one archive, check all of it, list its clips.
 
-Reads from the network, a file or a folder. Writes data/raw (the archive, source.json, clips.csv, left_out.csv, and
-test/ with the test data set) and metrics/download.json.
+Reads from the network, a file or a folder. Writes data/raw (the archive, source.json, clips.csv, left_out.csv, test/
+with the test data set, and other_speech.tar and .csv if computed voices must say other words) and
+metrics/download.json.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from kws.core import paths, stage
@@ -13,11 +14,12 @@ from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, write_csv, write_json
 from kws.core.params import Params, load_params
 from kws.download import sources
-from kws.download.report import report_lines
+from kws.download.report import other_speech_line, report_lines
 from kws.recordings import archive
 from kws.recordings.clips import choose_words, words_of, write_clips
 from kws.recordings.layout import Layout, understand
 from kws.recordings.source import Archive, DataSource
+from kws.recordings.unheard import origins_of
 
 VOICES_SEED = 1  # not the parameter `seed`: another seed means another training on the same recordings
 
@@ -33,6 +35,11 @@ def main() -> None:
         clips = [clip for clip in layout.clips if not clip.word.startswith("_")]  # others: noise, silence, mixtures
         left_out = not_packed | left_out
         test, test_layout, test_left_out = _obtain_test(folder / paths.TEST_RAW.name, params)
+        tests = test_layout.clips if test_layout else []
+        origins = origins_of(layout.clips, tests, params)
+        other_speech = None
+        if "computed" in origins.values():
+            other_speech = _compute_other_speech(folder, {clip.spoken for clip in (*layout.clips, *tests)}, params)
         source = DataSource(
             **vars(obtained),
             synthetic=synthetic,
@@ -42,6 +49,8 @@ def main() -> None:
             clips=len(clips),
             test=test,
             test_synthetic=synthetic and not params.test_dataset,
+            other_speech=other_speech,
+            unheard=origins,
         )
         write_json(folder / paths.SOURCE.name, source.to_json())
         all_left_out = left_out | {f"{paths.TEST_RAW.name}/{name}": why for name, why in test_left_out.items()}
@@ -54,6 +63,8 @@ def main() -> None:
     print(f"{source.address}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
     for line in report_lines(source, layout, left_out, params, others):
         print(line)
+    if other_speech:
+        print(other_speech_line(origins, layout.clips, tests, params))
     for line in report_lines(test, test_layout, test_left_out, params) if test and test_layout else []:
         print(f"test_dataset: {line}")
 
@@ -107,6 +118,19 @@ def _obtain(folder: Path, params: Params, others: list[str]) -> tuple[Archive, d
     # featurize takes `unknown` times the clips of a word, and each speaker says a word once
     write_corpus(target, params.words, voices, others, math.ceil(params.unknown))
     return sources.synthetic(target), {}
+
+
+def _compute_other_speech(folder: Path, known: Collection[str], params: Params) -> Archive:
+    """Has computed voices say English words that training does not hear; `known` are the recordings' words."""
+    from kws.download.voices.other_words import unheard_words
+    from kws.download.voices.synthetic import OTHER_SPEAKERS, Voices, write_other_speech  # loads eSpeak NG
+
+    target = folder / paths.OTHER_SPEECH.name
+    variety = params.synthetic_variety if params.dataset == sources.SYNTHETIC else 1.0
+    voices = Voices(OTHER_SPEAKERS, variety, 0.0, VOICES_SEED, "en", params.clip_seconds)
+    clips = write_other_speech(target, unheard_words({*known, *params.words}), voices)
+    write_clips(folder / paths.OTHER_SPEECH_CLIPS.name, clips)
+    return sources.synthetic(target)
 
 
 def _obtain_test(folder: Path, params: Params) -> tuple[Archive | None, Layout | None, dict[str, str]]:

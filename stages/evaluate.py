@@ -1,28 +1,29 @@
 """evaluate: test the trained network on the test clips, in quiet, in noise and in a stream.
 
-Reads models/network.tflite, metrics/train.json, plots/train/history.csv, data/features and data/raw. Writes
-metrics/evaluate.json, plots/evaluate, data/answers.npz and plots/train/curves.png. (The curves are drawn here, so that
-a change of their colour does not train again.) The network runs by LiteRT, as on devices. The results do not depend
-on the number of threads.
+Reads models/network.tflite, the same in 8 bits (models/network_int8.tflite), metrics/train.json,
+plots/train/history.csv, data/features and data/raw. Writes metrics/evaluate.json, plots/evaluate, data/answers.npz and
+data/validation.npz (the answers to the clips of test and validation), data/stream.npz and plots/train/curves.png. (The
+curves are drawn here, so that a change of their colour does not train again.) The networks run by LiteRT, as on
+devices. The results do not depend on the number of threads.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
 from kws.audio.frontend import BLAS_THREADS
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_csv, read_json, write_csv, write_json, written_whole
-from kws.core.params import load_params
-from kws.evaluate import metrics, noise_sweep, scores, stream
+from kws.core.params import SILENCE, UNKNOWN, load_params
+from kws.evaluate import conditions, eight_bits, metrics, noise_sweep, scores, stream, stream_scores, stream_sound
 from kws.evaluate.answers import write_answers
 from kws.evaluate.network import EvaluatedNetwork
-from kws.plots.figures import confusion_figure, curves_figure, det_figure, noise_figure, save_figure
+from kws.plots.figures import conditions_figure, confusion_figure, curves_figure, det_figure, noise_figure, save_figure
 from kws.recordings import background
-from kws.recordings.clips import read_clips, speakers_of
-from kws.recordings.manifest import Recording, read_recordings
+from kws.recordings.clips import UNHEARD, read_clips, speakers_of
+from kws.recordings.manifest import read_recordings, spoken_rows
 from kws.recordings.source import DataSource
+from kws.records.clips import cached_clips
 from kws.records.spec import FeatureSpec
 from kws.tracking.run import tracked_run
 
@@ -31,7 +32,7 @@ def main() -> None:
     """Model and test clips in, figures, pictures and answers out."""
     params = load_params()
     with tracked_run(params, "evaluate"), threadpool_limits(BLAS_THREADS):
-        network = EvaluatedNetwork(paths.NETWORK, params.threads)
+        network, int8 = (EvaluatedNetwork(path, params.threads) for path in (paths.NETWORK, paths.NETWORK_INT8))
         spec, source = FeatureSpec.read(paths.SPEC), DataSource.read(paths.SOURCE)
         history = [{name: float(value) for name, value in row.items()} for row in read_csv(paths.HISTORY)]
         best_epoch = read_json(paths.METRICS / "train.json")["best_epoch"]
@@ -40,58 +41,85 @@ def main() -> None:
             source.archive_of("train"), read_clips(paths.CLIPS), front_end, ("validation", "test")
         )
 
-        def sounds(split: str) -> tuple[list[Recording], Mapping[str, np.ndarray]]:
-            """The clips of a split, and the part of the background that is kept for it."""
-            return read_recordings(paths.MANIFEST, split, source.archive_of(split), front_end), noises[split]
+        speech_clips = {}
 
-        def streamed(clips: list[Recording], parts: Mapping[str, np.ndarray]) -> stream.StreamOutcome:
-            """What becomes of a stream of these clips over these backgrounds."""
-            return stream.simulate(
-                network.probabilities,
-                clips,
-                parts,
+        def sound_of(split: str) -> Iterator[stream.Stretch]:
+            """The stream of a split."""
+            said, other = stream_sound.recordings_of(paths.MANIFEST, split, source, params.words, front_end)
+            speech_clips[split] = len(other)
+            return stream_sound.stretches(
+                said,
+                other,
+                noises[split],
                 front_end=front_end,
                 classes=classes,
-                words=params.words,
                 minutes=params.stream_minutes,
-                seed=params.seed,
+                seed=stream_sound.SEEDS[split],
             )
 
+        validation = scores.answer_clips(network, paths.FEATURES, "validation", spec)
         answers = scores.answer_clips(network, paths.FEATURES, "test", spec)
-        figures = scores.score(answers, classes, params.seed)
-        if spec.clips.get("unheard"):
-            unheard = scores.answer_clips(network, paths.FEATURES, "unheard", spec)
-            figures |= scores.rejection(unheard, classes, params.seed)
+        figures = scores.score(answers, classes)
+        if {UNKNOWN, SILENCE} & {*classes}:
+            unheard = scores.answer_clips(network, paths.FEATURES, UNHEARD["test"], spec)
+            figures |= scores.rejection(unheard, classes)
+        heard_by_int8 = int8.probabilities(clip.log_mel for clip in cached_clips(paths.FEATURES, "test", spec))
+        figures |= eight_bits.quiet_figures(answers, heard_by_int8)
         figures |= scores.leak(answers, speakers_of(paths.MANIFEST, "train"), at_random=params.split == "random")
 
-        chosen_on = streamed(*sounds("validation"))
-        clips, parts = sounds("test")
-        outcome = streamed(clips, parts)
-        noisy = noise_sweep.sweep(
-            network.probabilities, clips, parts, front_end=front_end, classes=classes, seed=params.seed
+        words = [classes.index(word) for word in params.words]
+        chosen_on = stream.simulate(
+            {eight_bits.FLOAT32: network.probabilities}, sound_of("validation"), front_end=front_end, words=words
+        )[eight_bits.FLOAT32]
+        outcome, first_hour = eight_bits.simulate(
+            network.probabilities, int8.probabilities, sound_of("test"), front_end=front_end, words=words
         )
-        figures |= noise_sweep.figures(noisy) | scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
+        streams = stream_scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
+        figures |= streams | eight_bits.stream_figures(first_hour, streams["stream_threshold"])
+        figures["stream_speech_clips"] = speech_clips["test"]
+
+        measured: dict[str, conditions.Sound] = {}
+        recordings = read_recordings(spoken_rows(paths.MANIFEST, "test"), source.archive_of("test"), front_end)
+        in_noise = noise_sweep.sweep(
+            {eight_bits.FLOAT32: network.ask, eight_bits.INT8: int8.ask},
+            conditions.measuring(recordings, front_end.sample_rate, measured),
+            noises["test"],
+            front_end=front_end,
+            classes=classes,
+            threads=params.threads,
+        )
+        noisy = noise_sweep.rows(in_noise, eight_bits.FLOAT32)
+        by_condition = conditions.rows(answers, measured)
+        figures |= noise_sweep.figures(noisy) | conditions.figures(by_condition) | eight_bits.noise_figures(in_noise)
         write_json(paths.METRICS / "evaluate.json", figures | {"synthetic": int(synthetic)})
 
         tables = {
+            "conditions": (conditions.COLUMNS, by_condition),
             "confusion": (scores.CONFUSION_COLUMNS, scores.confusion_rows(answers, classes)),
             "words": (scores.WORD_COLUMNS, scores.word_rows(answers, classes)),
             "mistakes": (scores.MISTAKE_COLUMNS, scores.worst_mistakes(answers, classes)),
             "calibration": (scores.CALIBRATION_COLUMNS, scores.calibration_rows(answers)),
             "noise": (noise_sweep.COLUMNS, noisy),
-            "det": (scores.DET_COLUMNS, scores.det_rows(outcome)),
+            "det": (stream_scores.DET_COLUMNS, stream_scores.det_rows(outcome)),
         }
         with folder_written_whole(paths.PLOTS / "evaluate") as folder:
             for name, (columns, rows) in tables.items():
                 write_csv(folder / f"{name}.csv", rows, columns)
             matrix = metrics.confusion_matrix(answers.labels, answers.predicted, len(classes))
             save_figure(confusion_figure(matrix, classes, synthetic), folder / "confusion.png")
+            save_figure(
+                conditions_figure(by_condition, figures["noise_clean_accuracy"], synthetic), folder / "conditions.png"
+            )
             save_figure(noise_figure(noisy, figures, synthetic), folder / "noise.png")
             save_figure(det_figure(tables["det"][1], figures, synthetic), folder / "det.png")
         with written_whole(paths.CURVES) as partial:
             save_figure(curves_figure(history, best_epoch, spec.synthetic), partial)
+        write_answers(paths.VALIDATION, validation, classes, synthetic=spec.synthetic)
         write_answers(paths.ANSWERS, answers, classes, synthetic=synthetic)
-    for line in scores.summary_lines(figures, classes):
+        stream.write_stream(paths.STREAM, outcome, figures["stream_threshold"])
+    for split in [split for split, clips_of in speech_clips.items() if not clips_of]:
+        print(f"the stream of {split} holds no other speech, since there are no clips of other words")
+    for line in scores.summary_lines(figures, classes) + stream_scores.stream_lines(figures):
         print(stage.voices_title(line, synthetic))
 
 

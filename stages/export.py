@@ -1,9 +1,9 @@
 """export: convert the trained network to LiteRT files, and refuse files that answer otherwise than the network.
 
-Reads models/kws.keras, models/network.tflite, metrics/evaluate.json (the threshold), data/features and data/raw.
-Writes metrics/export.json and models/export: kws.tflite, kws_int8.tflite, kws_features.tflite, the front end's tables
-in front_end.npz, and for microcontrollers network and tables in kws_model.h. Latency depends on the machine, so it is
-only in MLflow.
+Reads models/kws.keras, models/network.tflite, models/network_int8.tflite, metrics/evaluate.json (the thresholds, and
+what 8 bits lose in noise and in the stream), data/features and data/raw. Writes metrics/export.json and models/export:
+kws.tflite, kws_int8.tflite, kws_features.tflite, the front end's tables in front_end.npz, and for microcontrollers
+network and tables in kws_model.h. Latency depends on the machine, so it is only in MLflow.
 """
 
 import numpy as np
@@ -15,6 +15,7 @@ from kws.core.files import folder_written_whole, read_json, require_exists, writ
 from kws.core.params import load_params
 from kws.export import parity
 from kws.export.c_header import header
+from kws.export.detection import detection
 from kws.export.flatbuffer import peak_memory
 from kws.export.reference import keras_answers
 from kws.recordings import background
@@ -34,19 +35,13 @@ def main() -> None:
         model, spec = models.load_model(paths.MODEL)
         source, front_end = DataSource.read(paths.SOURCE), spec.front_end
         evaluated = read_json(paths.METRICS / "evaluate.json")
-        detection = {
-            "threshold": evaluated["stream_threshold"],
-            "false_alarms_an_hour": params.false_alarms_an_hour,
-            "test_false_alarms_an_hour": evaluated["stream_false_alarms_an_hour"],
-            "test_hours": evaluated["stream_hours"],
-        }
         recordings = read_clips(paths.CLIPS)
         noises, _ = background.read_background(source.archive_of("train"), recordings, front_end, ("test",))
 
         keras = keras_answers(models.embedding_and_probabilities(model), paths.FEATURES, spec)
         position = {name: number for number, name in enumerate(keras.names)}
-        network = require_exists(paths.NETWORK).read_bytes()
-        files = convert_network(model, network, paths.FEATURES, spec, detection)
+        network, int8 = (require_exists(path).read_bytes() for path in (paths.NETWORK, paths.NETWORK_INT8))
+        files = convert_network(network, int8, spec, detection(evaluated))
 
         clips = parity.waveforms(paths.MANIFEST, source.archive_of("test"), noises["test"], front_end)
         exported = parity.examine(files, clips, position, front_end, params.threads)
@@ -67,7 +62,7 @@ def main() -> None:
         scores |= parity.figures("stream", exported.windows, whole_clips, labels)
         accuracy = _accuracy(whole_clips.argmax(axis=1), labels)
         scores |= {"stream_clips": len(streamed), "stream_keras_accuracy": accuracy}
-        parity.check(scores)
+        parity.check(scores, evaluated)
 
         with folder_written_whole(paths.EXPORT) as folder:
             for kind, content in files.items():

@@ -19,7 +19,7 @@ from kws.featurize.report import MANIFEST_COLUMNS, left_out_row, manifest_row, r
 from kws.featurize.splits import check_classes, choose
 from kws.plots.figures import clip_figure, mel_grid_figure, mel_matrix_figure, save_figure
 from kws.recordings import background
-from kws.recordings.clips import check_unusable, read_clips
+from kws.recordings.clips import SPLITS, UNHEARD, check_unusable, read_clips
 from kws.recordings.manifest import read_waveforms
 from kws.recordings.source import DataSource
 from kws.records.spec import FeatureSpec
@@ -33,11 +33,18 @@ def main() -> None:
     params = load_params()
     source = DataSource.read(paths.SOURCE)
     archive, recordings = source.archive_of("train"), read_clips(paths.CLIPS)
-    selection = choose(recordings, read_clips(paths.TEST_CLIPS) if source.test else None, params)
+    selection = choose(
+        recordings,
+        read_clips(paths.TEST_CLIPS) if source.test else None,
+        params,
+        source.unheard,
+        read_clips(paths.OTHER_SPEECH_CLIPS) if source.other_speech else (),
+    )
     chosen = selection.clips
     front_end = FrontEnd.from_params(params)
     noises, noise_remarks = background.read_background(archive, recordings, front_end)
-    cut_of = {source.archive_of("test"): params.cut_of(params.test_dataset), archive: params.cut_of(params.dataset)}
+    cut_of = {source.archive_of(split): params.cut_of("synthetic") for split in UNHEARD.values()}
+    cut_of |= {source.archive_of("test"): params.cut_of(params.test_dataset), archive: params.cut_of(params.dataset)}
 
     usable, set_aside = [], {}
     noted: list[dict[str, str]] = []  # rows of the manifest with a reason or a remark
@@ -50,17 +57,20 @@ def main() -> None:
         ):
             computed = compute_chosen(chosen, source, noises, front_end, cut_of)
             for choice, clips in tqdm(computed, "featurize", len(chosen), unit="recording", disable=None):
-                label = params.classes.index(choice.label)
+                # Unheard words belong to no class if `_unknown_` is off; their label is not used then
+                label = params.classes.index(choice.label) if choice.label in params.classes else 0
                 for features in clips:
                     if features.mel_power is None:
                         set_aside[features.recording] = features.reason
                     else:
                         usable.append(choice)
-                        examples.setdefault(choice.label, features.mel_power)
+                        if choice.split in SPLITS:
+                            examples.setdefault(choice.label, features.mel_power)
                         records.write(choice.split, features.name, choice.clip.speaker, label, features.mel_power)
                     row = manifest_row(choice, features)
                     manifest.writerow(row)
-                    noted += [row] if row["reason"] or row["remarks"] else []
+                    recorded = source.unheard.get(choice.split) != "computed"
+                    noted += [row] if recorded and (row["reason"] or row["remarks"]) else []
                     if not shown and (choice.split, row["status"]) == ("train", "ok") and choice.label in params.words:
                         shown = row
             left_out = [left_out_row(choice, reason) for choice, reason in selection.left_out.items()]
@@ -68,7 +78,9 @@ def main() -> None:
             noted += left_out
         unusable = paths.scratch("featurize") / "unusable.csv"  # stays where the stage stops and writes no manifest
         write_csv(unusable, (row for row in noted if row["status"] != "ok"), MANIFEST_COLUMNS)
-        check_unusable(set_aside, len(chosen), params.max_unusable_share, unusable)
+        asked_for = {choice.clip.name for choice in chosen if choice.split in SPLITS}
+        of_these = {name: reason for name, reason in set_aside.items() if name in asked_for}
+        check_unusable(of_these, len(asked_for), params.max_unusable_share, unusable)
         check_classes(usable, params)
         write_background_power(folder, background.mel_power(noises, front_end))
         counts = Counter(choice.split for choice in usable)

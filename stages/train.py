@@ -1,8 +1,8 @@
 """train: fit the network to the training clips, and keep the weights of the best epoch on the validation clips.
 
-Reads data/features. Writes models/kws.keras, the same network as models/network.tflite, metrics/train.json and
-plots/train/history.csv. MLflow shows the progress by epoch. If a training was killed, the stage resumes it after its
-last whole epoch.
+Reads data/features. Writes models/kws.keras, the same network as models/network.tflite and in 8 bits as
+models/network_int8.tflite, metrics/train.json and plots/train/history.csv. MLflow shows the progress by epoch. If a
+training was killed, the stage resumes it after its last whole epoch.
 """
 
 from filelock import FileLock
@@ -38,6 +38,8 @@ def main() -> None:
             models.save_model(model, paths.MODEL, spec)
             with written_whole(paths.NETWORK) as partial:
                 partial.write_bytes(litert.network_file(model))
+            with written_whole(paths.NETWORK_INT8) as partial:
+                partial.write_bytes(litert.network_int8_file(model, litert.calibration_clips(paths.FEATURES, spec)))
             figures = {"epochs": len(history), "best_epoch": best["epoch"], "parameters": model.count_params()}
             write_json(paths.METRICS / "train.json", figures | {k: v for k, v in best.items() if k != "epoch"})
             write_csv(paths.HISTORY, history, list(best))

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from kws.audio.formats import is_sound
 from kws.recordings import archive, background
 from kws.recordings.clips import SPLITS, Clip
+from kws.recordings.parts import part_of
 
 RATE = 16_000
 FRONT_END = make_front_end(RATE, RATE, 400, 160, 512, 40, 60.0, 7600.0, 1e-7)
@@ -178,14 +179,14 @@ def test_generated_noises_fall_with_frequency_as_their_colour_says(name, slope):
 @pytest.mark.parametrize("length", [0, 1, 9, 10, 11, 99, 160_000, 960_001])
 def test_each_moment_of_a_recording_belongs_to_one_split(length):
     recording = np.arange(length, dtype=np.float32)
-    parts = [background.part_of(recording, split, 0) for split in SPLITS]
+    parts = [part_of(recording, split, 0) for split in SPLITS]
     np.testing.assert_array_equal(np.concatenate(parts), recording)
     for part, share in zip(parts, (0.8, 0.1, 0.1), strict=True):
         assert abs(len(part) - share * length) <= 1
 
 
 def test_a_part_that_is_shorter_than_a_clip_comes_again():
-    part = background.part_of(np.arange(100, dtype=np.float32), "test", 25)
+    part = part_of(np.arange(100, dtype=np.float32), "test", 25)
     assert part.tolist() == [*range(90, 100), *range(90, 100), *range(90, 95)]
 
 
@@ -253,7 +254,7 @@ def test_silence_is_a_stretch_of_the_background_of_its_split_at_any_level_or_fai
 
     gain = (clips[straight, -1] - clips[straight, 0]) / (SAMPLES - 1)
     first = np.round(clips[straight, 0] / gain).astype(int)
-    allowed = [background.part_of(timeline, split, SAMPLES) for timeline in TIMELINES]
+    allowed = [part_of(timeline, split, SAMPLES) for timeline in TIMELINES]
     where = [(part[0] <= first) & (first + SAMPLES - 1 <= part[-1]) for part in allowed]
     assert (where[0] | where[1]).all()
     for part, inside in zip(allowed, where, strict=True):

@@ -25,7 +25,7 @@ def test_the_clips_are_read_from_the_list_that_the_download_stage_wrote(tmp_path
         Clip("yes/ann_nohash_0.wav", "yes", "ann"),
     ]
     write_clips(tmp_path / "clips.csv", clips)
-    assert (tmp_path / "clips.csv").read_text(encoding="utf-8").startswith("name,word,speaker,split,content\n")
+    assert (tmp_path / "clips.csv").read_text(encoding="utf-8").startswith("name,word,speaker,split,content,said\n")
     assert read_clips(tmp_path / "clips.csv") == clips
 
 

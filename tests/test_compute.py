@@ -18,10 +18,10 @@ from kws.core import paths
 from kws.core.parallel import TASKS_AHEAD
 from kws.featurize import compute
 from kws.featurize.compute import AT_EDGE, RECORDINGS_A_TASK, Features, compute_chosen, compute_recording
-from kws.featurize.splits import UNHEARD, Chosen
+from kws.featurize.splits import Chosen
 from kws.recordings import background
 from kws.recordings.background import NOBODY
-from kws.recordings.clips import Clip
+from kws.recordings.clips import UNHEARD, Clip
 from kws.records import write
 from kws.records.write import RecordWriter
 
@@ -217,7 +217,8 @@ def chosen_features(tmp_path, monkeypatch):
         if tested is not None:
             pack(paths.TEST_RAW / "tested.tar", tested)
         test = replace(TEST_ARCHIVE, archive="tested.tar")
-        source = replace(SOURCE, archive="own.tar", test=test if tested else None)
+        unheard = SOURCE.unheard | ({"unheard_test": "test_dataset"} if tested else {})
+        source = replace(SOURCE, archive="own.tar", test=test if tested else None, unheard=unheard)
         cut_of = {source.archive_of("test"): cuts[1], source.archive_of("train"): cuts[0]}
         computed = [(one, clip) for one, [clip] in compute_chosen(chosen, source, noises or {}, FRONT_END, cut_of)]
         for one, clip in computed:
@@ -239,13 +240,18 @@ def test_each_archive_is_cut_in_its_own_way(chosen_features):
 
 def test_each_clip_is_read_from_the_archive_of_its_split(chosen_features):
     clip, other = Clip("yes/ann_nohash_0.wav", "yes", "ann"), Clip("cat/bob_nohash_0.wav", "cat", "bob")
-    chosen = [Chosen(other, "_unknown_", UNHEARD)]
+    chosen = [Chosen(other, "_unknown_", UNHEARD["test"])]
     chosen += [Chosen(clip, "yes", split) for split in ("train", "test")]
     chosen += [Chosen(other, "_unknown_", "validation")]
     own = {clip.name: wav(1), other.name: wav(2), "never/chosen.wav": b""}
     tested = {clip.name: wav(3), other.name: wav(4)}
     got = chosen_features(chosen, own, tested)
-    wanted = {("train", clip.name): 1, ("validation", other.name): 2, ("test", clip.name): 3, (UNHEARD, other.name): 4}
+    wanted = {
+        ("train", clip.name): 1,
+        ("validation", other.name): 2,
+        ("test", clip.name): 3,
+        (UNHEARD["test"], other.name): 4,
+    }
     assert set(got) == set(wanted)
     for key, seed in wanted.items():
         np.testing.assert_array_equal(got[key], one_clip(wav(seed)).mel_power)
@@ -267,7 +273,7 @@ def test_clips_in_which_nobody_speaks_are_made_of_the_background_of_their_split(
     speaks = Clip("yes/ann_nohash_0.wav", "yes", "ann")
     chosen = [Chosen(speaks, "yes", "train")]
     made = [(f"_silence_/{split}-00000", split) for split in ("train", "validation", "test")]
-    chosen += [Chosen(Clip(name, "_silence_", NOBODY), "_silence_", split) for name, split in made]
+    chosen += [Chosen(Clip(name, "_silence_", NOBODY + name), "_silence_", split) for name, split in made]
     got = chosen_features(chosen, {speaks.name: wav(1)}, None, noises)
     assert set(got) == {("train", speaks.name)} | {(split, name) for name, split in made}
     for name, split in made:
@@ -280,7 +286,7 @@ def test_clips_in_which_nobody_speaks_are_made_of_the_background_of_their_split(
 def test_made_clips_have_the_same_bytes_on_any_number_of_cores(chosen_features):
     noises = {"train": {"hiss": np.random.default_rng(0).normal(size=320_000).astype(np.float32)}}
     names = [f"_silence_/train-{number:05d}" for number in range(5)]
-    chosen = [Chosen(Clip(name, "_silence_", NOBODY), "_silence_", "train") for name in names]
+    chosen = [Chosen(Clip(name, "_silence_", NOBODY + name), "_silence_", "train") for name in names]
     got = []
     for threads in (1, 2):
         with threadpool_limits(threads):
@@ -290,6 +296,6 @@ def test_made_clips_have_the_same_bytes_on_any_number_of_cores(chosen_features):
 
 
 def test_a_speaker_who_is_called_nobody_is_heard_all_the_same(chosen_features):
-    clip = Clip(f"yes/{NOBODY}_nohash_0.wav", "yes", NOBODY)
+    clip = Clip("nobody/yes_nohash_0.wav", "yes", "nobody")
     got = chosen_features([Chosen(clip, "yes", "train")], {clip.name: wav(5)}, None)
     np.testing.assert_array_equal(got["train", clip.name], one_clip(wav(5)).mel_power)

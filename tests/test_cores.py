@@ -17,7 +17,7 @@ from conftest import ROOT
 from kws.core import paths
 from kws.core.files import write_csv, write_json
 from kws.records.spec import FeatureSpec
-from kws.train.litert import network_file
+from kws.train.litert import calibration_clips, network_file, network_int8_file
 from kws.train.networks import NETWORKS
 
 RATE = 16_000
@@ -43,9 +43,11 @@ def project(tmp_path, monkeypatch, write_params):
     write_params(**settings)
     for stage in ("download", "featurize"):
         runpy.run_path(str(ROOT / "stages" / f"{stage}.py"))["main"]()
-    front_end = FeatureSpec.read(paths.SPEC).front_end
+    spec = FeatureSpec.read(paths.SPEC)
+    network = NETWORKS["tc_resnet"](spec.front_end.frames, spec.front_end.mel_bins, 2, 1.0)
     paths.NETWORK.parent.mkdir()
-    paths.NETWORK.write_bytes(network_file(NETWORKS["tc_resnet"](front_end.frames, front_end.mel_bins, 2, 1.0)))
+    paths.NETWORK.write_bytes(network_file(network))
+    paths.NETWORK_INT8.write_bytes(network_int8_file(network, calibration_clips(paths.FEATURES, spec)))
     curves = {f"{split}_{name}": 0.5 for split in ("train", "validation") for name in ("loss", "accuracy")}
     write_csv(paths.HISTORY, [{"epoch": 1} | curves], ["epoch", *curves])
     write_json(paths.METRICS / "train.json", {"best_epoch": 1})

@@ -3,13 +3,15 @@ import json
 import keras
 import numpy as np
 import pytest
-from conftest import FRONT_END, ROOT, make_spec, tone
+from conftest import EVALUATED, FRONT_END, ROOT, make_spec, tone
 
-from kws.export import convert, flatbuffer
-from kws.export.convert import calibration_clips, convert_network, front_end_model
+from kws.export import flatbuffer
+from kws.export.convert import convert_network, front_end_model
+from kws.export.detection import detection
 from kws.records.write import RecordWriter
 from kws.spotting.litert import Network, read_about
-from kws.train.litert import network_file, to_litert
+from kws.train import litert
+from kws.train.litert import calibration_clips, network_file, network_int8_file, to_litert
 from kws.train.networks import NETWORKS
 
 WORDS = ["no", "yes", "_unknown_"]
@@ -35,8 +37,8 @@ def converted(request, features):
     keras.utils.set_random_seed(1)
     model = NETWORKS[request.param](FRONT_END.frames, FRONT_END.mel_bins, len(WORDS), 1.0)
     model.get_layer("normalization").adapt(calibration_clips(folder, spec))
-    detection = {"threshold": 0.7, "false_alarms_an_hour": 0.5}
-    return model, convert_network(model, network_file(model), folder, spec, detection)
+    int8 = network_int8_file(model, calibration_clips(folder, spec))
+    return model, convert_network(network_file(model), int8, spec, detection(EVALUATED))
 
 
 def test_each_file_answers_as_keras_does(converted):
@@ -90,8 +92,21 @@ def test_a_file_says_what_it_is(converted):
         assert read_about(content) == {
             "kind": kind,
             "classes": WORDS,
-            "threshold": 0.7,
-            "false_alarms_an_hour": 0.5,
+            "threshold": 0.6,
+            "stream_hours": 4.0,
+            "sensitivities": {
+                name: {
+                    "threshold": threshold,
+                    "allowed_false_alarms_an_hour": rate,
+                    "test_false_alarms_an_hour": alarms,
+                    "test_missed": missed,
+                }
+                for name, threshold, rate, alarms, missed in (
+                    ("few_misses", 0.45, 2.0, 2.25, 0.031),
+                    ("balanced", 0.6, 0.5, 0.75, 0.082),
+                    ("few_false_alarms", 0.99, 0.125, 0.0, 0.3),
+                )
+            },
             "front_end": FRONT_END.to_json(),
         }
 
@@ -100,7 +115,11 @@ def test_same_network_same_bytes_and_constants_are_aligned(features):
     folder, spec = features
     keras.utils.set_random_seed(1)
     model = NETWORKS["tc_resnet"](FRONT_END.frames, FRONT_END.mel_bins, len(WORDS), 1.0)
-    first, second = (convert_network(model, network_file(model), folder, spec, {"threshold": 0.5}) for _ in range(2))
+    clips = calibration_clips(folder, spec)
+    first, second = (
+        convert_network(network_file(model), network_int8_file(model, clips), spec, {"threshold": 0.5})
+        for _ in range(2)
+    )
     assert first == second
     assert len(first["int8"]) < len(first["float32"]) / 3
     for content in first.values():
@@ -116,7 +135,7 @@ def test_calibration_takes_training_clips_evenly(features, monkeypatch):
     folder, spec = features
     everything = calibration_clips(folder, spec)
     assert everything.shape == (40, FRONT_END.frames, FRONT_END.mel_bins, 1)
-    monkeypatch.setattr(convert, "CALIBRATION_CLIPS", 10)
+    monkeypatch.setattr(litert, "CALIBRATION_CLIPS", 10)
     np.testing.assert_array_equal(calibration_clips(folder, spec), everything[::4])
 
 

@@ -20,7 +20,8 @@ from kws.spotting.litert import Network
 from kws.train.litert import to_litert
 
 COMPILER = shutil.which("c++") or shutil.which("g++")
-ABOUT = {"kind": "features", "classes": ["yes", "été 'n"], "threshold": 0.7, "false_alarms_an_hour": 0.5}
+SENSITIVITIES = {name: {"threshold": value} for name, value in (("few_misses", 0.5), ("few_false_alarms", 0.9))}
+ABOUT = {"kind": "features", "classes": ["yes", "été 'n"], "threshold": 0.7, "sensitivities": SENSITIVITIES}
 
 
 @pytest.fixture(params=list(make_golden.SPECS))
@@ -107,14 +108,16 @@ def test_the_header_is_c_and_holds_the_model_the_classes_and_the_constants(tmp_p
 int main(void) {
   fwrite(kws_model, kws_model_bytes, 1, stdout);
   for (int i = 0; i < KWS_CLASSES; ++i) fprintf(stderr, "%s\n", kws_classes[i]);
-  fprintf(stderr, "%d %d %g %d\n", KWS_SAMPLE_RATE, KWS_FRAMES, KWS_THRESHOLD, KWS_STEP_FRAMES);
+  fprintf(stderr, "%d %d %g %g %g\n", KWS_SAMPLE_RATE, KWS_FRAMES, KWS_THRESHOLD_FEW_MISSES, KWS_THRESHOLD,
+          KWS_THRESHOLD_FEW_FALSE_ALARMS);
+  fprintf(stderr, "%d %d %d\n", KWS_STEP_FRAMES, KWS_SMOOTHED, KWS_APART);
   return ((unsigned long)kws_model) % 16;
 }
 """)
     subprocess.run([COMPILER, "-x", "c", "-std=c11", f"-I{tmp_path}", program, "-o", tmp_path / "program"], check=True)
     done = subprocess.run([tmp_path / "program"], capture_output=True, check=True)
     assert done.stdout == model
-    assert done.stderr.decode().splitlines() == ["yes", "été 'n", "16000 24 0.7 5"]
+    assert done.stderr.decode().splitlines() == ["yes", "été 'n", "16000 24 0.5 0.7 0.9", "2 7 13"]
 
 
 @pytest.mark.skipif(not COMPILER or "TFLM" not in os.environ, reason="needs a checkout of tflite-micro, named by TFLM")

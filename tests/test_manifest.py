@@ -11,7 +11,8 @@ import soundfile
 from conftest import FRONT_END
 
 from kws.core.files import write_csv
-from kws.recordings.manifest import read_recordings, read_waveforms, usable_rows
+from kws.recordings import manifest as manifest_module
+from kws.recordings.manifest import read_recordings, read_waveforms, spoken_rows, usable_rows
 
 HALF_A_SECOND = replace(FRONT_END, clip_samples=8000)
 
@@ -25,7 +26,10 @@ def manifest(tmp_path) -> Path:
         {"name": "no/d.wav", "class": "no", "split": "test", "status": "set aside"},
         {"name": "_silence_/test-00000", "class": "_silence_", "split": "test", "status": "ok"},
     ]
-    rows = [row | {"recording": row["name"], "start": "0"} for row in rows]
+    rows = [
+        row | {"recording": row["name"], "start": "0", "word": row["name"].split("/")[0], "speaker": "ada"}
+        for row in rows
+    ]
     path = tmp_path / "manifest.csv"
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -43,8 +47,9 @@ def manifest(tmp_path) -> Path:
 
 
 def test_what_is_said_in_a_split_comes_with_its_class_at_a_clips_length(manifest):
-    found = read_recordings(manifest, "test", manifest.with_name("raw.tar"), HALF_A_SECOND)
-    assert [recording.label for recording in found] == ["no", "_unknown_"]
+    found = list(read_recordings(spoken_rows(manifest, "test"), manifest.with_name("raw.tar"), HALF_A_SECOND))
+    told = [(recording.name, recording.speaker, recording.word, recording.label) for recording in found]
+    assert told == [("no/a.wav", "ada", "no", "no"), ("bed/b.wav", "ada", "bed", "_unknown_")]
     assert all(recording.waveform.shape == (8000,) for recording in found)
     assert found[0].waveform[3999] == pytest.approx(0.1, abs=1e-3)
     assert found[0].waveform[4000] == 0
@@ -75,6 +80,16 @@ def test_clips_of_one_recording_start_where_the_manifest_says(tmp_path):
     np.testing.assert_allclose(heard["no/takes.wav#2"], samples[1600:2400], rtol=1e-6)
     np.testing.assert_allclose(heard["no/takes.wav#3"], [*samples[3760:], *[0] * 560], rtol=1e-6)
     assert heard["_silence_/own.wav"].tolist() == [0] * 800
+
+
+def test_recordings_are_read_one_by_one_as_they_are_wanted(manifest, monkeypatch):
+    decoded = []
+    whole = manifest_module.decode_recording
+    monkeypatch.setattr(manifest_module, "decode_recording", lambda *a, **k: decoded.append(1) or whole(*a, **k))
+    found = read_recordings(spoken_rows(manifest, "test"), manifest.with_name("raw.tar"), HALF_A_SECOND)
+    assert not decoded
+    assert next(found).name == "no/a.wav"
+    assert len(decoded) == 1
 
 
 def test_a_split_of_a_large_manifest_costs_the_memory_of_its_own_rows(tmp_path):

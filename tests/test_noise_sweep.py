@@ -1,3 +1,4 @@
+import weakref
 from collections.abc import Iterable
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from conftest import make_front_end
 
 from kws.evaluate import noise_sweep
-from kws.evaluate.noise_sweep import SNR_DB, sweep
+from kws.evaluate.noise_sweep import SNR_DB, NoiseOutcome, rows, sweep
 from kws.recordings.manifest import Recording
 
 FRONT_END = make_front_end(16_000, 16_000, 480, 320, 512, 40, 20.0, 7600.0, 1e-6)
@@ -20,7 +21,11 @@ def noise(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=40_000).astype(np.float32)
 
 
-RECORDINGS = [Recording("low", tone(300)), Recording("high", tone(3000))] * 6
+RECORDINGS = [
+    Recording(f"{label}/{number}.wav", f"speaker {number % 4}", label, label, tone(hertz))
+    for number in range(150)
+    for label, hertz in (("low", 300), ("high", 3000))
+]
 
 
 def louder_half(clips: Iterable[np.ndarray]) -> np.ndarray:
@@ -29,29 +34,71 @@ def louder_half(clips: Iterable[np.ndarray]) -> np.ndarray:
     return np.stack([~high, high], axis=1).astype(np.float32)
 
 
-def run(noises) -> list[dict]:
-    return sweep(louder_half, RECORDINGS, noises, front_end=FRONT_END, classes=CLASSES, seed=1)
+def run(noises, recordings=RECORDINGS[:24], threads=2, **networks) -> NoiseOutcome:
+    networks = networks or {"float32": louder_half}
+    return sweep(networks, recordings, noises, front_end=FRONT_END, classes=CLASSES, threads=threads)
 
 
-def test_every_clip_is_heard_once_at_every_ratio_with_the_backgrounds_in_equal_shares():
-    noises = {"a": noise(0), "b": noise(1), "c": noise(2)}
-    rows = run(noises)
-    assert [row["snr_db"] for row in rows if row["noise"] == "all"] == list(SNR_DB)
+THREE = {"a": noise(0), "b": noise(1), "c": noise(2)}
+
+
+def test_every_clip_is_heard_once_at_every_ratio_with_each_background_as_likely():
+    table = rows(run(THREE, RECORDINGS), "float32")
+    assert [row["snr_db"] for row in table if row["noise"] == "all"] == list(SNR_DB)
     for snr in SNR_DB:
-        clips = {row["noise"]: row["clips"] for row in rows if row["snr_db"] == snr}
-        assert clips == {"all": 12, "a": 4, "b": 4, "c": 4}
-    assert rows == run(noises)
+        clips = {row["noise"]: row["clips"] for row in table if row["snr_db"] == snr}
+        assert clips.pop("all") == sum(clips.values()) == 300
+        assert clips.keys() == THREE.keys()
+        assert min(clips.values()) > 75  # of 100; 3 standard deviations
+
+
+def test_the_noise_under_a_clip_follows_from_its_name_alone():
+    whole = run(THREE)
+    assert run(THREE, threads=1).correct["float32"].tolist() == whole.correct["float32"].tolist()
+    some = run(THREE, RECORDINGS[20:4:-1])
+    assert some.noises.tolist() == whole.noises[20:4:-1].tolist()
+    assert some.speakers.tolist() == whole.speakers[20:4:-1].tolist()
+    assert some.correct["float32"].tolist() == whole.correct["float32"][20:4:-1].tolist()
+
+
+def test_the_clips_are_read_as_they_are_wanted_and_are_not_kept():
+    gone: list[str] = []
+    most = 0
+
+    def passing() -> Iterable[Recording]:
+        nonlocal most
+        for number in range(1000):
+            recording = Recording(f"{number}.wav", "ada", "low", "low", np.ones(16_000, np.float32))
+            weakref.finalize(recording, gone.append, recording.name)
+            most = max(most, number + 1 - len(gone))
+            yield recording
+
+    outcome = run(THREE, passing(), float32=lambda clips: np.zeros((len(clips), 2)))
+    assert len(outcome.speakers) == 1000
+    assert most < 300
+
+
+def test_two_networks_hear_the_same():
+    heard: dict[str, list[bytes]] = {"float32": [], "int8": []}
+
+    def hearing(name):
+        return lambda clips: (heard[name].extend(clip.tobytes() for clip in clips), louder_half(clips))[1]
+
+    outcome = run(THREE, threads=1, float32=hearing("float32"), int8=hearing("int8"))
+    assert heard["float32"] == heard["int8"]
+    assert len(heard["int8"]) == 24 * len(SNR_DB)
+    assert rows(outcome, "float32") == rows(outcome, "int8")
 
 
 def test_there_may_be_fewer_clips_than_backgrounds():
     noises = {name: noise(0) for name in "abc"}
-    rows = sweep(louder_half, RECORDINGS[:2], noises, front_end=FRONT_END, classes=CLASSES, seed=1)
-    assert len(rows) == len(SNR_DB) * (1 + 2)
+    table = rows(run(noises, RECORDINGS[:1]), "float32")
+    assert len(table) == len(SNR_DB) * (1 + 1)
 
 
 def test_tones_are_told_apart_in_faint_noise_and_not_under_a_loud_tone():
-    rows = run({"whistle": np.tile(tone(3000), 3)})
-    accuracy = {row["snr_db"]: row["accuracy"] for row in rows if row["noise"] == "all"}
+    table = rows(run({"whistle": np.tile(tone(3000), 3)}), "float32")
+    accuracy = {row["snr_db"]: row["accuracy"] for row in table if row["noise"] == "all"}
     assert accuracy[20] == 1
     assert accuracy[-5] == 0.5  # all clips sound high
 
@@ -65,8 +112,8 @@ def test_the_noise_is_as_loud_as_the_ratio_says(snr):
 
 def test_figures_are_those_over_all_backgrounds():
     row = {"accuracy": 0.9, "accuracy_low": 0.8, "accuracy_high": 0.95, "clips": 10}
-    rows = [{"snr_db": 0, "noise": "all", **row}, {"snr_db": 0, "noise": "tap", **row, "accuracy": 0.1}]
-    assert noise_sweep.figures(rows) == {
+    table = [{"snr_db": 0, "noise": "all", **row}, {"snr_db": 0, "noise": "tap", **row, "accuracy": 0.1}]
+    assert noise_sweep.figures(table) == {
         "noise_0db_accuracy": 0.9,
         "noise_0db_accuracy_low": 0.8,
         "noise_0db_accuracy_high": 0.95,

@@ -30,11 +30,22 @@ NOISE = [
     for noise, more in (("all", 0), ("running_tap", 0.1))
     for snr, lost in ((20, 0.0 + more), (0, 0.3 + more))
 ]
-DET = [{"false_alarms_an_hour": n / 2, "missed": 0.5 / (n + 1)} for n in range(5)]
+KINDS = ("speech", "background", "word")
+DET = [
+    {"false_alarms_an_hour": n / 2, "missed": 0.5 / (n + 1)} | {f"{kind}_false_alarms_an_hour": n / 6 for kind in KINDS}
+    for n in range(5)
+]
 SCORES = {
     "noise_clean_accuracy": 0.95,
-    **{f"stream_missed{bound}": value for bound, value in (("", 0.1), ("_low", 0.05), ("_high", 0.2))},
-    **{f"stream_false_alarms_an_hour{bound}": value for bound, value in (("", 0.5), ("_low", 0.1), ("_high", 1.8))},
+    **{
+        f"{name}_test_{figure}{bound}": factor * value
+        for name, rarer in (("few_misses", 0.5), ("balanced", 1), ("few_false_alarms", 2))
+        for figure, factor, values in (
+            ("missed", rarer, (0.1, 0.05, 0.2)),
+            ("false_alarms_an_hour", 1 / rarer, (0.5, 0.1, 1.8)),
+        )
+        for bound, value in zip(("", "_low", "_high"), values, strict=True)
+    },
     "stream_hours": 4.0,
     "stream_words": 3600,
 }
@@ -246,17 +257,22 @@ def test_hundreds_of_backgrounds_are_lines_without_names():
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["all backgrounds", "each of them", "clean"]
 
 
-def test_the_threshold_of_the_stream_stands_at_its_false_alarms_and_misses():
+def test_each_threshold_of_the_stream_stands_at_its_false_alarms_and_misses():
     axes = make_figure("det").axes[0]
-    point = axes.containers[0].lines[0]
-    assert (point.get_xdata()[0], point.get_ydata()[0]) == (0.5, 0.1)
+    points = [container.lines[0] for container in axes.containers]
+    assert [(one.get_xdata()[0], one.get_ydata()[0]) for one in points] == [(1.0, 0.05), (0.5, 0.1), (0.25, 0.2)]
+    labels = axes.get_legend_handles_labels()[1]
+    assert labels[:4] == ["all false alarms", "at other speech", "in background", "beside a word"]
+    assert labels[4:] == [
+        f"{name}: threshold from validation" for name in ("few misses", "balanced", "few false alarms")
+    ]
     assert "4.0 h: 3600 words" in axes.get_title()
 
 
 def test_a_stream_without_words_is_a_picture_without_points(tmp_path):
-    without = {name: value for name, value in SCORES.items() if not name.startswith("stream_missed")}
+    without = {name: value for name, value in SCORES.items() if "missed" not in name}
     figure = figures.det_figure([], without | {"stream_words": 0})
-    assert figure.axes[0].get_title() == "Stream of 4.0 h: 0 words over background"
+    assert figure.axes[0].get_title() == "Test stream of 4.0 h: 0 words"
     figures.save_figure(figure, tmp_path / "det.png")
 
 

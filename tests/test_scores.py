@@ -11,7 +11,6 @@ from kws.core.parallel import TASKS_AHEAD
 from kws.evaluate import scores
 from kws.evaluate.answers import Answers
 from kws.evaluate.network import CLIPS_A_TASK, EvaluatedNetwork
-from kws.evaluate.stream import StreamOutcome
 from kws.recordings.background import NOBODY
 from kws.records.write import RecordWriter
 from kws.train import models
@@ -146,38 +145,13 @@ def test_of_a_random_split_the_speakers_who_are_new_are_told_apart(answers):
 def test_a_split_by_speaker_leaks_if_somebody_in_the_test_is_in_training(answers):
     assert scores.leak(answers, {"ada", "zoe"}, at_random=False) == scores.leak(answers, {"ada", "zoe"}, at_random=True)
     assert scores.leak(answers, {"zoe"}, at_random=False) == {}
-    silence = replace(answers, speakers=np.array(["ada", "ada", NOBODY, NOBODY]))
-    assert scores.leak(silence, {"zoe", NOBODY}, at_random=False) == {}  # silence is nobody's
-
-
-def test_the_stream_is_scored_at_the_threshold_of_the_validation_stream():
-    validation = StreamOutcome(2.0, np.array([0.9]), np.array([]), np.array([0.6, 0.7, 0.3]))
-    test = StreamOutcome(4.0, np.array([0.9, 0.8, 0.65, 0.0]), np.array([0.95, 0.1]), np.array([0.75, 0.1]))
-    figures = scores.score_stream(validation, test, false_alarms_an_hour=0.5)
-    assert figures["stream_threshold"] == pytest.approx(0.6, abs=1e-5)  # one false alarm in two hours
-    assert (figures["stream_words"], figures["stream_missed"]) == (4, 0.25)
-    assert figures["stream_wrong"] == 0.25
-    assert figures["stream_false_alarms_an_hour"] == 0.25
-    assert figures["stream_false_alarms_an_hour_low"] == pytest.approx(0.0253 / 4, abs=1e-4)  # of one event
-    assert figures["stream_false_alarms_an_hour_high"] == pytest.approx(5.572 / 4, abs=1e-3)
-
-
-def test_a_stream_in_which_no_word_was_said_has_false_alarms_alone(answers):
-    silent = StreamOutcome(2.0, np.array([]), np.array([]), np.array([0.6, 0.2]))
-    figures = scores.score_stream(silent, silent, false_alarms_an_hour=0.5)
-    assert figures["stream_words"] == 0
-    assert figures["stream_false_alarms_an_hour"] == 0.5
-    assert not {"stream_missed", "stream_wrong"} & set(figures)
-    assert scores.det_rows(silent) == []
-    figures |= scores.score(answers, WORDS, seed=1) | {f"noise_0db_accuracy{end}": 0.5 for end in ("", "_low", "_high")}
-    assert scores.summary_lines(figures, WORDS)[-1] == (
-        "in a stream of 2.0 h: 0.5 false alarms an hour, no word was said: too short"
-    )
+    silence = replace(answers, speakers=np.array(["ada", "ada", f"{NOBODY}a", f"{NOBODY}b"]))
+    assert scores.leak(silence, {"zoe", f"{NOBODY}c"}, at_random=False) == {}  # silence is nobody's
+    assert scores.leak(silence, {"ada"}, at_random=False) == {"leaking": 1, "new_speakers_clips": 0}
 
 
 def test_it_is_said_when_nothing_tests_whether_other_words_are_rejected(answers):
     figures = scores.score(answers, [*WORDS, "_unknown_"], seed=1)
-    figures |= scores.score_stream(*[StreamOutcome(1.0, np.array([0.9]), np.array([]), np.array([]))] * 2, 0.5)
     figures |= {f"noise_0db_accuracy{end}": 0.5 for end in ("", "_low", "_high")}
     told = "not tested: whether other words are rejected, since the test clips hold none"
     assert told in scores.summary_lines(figures, [*WORDS, "_unknown_"])
@@ -186,20 +160,12 @@ def test_it_is_said_when_nothing_tests_whether_other_words_are_rejected(answers)
     assert told not in scores.summary_lines(figures, [*WORDS, "_unknown_"])
 
 
-def test_the_det_curve_falls_from_none_to_all_false_alarms():
-    outcome = StreamOutcome(2.0, np.array([0.9, 0.5, 0.2, 0.0]), np.array([]), np.array([0.3, 0.8, 0.1]))
-    rows = scores.det_rows(outcome)
-    assert [(row["false_alarms_an_hour"], row["missed"]) for row in rows] == [(0.5, 0.75), (1.0, 0.5), (1.5, 0.25)]
-
-
-def test_what_is_printed_names_the_leak_the_rejection_and_the_stream(answers):
+def test_what_is_printed_names_the_leak_and_the_rejection(answers):
     figures = scores.score(answers, WORDS, seed=1)
     figures |= {f"noise_0db_accuracy{bound}": 0.5 for bound in ("", "_low", "_high")}
-    figures |= scores.score_stream(*[StreamOutcome(1.0, np.array([0.9]), np.array([]), np.array([]))] * 2, 0.5)
     lines = scores.summary_lines(figures | {"leaking": 1}, WORDS)
     assert "test accuracy 50.0%" in lines[0]
     assert "the split leaks" in lines[0]
-    assert "0.0 false alarms an hour, missed words 0.0%" in lines[-1]
     classes = ["no", "_unknown_"]
     figures |= scores.score(answers, classes, seed=1) | scores.rejection(answers, classes, seed=1)
     lines = scores.summary_lines(figures, classes)

@@ -1,16 +1,20 @@
 import itertools
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from kws.core.errors import UserError
 from kws.core.params import SILENCE, UNKNOWN
-from kws.featurize.splits import UNHEARD, Chosen, Selection, check_classes, choose
-from kws.recordings.background import NOBODY
-from kws.recordings.clips import SPLITS, Clip
+from kws.featurize.splits import Chosen, Selection, check_classes, choose
+from kws.recordings.archive import Contents
+from kws.recordings.background import is_nobody
+from kws.recordings.clips import SPLITS, UNHEARD, Clip
+from kws.recordings.layout import understand
 from kws.recordings.people import speaker_split
 from kws.recordings.splits import split_clips
+from kws.recordings.unheard import origins_of
 
 WORDS = ("yes", "no")
 OTHERS = ("bird", "cat", "dog")
@@ -31,7 +35,8 @@ def make_selection(make_params):
     """Chooses clips by the default parameters, with these changes."""
 
     def run(recordings=RECORDINGS, tested=None, **changes) -> Selection:
-        return choose(recordings, tested, make_params(**{"words": WORDS, "train_share": 1.0, **changes}))
+        params = make_params(**{"words": WORDS, "train_share": 1.0, **changes})
+        return choose(recordings, tested, params, origins_of(recordings, tested or (), params))
 
     return run
 
@@ -40,6 +45,11 @@ def make_selection(make_params):
 def select(make_selection):
     """The clips of such a selection."""
     return lambda *arguments, **changes: make_selection(*arguments, **changes).clips
+
+
+def without_unheard(remarks: list[str]) -> list[str]:
+    """The remarks without the two that every selection has."""
+    return [remark for remark in remarks if not remark.startswith("other words for ")]
 
 
 def counts(chosen: list[Chosen]) -> dict[tuple[str, str], int]:
@@ -97,7 +107,7 @@ def test_clips_of_silence_are_made_in_the_proportion_asked_for(select, silence):
         "validation": PER_WORD["validation"],
         "test": PER_WORD["test"],
     }
-    assert {one.clip.speaker for one in chosen} == {NOBODY}
+    assert len({one.clip.speaker for one in chosen if is_nobody(one.clip.speaker)}) == len(chosen)
     assert len({one.clip.name for one in chosen}) == len(chosen)
     assert not {one.clip.name for one in chosen} & {clip.name for clip in RECORDINGS}
 
@@ -112,23 +122,27 @@ def test_a_test_data_set_is_the_whole_test_split(select):
     tested = [one for one in chosen if one.split == "test"]
     assert sorted(one.clip.name for one in tested) == sorted(clip.name for clip in TESTED if clip.word in WORDS)
     assert all(one.label == one.clip.word for one in tested)
-    assert {one.split for one in chosen} == set(SPLITS)
+    assert {one.split for one in chosen} == {*SPLITS, UNHEARD["test"]}
 
 
 def test_with_a_test_data_set_the_own_test_speakers_remain_unused(select):
     chosen = select(tested=TESTED, unknown=2.0, silence=1.0)
     heard = {one.clip.speaker for one in chosen if one.split in ("train", "validation")}
-    assert heard - {NOBODY} == {speaker for speaker in SPEAKERS if speaker_split(speaker) != "test"}
+    assert {who for who in heard if not is_nobody(who)} == {
+        speaker for speaker in SPEAKERS if speaker_split(speaker) != "test"
+    }
     own = {clip.name for clip in RECORDINGS}
     assert not own & {one.clip.name for one in chosen if one.split not in ("train", "validation")}
 
 
 def test_other_words_of_a_test_data_set_are_unheard_and_kept_from_training(select):
+    theirs = {clip.name for clip in TESTED if clip.word in ("dog", "wolf")}
     chosen = select(tested=TESTED, unknown=20.0)
-    assert of_label(chosen, UNKNOWN, UNHEARD) == {clip.name for clip in TESTED if clip.word in ("dog", "wolf")}
-    assert {one.clip.word for one in chosen if one.label == UNKNOWN and one.split != UNHEARD} == {"bird", "cat"}
+    assert of_label(chosen, UNKNOWN, UNHEARD["test"]) == theirs
+    assert {one.clip.word for one in chosen if one.label == UNKNOWN and one.split in SPLITS} == {"bird", "cat"}
     assert (UNKNOWN, "test") not in counts(chosen)
-    assert {one.split for one in select(tested=TESTED)} == set(SPLITS)  # without _unknown_ there is nothing to reject
+    without = select(tested=TESTED)  # without _unknown_ they are none of the words, too
+    assert {one.clip.name for one in without if one.split == UNHEARD["test"]} == theirs
 
 
 def test_clips_of_unknown_and_silence_in_a_test_data_set_are_tested_where_these_classes_are_on(select):
@@ -137,6 +151,8 @@ def test_clips_of_unknown_and_silence_in_a_test_data_set_are_tested_where_these_
         chosen = select(tested=TESTED + classes, unknown=unknown, silence=silence)
         wanted = {label for label, on in ((UNKNOWN, unknown), (SILENCE, silence)) if on}
         assert {one.label for one in chosen if one.split == "test"} == {*WORDS, *wanted}
+        own = {clip.name for clip in classes if clip.word == UNKNOWN}
+        assert (own <= of_label(chosen, UNKNOWN, UNHEARD["test"])) == (not unknown)
         for label in wanted:
             assert of_label(chosen, label, "test") == {clip.name for clip in classes if clip.word == label}
         assert not {clip.name for clip in classes if clip.word == "_background_noise_"} & {c.clip.name for c in chosen}
@@ -232,16 +248,17 @@ def test_nobody_is_moved_in_a_published_set(select):
     with pytest.raises(UserError, match=r"^no usable clip of no in validation and test \(\d+ recordings in all\)"):
         select(only_training, dataset="speech_commands")
     chosen = select(dataset="speech_commands")
-    assert all(one.split == speaker_split(one.clip.speaker) for one in chosen)
+    in_split = {one.clip.name: one.split.removeprefix("unheard_") for one in chosen}
+    assert all(in_split[one.clip.name] == speaker_split(one.clip.speaker) for one in chosen)
 
 
 def test_with_a_test_data_set_small_sets_are_used_whole(make_selection):
     people = ["ada", "bob", "cy"]
     clips = [Clip(f"{word}/{name}/0.wav", word, name) for word in WORDS for name in people]
     selection = make_selection(clips, TESTED)
-    assert {one.clip.name for one in selection.clips if one.split != "test"} == {clip.name for clip in clips}
-    assert selection.remarks == []
-    unused = make_selection(tested=TESTED).remarks
+    assert {one.clip.name for one in selection.clips if one.split in SPLITS[:2]} == {clip.name for clip in clips}
+    assert without_unheard(selection.remarks) == []
+    unused = without_unheard(make_selection(tested=TESTED).remarks)
     assert unused == [f"{2 * PER_WORD['test']} clips for the test are not used: test_dataset is the test"]
 
 
@@ -260,7 +277,7 @@ def test_what_is_left_out_is_told_with_its_class_and_reason(make_selection):
     assert copy.name not in {one.clip.name for one in selection.clips}
     first, second = sorted([copy.name, other.name])
     told = f"1 clip is a copy of another ({second} of {first}): 1 left out, since a copy is in another split"
-    assert selection.remarks == [told]
+    assert without_unheard(selection.remarks) == [told]
 
 
 def test_a_test_data_set_that_shares_recordings_with_training_is_refused(select):
@@ -283,7 +300,7 @@ def test_in_a_cross_validation_everybody_is_tested_once_and_nobody_in_training_i
     for fold in range(1, 6):
         chosen = select(fold=f"{fold}/5", unknown=1.0, silence=0.5)
         assert {one.split for one in chosen} == set(SPLITS)
-        by_split = {split: {one.clip.speaker for one in chosen if one.split == split} - {NOBODY} for split in SPLITS}
+        by_split = {split: {one.clip.speaker for one in chosen if one.split == split} for split in SPLITS}
         assert not by_split["test"] & (by_split["train"] | by_split["validation"])
         tested.update(one.clip.name for one in chosen if one.split == "test" and one.label in WORDS)
     assert tested == Counter(clip.name for clip in clips_of(*WORDS))
@@ -306,15 +323,17 @@ def test_recordings_of_other_words_and_of_silence_are_used_as_such(make_selectio
     unknown = {one.clip.name for one in selection.clips if one.label == UNKNOWN}
     assert unknown == {clip.name for clip in own if clip.word == UNKNOWN}
     silent = [one for one in selection.clips if one.label == SILENCE]
-    made = [one for one in silent if one.clip.speaker == NOBODY]
+    made = [one for one in silent if is_nobody(one.clip.speaker)]
     assert {one.clip.name for one in silent} - {one.clip.name for one in made} == {
         clip.name for clip in own if clip.word == SILENCE
     }
     assert Counter(one.split for one in made) == {"train": PER_WORD["train"]}  # as many again, in training alone
-    assert selection.remarks == [f"200 recordings of {SILENCE} are used, and {len(made)} more are made of background"]
+    assert without_unheard(selection.remarks) == [
+        f"200 recordings of {SILENCE} are used, and {len(made)} more are made of background"
+    ]
     unused = make_selection([*clips_of(*WORDS), *own])
     assert {one.label for one in unused.clips} == set(WORDS)
-    assert unused.remarks == [
+    assert without_unheard(unused.remarks) == [
         f"200 recordings of {name} are not used: {parameter} is 0"
         for name, parameter in ((UNKNOWN, "unknown"), (SILENCE, "silence"))
     ]
@@ -324,13 +343,10 @@ def test_people_of_the_test_data_set_are_left_out_by_name_and_those_without_a_na
     named = [Clip(f"{word}/{who}/{take}.wav", word, who) for word in WORDS for who in "abcd" for take in range(3)]
     tests = [Clip(f"{word}/a/9.wav", word, "a") for word in WORDS] + [Clip("wolf/b/0.wav", "wolf", "b")]
     selection = make_selection(named, tests)
-    assert {one.clip.speaker for one in selection.clips if one.split != "test"} == {
-        "b",
-        "c",
-        "d",
-    }  # b says no test word
+    # b says another word there, with which false alarms are measured
+    assert {one.clip.speaker for one in selection.clips if one.split in SPLITS[:2]} == {"c", "d"}
     assert set(selection.left_out.values()) == {"its speaker is in the test data set"}
-    assert {one.clip.name for one in selection.left_out} == {clip.name for clip in named if clip.speaker == "a"}
+    assert {one.clip.name for one in selection.left_out} == {clip.name for clip in named if clip.speaker in "ab"}
     unnamed = [Clip(f"{word}/{take}.wav", word, f"{word}/{take}.wav") for word in WORDS for take in range(20)]
     selection = make_selection(unnamed, unnamed[:3] + unnamed[20:23])
     assert not selection.left_out
@@ -341,3 +357,206 @@ def test_copies_in_the_test_data_set_are_told(make_selection):
     tests = [Clip(f"{word}/x/{take}.wav", word, "x", content=word) for word in WORDS for take in range(2)]
     told = "test_dataset: 2 clips are copies of another (yes/x/1.wav of yes/x/0.wav, no/x/1.wav of no/x/0.wav): each"
     assert any(remark.startswith(told) for remark in make_selection(tested=tests).remarks)
+
+
+# Speakers in `_unknown_`: E7
+
+
+def test_who_says_another_word_in_the_test_data_set_is_kept_from_training_too(make_selection):
+    """Real names of the official test set of Speech Commands, and one that would be a leak: a speaker of training."""
+    there = next(speaker for speaker in (f"{n:08x}" for n in range(99)) if speaker_split(speaker) == "train")
+    others = ["backward_0c540988_nohash_0.wav.wav", f"bed_{there}_nohash_0.wav.wav", "zero_db24628d_nohash_3.wav.wav"]
+    names = [f"{word}/{speaker}_nohash_0.wav" for word in WORDS for speaker in ("0c40e715", "0c5027de")]
+    tests = understand(Contents(dict.fromkeys([*names, *(f"_unknown_/{o}" for o in others)], ""), {}, {}), WORDS).clips
+    own = clips_of(*WORDS, *OTHERS, speakers=[*SPEAKERS, there, "0c540988"])
+    for unknown in (0.0, 1.0):
+        selection = make_selection(own, tests, unknown=unknown)
+        heard = {one.clip.speaker for one in selection.clips if one.split in SPLITS[:2]}
+        assert heard
+        assert not heard & {"0c540988", there, "db24628d"}
+        left_out = {one.clip.speaker for one in selection.left_out}
+        assert left_out == {"0c540988", there}
+
+
+# Words that training does not hear
+
+MANY = [f"{number:04d}" for number in range(400)]
+VOCABULARY = ("bird", "cat", "dog", "eight", "five", "four", "happy", "house", "marvin", "nine")
+BIG = clips_of(*WORDS, *VOCABULARY, speakers=MANY)
+
+
+def of_split(chosen: list[Chosen], *splits: str) -> list[Clip]:
+    return [one.clip for one in chosen if one.split in splits]
+
+
+def people_of_splits(chosen: list[Chosen]) -> dict[str, set[str]]:
+    return {
+        split: {clip.speaker for clip in of_split(chosen, split) if not is_nobody(clip.speaker)}
+        for split in (*SPLITS, *UNHEARD.values())
+    }
+
+
+@pytest.mark.parametrize("dataset", ["speech_commands", "mine"])
+@pytest.mark.parametrize("unknown", [0.0, 1.0, 20.0])
+def test_unheard_words_are_neither_in_training_nor_in_the_class_and_are_said_by_people_of_the_split(
+    make_selection, dataset, unknown
+):
+    selection = make_selection(BIG, dataset=dataset, unknown=unknown, unheard_words=0.3, silence=0.5)
+    chosen = selection.clips
+    unheard = {clip.word for clip in of_split(chosen, *UNHEARD.values())}
+    assert len(unheard) == (3 if unknown else len(VOCABULARY))
+    assert not unheard & {one.clip.word for one in chosen if one.split in SPLITS}
+    people = people_of_splits(chosen)
+    assert people["unheard_validation"]
+    assert people["unheard_test"]
+    assert not people["unheard_validation"] & (people["train"] | people["test"] | people["unheard_test"])
+    assert not people["unheard_test"] & (people["train"] | people["validation"])
+    assert {one.label for one in chosen if one.split in UNHEARD.values()} == {UNKNOWN}
+    number = len(of_split(chosen, "unheard_test"))
+    named = ", ".join(sorted(unheard))
+    assert (
+        f"other words for test, which training does not hear: {number} clips of {len(unheard)} words ({named})"
+        in selection.remarks
+    )
+
+
+def test_the_share_of_the_words_is_kept_and_one_remains_for_training(select):
+    for share, number in ((0.0, 0), (0.01, 1), (0.2, 2), (0.9, 9)):
+        chosen = select(BIG, dataset="mine", unknown=1.0, unheard_words=share)
+        held = {clip.word for clip in of_split(chosen, *UNHEARD.values())}
+        trained = {one.clip.word for one in chosen if one.split == "train" and one.label == UNKNOWN}
+        assert (len(held), len(trained)) == (number, 10 - number)
+    for share in (0.2, 0.9):  # a larger share holds a smaller one
+        assert held >= {
+            clip.word
+            for clip in of_split(select(BIG, dataset="mine", unknown=1.0, unheard_words=share), *UNHEARD.values())
+        }
+    only_dog = [clip for clip in BIG if clip.word in (*WORDS, "dog")]
+    chosen = select(only_dog, dataset="mine", unknown=1.0, unheard_words=0.9)
+    assert not of_split(chosen, *UNHEARD.values())  # computed voices speak instead
+    assert of_label(chosen, UNKNOWN, "train")
+
+
+def test_which_words_and_clips_are_unheard_depends_on_no_seed_and_no_order(select):
+    chosen = select(BIG, dataset="mine", unknown=1.0)
+    shuffled = random.Random(0).sample(BIG, k=len(BIG))
+    assert select(shuffled, dataset="mine", unknown=1.0, seed=7) == chosen
+
+
+def test_the_words_of_training_and_validation_do_not_depend_on_the_unheard_words(select):
+    """Without class `_unknown_`: records of training and validation stay what they were."""
+    with_others = select(BIG, dataset="mine")
+    without = select(clips_of(*WORDS, speakers=MANY), dataset="mine")
+    assert [one for one in with_others if one.split in SPLITS] == without
+
+
+def test_of_many_clips_two_thousand_are_drawn_with_words_as_even_as_there_are_clips(make_selection):
+    people = [f"{number:05d}" for number in range(12_000) if speaker_split(f"{number:05d}") == "test" or number < 500]
+    rare = people[:400]
+    selection = make_selection(
+        clips_of(*WORDS, *VOCABULARY[:3], speakers=people) + clips_of("wow", speakers=rare), dataset="mine"
+    )
+    of_word = Counter(clip.word for clip in of_split(selection.clips, "unheard_test"))
+    assert of_word.total() == 2000
+    wow = sum(speaker_split(speaker) == "test" for speaker in rare)
+    assert of_word["wow"] == wow < 60
+    assert max(of_word[word] for word in VOCABULARY[:3]) - min(of_word[word] for word in VOCABULARY[:3]) <= 1
+    assert any("2000 clips of " in remark for remark in selection.remarks)
+
+
+def test_people_who_say_other_words_alone_are_dealt_to_validation_and_test(select):
+    others = [Clip(f"{word}/x{n}/0.wav", word, f"x{n}") for word in OTHERS for n in range(100)]
+    people = people_of_splits(select([*clips_of(*WORDS), *others], dataset="mine"))
+    assert people["unheard_validation"] | people["unheard_test"] == {f"x{n}" for n in range(100)}
+    assert 30 < len(people["unheard_test"]) < 70
+
+
+def test_in_each_fold_unheard_words_are_said_by_people_of_the_fold(select):
+    tested = set()
+    for fold in range(1, 6):
+        people = people_of_splits(select(BIG, dataset="mine", fold=f"{fold}/5"))
+        assert people["unheard_test"] == people["test"]
+        assert people["unheard_validation"] == people["validation"]
+        tested |= people["unheard_test"]
+    assert tested == set(MANY)
+
+
+def test_given_splits_hold_for_unheard_words_too(select):
+    given = [
+        Clip(f"{split}/{word}/{split}{n}/0.wav", word, f"{split}{n}", split)
+        for split in SPLITS
+        for word in (*WORDS, *OTHERS)
+        for n in range(20)
+    ]
+    chosen = select(given, dataset="mine")
+    for split, name in UNHEARD.items():
+        assert {clip.split for clip in of_split(chosen, name)} == {split}
+        assert len(of_split(chosen, name)) == 60
+
+
+def test_with_two_folds_validation_shares_its_people_and_that_is_said(make_selection):
+    takes = [Clip(f"{word}/p{n}/{t}.wav", word, f"p{n}") for word in WORDS for n in range(60) for t in range(10)]
+    others = [Clip(f"dog/p{n}/{t}.wav", "dog", f"p{n}") for n in range(60) for t in range(5)]
+    selection = make_selection([*takes, *others], dataset="mine", fold="1/2")
+    assert of_split(selection.clips, "unheard_validation")
+    assert (
+        "other words for validation are said by people who are in another split, too: false alarms may be too few"
+        in selection.remarks
+    )
+
+
+def test_with_a_random_split_validation_and_test_have_other_people_for_other_words(select):
+    people = people_of_splits(select(BIG, dataset="mine", split="random"))
+    assert people["unheard_validation"]
+    assert people["unheard_test"]
+    assert not people["unheard_validation"] & people["unheard_test"]
+
+
+def test_a_copy_of_a_clip_of_training_is_no_unheard_word(select):
+    copied = [replace(clip, content=clip.speaker) for clip in BIG if clip.word in ("yes", "dog")]
+    rest = [clip for clip in BIG if clip.word not in ("yes", "dog")]
+    assert "dog" not in {clip.word for clip in of_split(select(rest + copied, dataset="mine"), *UNHEARD.values())}
+
+
+def test_where_a_data_set_has_few_other_words_computed_voices_say_some(make_params):
+    computed = [Clip(f"_other_speech_/{split}.wav", "camera", f"computed-{split}", split) for split in UNHEARD]
+    few = clips_of(*WORDS) + clips_of("dog", speakers=SPEAKERS[:30])
+    for recordings in (clips_of(*WORDS), few, clips_of(*WORDS, UNKNOWN)):
+        params = make_params(words=WORDS, dataset="mine", unknown=1.0 if recordings[-1].word == UNKNOWN else 0.0)
+        origins = origins_of(recordings, (), params)
+        assert set(origins.values()) == {"computed"}
+        chosen = choose(recordings, None, params, origins, computed).clips
+        for split, name in UNHEARD.items():
+            assert [clip.speaker for clip in of_split(chosen, name)] == [f"computed-{split}"]
+    params = make_params(words=WORDS, dataset="synthetic", unknown=5.0)
+    assert set(origins_of(BIG, (), params).values()) == {"computed"}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "theirs", "origin"),
+    [
+        ("speech_commands", (*WORDS, "wolf"), "test_dataset"),
+        ("speech_commands", WORDS, "dataset"),  # by its own people of the test
+        ("mine", WORDS, "computed"),  # everybody is in training or validation
+    ],
+)
+def test_where_unheard_words_of_the_test_come_from(make_params, dataset, theirs, origin):
+    params = make_params(words=WORDS, dataset=dataset, test_dataset="theirs")
+    tests = clips_of(*theirs, speakers=["t1"], folder="test/")
+    origins = origins_of(BIG, tests, params)
+    assert origins == {"unheard_validation": "dataset", "unheard_test": origin}
+    people = people_of_splits(choose(BIG, tests, params, origins).clips)
+    if origin == "dataset":
+        assert people["unheard_test"]
+        assert not people["unheard_test"] & (people["train"] | people["validation"])
+
+
+def test_a_folder_that_is_written_almost_as_a_word_is_no_unheard_word(select):
+    chosen = select(BIG + clips_of("Yes", speakers=MANY), dataset="mine")
+    assert "Yes" not in {one.clip.word for one in chosen}
+
+
+def test_words_of_the_test_data_set_are_not_heard_before(select):
+    chosen = select(BIG, clips_of(*WORDS, "dog", speakers=["t1"], folder="test/"), dataset="mine", test_dataset="t")
+    assert {clip.word for clip in of_split(chosen, "unheard_test")} == {"dog"}
+    assert "dog" not in {clip.word for clip in of_split(chosen, "train", "validation", "unheard_validation")}

@@ -6,21 +6,41 @@ from conftest import SOURCE, TEST_ARCHIVE
 
 from kws.core.errors import UserError
 from kws.core.files import write_json
+from kws.recordings.clips import SPLITS, UNHEARD
 from kws.recordings.source import DataSource
 
 WITH_TEST = replace(SOURCE, test=TEST_ARCHIVE)
+THEIRS = {"unheard_validation": "dataset", "unheard_test": "test_dataset"}
+WITH_VOICES = replace(
+    SOURCE,
+    other_speech=replace(TEST_ARCHIVE, archive="other_speech.tar"),
+    unheard=dict.fromkeys(UNHEARD.values(), "computed"),
+)
 
 
 def test_the_json_is_flat_but_for_the_archive_of_the_test_data_set():
     archive = ["dataset", "archive", "address", "bytes", "sha256", "checked", "licence"]
     content = WITH_TEST.to_json()
-    own = ["synthetic", "speakers", "given_splits", "words", "clips", "test", "test_synthetic"]
+    own = [
+        "synthetic",
+        "speakers",
+        "given_splits",
+        "words",
+        "clips",
+        "test",
+        "test_synthetic",
+        "other_speech",
+        "unheard",
+    ]
     assert list(content) == [*archive, *own]
     assert list(content["test"]) == archive
     assert SOURCE.to_json() == content | {"test": None}
+    assert list(WITH_VOICES.to_json()["other_speech"]) == archive
 
 
-@pytest.mark.parametrize("source", [SOURCE, WITH_TEST], ids=["a share tests", "a data set tests"])
+@pytest.mark.parametrize(
+    "source", [SOURCE, WITH_TEST, WITH_VOICES], ids=["a share tests", "a data set tests", "voices say other words"]
+)
 def test_what_was_written_is_read_again(tmp_path, source):
     write_json(tmp_path / "source.json", source.to_json())
     assert DataSource.read(tmp_path / "source.json") == source
@@ -31,8 +51,23 @@ def test_a_source_that_is_not_there_is_one_line(tmp_path):
         DataSource.read(tmp_path / "source.json")
 
 
-def test_a_test_data_set_holds_the_test_clips_and_the_unheard_words():
-    assert WITH_TEST.archive_of("train") == WITH_TEST.archive_of("validation") == Path("data/raw/a.tar.gz")
-    assert WITH_TEST.archive_of("test") == WITH_TEST.archive_of("unheard") == Path("data/raw/test/mine.zip")
-    assert SOURCE.archive_of("test") == Path("data/raw/a.tar.gz")
+@pytest.mark.parametrize(
+    ("source", "archives"),
+    [
+        (SOURCE, ["a.tar.gz"] * 5),
+        (WITH_TEST, ["a.tar.gz", "a.tar.gz", "test/mine.zip", "a.tar.gz", "a.tar.gz"]),
+        (replace(WITH_TEST, unheard=THEIRS), ["a.tar.gz", "a.tar.gz", "test/mine.zip", "a.tar.gz", "test/mine.zip"]),
+        (WITH_VOICES, ["a.tar.gz"] * 3 + ["other_speech.tar"] * 2),
+        (
+            replace(WITH_VOICES, test=TEST_ARCHIVE, unheard=THEIRS | {"unheard_validation": "computed"}),
+            ["a.tar.gz", "a.tar.gz", "test/mine.zip", "other_speech.tar", "test/mine.zip"],
+        ),
+    ],
+)
+def test_the_archive_of_each_split(source, archives):
+    splits = (*SPLITS, *UNHEARD.values())
+    assert [source.archive_of(split) for split in splits] == [Path("data/raw", name) for name in archives]
+
+
+def test_what_tests_is_the_test_data_set_if_there_is_one():
     assert (WITH_TEST.tested, SOURCE.tested) == (TEST_ARCHIVE, SOURCE)

@@ -36,11 +36,31 @@ def test_windows_are_a_step_apart_whatever_the_blocks_and_zeros_fill_the_last_on
     assert windows[:, 1].tolist() == np.where(heard <= samples, heard, 0).tolist()
 
 
-def test_steps_may_be_longer_than_windows():
+def test_steps_may_be_almost_as_long_as_windows():
     spotter = Spotter(Listener(clip_samples=50, hop_length=40))
-    assert spotter.step_samples == 80
+    assert spotter.step_samples == 40
     windows = list(spotter.windows([np.arange(30, dtype=np.float32)] * 10))
-    assert [window[0] for window in windows] == [0, 20, 10, 0]
+    assert [window[0] for window in windows] == [0, 10, 20, 0, 10, 20, 0, 10]
+
+
+@pytest.mark.parametrize(("clip_samples", "step"), [(500, 60), (1000, 100), (2000, 200), (3000, 300)])
+def test_windows_are_a_tenth_of_a_clip_apart_in_whole_frames(clip_samples, step):
+    assert Spotter(Listener(clip_samples=clip_samples)).step_samples in (step, step - 20)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1, 1.5, 2, 3])
+def test_a_word_is_detected_once_whatever_the_length_of_a_clip(seconds):
+    """E2: with fixed times a network for longer clips fires again while the word is still in its window."""
+
+    class KnowsWords(Listener):
+        def probabilities(self, waveform: np.ndarray) -> np.ndarray:
+            return np.array([waveform.sum() >= 0.5 * word, 0, 0])  # half of the word or more
+
+    word = round(300 * seconds)
+    sound = np.zeros(20 * round(1000 * seconds), np.float32)
+    sound[10 * round(1000 * seconds) :][:word] = 1
+    [found] = Spotter(KnowsWords(round(1000 * seconds))).detect(np.array_split(sound, 37), 0.5)
+    assert found.score == 1
 
 
 def test_no_sound_no_windows():

@@ -1,7 +1,8 @@
 // A keyword spotter on LiteRT for Microcontrollers: a clip comes in, 16-bit PCM at KWS_SAMPLE_RATE Hz on standard input,
 // and the probabilities of the classes go out. On a device, take the clip from the microphone's buffer instead, each
-// KWS_STEP_FRAMES * KWS_HOP_LENGTH samples, average the probabilities of KWS_SMOOTHED windows, and compare the highest
-// with KWS_THRESHOLD.
+// KWS_STEP_FRAMES * KWS_HOP_LENGTH samples, and average the probabilities of KWS_SMOOTHED windows. A word is detected
+// where its average is at least KWS_THRESHOLD, and the highest of all words within KWS_APART - 1 windows on each side.
+// KWS_THRESHOLD_FEW_MISSES and KWS_THRESHOLD_FEW_FALSE_ALARMS are lower and higher thresholds.
 //
 // With a checkout of tflite-micro in $TFLM, its library built there, and the folder of kws_model.h in $EXPORT:
 //   g++ -std=c++17 -I$TFLM -I$TFLM/third_party/flatbuffers/include -I$TFLM/third_party/gemmlowp -I$EXPORT main.cc

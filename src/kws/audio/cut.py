@@ -53,6 +53,15 @@ def spoken(decibels: np.ndarray) -> list[tuple[int, int]]:
     return [(start, end) for start, end in joined if (end - start) * STEP_SECONDS >= SHORTEST_SECONDS]
 
 
+def speech_interval(samples: np.ndarray, sample_rate: int) -> tuple[float, float]:
+    """When the first stretch of speech starts and the last one ends, in seconds; the whole where none stands out."""
+    length = len(samples) / sample_rate
+    stretches = spoken(block_decibels(samples, sample_rate))
+    if not stretches:
+        return 0.0, length
+    return stretches[0][0] * STEP_SECONDS, min(stretches[-1][1] * STEP_SECONDS, length)
+
+
 @dataclass(frozen=True)
 class Cuts:
     """The clips of a recording.

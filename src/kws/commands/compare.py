@@ -1,51 +1,100 @@
-"""`make compare A=main B=sorer-cull`: is experiment B better than A, on the same test clips?"""
+"""`make compare A=main B=sorer-cull`: is experiment B better than A, on the same clips?
+
+Validation decides. The test is told beside it, with the number of experiments that were looked at.
+"""
 
 import io
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 import dvc.api
-from dvc.exceptions import DvcException
+from dvc.exceptions import DvcException, PathMissingError
+from dvc.repo import Repo
 
 from kws.core import paths
 from kws.core.errors import UserError
+from kws.evaluate.metrics import share_interval
 from kws.evaluate.pairing import Answered, paired_test, read_answered
 
 
-def answers_of(revision: str) -> Answered:
-    """The answers to the test clips in an experiment, branch or commit.
+@dataclass(frozen=True)
+class Experiment:
+    """The clips of an experiment, and which of them its network gets right."""
+
+    validation: Answered
+    test: Answered
+
+
+def read_experiment(revision: str) -> Experiment:
+    """The answers of an experiment, branch or commit.
 
     Raises:
         UserError: there is no such revision, or its answers are not in DVC's cache.
     """
     if not revision:
         raise UserError("give two experiments, branches or commits: make compare A=main B=sorer-cull")
+    return Experiment(_answered(revision, paths.VALIDATION), _answered(revision, paths.ANSWERS))
+
+
+def _answered(revision: str, path: Path) -> Answered:
     try:
-        content = dvc.api.read(paths.ANSWERS.as_posix(), rev=revision, mode="rb")
+        content = dvc.api.read(path.as_posix(), rev=revision, mode="rb")
+    except PathMissingError:
+        raise UserError(
+            f"{revision}: it has no {path}, as experiments have that this version of kws evaluated: evaluate it again "
+            f"(dvc exp apply, dvc repro evaluate)"
+        ) from None
     except DvcException as error:
         raise UserError(f"{revision}: {error}; an experiment's name (dvc exp show), a branch or a commit") from None
     return read_answered(io.BytesIO(content))
 
 
-def compare(first: Answered, second: Answered) -> str:
-    """The result of the paired test as text; errors as in `paired_test`."""
-    test = paired_test(first, second)
+def compare(first: Experiment, second: Experiment, experiments: int) -> str:
+    """The result as text.
+
+    Args:
+        first: A.
+        second: B.
+        experiments: how many there are in the workspace.
+
+    Raises:
+        UserError: as `paired_test`.
+    """
     verdict = "not known to differ"
-    if test.better:
+    if paired_test(first.validation, second.validation).better:
         verdict = "better"
-    elif paired_test(second, first).better:
+    elif paired_test(second.validation, first.validation).better:
         verdict = "worse"
-    speakers = len(set(first.speakers))
-    return f"""A: {first.correct.mean():.2%}, B: {second.correct.mean():.2%} of {len(first.correct)} test clips
-B minus A: {test} (bootstrap over {speakers} speakers)
-only A right: {test.only_first}, only B right: {test.only_second}; McNemar's exact test: p = {test.p_value:.2g}
-B is {verdict}."""
+    counted = f"{experiments} experiments are" if experiments != 1 else "1 experiment is"
+    return f"""Validation, to choose by:
+{_paired(first.validation, second.validation)}
+B is {verdict}.
+
+Test, to report once, of the one that validation has chosen:
+{_paired(first.test, second.test)}
+{counted} in this workspace. If you choose by the test, the figure of the best of them is too good."""
+
+
+def _paired(first: Answered, second: Answered) -> str:
+    test = paired_test(first, second)
+    people = len(set(first.speakers))
+    return f"""  A: {_accuracy(first)}; B: {_accuracy(second)}; {len(first.correct)} clips
+  B minus A: {test} (for other people, from {people})
+  only A right: {test.only_first}, only B right: {test.only_second}; McNemar's exact test: p = {test.p_value:.2g}"""
+
+
+def _accuracy(answered: Answered) -> str:
+    low, high = share_interval(answered.correct, answered.speakers)
+    return f"{answered.correct.mean():.2%} ({low:.1%} to {high:.1%})"
 
 
 def main() -> None:
     """Compares two revisions and prints the result."""
     try:
-        first, second = (answers_of(revision) for revision in sys.argv[1:3])
-        print(compare(first, second))
+        first, second = (read_experiment(revision) for revision in sys.argv[1:3])
+        experiments = sum(map(len, Repo().experiments.ls(all_commits=True).values()))
+        print(compare(first, second, experiments))
     except UserError as error:
         sys.exit(f"error: {error}")
 

@@ -10,11 +10,10 @@ from kws.commands.exp import run_series, split_settings
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, write_csv
-from kws.core.params import load_params
 from kws.evaluate.answers import Answers, read_answers
-from kws.evaluate.metrics import speaker_interval, wilson_interval
+from kws.evaluate.metrics import share_figures
 from kws.plots.figures import folds_figure, save_figure
-from kws.recordings.background import NOBODY
+from kws.recordings.background import is_nobody
 from kws.recordings.source import DataSource
 
 FOLDER = paths.PLOTS / "folds"
@@ -22,24 +21,19 @@ MOST = 99  # folds
 COLUMNS = ("fold", "speakers", "test_clips", "accuracy", "accuracy_low", "accuracy_high")
 
 
-def fold_rows(folds: Sequence[Answers], seed: int) -> list[dict[str, Any]]:
-    """A row for each fold with the interval of Wilson, and one for all answers with that of a bootstrap over speakers.
-
-    Args:
-        folds: the answers to each fold's test clips.
-        seed: of the bootstrap.
-    """
-    correct = [answers.predicted == answers.labels for answers in folds]
-    rows = []
-    for number, (answers, right) in enumerate(zip(folds, correct, strict=True), start=1):
-        rows.append(_row(str(number), answers.speakers, right, wilson_interval(int(right.sum()), len(right))))
-    speakers, right = np.concatenate([answers.speakers for answers in folds]), np.concatenate(correct)
-    return [*rows, _row("all", speakers, right, speaker_interval(right, speakers, seed))]
+def fold_rows(folds: Sequence[Answers]) -> list[dict[str, Any]]:
+    """A row for each fold, given the answers to its test clips, and one for all answers; intervals for other people."""
+    rows = [_row(str(number), answers.speakers, answers.correct) for number, answers in enumerate(folds, start=1)]
+    speakers, correct = (
+        np.concatenate([getattr(answers, name) for answers in folds]) for name in ("speakers", "correct")
+    )
+    return [*rows, _row("all", speakers, correct)]
 
 
-def _row(fold: str, speakers: np.ndarray, correct: np.ndarray, interval: tuple[float, float]) -> dict[str, Any]:
-    accuracies = (round(float(value), 6) for value in (correct.mean(), *interval))
-    return dict(zip(COLUMNS, (fold, len(set(speakers) - {NOBODY}), len(correct), *accuracies), strict=True))
+def _row(fold: str, speakers: np.ndarray, correct: np.ndarray) -> dict[str, Any]:
+    accuracies = (round(value, 6) for value in share_figures("accuracy", correct, speakers).values())
+    people = sum(not is_nobody(speaker) for speaker in set(speakers))
+    return dict(zip(COLUMNS, (fold, people, len(correct), *accuracies), strict=True))
 
 
 def report(rows: Sequence[Mapping[str, Any]], *, named: bool) -> str:
@@ -50,14 +44,13 @@ def report(rows: Sequence[Mapping[str, Any]], *, named: bool) -> str:
         named: whether the data set says who speaks.
     """
     *folds, pooled = rows
+    interval = _interval(pooled["accuracy_low"], pooled["accuracy_high"])
     accuracies = [row["accuracy"] for row in folds]
     table = "\n".join(
         f"{row['fold']:>4}  {row['speakers']:>8}  {row['test_clips']:>10}  {row['accuracy']:>8.1%}  "
         f"{_interval(row['accuracy_low'], row['accuracy_high'])}"
         for row in rows
     )
-    clips, by_speaker = pooled["test_clips"], _interval(pooled["accuracy_low"], pooled["accuracy_high"])
-    by_clip = _interval(*wilson_interval(round(pooled["accuracy"] * clips), clips))
     heard = (
         "Nobody was tested by a network that had heard them."
         if named
@@ -67,11 +60,10 @@ def report(rows: Sequence[Mapping[str, Any]], *, named: bool) -> str:
     return f"""fold  speakers  test clips  accuracy  95 % interval
 {table}
 Mean of the folds {np.mean(accuracies):.1%}, from {min(accuracies):.1%} to {max(accuracies):.1%}.
-All {clips} answers: {pooled["accuracy"]:.1%}, 95 % interval {by_speaker} by bootstrap over speakers,
-{by_clip} if every clip were of another speaker (Wilson): believe the wider one.
+All {pooled["test_clips"]} answers: {pooled["accuracy"]:.1%}, 95 % interval {interval}.
 {heard} These are {len(folds)} networks, each trained on a part of the
-people: one that is trained on all of them is likely a little better. The intervals are for other people like these;
-with fewer than some ten of them they are too narrow."""
+people: one that is trained on all of them is likely a little better. The intervals are for other people like these,
+and do not know that the networks would be others, too."""
 
 
 def _interval(low: float, high: float) -> str:
@@ -91,11 +83,11 @@ def main() -> None:
     try:
         preset, settings, folds = sys.argv[1], split_settings(sys.argv[2]), _series(sys.argv[3])
         results = run_series(preset, settings, folds, lambda: read_answers(paths.ANSWERS))
-        seed, named = load_params().seed, DataSource.read(paths.SOURCE).speakers != "one a file"
+        named = DataSource.read(paths.SOURCE).speakers != "one a file"
     except UserError as error:
         sys.exit(f"error: {error}")
     paths.PARAMS.write_text(before, encoding="utf-8")  # else the next experiment would be of the last fold, unnoticed
-    rows = fold_rows([answers for answers, _, _ in results], seed)
+    rows = fold_rows([answers for answers, _, _ in results])
     with folder_written_whole(FOLDER) as folder:
         write_csv(folder / "folds.csv", rows, COLUMNS)
         save_figure(folds_figure(rows, synthetic=results[0][2]), folder / "folds.png")

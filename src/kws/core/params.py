@@ -75,6 +75,7 @@ class Params(BaseModel):
     seed: int = Field(ge=0, lt=2**32)
     test_dataset: str
     unknown: float = Field(ge=0, le=20)
+    unheard_words: float = Field(ge=0, le=0.9)
     silence: float = Field(ge=0, le=20)
     train_share: float = Field(gt=0, le=1)
     language: str = Field(min_length=1)

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from kws.core import paths
 from kws.core.naming import by_kind, first_names
 from kws.core.params import Params
-from kws.recordings.clips import look_alikes, words_of
+from kws.recordings.clips import UNHEARD, Clip, look_alikes, words_of
 from kws.recordings.layout import Layout
 from kws.recordings.source import Archive, DataSource
+from kws.recordings.unheard import Origin, other_words
 
 
 def report_lines(
@@ -31,7 +32,13 @@ def report_lines(
     lines += layout.remarks
     lines += [f"left out, {line}; {paths.LEFT_OUT} names them all" for line in by_kind(left_out.items())]
     spoken = words_of(clip for clip in layout.clips if not clip.word.startswith("_"))
-    use = "count as other words, since unknown is on" if params.unknown else "not used, since unknown is 0"
+    use = "not used, since unknown is 0"
+    if params.unknown:
+        use = "count as other words, since unknown is on"
+    elif isinstance(archive, DataSource) and "dataset" in archive.unheard.values():
+        use = "not for training, since unknown is 0; false alarms are measured with them"
+    if not isinstance(archive, DataSource):
+        use = "training does not hear these words; false alarms are measured with them"
     there = {word: count for word, count in spoken.items() if word not in params.words}
     if others:
         lines.append(
@@ -44,9 +51,31 @@ def report_lines(
             f"{sum(there.values()):,} recordings in {len(there)} other folders are not words of this experiment: "
             f"{counted}; {use}"
         )
-    taken = f"; its clips {use}" if params.unknown else ""
+    taken = f"; its clips {use}" if params.unknown and isinstance(archive, DataSource) else ""
     lines += [
         f"the folder {word!r} ({there[word]} clips) is not taken for {chosen!r}{taken}; rename it if it is that word"
         for word, chosen in look_alikes(there, params.words).items()
     ]
     return lines
+
+
+def other_speech_line(
+    origins: Mapping[str, Origin], recordings: Sequence[Clip], tests: Sequence[Clip], params: Params
+) -> str:
+    """The line that says why computed voices say other words in the streams.
+
+    Args:
+        origins: where the clips of each unheard split come from.
+        recordings: of the data set.
+        tests: of the test data set, if there is one.
+        params: of the experiment.
+    """
+    computed = [split for split, name in UNHEARD.items() if origins[name] == "computed"]
+    where = "the streams" if len(computed) > 1 else f"the {computed[0]} stream"
+    others = other_words(recordings, tests, params)
+    why = "the data set has no other words"
+    if params.dataset == "synthetic":
+        why = "the data set is computed, too, by other voices"
+    elif others:
+        why = f"the data set has few other words that training need not hear ({len(others)} clips)"
+    return f"other speech of {where} is computed (English words): {why}"

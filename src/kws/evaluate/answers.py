@@ -1,4 +1,4 @@
-"""The test clips and the network's answers: written by evaluate, read by whatever needs no network for it."""
+"""Clips and the network's answers: written by evaluate, of validation and test, read by what needs no network."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +31,11 @@ class Answers:
     def predicted(self) -> np.ndarray:
         """The likeliest class of each clip, as an index."""
         return self.probabilities.argmax(axis=1)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Whether that is the right one: bool (clips,)."""
+        return self.predicted == self.labels
 
     @property
     def confidence(self) -> np.ndarray:

@@ -1,11 +1,23 @@
-"""How good the answers are, each figure with its interval. Arrays of class indices in, numbers out."""
+"""How good the answers are, each figure with its interval. Arrays of class indices in, numbers out.
 
+All intervals are 95 %. Clips of one person succeed or fail together, so an interval of a share is made from people, the
+clips within them, and the repeats of a clip. `benchmarks/coverage.py` measures how often each kind of interval holds
+the true value; docs/evaluation.md has the table.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 _CLIPS_OF_A_SPEAKER = 5  # from which a speaker's accuracy is one
+_FEW_PEOPLE = 10  # with fewer, the spread between them says little about the spread between others
+# The model of people: `_people_posterior`. Grids of its two parameters; constants, so that no draw is needed.
+_ANGLES = 200
+_CORRELATIONS = np.geomspace(3e-4, 0.95, 28)
+_PAIRS_AT_ONCE = 100  # of trials and successes: bounds the memory
+_UNKNOWN_SHARE = ((np.arange(_ANGLES) + 0.5) / _ANGLES * np.pi / 2, np.full(_ANGLES, 1 / _ANGLES))  # the prior
 
 
 class Interval(NamedTuple):
@@ -25,7 +37,7 @@ class Difference:
 
     Attributes:
         accuracy: the second one's minus the first one's, as a share of the clips.
-        interval: of that, by bootstrap over speakers.
+        interval: of that, for other people.
         only_first: how many clips only the first one gets right.
         only_second: likewise.
         p_value: of McNemar's exact test (1947), which takes the clips as independent.
@@ -39,10 +51,9 @@ class Difference:
 
     @property
     def better(self) -> bool:
-        """Whether the second network is better beyond chance: by the bootstrap over speakers and by McNemar's test.
+        """Whether the second network is better beyond chance: by the interval over people and by McNemar's test.
 
-        The bootstrap alone says so of three speakers with a clip more each, the exact test forgets whose clips they
-        are.
+        The exact test forgets whose clips they are; the interval rests on a model of people.
         """
         return self.interval.low > 0 and self.p_value < 0.05
 
@@ -51,46 +62,201 @@ class Difference:
         return f"{100 * self.accuracy:+.2f} points, 95 % interval {100 * low:+.2f} to {100 * high:+.2f}"
 
 
-def share_figures(name: str, correct: np.ndarray) -> dict[str, float]:
-    """The share of the clips that are right, under this name, and its interval: `name`, `<name>_low`, `<name>_high`.
+@dataclass(frozen=True)
+class Outcomes:
+    """What became of clips with one network, one entry for each time that a clip was tried.
+
+    Attributes:
+        correct: bool (trials,).
+        people: (trials,), who speaks.
+        clips: (trials,), the clip's name.
+    """
+
+    correct: np.ndarray
+    people: np.ndarray
+    clips: np.ndarray
+
+
+def share_figures(
+    name: str, correct: np.ndarray, people: np.ndarray, clips: np.ndarray | None = None
+) -> dict[str, float]:
+    """The share that is right, under this name, and its interval: `name`, `<name>_low`, `<name>_high`.
 
     Args:
         name: of the figure.
-        correct: bool (clips,), taken as independent.
+        correct: bool (trials,), at least one.
+        people: (trials,), who speaks in each.
+        clips: (trials,), which clip it is, if clips are tried repeatedly.
     """
-    return {name: float(correct.mean()), **wilson_interval(int(correct.sum()), len(correct)).figures(name)}
+    return {name: float(correct.mean()), **share_interval(correct, people, clips).figures(name)}
+
+
+def share_interval(correct: np.ndarray, people: np.ndarray, clips: np.ndarray | None = None) -> Interval:
+    """95 % interval of a share for other people like these, other clips of theirs, and other repeats of a clip.
+
+    The interval is that of a model of people (`_people_posterior`). From ten people on it is this or Wilson's (1927)
+    with the effective number of clips (Korn and Graubard, 1998), whichever is wider: that one needs no model, but many
+    people. If every clip is of another person, the second is Wilson's interval itself.
+
+    Args:
+        correct: bool (trials,).
+        people: (trials,), who speaks in each.
+        clips: (trials,), which clip it is; None: all differ.
+
+    Returns:
+        0 to 1 of no trials, and of one person: nothing follows for others.
+    """
+    _, person = np.unique(people, return_inverse=True)
+    trials = np.bincount(person).astype(float)
+    if len(trials) < 2:
+        return Interval(0.0, 1.0)
+    share = float(np.mean(correct))
+    repeats = 1.0 if clips is None else _repeats(correct, clips)
+    right = np.bincount(person, weights=correct)
+    angles, weights = _people_posterior(right / repeats, trials / repeats)
+    cumulated = np.concatenate([[0.0], weights.cumsum()])
+    edges = np.concatenate([[angles[0]], (angles[1:] + angles[:-1]) / 2, [angles[-1]]])
+    low, high = (float(np.sin(np.interp(tail, cumulated, edges)) ** 2) for tail in (0.025, 0.975))
+    interval = Interval(min(low, share) if share else 0.0, max(high, share) if share < 1 else 1.0)
+    if len(trials) >= _FEW_PEOPLE:
+        other = _wilson(share, _effective_trials(right / repeats, trials / repeats))
+        interval = max(interval, other, key=lambda found: found.high - found.low)
+    return interval
+
+
+def _effective_trials(right: np.ndarray, trials: np.ndarray) -> float:
+    """How many independent trials tell as much as these, by the spread between groups; at most all of them.
+
+    Args:
+        right: (groups,), at least two.
+        trials: (groups,).
+    """
+    import scipy.stats
+
+    total, share, groups = trials.sum(), right.sum() / trials.sum(), len(trials)
+    variance = groups / (groups - 1) * ((right - share * trials) ** 2).sum() / total**2
+    simple = share * (1 - share) / max(total - 1, 1)
+    if not variance > simple * (1 + 1e-9):  # also where all are right, or none is
+        return float(total)
+    few = scipy.stats.t.ppf(0.975, max(total - 1, 1)) / scipy.stats.t.ppf(0.975, groups - 1)
+    return float(min(total, total * simple / variance * few**2))
+
+
+def _repeats(correct: np.ndarray, clips: np.ndarray) -> float:
+    """How many trials of the same clips tell as much as one: 1, if they differ by chance alone.
+
+    At most the mean number of trials of a clip; that also where all trials went the same way.
+    """
+    _, clip = np.unique(clips, return_inverse=True)
+    trials, right = np.bincount(clip).astype(float), np.bincount(clip, weights=correct)
+    most = float(len(correct) / len(trials))
+    if len(trials) == 1 or right.sum() in (0, len(correct)):
+        return most
+    return min(most, len(correct) / _effective_trials(right, trials))
+
+
+def _wilson(share: float, trials: float) -> Interval:
+    z = 1.959963984540054
+    middle = share + z**2 / 2 / trials
+    reach = z * np.sqrt(share * (1 - share) / trials + z**2 / 4 / trials**2)
+    low, high = ((middle + sign * reach) / (1 + z**2 / trials) for sign in (-1, 1))
+    return Interval(max(float(low), 0.0) if share else 0.0, min(float(high), 1.0) if share < 1 else 1.0)
 
 
 def wilson_interval(correct: int, clips: int) -> Interval:
-    """95 % interval of an accuracy, all clips taken as independent (Wilson, 1927); 0 to 1 of no clips."""
-    import scipy.stats
-
-    if not clips:
-        return Interval(0.0, 1.0)
-    interval = scipy.stats.binomtest(correct, clips).proportion_ci(0.95, method="wilson")
-    return Interval(float(interval.low), float(interval.high))
+    """95 % interval of a share, all clips taken as independent (Wilson, 1927); 0 to 1 of no clips."""
+    return _wilson(correct / clips, clips) if clips else Interval(0.0, 1.0)
 
 
-def speaker_interval(correct: np.ndarray, speakers: np.ndarray, seed: int, resamples: int = 2000) -> Interval:
-    """95 % interval of an accuracy by bootstrap over speakers (percentiles; Efron, 1979).
+def _people_posterior(right: np.ndarray, trials: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the mean share of all people may be, after what these people did: angles (sin^2 is the share), and weights.
 
-    Clips of one voice succeed or fail together, so this interval is the wider and the more honest one. Of one speaker
-    nothing follows for others: 0 to 1.
+    The model: each person has a share of their own, from a Beta distribution with mean m and correlation r between
+    clips of one person. The prior of m is Jeffreys', that of r is Beta(1, 3). All of r is summed over.
 
     Args:
-        correct: bool (clips,).
-        speakers: (clips,), who speaks in each.
-        seed: of the resampling.
-        resamples: how often the speakers are drawn anew, with replacement.
+        right: (people,), successes; with repeats of clips they need not be whole numbers.
+        trials: (people,).
     """
-    _, speaker = np.unique(speakers, return_inverse=True)
-    if len(set(speaker)) == 1:
-        return Interval(0.0, 1.0)
-    hits, clips = np.bincount(speaker, weights=correct), np.bincount(speaker)
-    drawn = np.random.default_rng(seed).integers(len(clips), size=(resamples, len(clips)))
-    accuracies = hits[drawn].sum(axis=1) / clips[drawn].sum(axis=1)
-    low, high = np.quantile(accuracies, [0.025, 0.975])
-    return Interval(float(low), float(high))
+    pairs, people = np.unique(np.stack([right, trials]).round(9), axis=1, return_counts=True)
+    angles = (np.arange(_ANGLES) + 0.5) / _ANGLES * np.pi / 2
+    for _ in range(2):  # first all shares, then those that have weight
+        logarithm = sum(
+            _log_likelihood(angles, pairs[:, first : first + _PAIRS_AT_ONCE], people[first : first + _PAIRS_AT_ONCE])
+            for first in range(0, len(people), _PAIRS_AT_ONCE)
+        )
+        logarithm = logarithm + np.log(_CORRELATIONS * (1 - _CORRELATIONS) ** 2)  # the grid of r is even in log r
+        weights = np.exp(logarithm - np.max(logarithm)).sum(axis=1)
+        used_angles, used = angles, weights / weights.sum()
+        kept = np.flatnonzero(used > 1e-7 * used.max())
+        low, high = angles[max(kept[0] - 1, 0)], angles[min(kept[-1] + 1, _ANGLES - 1)]
+        angles = np.linspace(low, high, _ANGLES)
+    return used_angles, used
+
+
+def _log_likelihood(angles: np.ndarray, pairs: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """Of a Beta-binomial, (angles, correlations), summed over people; pairs are (successes and trials, pairs)."""
+    from scipy.special import betaln
+
+    share = np.sin(angles)[:, None, None] ** 2
+    strength = ((1 - _CORRELATIONS) / _CORRELATIONS)[None, :, None]
+    first, second = share * strength, (1 - share) * strength
+    right, wrong = pairs[0], pairs[1] - pairs[0]
+    return (people * (betaln(first + right, second + wrong) - betaln(first, second))).sum(axis=2)
+
+
+def rate_interval(sources: np.ndarray, hours: float) -> Interval:
+    """95 % interval of a rate, in events an hour, where one source may cause several events.
+
+    Fay and Feuer (1997): a source counts once, with its number of events as its weight. If all sources differ, this is
+    Garwood's interval (1936).
+
+    Args:
+        sources: (events,), what caused each: who spoke, or the background recording.
+        hours: in which the events were counted.
+    """
+    import scipy.stats
+
+    _, events = np.unique(sources, return_counts=True)
+    total, squares, largest = float(events.sum()), float((events**2).sum()), float(max(events, default=1))
+    low = 0.0
+    if total:
+        low = squares / (2 * total) * scipy.stats.chi2.ppf(0.025, 2 * total**2 / squares)
+    more, more_squares = total + largest, squares + largest**2
+    high = more_squares / (2 * more) * scipy.stats.chi2.ppf(0.975, 2 * more**2 / more_squares)
+    return Interval(float(low) / hours, float(high) / hours)
+
+
+def seeds_interval(outcomes: Sequence[Outcomes]) -> Interval:
+    """95 % interval of a share for other people and other seeds.
+
+    Args:
+        outcomes: of one seed each, on the same clips. The share is the mean of theirs. With one seed, nothing is known
+            of others, and the interval is for other people alone.
+    """
+    correct, people, clips = (
+        np.concatenate([getattr(one, name) for one in outcomes]) for name in ("correct", "people", "clips")
+    )
+    low, high = over_seeds(share_interval(correct, people, clips), [float(one.correct.mean()) for one in outcomes])
+    return Interval(max(low, 0.0), min(high, 1.0))
+
+
+def over_seeds(pooled: Interval, by_seed: Sequence[float]) -> Interval:
+    """The interval of a mean over seeds: to that of all seeds' trials, the spread between seeds is added in squares.
+
+    The spread is that of a t-interval over seeds, so the result is at least as wide as that.
+
+    Args:
+        pooled: the interval of all seeds' trials, for other people.
+        by_seed: the figure of each seed.
+    """
+    import scipy.stats
+
+    mean, seeds = float(np.mean(by_seed)), len(by_seed)
+    if seeds < 2:
+        return pooled
+    reach = scipy.stats.t.ppf(0.975, seeds - 1) * np.std(by_seed, ddof=1) / np.sqrt(seeds)
+    return Interval(mean - float(np.hypot(mean - pooled.low, reach)), mean + float(np.hypot(pooled.high - mean, reach)))
 
 
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -114,15 +280,6 @@ def word_scores(labels: np.ndarray, predicted: np.ndarray, classes: int) -> dict
         "f1": 2 * right / np.maximum(clips + guesses, 1),
         "clips": clips,
     }
-
-
-def poisson_interval(events: int, hours: float) -> Interval:
-    """95 % interval of a rate, in events an hour (Garwood, 1936)."""
-    import scipy.stats
-
-    low = scipy.stats.chi2.ppf(0.025, 2 * events) / 2 if events else 0.0
-    high = scipy.stats.chi2.ppf(0.975, 2 * events + 2) / 2
-    return Interval(float(low) / hours, float(high) / hours)
 
 
 def calibration(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
@@ -168,28 +325,48 @@ def speaker_spread(correct: np.ndarray, speakers: np.ndarray, share: float = 0.1
     return float(accuracies[:count].mean()), float(accuracies[-count:].mean())
 
 
-def accuracy_difference(
-    first: np.ndarray, second: np.ndarray, speakers: np.ndarray, seed: int, resamples: int = 2000
-) -> Difference:
+def accuracy_difference(first: np.ndarray, second: np.ndarray, people: np.ndarray) -> Difference:
     """Whether the second of two networks is better, on the same clips.
+
+    The interval is that of a product: the share of the clips on which the two differ, times by how much more of these
+    the second one gets right. Both are shares, with the model of people that `share_interval` has. From ten people on
+    it is this or a t-interval over people, whichever is wider.
 
     Args:
         first: bool (clips,), whether the first one is right.
         second: likewise.
-        speakers: (clips,), who speaks in each.
-        seed: of the bootstrap.
-        resamples: how often the speakers are drawn anew.
+        people: (clips,), who speaks in each.
     """
     import scipy.stats
 
-    _, speaker = np.unique(speakers, return_inverse=True)
-    gain, clips = np.bincount(speaker, weights=second.astype(int) - first.astype(int)), np.bincount(speaker)
-    drawn = np.random.default_rng(seed).integers(len(clips), size=(resamples, len(clips)))
-    low, high = np.quantile(gain[drawn].sum(axis=1) / clips[drawn].sum(axis=1), [0.025, 0.975])
-    if len(clips) == 1:  # of one speaker nothing follows for others
-        low, high = -1.0, 1.0
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     differing = only_first + only_second
     p_value = scipy.stats.binomtest(only_second, differing).pvalue if differing else 1.0
     accuracy = float(second.mean() - first.mean())
-    return Difference(accuracy, Interval(float(low), float(high)), only_first, only_second, float(p_value))
+    interval = _difference_interval(first, second, people, accuracy)
+    return Difference(accuracy, interval, only_first, only_second, float(p_value))
+
+
+def _difference_interval(first: np.ndarray, second: np.ndarray, people: np.ndarray, difference: float) -> Interval:
+    import scipy.stats
+
+    _, person = np.unique(people, return_inverse=True)
+    clips = np.bincount(person).astype(float)
+    if len(clips) < 2:  # of one person nothing follows for others
+        return Interval(-1.0, 1.0)
+    differing, wins = np.bincount(person, weights=first != second), np.bincount(person, weights=second & ~first)
+    angles, weights = _people_posterior(differing, clips)
+    some = differing > 0
+    won_angles, won_weights = _people_posterior(wins[some], differing[some]) if some.any() else _UNKNOWN_SHARE
+    gains = (np.sin(angles) ** 2)[:, None] * (2 * np.sin(won_angles) ** 2 - 1)
+    order = np.argsort(gains, axis=None)
+    cumulated = (weights[:, None] * won_weights).ravel()[order].cumsum()
+    low, high = (float(gains.ravel()[order[np.searchsorted(cumulated, tail)]]) for tail in (0.025, 0.975))
+    interval = Interval(min(low, difference), max(high, difference))
+    if len(clips) >= _FEW_PEOPLE:
+        gain = 2 * wins - differing
+        variance = len(clips) / (len(clips) - 1) * ((gain - difference * clips) ** 2).sum() / clips.sum() ** 2
+        reach = float(scipy.stats.t.ppf(0.975, len(clips) - 1) * np.sqrt(variance))
+        other = Interval(difference - reach, difference + reach)
+        interval = max(interval, other, key=lambda found: found.high - found.low)
+    return interval

@@ -1,56 +1,97 @@
 """How much noise a network stands: the test clips again, with background that training has not heard."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from kws.audio.frontend import FrontEnd
+from kws.core.parallel import map_in_order
 from kws.evaluate import metrics
 from kws.recordings.manifest import Recording
 
 SNR_DB = (20, 15, 10, 5, 0, -5)
 COLUMNS = ("snr_db", "noise", "accuracy", "accuracy_low", "accuracy_high", "clips")
 ALL = "all"
+DRAW = 1  # another number draws other noise under each clip. No parameter: a seed must not change what is measured
+CLIPS_A_TASK = 16  # each is heard at every ratio
 
 # log-Mel of clips, (frames, mel_bins) each -> probabilities (clips, classes)
 Predict = Callable[[Iterable[np.ndarray]], np.ndarray]
 
 
+@dataclass(frozen=True)
+class NoiseOutcome:
+    """What networks make of clips in noise.
+
+    Attributes:
+        speakers: (clips,), who speaks.
+        noises: (clips,), name of the background under each clip.
+        correct: by name of the network, bool (clips, ratios), whether its answer is right at each ratio of SNR_DB.
+    """
+
+    speakers: np.ndarray
+    noises: np.ndarray
+    correct: dict[str, np.ndarray]
+
+
 def sweep(  # noqa: PLR0913 (a measurement has that many ingredients)
-    predict: Predict,
-    recordings: Sequence[Recording],
+    networks: Mapping[str, Predict],
+    recordings: Iterable[Recording],
     noises: Mapping[str, np.ndarray],
     *,
     front_end: FrontEnd,
     classes: Sequence[str],
-    seed: int,
-) -> list[dict[str, Any]]:
-    """Accuracy at each signal-to-noise ratio, over all backgrounds and for each.
+    threads: int,
+) -> NoiseOutcome:
+    """Asks networks about clips in noise, in one pass over the clips: some tens of them are in memory at a time.
 
-    The ratio is that of mean powers over a clip's length; noise is added to the waveform. At each ratio every clip is
-    heard once, in one of the backgrounds, which have equal shares.
+    The signal-to-noise ratio is that of mean powers over a clip's length; noise is added to the waveform. Each clip is
+    heard at every ratio over the same stretch of one background. Which one follows from the clip's name alone, so that
+    it does not depend on the other clips.
 
-    Returns:
-        A row for each ratio and background (and `all` of them), as COLUMNS.
+    Args:
+        networks: by name. Several threads call them at a time.
+        recordings: the clips.
+        noises: background recordings, float32 (samples,), by name; each at least as long as a clip.
+        front_end: what computes the features.
+        classes: of the networks, in their order.
+        threads: that share the work; the outcome does not depend on their number.
     """
-    rng = np.random.default_rng(seed)
     kinds = sorted(noises)
-    labels = np.array([classes.index(recording.label) for recording in recordings])
-    kind_of = rng.permutation(np.arange(len(recordings)) % len(kinds))
-    first = rng.uniform(size=len(recordings))
-    rows = []
-    for snr in SNR_DB:
-        noisy = (
-            _mix(recording.waveform, noises[kinds[kind]], start, snr)
-            for recording, kind, start in zip(recordings, kind_of, first, strict=True)
-        )
-        predicted = predict(front_end.log_mel(waveform) for waveform in noisy).argmax(axis=1)
-        correct = predicted == labels
-        for kind, chosen in [(ALL, slice(None)), *((kind, kind_of == number) for number, kind in enumerate(kinds))]:
-            if len(correct[chosen]):  # there may be fewer clips than backgrounds
-                rows.append({"snr_db": snr, "noise": kind, **_accuracy(correct[chosen])})
-    return rows
+
+    def work(task: list[Recording]) -> tuple[list[str], dict[str, np.ndarray]]:
+        under, log_mels = [], []
+        for recording in task:
+            kind, start = _drawn(recording.name, len(kinds))
+            under.append(kinds[kind])
+            noisy = (_mix(recording.waveform, noises[kinds[kind]], start, snr) for snr in SNR_DB)
+            log_mels += [front_end.log_mel(waveform) for waveform in noisy]
+        labels = np.array([classes.index(recording.label) for recording in task])
+        predicted = {name: predict(log_mels).argmax(axis=1) for name, predict in networks.items()}
+        return under, {name: guess.reshape(-1, len(SNR_DB)) == labels[:, None] for name, guess in predicted.items()}
+
+    speakers: list[str] = []
+
+    def noted() -> Iterable[Recording]:
+        for recording in recordings:
+            speakers.append(recording.speaker)
+            yield recording
+
+    tasks = list(map_in_order(work, noted(), CLIPS_A_TASK, threads))
+    return NoiseOutcome(
+        np.array(speakers),
+        np.array([kind for under, _ in tasks for kind in under]),
+        {name: np.concatenate([correct[name] for _, correct in tasks]) for name in networks},
+    )
+
+
+def _drawn(name: str, kinds: int) -> tuple[int, float]:
+    """Which background a clip gets, and which stretch of it (0 to 1)."""
+    rng = np.random.default_rng([DRAW, *hashlib.sha256(name.encode()).digest()])
+    return int(rng.integers(kinds)), float(rng.uniform())
 
 
 def _mix(waveform: np.ndarray, noise: np.ndarray, start: float, snr_db: float) -> np.ndarray:
@@ -61,16 +102,24 @@ def _mix(waveform: np.ndarray, noise: np.ndarray, start: float, snr_db: float) -
     return waveform + stretch * np.float32(np.sqrt(power / noise_power * 10 ** (-snr_db / 10)))
 
 
-def _accuracy(correct: np.ndarray) -> dict[str, Any]:
-    figures = metrics.share_figures("accuracy", correct)
-    return {name: round(value, 6) for name, value in figures.items()} | {"clips": len(correct)}
+def rows(outcome: NoiseOutcome, network: str) -> list[dict[str, Any]]:
+    """Accuracy of a network at each ratio, over all backgrounds (`all`) and for each that some clip got, as COLUMNS."""
+    chosen = {ALL: np.ones(len(outcome.noises), bool)}
+    chosen |= {kind: outcome.noises == kind for kind in np.unique(outcome.noises).tolist()}
+    table = []
+    for number, snr in enumerate(SNR_DB):
+        for kind, clips in chosen.items():
+            share = metrics.share_figures("accuracy", outcome.correct[network][clips, number], outcome.speakers[clips])
+            rounded = {name: round(value, 6) for name, value in share.items()}
+            table.append({"snr_db": snr, "noise": kind, **rounded, "clips": int(clips.sum())})
+    return table
 
 
-def figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def figures(table: Sequence[Mapping[str, Any]], prefix: str = "") -> dict[str, float]:
     """The figures of `metrics/evaluate.json`: accuracy at each ratio over all backgrounds, and its interval."""
     return {
-        f"noise_{row['snr_db']}db_{name}": row[name]
-        for row in rows
+        f"{prefix}noise_{row['snr_db']}db_{name}": row[name]
+        for row in table
         if row["noise"] == ALL
         for name in ("accuracy", "accuracy_low", "accuracy_high")
     }

@@ -1,4 +1,4 @@
-"""Two networks asked about the same test clips: is one better?"""
+"""Two networks asked about the same clips of validation or test: is one better?"""
 
 import hashlib
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from kws.evaluate.answers import read_answers
 
 @dataclass(frozen=True)
 class Answered:
-    """The test clips of an experiment: names, speakers, and bool, whether the answer is right; (clips,) each."""
+    """Clips of validation or test: names, speakers, and bool, whether the answer is right; (clips,) each."""
 
     names: np.ndarray
     speakers: np.ndarray
@@ -22,7 +22,7 @@ class Answered:
 
 
 def read_answered(file: Path | IO[bytes]) -> Answered:
-    """What a network made of its test clips, by name: of the file that evaluate writes."""
+    """What a network made of its clips, by name: of a file that evaluate writes."""
     answers, classes, _ = read_answers(file)
     # with their classes: two experiments may call one recording a word and `_unknown_`
     order = np.argsort(answers.names, kind="stable")
@@ -52,12 +52,12 @@ def paired_test(first: Answered, second: Answered) -> metrics.Difference:
     """`metrics.accuracy_difference` of two networks.
 
     Raises:
-        UserError: they were not tested on the same clips.
+        UserError: they were not asked about the same clips.
     """
     if first.names.tolist() != second.names.tolist():
         common = len(set(first.names) & set(second.names))
         raise UserError(
-            f"the test clips differ ({len(first.names)} and {len(second.names)}, {common} in common): "
+            f"the clips differ ({len(first.names)} and {len(second.names)}, {common} in common): "
             "compare experiments with the same words, data set and split"
         )
-    return metrics.accuracy_difference(first.correct, second.correct, first.speakers, seed=0)
+    return metrics.accuracy_difference(first.correct, second.correct, first.speakers)

@@ -1,6 +1,5 @@
 """What a trained network makes of the test clips: its answers, their figures, and the lines that evaluate prints."""
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,14 @@ from kws.evaluate import metrics
 from kws.evaluate.answers import Answers
 from kws.evaluate.metrics import Interval
 from kws.evaluate.network import EvaluatedNetwork
-from kws.evaluate.stream import StreamOutcome
-from kws.recordings.background import NOBODY
+from kws.recordings.background import is_nobody
 from kws.records.clips import cached_clips
 from kws.records.spec import FeatureSpec
 
-DET_POINTS = 500  # false alarms, at most, that the curve goes to
 WORST = 100  # mistakes to list
 CONFUSION_COLUMNS = ("actual", "predicted")
 MISTAKE_COLUMNS = ("name", "speaker", "actual", "predicted", "confidence")
 CALIBRATION_COLUMNS = ("confidence", "accuracy", "clips")
-DET_COLUMNS = ("false_alarms_an_hour", "missed", "threshold")
 WORD_COLUMNS = ("word", "precision", "recall", "recall_low", "recall_high", "f1", "clips")
 
 
@@ -41,23 +37,22 @@ def answer_clips(network: EvaluatedNetwork, features: Path, split: str, spec: Fe
     return Answers(np.array(names), np.array(speakers), np.array(labels), probabilities, embeddings)
 
 
-def score(answers: Answers, words: list[str], seed: int) -> dict[str, float]:
+def score(answers: Answers, words: list[str]) -> dict[str, float]:
     """All figures of `metrics/evaluate.json`, rounded to 6 decimals."""
-    correct = answers.predicted == answers.labels
+    correct, spoken = answers.correct, _spoken(answers)
     rows = metrics.calibration(answers.confidence, correct)
-    worst, best = metrics.speaker_spread(correct, answers.speakers)
     figures: dict[str, float] = {
         "test_clips": len(correct),
-        **metrics.share_figures("accuracy", correct),
-        **metrics.speaker_interval(correct, answers.speakers, seed).figures("accuracy_speakers"),
-        "accuracy_worst_speakers": worst,
-        "accuracy_best_speakers": best,
+        **metrics.share_figures("accuracy", correct, answers.speakers),
         "calibration_error": metrics.calibration_error(rows),
         "loss": metrics.cross_entropy(answers.probabilities, answers.labels),
     }
+    if spoken.any():  # a fold of a cross-validation may hold silence alone
+        worst, best = metrics.speaker_spread(correct[spoken], answers.speakers[spoken])
+        figures |= {"accuracy_worst_speakers": worst, "accuracy_best_speakers": best}
     # Silence has no signal-to-noise ratio: the sweep of noise is of the clips in which somebody speaks
-    spoken = correct[answers.labels != words.index(SILENCE)] if SILENCE in words else correct
-    figures |= metrics.share_figures("noise_clean_accuracy", spoken)
+    loud = answers.labels != words.index(SILENCE) if SILENCE in words else np.full(len(correct), True)
+    figures |= metrics.share_figures("noise_clean_accuracy", correct[loud], answers.speakers[loud])
     for row in word_rows(answers, words):
         figures |= {f"{name}_{row['word']}": row[name] for name in ("precision", "recall", "f1") if row["clips"]}
         if row["word"] in (UNKNOWN, SILENCE) and row["clips"]:
@@ -65,14 +60,13 @@ def score(answers: Answers, words: list[str], seed: int) -> dict[str, float]:
     return _rounded(figures)
 
 
-def rejection(unheard: Answers, classes: list[str], seed: int) -> dict[str, float]:
+def rejection(unheard: Answers, classes: list[str]) -> dict[str, float]:
     """How many clips of words that the network has never heard it takes for no word of ours."""
     rejected = np.isin(unheard.predicted, [classes.index(name) for name in (UNKNOWN, SILENCE) if name in classes])
     return _rounded(
         {
             "unheard_clips": len(rejected),
-            **metrics.share_figures("unheard_rejected", rejected),
-            **metrics.speaker_interval(rejected, unheard.speakers, seed).figures("unheard_rejected_speakers"),
+            **metrics.share_figures("unheard_rejected", rejected, unheard.speakers),
         }
     )
 
@@ -82,33 +76,19 @@ def leak(answers: Answers, train_speakers: set[str], *, at_random: bool) -> dict
 
     Empty if nobody in the test is in training, unless the split is by clip, at random: then names may hide that.
     """
-    if not at_random and train_speakers.isdisjoint({*answers.speakers} - {NOBODY}):
+    if not at_random and train_speakers.isdisjoint(answers.speakers):
         return {}
-    unheard = ~np.isin(answers.speakers, sorted(train_speakers))
-    correct = (answers.predicted == answers.labels)[unheard]
-    figures: dict[str, float] = {"leaking": 1, "new_speakers_clips": len(correct)}
-    if len(correct):
-        figures["new_speakers_accuracy"] = correct.mean()
-        figures |= metrics.wilson_interval(int(correct.sum()), len(correct)).figures("new_speakers")
+    new = answers.subset(np.flatnonzero(~np.isin(answers.speakers, sorted(train_speakers)) & _spoken(answers)))
+    figures: dict[str, float] = {"leaking": 1, "new_speakers_clips": len(new.names)}
+    if len(new.names):
+        figures["new_speakers_accuracy"] = new.correct.mean()
+        figures |= metrics.share_interval(new.correct, new.speakers).figures("new_speakers")
     return _rounded(figures)
 
 
-def score_stream(validation: StreamOutcome, test: StreamOutcome, false_alarms_an_hour: float) -> dict[str, float]:
-    """Missed words and false alarms of the test stream, at the threshold that the validation stream asks for."""
-    threshold = math.ceil(1e6 * validation.threshold(false_alarms_an_hour)) / 1e6  # as printed, and not below
-    missed, wrong, false = test.counts(threshold)
-    figures = {"stream_hours": test.hours, "stream_words": len(test.words), "stream_threshold": threshold}
-    if len(test.words):  # a short stream may consist of other words alone
-        figures |= {
-            "stream_missed": missed / len(test.words),
-            **metrics.wilson_interval(missed, len(test.words)).figures("stream_missed"),
-            "stream_wrong": wrong / len(test.words),
-        }
-    figures |= {
-        "stream_false_alarms_an_hour": false / test.hours,
-        **metrics.poisson_interval(false, test.hours).figures("stream_false_alarms_an_hour"),
-    }
-    return _rounded(figures)
+def _spoken(answers: Answers) -> np.ndarray:
+    """Whether somebody speaks in each clip, bool (clips,): silence that kws makes is nobody's."""
+    return np.array([not is_nobody(speaker) for speaker in answers.speakers], bool)
 
 
 def summary_lines(scores: dict[str, float], classes: list[str]) -> list[str]:
@@ -128,33 +108,12 @@ def summary_lines(scores: dict[str, float], classes: list[str]) -> list[str]:
     if UNKNOWN in classes and not scores.keys() & {f"recall_{UNKNOWN}", "unheard_clips"}:
         lines.append("not tested: whether other words are rejected, since the test clips hold none")
     lines.append(f"in background not heard in training, as loud as the words (0 dB): {share('noise_0db_accuracy')}")
-    missed = f"missed words {share('stream_missed')}" if scores["stream_words"] else "no word was said: too short"
-    lines.append(
-        f"in a stream of {scores['stream_hours']:.1f} h: {scores['stream_false_alarms_an_hour']:.1f} false alarms "
-        f"an hour, {missed}"
-    )
     return lines
-
-
-def det_rows(outcome: StreamOutcome) -> list[dict[str, Any]]:
-    """Missed words against false alarms an hour, a row for each threshold at which one more is false."""
-    if not len(outcome.words):
-        return []
-    thresholds = np.sort(outcome.false)[::-1][:DET_POINTS]
-    points = [(threshold, outcome.counts(threshold)) for threshold in thresholds]
-    return [
-        {
-            "false_alarms_an_hour": round(false / outcome.hours, 6),
-            "missed": round(missed / len(outcome.words), 6),
-            "threshold": round(float(threshold), 6),
-        }
-        for threshold, (missed, _, false) in points
-    ]
 
 
 def calibration_rows(answers: Answers) -> list[dict[str, Any]]:
     """Confidence and accuracy of the answers, by confidence."""
-    rows = metrics.calibration(answers.confidence, answers.predicted == answers.labels)
+    rows = metrics.calibration(answers.confidence, answers.correct)
     return [_rounded(row) for row in rows]
 
 
@@ -170,7 +129,7 @@ def confusion_rows(answers: Answers, words: list[str]) -> list[dict[str, Any]]:
 
 def worst_mistakes(answers: Answers, words: list[str]) -> list[dict[str, Any]]:
     """The wrong answers, the most confident first."""
-    wrong = np.flatnonzero(answers.predicted != answers.labels)
+    wrong = np.flatnonzero(~answers.correct)
     worst = wrong[np.argsort(-answers.confidence[wrong], kind="stable")][:WORST]
     return [
         {
@@ -190,7 +149,7 @@ def word_rows(answers: Answers, words: list[str]) -> list[dict[str, Any]]:
     rows = []
     for index, word in enumerate(words):
         row = {name: values[index].item() for name, values in by_word.items()}
-        found = int(((answers.labels == index) & (answers.predicted == index)).sum())
-        interval = metrics.wilson_interval(found, row["clips"])
+        said = answers.labels == index
+        interval = metrics.share_interval(answers.correct[said], answers.speakers[said])
         rows.append({"word": word} | _rounded(row | interval.figures("recall")))
     return rows

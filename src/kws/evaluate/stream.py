@@ -1,24 +1,76 @@
-"""A long stream of words and background, as a device hears it: false alarms an hour against missed words.
+"""Judges what is detected in a long stream of speech and background: false alarms an hour against missed words.
 
-The stream is made of the clips of one split, at times that are known, over background that training has not heard. A
-window as long as a clip slides over it, and `kws.spotting.detect` says what that detects.
+A window as long as a clip slides over the stream, `kws.spotting.detect` says what that detects, and `judge` says what
+is right, wrong and false, by the rule in docs/evaluation.md. `kws.evaluate.stream_sound` makes the stream.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 
 from kws.audio.frontend import FrontEnd
+from kws.core.files import written_whole
 from kws.evaluate.noise_sweep import Predict
-from kws.recordings.manifest import Recording
-from kws.spotting.detect import detections, smoothed, step_frames
+from kws.spotting.detect import Timing, detections
 
 SECONDS = 60  # a stretch: computed at once, over one background
-TOLERANCE_SECONDS = 0.75  # a detection may be so far from its word's clip: the window still holds a quarter of that
-GAP_SECONDS = (1.0, 5.0)  # from a word's end to the next one's start
-WORD_DBFS = -26.0
-SNR_DB = (5.0, 25.0)  # of the words in a stretch
+AT = 0.5  # a window is at an utterance if it holds this part of the shorter of the two
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """Speech in a stretch.
+
+    Attributes:
+        start: of the speech, in seconds.
+        end: of it.
+        word: the class to detect; None: it is other speech.
+        speaker: who speaks; of several the first.
+        clip: name of the clip; of several the first.
+    """
+
+    start: float
+    end: float
+    word: int | None
+    speaker: str
+    clip: str
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a stream.
+
+    Attributes:
+        log_mel: of the sound, float32 (frames, mel_bins).
+        script: what is said in it, in order.
+        background: name of the recording under it.
+    """
+
+    log_mel: np.ndarray
+    script: list[Utterance]
+    background: str
+
+
+@dataclass(frozen=True)
+class Reaction:
+    """A detection in a stretch.
+
+    Attributes:
+        start: of its window, in seconds.
+        end: of its window.
+        word: the class.
+        score: its averaged probability.
+        reported: when it is told, in seconds.
+    """
+
+    start: float
+    end: float
+    word: int
+    score: float
+    reported: float
 
 
 @dataclass(frozen=True)
@@ -28,119 +80,157 @@ class StreamOutcome:
     Attributes:
         hours: its length.
         words: score of the right detection of each word that was said, 0 where there is none.
-        wrong: scores of the detections of another word where one of ours was said and not detected rightly.
-        false: scores of the false alarms: detections where none was said, or of a word that was detected already.
+        wrong: highest score of another word's detection at it, 0 where there is none.
+        delays: from the end of the word to the report of its right detection, in seconds; not a number: none.
+        speakers: who says the word.
+        clips: name of its clip.
+        false: scores of the false alarms.
+        kinds: where they are: `word` (beside a word to detect), `speech` (other speech) or `background`.
+        sources: who spoke, or the background recording.
     """
 
     hours: float
     words: np.ndarray
     wrong: np.ndarray
+    delays: np.ndarray
+    speakers: np.ndarray
+    clips: np.ndarray
     false: np.ndarray
+    kinds: np.ndarray
+    sources: np.ndarray
+
+    def missed(self, threshold: float) -> np.ndarray:
+        """Whether each word is missed: bool (words,). A word that is never detected is missed at a threshold of 0."""
+        return (self.words < threshold) | (self.words == 0)
+
+    def taken_for_another(self, threshold: float) -> np.ndarray:
+        """Whether each word is missed, and another one is detected at it: bool (words,)."""
+        return self.missed(threshold) & (self.wrong >= threshold) & (self.wrong > 0)
+
+    def alarms(self, threshold: float, kind: str | None = None) -> np.ndarray:
+        """The sources of the false alarms, (alarms,); of one kind, if it is given."""
+        counted = self.false >= threshold
+        return self.sources[counted if kind is None else counted & (self.kinds == kind)]
 
     def threshold(self, false_alarms_an_hour: float) -> float:
-        """The lowest score that keeps false alarms within this number an hour."""
-        allowed = int(false_alarms_an_hour * self.hours)
+        """The lowest threshold, of six decimals, that keeps false alarms within this number an hour; at most 1."""
+        allowed = self.allowed(false_alarms_an_hour)
         highest = np.sort(self.false)[::-1]
-        return float(np.nextafter(highest[allowed], 2, dtype=np.float32)) if len(highest) > allowed else 0.0
+        above = highest[allowed] if len(highest) > allowed else 0.0
+        return min(1.0, (math.floor(1e6 * above) + 1) / 1e6)
 
-    def counts(self, threshold: float) -> tuple[int, int, int]:
-        """How many words are missed, how many of them taken for another one, and how many false alarms there are."""
-        # a word that nobody detected has score 0, and is missed at a threshold of 0 too
-        missed = (self.words < threshold) | (self.words == 0)
-        return int(missed.sum()), int((self.wrong >= threshold).sum()), int((self.false >= threshold).sum())
+    def allowed(self, false_alarms_an_hour: float) -> int:
+        """How many false alarms this rate allows in the stream."""
+        return int(false_alarms_an_hour * self.hours + 1e-9)
 
 
-def simulate(  # noqa: PLR0913 (a measurement has that many ingredients)
-    predict: Predict,
-    recordings: Sequence[Recording],
-    noises: Mapping[str, np.ndarray],
-    *,
-    front_end: FrontEnd,
-    classes: Sequence[str],
-    words: Sequence[str],
-    minutes: int,
-    seed: int,
-) -> StreamOutcome:
-    """Runs a network over a stream.
+def write_stream(path: Path, outcome: StreamOutcome, threshold: float) -> None:
+    """Writes the outcome of a stream, and the threshold chosen for it, as a NumPy archive; same outcome, same bytes."""
+    with written_whole(path) as partial:
+        np.savez(partial, **vars(outcome), threshold=threshold)
+
+
+def read_stream(path: Path) -> tuple[StreamOutcome, float]:
+    """What `write_stream` was given."""
+    with np.load(path) as parts:
+        arrays = dict(parts)
+    threshold, hours = (float(arrays.pop(name)) for name in ("threshold", "hours"))
+    return StreamOutcome(hours=hours, **arrays), threshold
+
+
+def simulate(
+    networks: Mapping[str, Predict], stream: Iterable[Stretch], *, front_end: FrontEnd, words: Sequence[int]
+) -> dict[str, StreamOutcome]:
+    """Runs networks over one stream, and returns what becomes of it for each, by its name; nothing of no stretches.
 
     Args:
-        predict: the network.
-        recordings: what is said; those of no word of `words` should be rejected.
-        noises: background recordings, by name.
-        front_end: what computes the features.
-        classes: of the network, in its order.
-        words: those that are to be detected.
-        minutes: length of the stream.
-        seed: of the order of the clips, their times and the backgrounds.
+        networks: by name: log-Mel of windows to probabilities.
+        stream: its stretches, as they come.
+        front_end: computed the features.
+        words: the classes to detect.
     """
-    rng = np.random.default_rng(seed)
-    said = _endless(recordings, rng)
-    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for number in range(minutes):
-        noise = noises[sorted(noises)[number % len(noises)]]
-        sound, script = _stretch(said, noise, front_end, rng)
-        ours = [(time, classes.index(label)) for time, label in script if label in words]
-        parts.append(_compare(_detected(predict, sound, front_end, [classes.index(word) for word in words]), ours))
-    return StreamOutcome(minutes / 60, *(np.concatenate(part) for part in zip(*parts, strict=True)))
+    timing = Timing.of(front_end.clip_samples, front_end.hop_length)
+    step, clip = timing.step_samples / front_end.sample_rate, front_end.clip_samples / front_end.sample_rate
+    parts: dict[str, list[StreamOutcome]] = {name: [] for name in networks}
+    for stretch in stream:
+        windows = np.lib.stride_tricks.sliding_window_view(stretch.log_mel, front_end.frames, axis=0)
+        windows = windows[:: timing.step_frames].transpose(0, 2, 1)
+        for name, predict in networks.items():
+            reactions = [
+                Reaction(one.window * step, one.window * step + clip, one.word, one.score, one.reported * step + clip)
+                for one in detections(predict(windows), words, timing)
+                if one.score > 0
+            ]
+            parts[name].append(judge(reactions, stretch.script, stretch.background, SECONDS / 3600))
+    return {name: joined(outcomes) for name, outcomes in parts.items() if outcomes}
 
 
-def _endless(recordings: Sequence[Recording], rng: np.random.Generator) -> Iterator[Recording]:
-    while True:
-        for index in rng.permutation(len(recordings)):
-            yield recordings[index]
+def judge(
+    reactions: Sequence[Reaction], script: Sequence[Utterance], background: str, hours: float = 0.0
+) -> StreamOutcome:
+    """What is right, wrong and false in a stretch.
 
+    A detection is *at* an utterance if its window holds half of the utterance, or if half of its window is in it. It is
+    *beside* one if its window holds less of it. It belongs to an utterance of its own word that it is at, else to one
+    that it is at, else to one that it is beside; of several to the one whose middle is nearest; else to the background.
 
-def _stretch(
-    said: Iterator[Recording], noise: np.ndarray, front_end: FrontEnd, rng: np.random.Generator
-) -> tuple[np.ndarray, list[tuple[float, str]]]:
-    """A minute of sound, float32 (samples,), and what is said in it: when each clip starts, and its class."""
-    rate = front_end.sample_rate
-    length = SECONDS * rate
-    sound = np.resize(np.roll(noise, int(rng.integers(len(noise)))), length)  # a short recording comes again
-    sound = _at_level(sound, WORD_DBFS - rng.uniform(*SNR_DB))
-    script = []
-    start = round(rng.uniform(*GAP_SECONDS) * rate)
-    while start + front_end.clip_samples + rate < length:
-        recording = next(said)
-        clip = _at_level(recording.waveform, WORD_DBFS)
-        sound[start : start + len(clip)] += clip
-        script.append((start / rate, recording.label))
-        start += len(clip) + round(rng.uniform(*GAP_SECONDS) * rate)
-    return sound, script
+    Of the detections at a word to detect, one may be the reaction to it: at any threshold all but one are false. So the
+    false alarms are all but the highest there, all beside it, at or beside other speech, and in the background.
 
-
-def _detected(
-    predict: Predict, sound: np.ndarray, front_end: FrontEnd, words: Sequence[int]
-) -> list[tuple[float, int, float]]:
-    """What is detected in a stretch: when the window starts, in seconds, the word and its score."""
-    log_mel = front_end.log_mel(sound)
-    step = step_frames(front_end.sample_rate, front_end.hop_length)
-    windows = np.lib.stride_tricks.sliding_window_view(log_mel, front_end.frames, axis=0)[::step]
-    probabilities = predict(windows.transpose(0, 2, 1))
-    step_seconds = step * front_end.hop_length / front_end.sample_rate
-    detected = detections(smoothed(probabilities), words, step_seconds)
-    return [(detection.window * step_seconds, detection.word, detection.score) for detection in detected]
-
-
-def _compare(
-    detections: Sequence[tuple[float, int, float]], script: Sequence[tuple[float, int]]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Score of each word's right detection (0: there is none), and scores of those that are wrong, and false."""
-    right, wrong = np.zeros(len(script)), np.zeros(len(script))
-    false: list[float] = []
-    for time, word, score in detections:
-        near = next((n for n, (start, _) in enumerate(script) if abs(time - start) <= TOLERANCE_SECONDS), None)
-        if near is None:
-            false.append(score)
-        elif script[near][1] != word:
-            wrong[near] = max(wrong[near], score)
+    Args:
+        reactions: the detections.
+        script: what is said.
+        background: name of the recording under it.
+        hours: length of the stretch.
+    """
+    at_word: dict[int, list[Reaction]] = {place: [] for place, one in enumerate(script) if one.word is not None}
+    false: list[tuple[float, str, str]] = []
+    for reaction in reactions:
+        place, is_at = _utterance_of(reaction, script)
+        if place is None:
+            false.append((reaction.score, "background", background))
+        elif place in at_word and is_at:
+            at_word[place].append(reaction)
         else:
-            false += [min(right[near], score)] if right[near] else []
-            right[near] = max(right[near], score)
-    return right, wrong[(wrong > 0) & (right == 0)], np.array(false)
+            false.append((reaction.score, "word" if place in at_word else "speech", script[place].speaker))
+    right, wrong, delays = [], [], []
+    for place, there in at_word.items():
+        own = [one for one in there if one.word == script[place].word]
+        best = max(own, key=lambda one: one.score, default=None)
+        right.append(best.score if best else 0.0)
+        delays.append(best.reported - script[place].end if best else math.nan)
+        wrong.append(max((one.score for one in there if one.word != script[place].word), default=0.0))
+        false += [(score, "word", script[place].speaker) for score in sorted(one.score for one in there)[:-1]]
+    scores, kinds, sources = ([alarm[column] for alarm in false] for column in range(3))
+    return StreamOutcome(
+        hours=hours,
+        words=np.array(right, float),
+        wrong=np.array(wrong, float),
+        delays=np.array(delays, float),
+        speakers=np.array([script[place].speaker for place in at_word], str),
+        clips=np.array([script[place].clip for place in at_word], str),
+        false=np.array(scores, float),
+        kinds=np.array(kinds, str),
+        sources=np.array(sources, str),
+    )
 
 
-def _at_level(samples: np.ndarray, dbfs: float) -> np.ndarray:
-    """The same sound, its root mean square at this many decibels of full scale."""
-    level = np.sqrt(np.mean(np.square(samples, dtype=np.float64)))
-    return samples * np.float32(10 ** (dbfs / 20) / level) if level > 0 else samples.copy()
+def _utterance_of(reaction: Reaction, script: Sequence[Utterance]) -> tuple[int | None, bool]:
+    """The place in the script of the utterance that a detection belongs to, None: none; and whether it is at it."""
+    shared = [min(reaction.end, one.end) - max(reaction.start, one.start) for one in script]
+    shorter = [min(reaction.end - reaction.start, one.end - one.start) for one in script]
+    beside = [place for place, seconds in enumerate(shared) if seconds > 0]
+    at = [place for place in beside if shared[place] >= AT * shorter[place]]
+    own = [place for place in at if script[place].word == reaction.word]
+    middle = reaction.start + reaction.end
+    nearest = min(
+        own or at or beside, key=lambda place: abs(script[place].start + script[place].end - middle), default=None
+    )
+    return nearest, bool(at)
+
+
+def joined(parts: Sequence[StreamOutcome]) -> StreamOutcome:
+    """The outcome of a stream from those of its parts, in order."""
+    names = [field.name for field in fields(StreamOutcome) if field.name != "hours"]
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return StreamOutcome(hours=sum(part.hours for part in parts), **arrays)

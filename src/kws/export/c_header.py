@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kws.audio.frontend import FrontEnd
-from kws.spotting.detect import APART_SECONDS, SMOOTHED, step_frames
+from kws.spotting.detect import Timing
 from kws.spotting.litert import read_about
 
 _TEMPLATE = """\
@@ -85,14 +85,15 @@ def header(model: bytes, front_end: FrontEnd) -> str:
 def _constants(about: dict[str, Any]) -> dict[str, Any]:
     spec = about["front_end"]
     lengths = ("sample_rate", "clip_samples", "frame_length", "hop_length", "fft_length", "frames", "mel_bins")
-    step = step_frames(spec["sample_rate"], spec["hop_length"])
+    timing = Timing.of(spec["clip_samples"], spec["hop_length"])
     return {name: spec[name] for name in lengths} | {
         "log_offset": _float(spec["log_offset"]),
         "classes": len(about["classes"]),
         "threshold": _float(about["threshold"]),
-        "step_frames": f"{step}  /* from one window of a stream to the next */",
-        "smoothed": f"{SMOOTHED}  /* windows whose probabilities are averaged */",
-        "apart_seconds": f"{_float(APART_SECONDS)}  /* detections are at least so far apart */",
+        **{f"threshold_{name}": _float(level["threshold"]) for name, level in about["sensitivities"].items()},
+        "step_frames": f"{timing.step_frames}  /* from one window of a stream to the next */",
+        "smoothed": f"{timing.smoothed}  /* windows whose probabilities are averaged */",
+        "apart": f"{timing.apart}  /* windows from one detection to the next, at least */",
     }
 
 

@@ -1,14 +1,14 @@
-"""From a trained network to LiteRT: the front end before it, its softmax behind it, its weights in 8 bits if wanted.
+"""From the networks that train wrote to files for devices: the front end before them, the softmax behind the 8 bits.
 
 waveform (1, clip_samples) -> log-Mel (1, frames, mel_bins, 1) -> logits (1, classes) -> probabilities (1, classes)
 
 Each arrow is converted by itself, and `kws.export.flatbuffer` joins them. So the front end and the softmax of the int8
-model are in float32 by construction, and all models with 8 bits hold the same network. The float32 network is not
-converted here: it is the file that train wrote and evaluate judged.
+model are in float32 by construction, and all models with 8 bits hold the same network. The networks are not converted
+here: they are the files that train wrote and evaluate judged.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,33 +16,28 @@ import tensorflow as tf
 
 from kws.audio.frontend import FrontEnd
 from kws.export.flatbuffer import join, with_output
-from kws.records.clips import cached_clips
 from kws.records.spec import FeatureSpec
 from kws.train.litert import to_litert
 
 KINDS = {"float32": "kws.tflite", "int8": "kws_int8.tflite", "features": "kws_features.tflite"}
-CALIBRATION_CLIPS = 500  # what the ranges of the activations are taken from
 BANDS = 8  # of the Mel filter bank
 
 
 def convert_network(
-    model: keras.Model, network: bytes, features: Path, spec: FeatureSpec, detection: Mapping[str, float]
+    network: bytes, network_int8: bytes, spec: FeatureSpec, detection: Mapping[str, Any]
 ) -> dict[str, bytes]:
     """The LiteRT files of a network, by kind as in KINDS; same network, same bytes.
 
     Args:
-        model: log-Mel (frames, mel_bins, 1) -> logits.
-        network: the same as a LiteRT file, as `kws.train.litert.network_file` makes it.
-        features: folder of the TFRecords, whose training clips calibrate the 8 bits.
+        network: the network as `kws.train.litert.network_file` makes it.
+        network_int8: the same in 8 bits, as `kws.train.litert.network_int8_file` makes it.
         spec: of the features; its classes are the network's.
-        detection: `threshold` of a stream's detections, and the `false_alarms_an_hour` that it was chosen for.
+        detection: when a word is detected in a stream, as `kws.export.detection` says it.
     """
     front = to_litert(front_end_model(spec.front_end))
     float32 = with_output(network, "probabilities")
-    log_mel = keras.Input(model.input_shape[1:], batch_size=1, name="log_mel")
-    logits = model(log_mel, training=False)
-    int8 = to_litert(keras.Model(log_mel, logits), calibration_clips(features, spec))
-    last = keras.Input(logits.shape[1:], batch_size=1, name="logits")
+    int8 = with_output(network_int8, "logits")
+    last = keras.Input((len(spec.classes),), batch_size=1, name="logits")
     softmax = to_litert(keras.Model(last, keras.ops.softmax(last)))
 
     parts = {"float32": (front, float32), "int8": (front, int8, softmax), "features": (int8, softmax)}
@@ -84,10 +79,3 @@ def _mel_power(power: tf.Tensor, weights: np.ndarray) -> tf.Tensor:
         inside = slice(used[0], used[-1] + 1)
         bands.append(power[..., inside] @ mels[inside])
     return tf.concat(bands, axis=-1)
-
-
-def calibration_clips(features: Path, spec: FeatureSpec) -> np.ndarray:
-    """Log-Mel of training clips, evenly through the records: (at most CALIBRATION_CLIPS, frames, mel_bins, 1)."""
-    every = max(1, -(-spec.clips["train"] // CALIBRATION_CLIPS))
-    chosen = (clip.log_mel for number, clip in enumerate(cached_clips(features, "train", spec)) if number % every == 0)
-    return np.stack(list(chosen))[..., None]

@@ -18,8 +18,7 @@ from kws.audio.clip import cut_or_pad
 from kws.audio.frontend import FrontEnd
 from kws.core.errors import UserError
 from kws.core.parallel import map_in_order
-from kws.core.params import SILENCE
-from kws.recordings.background import NOBODY, silence
+from kws.recordings.background import is_nobody, silence
 from kws.recordings.manifest import read_waveforms, usable_rows
 from kws.spotting.litert import Network, read_about
 from kws.spotting.spotter import Spotter
@@ -30,6 +29,9 @@ INT8_ACCURACY = 0.003  # of the test clips, less that are right: 0.3 points ...
 INT8_AGREEMENT = 0.01  # of the test clips, that get another label ...  and a standard error of this share more
 FEW_CLIPS = 100  # of fewer clips, labels that Keras itself is undecided between do not count: weak networks often are
 UNDECIDED = 0.02  # difference of two probabilities; 8 bits change a probability by about 0.003
+INT8_NOISE = 0.005  # of the answers in noise, less that are right: evaluate's `int8_noise_lost`
+INT8_MISSED = 0.02  # of the words in the stream, more that are missed: evaluate's `int8_stream_lost`
+INT8_FALSE_ALARMS = 1.0  # an hour, more than in float32: evaluate's `int8_stream_false_alarms_an_hour`
 STREAM_ACCURACY = 0.002  # of the test clips, more or less that are right in windows of a stream
 STREAM_CLIPS = 1000  # that the sliding window is tried on, evenly through the test clips
 ROUNDING = 1e-6  # of the figures
@@ -78,7 +80,7 @@ def waveforms(
         front_end: says how long a clip is.
     """
     rows = usable_rows(manifest, "test")
-    made = {row["name"] for row in rows if row["class"] == SILENCE and row["speaker"] == NOBODY}
+    made = {row["name"] for row in rows if is_nobody(row["speaker"])}
     recorded = [row for row in rows if row["name"] not in made]
     seconds = front_end.clip_samples / front_end.sample_rate
     for row, waveform in read_waveforms(recorded, archive, front_end.sample_rate, seconds):
@@ -205,12 +207,15 @@ def undecided(answers: np.ndarray, keras: np.ndarray) -> float:
     return round(float(((predicted != keras.argmax(axis=1)) & (margin < UNDECIDED)).mean()), 6)
 
 
-def check(scores: Mapping[str, Any]) -> None:
-    """Refuses an export that answers otherwise than Keras.
+def check(scores: Mapping[str, Any], evaluated: Mapping[str, float]) -> None:
+    """Refuses an export that answers otherwise than Keras, and 8 bits that lose too much in noise or in the stream.
+
+    In noise and in the stream, 8 bits are refused where even the low end of the interval is beyond the limit.
 
     Args:
         scores: `test_clips`, `keras_accuracy`, the `figures` of every kind of model, `undecided` of those with 8
             bits, the figures of the `stream`, with `stream_clips` and `stream_keras_accuracy`.
+        evaluated: the content of metrics/evaluate.json.
 
     Raises:
         UserError: one line with all that differs.
@@ -231,6 +236,14 @@ def check(scores: Mapping[str, Any]) -> None:
         chance = max(INT8_AGREEMENT * clips, 1.0) ** 0.5 / clips  # of a hundred clips, one is a whole point
         demand(f"{kind}: accuracy falls by", lost, INT8_ACCURACY + chance, "of the test clips")
         demand(f"{kind}: another label than Keras's for", changed, INT8_AGREEMENT + chance, "of the test clips")
+    least = "(low end of the 95 % interval)"
+    lost = evaluated["int8_noise_lost_low"]
+    demand("int8: accuracy in noise falls by", lost, INT8_NOISE, f"of the answers {least}")
+    if "int8_stream_lost_low" in evaluated:  # else no word was said in it
+        lost = evaluated["int8_stream_lost_low"]
+        demand("int8: more missed in a stream by", lost, INT8_MISSED, f"of the words {least}")
+    more = evaluated["int8_stream_false_alarms_an_hour_low"] - evaluated["int8_stream_float32_false_alarms_an_hour"]
+    demand("int8: more false alarms in a stream by", more, INT8_FALSE_ALARMS, f"an hour {least}")
     lost = abs(scores["stream_keras_accuracy"] - scores["stream_accuracy"])
     demand("stream: accuracy of a sliding window differs by", lost, STREAM_ACCURACY, "from whole clips'")
     if problems:

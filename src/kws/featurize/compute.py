@@ -18,7 +18,7 @@ from kws.core.parallel import map_in_order
 from kws.core.params import SILENCE
 from kws.featurize.splits import Chosen
 from kws.recordings.archive import MAX_MEMBER_BYTES, read_members
-from kws.recordings.background import NOBODY, Background, silence
+from kws.recordings.background import Background, is_nobody, silence
 from kws.recordings.source import DataSource
 
 RECORDINGS_A_TASK = 64
@@ -99,7 +99,7 @@ def compute_chosen(
     silent: dict[str, Chosen] = {}
     archives: dict[Path, dict[str, Chosen]] = defaultdict(dict)
     for choice in chosen:
-        made = choice.label == SILENCE and choice.clip.speaker == NOBODY
+        made = is_nobody(choice.clip.speaker)
         members = silent if made else archives[source.archive_of(choice.split)]
         members[choice.clip.name] = choice
     cores = os.cpu_count() or 1

@@ -16,7 +16,7 @@ def manifest_row(choice: Chosen, features: Features) -> dict[str, str]:
     """A row of manifest.csv; `start` is in seconds, `samples` the length of the recording."""
     clip = choice.clip
     status = "set aside" if features.reason else "ok"
-    where = (features.name, clip.name, f"{features.start:g}", clip.word, choice.label, clip.speaker, choice.split)
+    where = (features.name, clip.name, f"{features.start:g}", clip.spoken, choice.label, clip.speaker, choice.split)
     values = (*where, str(features.samples), status, features.reason, "; ".join(features.remarks))
     return dict(zip(MANIFEST_COLUMNS, values, strict=True))
 

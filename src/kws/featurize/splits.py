@@ -2,23 +2,33 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kws.core.errors import UserError
+from kws.core.naming import first_names
 from kws.core.params import PUBLISHED, SILENCE, UNKNOWN, Params
 from kws.recordings.background import NOBODY
-from kws.recordings.clips import SPLITS, Clip, choose_words
+from kws.recordings.clips import SPLITS, UNHEARD, Clip, choose_words
 from kws.recordings.people import is_named
 from kws.recordings.splits import Splits, about_copies, check_splits, fold_clips, split_clips
+from kws.recordings.unheard import (
+    Origin,
+    by_people,
+    held_out,
+    of_test_data_set,
+    other_words,
+    some_of_each_word,
+    without_copies,
+)
 
 TEST_SPEAKER = "its speaker is in the test data set"
-UNHEARD = "unheard"  # a fourth split: words that are neither in training nor classes, and should be rejected
+_NAMED_WORDS = 10  # in a line
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A clip, the class it belongs to, and its split."""
+    """A clip, the class it belongs to, and its split: of `SPLITS`, or of `UNHEARD`. Unheard words are `_unknown_`."""
 
     clip: Clip
     label: str
@@ -40,41 +50,43 @@ class Selection:
     remarks: list[str]
 
 
-def choose(recordings: Sequence[Clip], test_recordings: Sequence[Clip] | None, params: Params) -> Selection:
+def choose(
+    recordings: Sequence[Clip],
+    test_recordings: Sequence[Clip] | None,
+    params: Params,
+    origins: Mapping[str, Origin],
+    computed: Sequence[Clip] = (),
+) -> Selection:
     """The clips of an experiment.
 
     Clips of the chosen words are split. If `unknown` is on, clips of other words become the class `_unknown_`. The
     number of its training clips is `unknown` times the average of a word, and that of its validation and test clips is
-    the average of a word. Recordings in `_unknown_` and `_silence_` belong to these classes.
+    the average of a word. Recordings in `_unknown_` and `_silence_` belong to these classes. Other words that training
+    does not hear are the splits of `UNHEARD`.
 
-    A test data set is the whole test split. Its words that are not chosen are the split `unheard`, and are kept out of
-    training. Who says a word in it is kept out of training and validation, if names tell who speaks. What the first
-    data set has for the test is not used.
+    A test data set is the whole test split. Its words that are not chosen are kept out of training. Who says a word in
+    it is kept out of training and validation, if names tell who speaks. What the first data set has for the test is not
+    used, but for unheard words.
 
     Args:
         recordings: of the data set.
         test_recordings: of the test data set; None: there is none.
         params: the parameters.
+        origins: where the clips of each unheard split come from.
+        computed: the clips of computed voices that say other words.
 
     Raises:
         UserError: a word has no clip in one of the splits; `unknown` is on, and there are no other words; or the test
             data set has recordings that are also in training or validation.
     """
-    labelled = {clip: clip.word for clip in choose_words(recordings, params.words)}
-    if params.unknown:
-        kept_away = {clip.word for clip in test_recordings or ()}
-        used = {*params.words, *kept_away}
-        others = [c for c in recordings if c.word == UNKNOWN or not (c.word.startswith("_") or c.word in used)]
-        if not others:
-            raise UserError(
-                "unknown: the data set has no other words to make _unknown_ of; add a folder of recordings for each of "
-                "some, or set it to 0 (one word alone then needs silence above 0)"
-            )
-        labelled |= dict.fromkeys(others, UNKNOWN)
-    if params.silence:
-        labelled |= {clip: SILENCE for clip in recordings if clip.word == SILENCE}
+    others: list[Clip] = []
+    if "dataset" in origins.values():
+        others = other_words(recordings, test_recordings or (), params)
+        words = set(held_out((clip.spoken for clip in others), params))
+        others = [clip for clip in others if clip.spoken in words]
+    labelled = _labelled(recordings, test_recordings or (), {clip.spoken for clip in others}, params)
     tests = _tested(test_recordings or (), params)
-    speakers = {one.clip.speaker for one in tests if is_named(one.clip.speaker) and not one.clip.word.startswith("_")}
+    speakers = {one.clip.speaker for one in tests if is_named(one.clip.speaker)}
     left_out = {Chosen(c, label, ""): TEST_SPEAKER for c, label in labelled.items() if c.speaker in speakers}
     labelled = {clip: label for clip, label in labelled.items() if clip.speaker not in speakers}
 
@@ -83,6 +95,7 @@ def choose(recordings: Sequence[Clip], test_recordings: Sequence[Clip] | None, p
     remarks = list(splits.remarks)
     chosen = [Chosen(clip, label, splits.split_of.get(clip.name, "")) for clip, label in labelled.items()]
     left_out |= {one: splits.left_out[one.clip.name] for one in chosen if not one.split}
+    unheard, unheard_remarks = _unheard(others, [*chosen, *tests], origins, computed, params)
     unused = [one for one in chosen if one.split and one.split not in needed]
     if unused:
         remarks.append(f"{len(unused)} clips for the test are not used: test_dataset is the test")
@@ -92,15 +105,78 @@ def choose(recordings: Sequence[Clip], test_recordings: Sequence[Clip] | None, p
         chosen = _so_many_unknown(chosen, needed, params)
     _refuse_shared(chosen, tests)
     remarks += [f"test_dataset: {line}" for line in about_copies([one.clip for one in tests], {})]
-    chosen += tests
+    chosen += [one for one in tests if one.split in SPLITS]
     if params.silence:
         made = _silences(chosen, params, tested=test_recordings is not None)
         if own := sum(one.label == SILENCE and one.split in needed for one in chosen):
             remarks.append(f"{own} recordings of {SILENCE} are used, and {len(made)} more are made of background")
         chosen += made
     check_classes(chosen, params)
-    chosen = sorted(_share(chosen, params.train_share), key=lambda one: one.clip.name)
-    return Selection(chosen, left_out, remarks)
+    used = share_of_training(chosen, params.train_share, by_people=params.split == "speaker")
+    chosen = sorted([*used, *unheard], key=lambda one: one.clip.name)
+    return Selection(chosen, left_out, remarks + unheard_remarks)
+
+
+def _labelled(
+    recordings: Sequence[Clip], tests: Sequence[Clip], unheard_words: Collection[str], params: Params
+) -> dict[Clip, str]:
+    """The class of each clip of the data set that belongs to one; clips of unheard words belong to none."""
+    labelled = {clip: clip.word for clip in choose_words(recordings, params.words)}
+    if params.unknown:
+        kept_away = {clip.word for clip in tests}
+        used = {*params.words, *kept_away}
+        others = [c for c in recordings if c.word == UNKNOWN or not (c.word.startswith("_") or c.word in used)]
+        if not others:
+            raise UserError(
+                "unknown: the data set has no other words to make _unknown_ of; add a folder of recordings for each of "
+                "some, or set it to 0 (one word alone then needs silence above 0)"
+            )
+        labelled |= {clip: UNKNOWN for clip in others if clip.spoken not in unheard_words}
+    if params.silence:
+        labelled |= {clip: SILENCE for clip in recordings if clip.word == SILENCE}
+    return labelled
+
+
+def _unheard(
+    others: Sequence[Clip],
+    chosen: Sequence[Chosen],
+    origins: Mapping[str, Origin],
+    computed: Sequence[Clip],
+    params: Params,
+) -> tuple[list[Chosen], list[str]]:
+    """The clips of the unheard splits, and lines that tell their words and numbers.
+
+    Args:
+        others: the data set's clips of words that training does not hear; empty if no split is made of them.
+        chosen: the clips of all other splits, and those of the test data set.
+        origins: where the clips of each unheard split come from.
+        computed: the clips of computed voices that say other words.
+        params: the parameters.
+    """
+    splits_of: defaultdict[str, set[str]] = defaultdict(set)
+    for one in chosen:
+        if one.split:
+            splits_of[one.clip.speaker].add("test" if one.split == UNHEARD["test"] else one.split)
+    others = without_copies(others, [one.clip for one in chosen])
+    of_data_set = [split for split, name in UNHEARD.items() if origins[name] == "dataset"]
+    apart, remarks = by_people(others, splits_of, of_data_set, params)
+    unheard: list[Chosen] = []
+    for split, name in UNHEARD.items():
+        if origins[name] == "dataset":
+            found = apart[split]
+        elif origins[name] == "test_dataset":
+            found = [one.clip for one in chosen if one.split == name]
+        else:
+            found = [clip for clip in computed if clip.split == split]
+        members = some_of_each_word(found)
+        unheard += [Chosen(clip, UNKNOWN, name) for clip in members]
+        words = Counter(clip.spoken for clip in members)
+        remarks.append(
+            f"other words for {split}, which training does not hear: {len(members)} clips"
+            f"{'' if len(members) == len(found) else f' of {len(found)}'} of {len(words)} words "
+            f"({first_names(sorted(words), _NAMED_WORDS)})"
+        )
+    return unheard, remarks
 
 
 def _unused(recordings: Iterable[Clip], params: Params) -> list[str]:
@@ -177,32 +253,52 @@ def _silences(chosen: Sequence[Chosen], params: Params, *, tested: bool) -> list
         if split == "test" and tested and own:
             continue
         names = [f"{SILENCE}/{split}-{number:05d}" for number in range(wanted)]
-        made += [Chosen(Clip(name, SILENCE, NOBODY), SILENCE, split) for name in names]
+        made += [Chosen(Clip(name, SILENCE, NOBODY + name), SILENCE, split) for name in names]
     return made
 
 
-def _tested(recordings: Iterable[Clip], params: Params) -> list[Chosen]:
-    chosen = []
-    for clip in recordings:
-        if clip.word in params.classes:
-            chosen.append(Chosen(clip, clip.word, "test"))
-        elif params.unknown and not clip.word.startswith("_"):
-            chosen.append(Chosen(clip, UNKNOWN, UNHEARD))
-    return chosen
+def _tested(recordings: Sequence[Clip], params: Params) -> list[Chosen]:
+    """The clips of the test data set that are used: of classes, and of words that training does not hear."""
+    chosen = [Chosen(clip, clip.word, "test") for clip in recordings if clip.word in params.classes]
+    return chosen + [Chosen(clip, UNKNOWN, UNHEARD["test"]) for clip in of_test_data_set(recordings, params)]
 
 
-def _share(chosen: Iterable[Chosen], share: float) -> list[Chosen]:
-    """The other splits, and a share of each class's training clips. A larger share contains a smaller one."""
+def share_of_training(chosen: Sequence[Chosen], share: float, *, by_people: bool) -> list[Chosen]:
+    """The other splits, and a share of the training clips. A larger share contains a smaller one.
+
+    By people: all clips of a share of the people, drawn by their names. Clips of which no name tells who speaks, and
+    silence that kws makes, are drawn one by one, a share of each class. So are all clips, if it is not by people.
+    Every class keeps a clip.
+
+    Args:
+        chosen: of all splits.
+        share: above 0 to 1.
+        by_people: whether people are drawn.
+    """
+    kept = [one for one in chosen if one.split != "train"]
     classes: defaultdict[str, list[Chosen]] = defaultdict(list)
-    kept: list[Chosen] = []
     for one in chosen:
-        (classes[one.label] if one.split == "train" else kept).append(one)
+        if one.split == "train":
+            classes[one.label].append(one)
+    people = {one.clip.speaker for members in classes.values() for one in members if is_named(one.clip.speaker)}
+    order = {person: place for place, person in enumerate(sorted(people, key=_lot_of))} if by_people else {}
+    drawn = max(1, round(share * len(order)))
     for members in classes.values():
-        members.sort(key=lambda one: _lot(one.clip))
-        kept += members[: max(1, round(share * len(members)))]
+        single = sorted((one for one in members if one.clip.speaker not in order), key=lambda one: _lot(one.clip))
+        kept += single[: max(1, round(share * len(single)))]
+        of_people = sorted(
+            (one for one in members if one.clip.speaker in order),
+            key=lambda one: (order[one.clip.speaker], _lot(one.clip)),
+        )
+        said = [one for one in of_people if order[one.clip.speaker] < drawn]
+        kept += said or of_people[: 0 if single else 1]
     return kept
 
 
 def _lot(clip: Clip) -> bytes:
     """A key for a random order that depends only on a clip's name."""
-    return hashlib.sha256(clip.name.encode()).digest()
+    return _lot_of(clip.name)
+
+
+def _lot_of(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()

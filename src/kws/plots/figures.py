@@ -1,6 +1,6 @@
 """Figures in matplotlib, made from arrays. Low frequencies are at the bottom. Time is in seconds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +184,40 @@ def confusion_figure(matrix: np.ndarray, words: Sequence[str], synthetic: bool =
     return figure
 
 
+def conditions_figure(rows: Sequence[Mapping[str, Any]], accuracy: float, synthetic: bool = False) -> Figure:
+    """Draws accuracy by condition, a panel each: a point for each bin, with its 95 % interval and its number of clips.
+
+    Args:
+        rows: as `kws.evaluate.conditions.rows` returns them.
+        accuracy: on all these clips.
+        synthetic: whether the voices are synthetic.
+    """
+    titles = {
+        "level": "level of the speech (dB of full scale)",
+        "snr": "speech over the clip's own noise (dB)",
+        "length": "length of the word (s)",
+        "speaker": "test clips of the same speaker",
+    }
+    figure = Figure(figsize=(9, 6.5), layout="constrained")
+    figure.suptitle(voices_title("Test clips by condition, 95 % intervals", synthetic), fontsize=13)
+    for number, (axes, condition) in enumerate(zip(figure.subplots(2, 2, sharey=True).flat, titles, strict=True)):
+        bins = [row for row in rows if row["condition"] == condition]
+        accuracies, low, high = (np.array([row[f"accuracy{end}"] for row in bins]) for end in ("", "_low", "_high"))
+        axes.axhline(accuracy, color="0.4", linestyle=":")
+        axes.errorbar(
+            range(len(bins)), accuracies, (accuracies - low, high - accuracies), color=COLOURS[number],
+            marker=MARKERS[number], capsize=3, linestyle="none",
+        )  # fmt: skip
+        labels = [f"{row['bin'].replace('_', ' ')}\n{row['clips']:,} clips" for row in bins]
+        axes.set_xticks(range(len(bins)), labels, fontsize="small")
+        axes.set(title=titles[condition], xlim=(-0.6, max(len(bins), 1) - 0.4), ylim=(0, 1.02))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.grid(color="0.92", axis="y")
+    for axes in figure.axes[::2]:
+        axes.set_ylabel("accuracy")
+    return figure
+
+
 def noise_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], synthetic: bool = False) -> Figure:
     """Draws accuracy over the signal-to-noise ratio, for each background and for all, the latter with 95 % intervals.
 
@@ -220,45 +254,53 @@ def noise_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float],
 
 
 def det_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], synthetic: bool = False) -> Figure:
-    """Draws a DET curve: missed words over false alarms an hour. It marks the threshold that validation chose.
+    """Draws DET curves: missed words over false alarms an hour, of all kinds and of each. It marks the thresholds.
 
     Args:
-        rows: false_alarms_an_hour and missed (0 to 1), from the highest threshold to the lowest; none if no word was
-            said.
-        scores: figures of the evaluation, `stream_...`.
+        rows: as `kws.evaluate.stream_scores.det_rows` returns them; none if no word was said.
+        scores: figures of the evaluation: `stream_...`, and those of each sensitivity.
         synthetic: whether the voices are synthetic.
     """
-    figure = Figure(figsize=(7, 5), layout="constrained")
+    figure = Figure(figsize=(8, 5.5), layout="constrained")
     axes = figure.subplots()
-    curve = [[row[name] for row in rows] for name in ("false_alarms_an_hour", "missed")]
-    axes.step(*curve, where="post", color=COLOURS[0], label="test stream, any threshold")
+    curves: dict[str, tuple[str, dict[str, Any]]] = {
+        "false_alarms_an_hour": ("all false alarms", {"color": "black", "linewidth": 2}),
+        "speech_false_alarms_an_hour": ("at other speech", {"color": COLOURS[0], "linestyle": "--"}),
+        "background_false_alarms_an_hour": ("in background", {"color": COLOURS[2], "linestyle": "-."}),
+        "word_false_alarms_an_hour": ("beside a word", {"color": COLOURS[4], "linestyle": ":"}),
+    }
+    for name, (label, style) in curves.items():
+        axes.step([row[name] for row in rows], [row["missed"] for row in rows], where="post", label=label, **style)
     if scores["stream_words"]:
-        point = scores["stream_false_alarms_an_hour"], scores["stream_missed"]
-        reach = [
-            [[value - scores[f"{name}_low"]], [scores[f"{name}_high"] - value]]
-            for value, name in zip(point, ("stream_false_alarms_an_hour", "stream_missed"), strict=True)
-        ]
-        axes.errorbar(
-            *point, xerr=reach[0], yerr=reach[1], color=COLOURS[6], marker="s", capsize=3, linestyle="none",
-            label="threshold chosen on validation, 95 % intervals",
-        )  # fmt: skip
+        for place, sensitivity in enumerate(("few_misses", "balanced", "few_false_alarms")):
+            names = [f"{sensitivity}_test_{figure}" for figure in ("false_alarms_an_hour", "missed")]
+            (alarms, missed), (across, along) = (
+                [scores[name] for name in names],
+                [[[scores[name] - scores[f"{name}_low"]], [scores[f"{name}_high"] - scores[name]]] for name in names],
+            )
+            axes.errorbar(
+                alarms, missed, xerr=across, yerr=along, color=COLOURS[6], capsize=3, marker="^sv"[place],
+                linestyle="none", label=f"{sensitivity.replace('_', ' ')}: threshold from validation",
+            )  # fmt: skip
     axes.set_xscale("symlog", linthresh=1)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set(xlabel="false alarms an hour", ylabel="missed words", ylim=(0, 1), xlim=(-0.1, None))
-    title = f"Stream of {scores['stream_hours']:.1f} h: {scores['stream_words']} words over background"
+    axes.set(xlabel="false alarms an hour", ylabel="missed words", ylim=(0, 1.02), xlim=(-0.1, None))
+    title = f"Test stream of {scores['stream_hours']:.1f} h: {scores['stream_words']} words"
     axes.set_title(voices_title(title, synthetic))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.grid(color="0.92")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize="small")
     return figure
 
 
-def data_curve_figure(rows: Sequence[Mapping[str, float]], law: tuple[float, float], synthetic: bool = False) -> Figure:
-    """Draws accuracy over the number of training clips, and the power law that fits the errors.
+def data_curve_figure(
+    rows: Sequence[Mapping[str, float]], law: Callable[[np.ndarray], np.ndarray], synthetic: bool = False
+) -> Figure:
+    """Draws accuracy over the number of training clips, and the power law that fits the errors, with its interval.
 
     Args:
         rows: clips_a_class, accuracy, accuracy_low, accuracy_high.
-        law: a, b of error = a * clips ** -b.
+        law: of numbers of clips: accuracy, and the ends of its interval, (3, numbers).
         synthetic: whether the voices are synthetic.
     """
     figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -270,9 +312,11 @@ def data_curve_figure(rows: Sequence[Mapping[str, float]], law: tuple[float, flo
         label="measured, 95 % intervals",
     )  # fmt: skip
     beyond = np.geomspace(clips[-3:].min(), 4 * clips.max())
-    axes.plot(beyond, 1 - law[0] * beyond ** -law[1], color=COLOURS[6], linestyle="--", label="power law of the errors")
+    expected, lowest, highest = law(beyond)
+    axes.fill_between(beyond, lowest, highest, color=COLOURS[6], alpha=0.15, linewidth=0)
+    axes.plot(beyond, expected, color=COLOURS[6], linestyle="--", label="power law of the errors, 95 % interval")
     axes.set_xscale("log")
-    axes.set(xlabel="training clips of each class", ylabel="accuracy on the test clips")
+    axes.set(xlabel="training clips of each class", ylabel="accuracy on the validation clips")
     axes.set_title(voices_title("How much data?", synthetic))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.grid(color="0.92", which="both")
@@ -295,13 +339,43 @@ def folds_figure(rows: Sequence[Mapping[str, Any]], synthetic: bool = False) -> 
     accuracies, low, high = (np.array([row[f"accuracy{end}"] for row in folds]) for end in ("", "_low", "_high"))
     axes.errorbar(
         [row["fold"] for row in folds], accuracies, (accuracies - low, high - accuracies), color=COLOURS[0],
-        marker="o", capsize=3, linestyle="none", label="one fold, interval over its clips",
+        marker="o", capsize=3, linestyle="none", label="one fold",
     )  # fmt: skip
     axes.set(xlabel="fold", ylabel="accuracy on its test clips", ylim=(0, 1.02))
     axes.set_title(voices_title("Cross-validation over speakers", synthetic))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.grid(color="0.92", axis="y")
     figure.legend(frameon=False, loc="outside lower center", ncols=2, fontsize="small")
+    return figure
+
+
+def seeds_figure(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], synthetic: bool = False) -> Figure:
+    """Draws figures of several seeds: a panel for each figure, a point for each seed, and the mean as a line.
+
+    The 95 % interval of the mean is for other people and other seeds; those of the seeds are for other people.
+
+    Args:
+        rows: seed, and each figure with its interval; the last row is of all seeds.
+        names: of the figures in the rows, and what they are.
+        synthetic: whether the voices are synthetic.
+    """
+    *seeds, pooled = rows
+    figure = Figure(figsize=(3.4 * len(names), 4.0), layout="constrained")
+    for axes, (name, label) in zip(np.atleast_1d(figure.subplots(1, len(names))), names.items(), strict=True):
+        axes.axhspan(pooled[f"{name}_low"], pooled[f"{name}_high"], color="0.88")
+        axes.axhline(pooled[name], color="black")
+        values, low, high = (np.array([row[f"{name}{end}"] for row in seeds]) for end in ("", "_low", "_high"))
+        axes.errorbar(
+            [str(row["seed"]) for row in seeds], values, (values - low, high - values), color=COLOURS[0],
+            marker="o", capsize=3, linestyle="none",
+        )  # fmt: skip
+        axes.set(xlabel="seed", title=label)
+        if "an_hour" not in name:
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.grid(color="0.92", axis="y")
+    figure.suptitle(
+        voices_title("Mean over seeds, 95 % interval for other people and seeds", synthetic), fontsize="medium"
+    )
     return figure
 
 

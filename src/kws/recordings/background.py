@@ -1,8 +1,4 @@
-"""Background recordings: sound in which nobody says a word.
-
-Each is split in time, so that no part of it is in two splits: training has the first 80 %, validation the next 10 %,
-test the last 10 %.
-"""
+"""Background recordings: sound in which nobody says a word. No part of one is in two splits."""
 
 import hashlib
 import tempfile
@@ -21,9 +17,9 @@ from kws.core import paths
 from kws.core.arrays import StoredArrays, write_arrays
 from kws.recordings.archive import MAX_MEMBER_BYTES, read_members
 from kws.recordings.clips import BACKGROUND, SPLITS, Clip
-from kws.recordings.people import PERCENT
+from kws.recordings.parts import part_of
 
-NOBODY = "nobody/"  # the speaker of the silent clips that kws makes; no name that people give holds a slash
+NOBODY = "nobody//"  # begins the speaker of each silent clip that kws makes; no path of a file holds two slashes
 GENERATED_SECONDS = 60
 _SILENCE_DBFS = (-60.0, -10.0)
 _ZEROS, _FAINT = 0.05, 0.1  # shares of silent clips that are zeros, or faint noise
@@ -33,6 +29,11 @@ SLOPES = {"white_noise": 0.0, "pink_noise": -0.5, "brown_noise": -1.0}
 
 # The parts of the background recordings, by split and name: float32 (samples,). They need not be in memory.
 Background = Mapping[str, Mapping[str, np.ndarray]]
+
+
+def is_nobody(speaker: str) -> bool:
+    """Whether a clip is silence that kws made. Each such clip has a speaker of its own, who is nobody else's."""
+    return speaker.startswith(NOBODY)
 
 
 def read_background(
@@ -98,14 +99,6 @@ def generated(sample_rate: int) -> dict[str, np.ndarray]:
         for seed, (name, slope) in enumerate(SLOPES.items())
     }
     return {name: (0.1 * noise).astype(np.float32) for name, noise in noises.items()}
-
-
-def part_of(recording: np.ndarray, split: str, samples: int) -> np.ndarray:
-    """The part of a background recording that belongs to a split; repeated if it is shorter than `samples`."""
-    ends = np.cumsum([0, *(PERCENT[name] for name in SPLITS)]) * len(recording) // 100
-    number = SPLITS.index(split)
-    part = recording[ends[number] : ends[number + 1]]
-    return part if len(part) >= samples else np.resize(part, samples)
 
 
 def mel_power(recordings: Background, front_end: FrontEnd) -> Iterator[tuple[str, str, np.ndarray]]:

@@ -13,8 +13,9 @@ from kws.core.files import csv_rows, write_csv
 from kws.core.naming import first_names
 
 SPLITS = ("train", "validation", "test")
+# Beside validation and test: words that training never hears, said by people whom it never hears
+UNHEARD = {"validation": "unheard_validation", "test": "unheard_test"}
 BACKGROUND = "_background_noise_"
-NOHASH = "_nohash_"  # in file names of Speech Commands: before it the speaker, after it a number
 _LISTED = 40  # words in an error, at most: a data set may have thousands
 
 
@@ -28,6 +29,7 @@ class Clip:
         speaker: who speaks.
         split: train, validation or test, if the data set says so; else "".
         content: a digest of the sound; equal digests mean the same recording. "": unknown.
+        said: the word that is really said, where `word` is no word but the file's name tells it; else "".
     """
 
     name: str
@@ -35,6 +37,12 @@ class Clip:
     speaker: str
     split: str = ""
     content: str = ""
+    said: str = ""
+
+    @property
+    def spoken(self) -> str:
+        """The word that is said, as far as names tell it."""
+        return self.said or self.word
 
 
 def read_clips(path: Path) -> list[Clip]:

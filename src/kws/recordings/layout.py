@@ -1,7 +1,5 @@
 """What a data set's folders say: the word, the speaker and the split of each recording."""
 
-import csv
-import io
 import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
@@ -10,21 +8,9 @@ from pathlib import PurePosixPath
 
 from kws.core.naming import first_names
 from kws.recordings.archive import Contents
-from kws.recordings.clips import BACKGROUND, NOHASH, Clip, loosely
+from kws.recordings.clips import BACKGROUND, Clip, loosely
+from kws.recordings.speakers import NOHASH, SPLIT_FOLDERS, read_tables, row_of, speaker_in, word_in
 
-SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "devel": "validation",
-    "test": "test",
-    "testing": "test",
-    "eval": "test",
-    "evaluation": "test",
-}
 SPECIAL = ("_unknown_", "_silence_", BACKGROUND)
 
 
@@ -69,18 +55,19 @@ def understand(contents: Contents, words: Collection[str]) -> Layout:
             if len(path) > 1 and name not in given and not path[0].startswith("_")
         }
     inside = {name: path for name, path in paths.items() if name not in outside}
-    rows, not_used = _mswc(contents.tables)
+    rows, not_used = read_tables(contents.tables)
     speaker_first = _is_speaker_first(inside.values(), words)
     places = {name: _place_of_word(path, words, speaker_first) for name, path in inside.items()}
     named = {name: _speaker(path, places[name]) for name, path in inside.items()}
     clips = []
     for name, path in inside.items():
-        speaker, split = rows.get(_row_of(path), ("", ""))
+        speaker, split = rows.get(row_of(path), ("", ""))
         speaker = speaker or named[name] or "/".join(whole[name])
-        clips.append(Clip(name, path[places[name]], speaker, split or given.get(name, ""), contents.recordings[name]))
+        word, content = path[places[name]], contents.recordings[name]
+        clips.append(Clip(name, word, speaker, split or given.get(name, ""), content, word_in(path[-1], word)))
 
     spoken = [clip.name for clip in clips if not clip.word.startswith("_")]
-    listed = {name for name in spoken if _row_of(inside[name]) in rows}
+    listed = {name for name in spoken if row_of(inside[name]) in rows}
     unnamed = [name for name in spoken if not named[name]]
     if listed:
         speakers, shown = "table", "<word>/<file> of MSWC, speakers and splits from its CSV files"
@@ -106,7 +93,7 @@ def understand(contents: Contents, words: Collection[str]) -> Layout:
     called = {named[name] for name in spoken if named[name].lower() in SPLIT_FOLDERS}
     if len({SPLIT_FOLDERS[speaker.lower()] for speaker in called}) > 1:
         remarks.append(f"{first_names(sorted(called))} are taken for speakers; folders of splits stand above the words")
-    here = {_row_of(path) for path in inside.values()}
+    here = {row_of(path) for path in inside.values()}
     remarks += _counted([row for row in rows if row not in here], rows, "in the CSV files are not here")
     remarks += _one_person_each({named[name] for name in spoken} - {""})
     unused = {whole[name][0] for name in outside if len(whole[name]) > 1 and name not in given}
@@ -167,41 +154,8 @@ def _speaker(path: Sequence[str], place: int) -> str:
     if above:
         return above[0]
     if NOHASH in path[-1]:
-        return path[-1].split(NOHASH)[0]
+        return speaker_in(path[-1], path[place])
     return path[place + 1] if len(path) > place + 2 else ""
-
-
-def _row_of(path: Sequence[str]) -> str:
-    """`<word>/<file>` without the suffix: recordings may have been converted."""
-    return "/".join([*path[-2:-1], path[-1].rpartition(".")[0] or path[-1]])
-
-
-def _mswc(tables: Mapping[str, str]) -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
-    """What CSV files with the columns LINK, SPEAKER and, for the split, SET say; and those that are not used.
-
-    Returns:
-        Speaker and split, by `<word>/<file>` without the suffix. The reasons, by the name of the CSV file.
-    """
-    found: dict[str, tuple[str, str]] = {}
-    not_used = {}
-    for name, text in sorted(tables.items()):
-        # one file for all splits has the column SET; otherwise the file's name ends in the split
-        of_file = SPLIT_FOLDERS.get(PurePosixPath(name).stem.rpartition("_")[2].lower(), "")
-        try:
-            reader = csv.DictReader(io.StringIO(text, newline=""), restval="", strict=True)
-            if not {"LINK", "SPEAKER"} <= set(reader.fieldnames or ()):
-                not_used[name] = "no table of speakers (columns LINK and SPEAKER)"
-                continue
-            rows = [row for row in reader if row["LINK"]]
-        except csv.Error as error:
-            not_used[name] = f"no CSV, perhaps for a quote that is not closed: {error}"
-            continue
-        for row in rows:
-            link = _row_of(PurePosixPath(unicodedata.normalize("NFC", row["LINK"])).parts)
-            split = SPLIT_FOLDERS.get(str(row.get("SET") or "").lower(), of_file)
-            if split or link not in found:
-                found[link] = (row["SPEAKER"], split)
-    return found, not_used
 
 
 def _remarks_on_splits(

@@ -17,8 +17,19 @@ from kws.recordings.archive import read_members
 
 @dataclass(frozen=True)
 class Recording:
-    """A clip as it was recorded: float32 (clip_samples,), full scale = 1; `label` is its class."""
+    """A clip as it was recorded.
 
+    Attributes:
+        name: of the clip.
+        speaker: who speaks.
+        word: what is said, as the data set names it.
+        label: its class.
+        waveform: float32 (clip_samples,), full scale = 1.
+    """
+
+    name: str
+    speaker: str
+    word: str
     label: str
     waveform: np.ndarray
 
@@ -45,19 +56,23 @@ def read_waveforms(
 
 
 def usable_rows(manifest: Path, split: str) -> list[dict[str, str]]:
-    """The rows of the usable clips of a split: train, validation, test or unheard."""
+    """The rows of the usable clips of a split: train, validation, test, or one of `UNHEARD`."""
     return [row for row in csv_rows(manifest) if row["split"] == split and row["status"] == "ok"]
 
 
-def read_recordings(manifest: Path, split: str, archive: Path, front_end: FrontEnd) -> list[Recording]:
-    """The usable clips of a split, without those of silence, cut or padded to the length of a clip.
+def spoken_rows(manifest: Path, split: str) -> list[dict[str, str]]:
+    """The usable clips of a split in which somebody speaks: all but those of silence."""
+    return [row for row in usable_rows(manifest, split) if row["class"] != SILENCE]
+
+
+def read_recordings(rows: Iterable[Mapping[str, str]], archive: Path, front_end: FrontEnd) -> Iterator[Recording]:
+    """Clips, cut or padded to the length of a clip, in the order of the archive; one recording at a time is in memory.
 
     Args:
-        manifest: manifest.csv of the features.
-        split: train, validation, test or unheard.
-        archive: the archive that holds them.
+        rows: of the manifest, of the clips wanted; clips that featurize made are in no archive, and left out.
+        archive: that holds them.
         front_end: says how long a clip is.
     """
-    rows = [row for row in usable_rows(manifest, split) if row["class"] != SILENCE]
-    clips = read_waveforms(rows, archive, front_end.sample_rate, front_end.clip_samples / front_end.sample_rate)
-    return [Recording(row["class"], waveform) for row, waveform in clips]
+    seconds = front_end.clip_samples / front_end.sample_rate
+    for row, waveform in read_waveforms(rows, archive, front_end.sample_rate, seconds):
+        yield Recording(row["name"], row["speaker"], row["word"], row["class"], waveform)

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from kws.core import paths
 from kws.core.files import read_json
+from kws.recordings.unheard import Origin
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class DataSource(Archive):
         clips: the number of all of them.
         test: the archive of the test data set; None: a share of the data set tests.
         test_synthetic: whether a computer speaks the test clips.
+        other_speech: the archive of computed voices that say other words; None: real ones suffice.
+        unheard: where the clips of each unheard split come from, by `kws.recordings.unheard.origins_of`.
     """
 
     synthetic: bool
@@ -51,13 +54,15 @@ class DataSource(Archive):
     clips: int
     test: Archive | None
     test_synthetic: bool
+    other_speech: Archive | None
+    unheard: dict[str, Origin]
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """The source in a file that download has written; errors as in `read_json`."""
         content = read_json(path)
-        test = Archive(**content["test"]) if content["test"] else None
-        return cls(**content | {"test": test})
+        more = {name: Archive(**content[name]) if content[name] else None for name in ("test", "other_speech")}
+        return cls(**content | more)
 
     def to_json(self) -> dict[str, Any]:
         """The content of source.json."""
@@ -69,7 +74,10 @@ class DataSource(Archive):
         return self.test or self
 
     def archive_of(self, split: str) -> Path:
-        """Where the archive lies that holds the clips of a split: train, validation, test or unheard."""
-        if self.test and split not in ("train", "validation"):
+        """Where the archive lies that holds the clips of a split, of `SPLITS` or `UNHEARD`."""
+        origin = self.unheard.get(split, "test_dataset" if split == "test" and self.test else "dataset")
+        if origin == "computed" and self.other_speech:
+            return paths.RAW / self.other_speech.archive
+        if origin == "test_dataset" and self.test:
             return paths.TEST_RAW / self.test.archive
         return paths.RAW / self.archive

@@ -8,8 +8,9 @@ from typing import Literal
 
 from kws.core.errors import UserError
 from kws.core.naming import first_names
-from kws.recordings.clips import NOHASH, SPLITS, Clip
+from kws.recordings.clips import SPLITS, Clip
 from kws.recordings.people import PERCENT, arrange, deal, people_of, speaker_split
+from kws.recordings.speakers import NOHASH
 
 # A split without a word gets clips of it from these splits. Who is in training is the last to be tested.
 LENDERS = {"train": ("validation", "test"), "test": ("validation", "train"), "validation": ("train", "test")}

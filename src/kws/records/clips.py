@@ -46,7 +46,7 @@ def cached_clips(folder: Path, split: str, spec: FeatureSpec) -> Iterator[Cached
 
     Args:
         folder: of the features.
-        split: train, validation, test or unheard.
+        split: train, validation, test, or one of `UNHEARD`.
         spec: the feature spec.
 
     Raises:

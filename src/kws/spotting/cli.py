@@ -24,6 +24,7 @@ from kws.audio.mono import Mono, UnusableClipError
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.naming import by_kind
+from kws.spotting.detect import SENSITIVITIES
 from kws.spotting.litert import Network
 from kws.spotting.spotter import Spotter
 
@@ -58,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 def predict(options: argparse.Namespace) -> int:
     """Prints the answers for files and folders. Files that cannot be read are reported and skipped."""
     spotter = Spotter.load(options.model)
-    threshold = spotter.threshold if options.threshold is None else options.threshold
+    threshold = _threshold(spotter, options)
     code = 0
     for given in options.files:
         try:
@@ -86,7 +87,7 @@ def listen(options: argparse.Namespace) -> int:
         print(_sounddevice().query_devices())
         return 0
     spotter = Spotter.load(options.model)
-    threshold = spotter.threshold if options.threshold is None else options.threshold
+    threshold = _threshold(spotter, options)
     name = options.source
     remarks: list[str] = []
     if name is None:
@@ -128,9 +129,34 @@ classes     {", ".join(about["classes"])}
 input       {"log-Mel" if about["kind"] == "features" else "waveform"} of {seconds:g} s at {spec["sample_rate"]} Hz
 front end   {spec["frames"]} frames of {spec["frame_length"]} samples, one each {spec["hop_length"]}, FFT of \
 {spec["fft_length"]}, {spec["mel_bins"]} Mel bins from {spec["mel_low_hz"]:g} to {spec["mel_high_hz"]:g} Hz
-threshold   {about["threshold"]:g}, chosen for at most {about["false_alarms_an_hour"]:g} false alarms per hour; \
-{about["test_false_alarms_an_hour"]:g} per hour in {about["test_hours"]:g} h of test""")
+threshold   {about["threshold"]:g}{_sensitivities(about)}""")
     return 0
+
+
+def _threshold(spotter: Spotter, options: argparse.Namespace) -> float:
+    """The threshold that the command line asks for."""
+    if options.sensitivity is None:
+        return spotter.threshold if options.threshold is None else options.threshold
+    name = options.sensitivity.replace("-", "_")
+    if name not in spotter.thresholds:
+        raise UserError(f"{options.model}: has one threshold, {spotter.threshold:g}; give another one by --threshold")
+    return spotter.thresholds[name]
+
+
+def _sensitivities(about: dict[str, Any]) -> str:
+    """A line for each sensitivity of a model: its threshold, and what the test says of it."""
+    if "sensitivities" not in about:
+        return ""
+    lines = [f"; chosen in {about['stream_hours']:.2g} h of validation stream, judged in as much test stream"]
+    for name, level in about["sensitivities"].items():
+        missed = f", {level['test_missed']:.1%} of the words missed" if "test_missed" in level else ""
+        allowed = f"{level['allowed_false_alarms_an_hour']:g} false alarms an hour"
+        kept = " (no threshold keeps that)" if "rate_not_kept" in level else ""
+        lines.append(
+            f"{'':12}{name.replace('_', '-'):17} {level['threshold']:<9g} for {allowed}{kept}; test: "
+            f"{level['test_false_alarms_an_hour']:.3g}{missed}"
+        )
+    return "\n".join(lines)
 
 
 def _refuse_what_is_no_file(given: str) -> None:
@@ -379,10 +405,16 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("model", type=Path, nargs="?", default=MODEL, help=f"a LiteRT file ({MODEL})")
             continue
         command.add_argument("--model", "-m", type=Path, default=MODEL, help=f"a LiteRT file ({MODEL})")
-        command.add_argument(
+        when = command.add_mutually_exclusive_group()
+        when.add_argument(
             "--threshold",
             type=_share,
-            help="probability from which a word in a stream counts (default: the model's)",
+            help="probability from which a word in a stream counts (default: the model's, for balanced)",
+        )
+        when.add_argument(
+            "--sensitivity",
+            choices=[name.replace("_", "-") for name in SENSITIVITIES],
+            help="take the model's threshold for few misses, or for few false alarms; kws info tells what they bring",
         )
         if run is predict:
             command.add_argument(

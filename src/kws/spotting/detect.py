@@ -2,19 +2,45 @@
 
 The probabilities of neighbouring windows are averaged (Chen et al., 2014, "Small-footprint keyword spotting"). A word
 is detected where its average is the highest nearby. Both steps take one window after the other, and give the same
-result as on a whole recording.
+result as on a whole recording. All times follow the length of a clip, so that one rule fits clips of any length.
 """
 
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
-STEP_SECONDS = 0.1  # between windows; rounded to whole frames
-SMOOTHED = 5  # windows whose probabilities are averaged
-APART_SECONDS = 1.0  # the least time between two detections
+STEPS_A_CLIP = 10  # from one window to the next: this part of a clip, rounded to whole frames
+
+# How readily words are detected: the false alarms that the threshold is chosen for, as a multiple of those wanted.
+SENSITIVITIES = {"few_misses": 4.0, "balanced": 1.0, "few_false_alarms": 0.25}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The times of the rule.
+
+    Attributes:
+        step_frames: frames from one window to the next.
+        step_samples: the same in samples.
+        smoothed: windows whose probabilities are averaged: those that start up to a quarter of a clip earlier or later.
+        apart: windows from one detection to the next, at least: a whole clip. A window that holds all of a word, or
+            most of it, shares no sound with the next detection's.
+    """
+
+    step_frames: int
+    step_samples: int
+    smoothed: int
+    apart: int
+
+    @classmethod
+    def of(cls, clip_samples: int, hop_length: int) -> Self:
+        """The times for clips of `clip_samples`, which the front end cuts into frames each `hop_length` samples."""
+        frames = max(1, round(clip_samples / STEPS_A_CLIP / hop_length))
+        step = frames * hop_length
+        return cls(frames, step, smoothed=1 + 2 * (clip_samples // (4 * step)), apart=-(-clip_samples // step))
 
 
 @dataclass(frozen=True)
@@ -26,56 +52,69 @@ class Detection:
         word: index of the word, as a class.
         score: its averaged probability.
         probabilities: the averaged probabilities of all classes.
+        reported: number of the newest window that had to be heard, until no later sound could change the detection.
     """
 
     window: int
     word: int
     score: float
     probabilities: np.ndarray
+    reported: int = -1
 
 
-def step_frames(sample_rate: int, hop_length: int) -> int:
-    """Frames from one window to the next; `hop_length` in samples."""
-    return max(1, round(STEP_SECONDS * sample_rate / hop_length))
+def detections(
+    windows: Iterable[np.ndarray], words: Sequence[int], timing: Timing, threshold: float = 0.0
+) -> Iterator[Detection]:
+    """Yields the windows in which a word's score is the highest within a clip's length, as soon as this is known.
+
+    A score is the mean probability of a word over `timing.smoothed` windows.
+
+    Args:
+        windows: probabilities of the classes, (classes,) for each window.
+        words: the classes to detect.
+        timing: of the windows.
+        threshold: lower scores are no detections. A detection depends on no lower score: those at a higher threshold
+            are the same ones without those below it.
+    """
+    heard = -1
+
+    def counted() -> Iterator[np.ndarray]:
+        nonlocal heard
+        for heard, probabilities in enumerate(windows):  # noqa: B007 (read below)
+            yield probabilities
+
+    for detection in _highest(smooth(counted(), timing.smoothed), words, timing.apart - 1, threshold):
+        yield replace(detection, reported=heard)
 
 
-def smoothed(windows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The mean of the SMOOTHED windows around each window; the first and the last are repeated at the ends."""
-    around: deque[np.ndarray] = deque(maxlen=SMOOTHED)
-    half = SMOOTHED // 2
+def smooth(windows: Iterable[np.ndarray], count: int) -> Iterator[np.ndarray]:
+    """The mean of the `count` windows around each window; the first and the last are repeated at the ends."""
+    around: deque[np.ndarray] = deque(maxlen=count)
+    half = count // 2
     for window in windows:
         if not around:
             around.extend([window] * half)
         around.append(window)
-        if len(around) == SMOOTHED:
+        if len(around) == count:
             yield np.mean(around, axis=0)
     if around:
         last = around[-1]
         for _ in range(half):
             around.append(last)
-            if len(around) == SMOOTHED:
+            if len(around) == count:
                 yield np.mean(around, axis=0)
 
 
-def detections(
-    scores: Iterable[np.ndarray], words: Sequence[int], step_seconds: float, threshold: float = 0.0
-) -> Iterator[Detection]:
-    """Yields the windows in which a word's score is the highest within APART_SECONDS, as soon as this is known.
-
-    Args:
-        scores: probabilities of the classes, (classes,) for each window.
-        words: the classes to detect.
-        step_seconds: from one window to the next.
-        threshold: lower scores are no detections.
-    """
-    reach = math.ceil(APART_SECONDS / step_seconds) - 1  # windows on each side
+def _highest(scores: Iterable[np.ndarray], words: Sequence[int], reach: int, threshold: float) -> Iterator[Detection]:
+    """Detections where a score is the highest of `reach` windows on each side, in order."""
     open_ones: list[Detection] = []
     settled: list[Detection] = []  # these wait for an earlier one, so that all are yielded in order
     window = -1
     for window, probabilities in enumerate(scores):
         word = max(words, key=lambda word: probabilities[word])
-        if probabilities[word] >= threshold:
-            open_ones.append(Detection(window, word, float(probabilities[word]), probabilities))
+        score = float(probabilities[word])
+        if score >= threshold:
+            open_ones.append(Detection(window, word, score, probabilities))
         settled += _settled(open_ones, reach, window)
         settled.sort(key=_window)
         while settled and (not open_ones or settled[0].window < open_ones[0].window):

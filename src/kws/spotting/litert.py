@@ -19,7 +19,8 @@ class Network:
 
     Attributes:
         about: what the export stage wrote into the file: `kind` (float32, int8, features), `classes` in the order of
-            the network's outputs, `front_end` (`kws.audio.frontend.FrontEnd.to_json`), `threshold`.
+            the network's outputs, `front_end` (`kws.audio.frontend.FrontEnd.to_json`), `threshold`, and what
+            `kws.export.detection` says of it and of the thresholds beside it.
     """
 
     def __init__(self, content: bytes) -> None:

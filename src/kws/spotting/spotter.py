@@ -7,7 +7,7 @@ import numpy as np
 
 from kws.audio.clip import cut_or_pad
 from kws.core.errors import UserError
-from kws.spotting.detect import Detection, detections, smoothed, step_frames
+from kws.spotting.detect import Detection, Timing, detections
 from kws.spotting.litert import Network
 
 
@@ -21,6 +21,7 @@ class Spotter:
         clip_samples: length of a window.
         step_samples: from one window to the next.
         threshold: the averaged probability from which a word is detected. The evaluation has chosen it.
+        thresholds: the same for each of SENSITIVITIES; the one above is that of `balanced`.
     """
 
     def __init__(self, network: Network) -> None:
@@ -31,10 +32,13 @@ class Spotter:
         self.classes: list[str] = about["classes"]
         self.words = [index for index, name in enumerate(self.classes) if not name.startswith("_")]
         self.threshold: float = about["threshold"]
+        levels = about.get("sensitivities", {})  # files of older versions have one threshold
+        self.thresholds: dict[str, float] = {name: level["threshold"] for name, level in levels.items()}
         spec = about["front_end"]
         self.sample_rate: int = spec["sample_rate"]
         self.clip_samples: int = spec["clip_samples"]
-        self.step_samples: int = step_frames(self.sample_rate, spec["hop_length"]) * spec["hop_length"]
+        self._timing = Timing.of(self.clip_samples, spec["hop_length"])
+        self.step_samples = self._timing.step_samples
 
     @classmethod
     def load(cls, path: Path) -> "Spotter":
@@ -72,4 +76,4 @@ class Spotter:
 
     def detect(self, blocks: Iterable[np.ndarray], threshold: float) -> Iterator[Detection]:
         """Yields the words in a stream, each as soon as later sound cannot change it."""
-        return detections(smoothed(self.windows(blocks)), self.words, self.step_samples / self.sample_rate, threshold)
+        return detections(self.windows(blocks), self.words, self._timing, threshold)

@@ -1,7 +1,7 @@
 """The model registry: every finished experiment's model is a version of `kws`; the best one has the alias `champion`.
 
-The alias moves only to a model that is better than the present champion on the same test clips, by a paired test, or to
-a new export of the champion's network.
+The alias moves only to a model that is better than the present champion on the same validation clips, by a paired
+test, or to a new export of the champion's network. The test clips decide nothing: they are told of the one chosen.
 """
 
 import hashlib
@@ -23,6 +23,7 @@ from mlflow.types.schema import Map
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import sha256_of
+from kws.evaluate.metrics import share_interval
 from kws.evaluate.pairing import anonymous, paired_test, read_anonymous, read_answered, write_anonymous
 from kws.recordings.source import DataSource
 from kws.spotting.litert import read_about
@@ -30,8 +31,9 @@ from kws.tracking.store import CODE, ORIGIN
 
 NAME, ALIAS = "kws", "champion"
 # Tags of a version
-TEST_SOUND = "kws.test_sound"  # SHA-256 of the archive of the test clips: clips of one name may be other recordings
-SYNTHETIC = "kws.synthetic"  # whether a computer spoke them
+# SHA-256 of the archive of the validation clips: clips of one name may be other recordings
+VALIDATION_SOUND = "kws.validation_sound"
+SYNTHETIC = "kws.synthetic"  # whether a computer spoke the test clips
 MODEL = "kws.model"  # SHA-256 of the Keras file
 SERVED = "kws.served"  # the hash of what a server gets: see `served_hash`
 LONGEST_DESCRIPTION = 5000  # characters: MLflow's column
@@ -39,7 +41,7 @@ PACKAGE = Path(__file__).parent.parent
 SHIPPED = ("audio", "core", "spotting")  # the packages of kws that a server gets
 SERVICE = "spotting/service.py"  # what MLflow runs, in kws
 REQUIRED = ("ai-edge-litert", "mlflow", "numpy")  # what a server needs beside them
-ANSWERS = "test_answers.npz"  # in the artifacts of a version: `kws.evaluate.pairing.anonymous`
+ANSWERS = "validation_answers.npz"  # in the artifacts of a version: `kws.evaluate.pairing.anonymous`
 
 
 def register(card: str) -> str:
@@ -57,7 +59,7 @@ def register(card: str) -> str:
     aliases = client.get_registered_model(NAME).aliases
     source = DataSource.read(paths.SOURCE)
     tags = {
-        TEST_SOUND: source.tested.sha256,
+        VALIDATION_SOUND: source.sha256,
         SYNTHETIC: str(source.test_synthetic),
         MODEL: sha256_of(paths.MODEL),
         SERVED: served_hash(),
@@ -69,8 +71,9 @@ def register(card: str) -> str:
     if not wins:
         return f"registered as {NAME} version {number}; champion stays version {aliases[ALIAS]}: {reason}"
     client.set_registered_model_alias(NAME, ALIAS, number)
-    client.update_registered_model(NAME, _shortened(card))
-    return f"registered as {NAME} version {number}, the champion: {reason}"
+    chosen = _chosen(int(number))
+    client.update_registered_model(NAME, _shortened(f"Version {number}: {chosen}.\n\n{card}"))
+    return f"registered as {NAME} version {number}, the champion: {reason}; {chosen}"
 
 
 def is_registered(run_id: str) -> bool:
@@ -106,7 +109,7 @@ def _shipped() -> Iterator[Path]:
             target = folder / "kws" / path
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PACKAGE / path, target)
-        write_anonymous(folder / ANSWERS, anonymous(read_answered(paths.ANSWERS)))
+        write_anonymous(folder / ANSWERS, anonymous(read_answered(paths.VALIDATION)))
         yield folder
 
 
@@ -145,20 +148,34 @@ def _beats(champion: ModelVersion, tags: Mapping[str, str]) -> tuple[bool, str]:
     """Whether the model of this workspace takes the champion's place, and the reason."""
     if champion.tags.get(SYNTHETIC) == "True" and tags[SYNTHETIC] == "False":
         return True, f"version {champion.version} was tested on synthetic voices, this one on people"
-    if champion.tags.get(TEST_SOUND) != tags[TEST_SOUND]:
-        return False, "it was tested on other recordings, so they cannot be compared"
+    if VALIDATION_SOUND not in champion.tags:
+        return False, "it is of an older kws, which kept no answers to validation clips; move the alias by hand"
+    if champion.tags[VALIDATION_SOUND] != tags[VALIDATION_SOUND]:
+        return False, "its validation clips are other recordings, so they cannot be compared"
     if champion.tags.get(MODEL) == tags[MODEL] and champion.tags.get(SERVED) != tags[SERVED]:
         return True, f"it is the network of version {champion.version}, exported anew"
+    return _is_better(champion)
+
+
+def _is_better(champion: ModelVersion) -> tuple[bool, str]:
+    """Whether the network of this workspace is better than the champion's on the same validation clips."""
     try:
         file = mlflow.artifacts.download_artifacts(f"models:/{NAME}/{champion.version}/artifacts/{ANSWERS}")
+        old, new = read_anonymous(Path(file)), anonymous(read_answered(paths.VALIDATION))
+        test = paired_test(old, new)
     except (MlflowException, OSError) as problem:
         return False, f"its answers cannot be had: {problem}"
-    old, new = read_anonymous(Path(file)), anonymous(read_answered(paths.ANSWERS))
-    try:
-        test = paired_test(old, new)
     except UserError as problem:
         return False, str(problem)
-    return test.better, f"{test}, on the same {len(new.correct)} test clips as version {champion.version}"
+    return test.better, f"{test}, on the same {len(new.correct)} validation clips as version {champion.version}"
+
+
+def _chosen(versions: int) -> str:
+    """The test accuracy of the model of this workspace, beside the number of versions it was chosen from."""
+    test = read_answered(paths.ANSWERS)
+    low, high = share_interval(test.correct, test.speakers)
+    among = f"1 of {versions} versions, chosen on validation clips" if versions > 1 else "the first version"
+    return f"{among}; test accuracy {test.correct.mean():.1%}, 95 % interval {low:.1%} to {high:.1%}"
 
 
 def _shortened(card: str) -> str:

@@ -1,8 +1,12 @@
-"""A trained network as LiteRT has it: what evaluate asks, and what export puts the front end before."""
+"""A trained network as LiteRT has it: what evaluate asks, and what export puts the front end before.
+
+There are two files: the network as it is, and in 8 bits.
+"""
 
 import contextlib
 import io
 import warnings
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,7 +15,11 @@ from ai_edge_litert.schema_py_generated import Model
 
 from kws.core.errors import UserError
 from kws.core.stderr import without_banners
+from kws.records.clips import cached_clips
+from kws.records.spec import FeatureSpec
 from kws.train.models import EMBEDDING
+
+CALIBRATION_CLIPS = 500  # what the ranges of the activations are taken from
 
 
 def network_file(model: keras.Model) -> bytes:
@@ -26,6 +34,34 @@ def network_file(model: keras.Model) -> bytes:
     both = keras.Model(model.inputs, outputs, name="both")  # names that Keras gives depend on what was built before
     log_mel = keras.Input(model.input_shape[1:], batch_size=1, name="log_mel")
     return to_litert(keras.Model(log_mel, both(log_mel, training=False), name="network"))
+
+
+def network_int8_file(model: keras.Model, calibration: np.ndarray) -> bytes:
+    """The same network in 8 bits; same network and clips, same bytes.
+
+    log-Mel (1, frames, mel_bins, 1) -> `logits` (1, classes), float32. The softmax behind them stays in float32.
+
+    Args:
+        model: log-Mel (frames, mel_bins, 1) -> logits.
+        calibration: as `calibration_clips` gives them.
+    """
+    log_mel = keras.Input(model.input_shape[1:], batch_size=1, name="log_mel")
+    logits = keras.Model(model.inputs, {"logits": model.outputs[0]}, name="logits")
+    return to_litert(keras.Model(log_mel, logits(log_mel, training=False), name="network_int8"), calibration)
+
+
+def calibration_clips(features: Path, spec: FeatureSpec) -> np.ndarray:
+    """Log-Mel of training clips, evenly through the records: (at most CALIBRATION_CLIPS, frames, mel_bins, 1).
+
+    They are as they were recorded. Augmented clips were no better: docs/recipes.md, "What calibrates the 8 bits".
+
+    Args:
+        features: folder of the TFRecords.
+        spec: of the features.
+    """
+    every = max(1, -(-spec.clips["train"] // CALIBRATION_CLIPS))
+    chosen = (clip.log_mel for number, clip in enumerate(cached_clips(features, "train", spec)) if number % every == 0)
+    return np.stack(list(chosen))[..., None]
 
 
 def to_litert(model: keras.Model, calibration: np.ndarray | None = None) -> bytes:

@@ -78,7 +78,7 @@ def record(  # noqa: PLR0913 (a recording depends on all of them)
         voice: float64 (samples,), no longer than the recording, without silence before and after it.
         place: of the recording.
         responses: of the place, for recordings of this length: `echo_of` and `device_of`.
-        noises: possible background noises, each longer than the recording, mean power 1.
+        noises: possible background noises, each at least as long as the recording, mean power about 1.
         clip: samples of the recording.
         variety: 0 to 1, how loud the background, how soft the recording and how far from the middle the word may be.
         rng: of everything that differs from clip to clip.
@@ -95,7 +95,7 @@ def record(  # noqa: PLR0913 (a recording depends on all of them)
     padded = np.zeros(_fft(clip))
     padded[start : start + len(voice)] = voice
     noise = noises[rng.choice(list(noises))]
-    first = rng.integers(len(noise) - clip)
+    first = rng.integers(len(noise) - clip + 1)
     noise = noise[first : first + clip] * np.sqrt(power) / gain(_SNR_DB + variety * rng.uniform(*_MORE_OR_LESS_DB))
     sound = np.fft.irfft((np.fft.rfft(padded) * echo + np.fft.rfft(noise, len(padded))) * device, len(padded))[:clip]
     sound /= np.abs(sound).max()

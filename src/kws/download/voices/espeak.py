@@ -45,8 +45,12 @@ class Utterance(NamedTuple):
     seed: int  # of the flutter and breath in the voice, below 2**31
 
 
-def check_installed() -> None:
+def check_installed(purpose: str, instead: str) -> None:
     """Checks that the eSpeak NG library can be loaded on this computer.
+
+    Args:
+        purpose: what needs it.
+        instead: what the user can do without it.
 
     Raises:
         UserError: it cannot.
@@ -55,7 +59,7 @@ def check_installed() -> None:
         ctypes.CDLL(espeakng_loader.get_library_path())
     except OSError as error:
         raise UserError(
-            f"dataset: synthetic needs eSpeak NG, which cannot be loaded here ({error}); take another dataset"
+            f"dataset: {purpose} needs eSpeak NG, which cannot be loaded here ({error}); {instead}"
         ) from None
 
 

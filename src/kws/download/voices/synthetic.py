@@ -6,7 +6,7 @@ import itertools
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -22,10 +22,13 @@ from kws.core.errors import UserError
 from kws.core.files import written_whole
 from kws.download.voices import acoustics, espeak, hibari, pronunciation
 from kws.download.voices.acoustics import SAMPLE_RATE
-from kws.recordings.clips import BACKGROUND
-from kws.recordings.people import speaker_split
+from kws.recordings.clips import BACKGROUND, SPLITS, UNHEARD, Clip
+from kws.recordings.parts import part_of
+from kws.recordings.people import PERCENT, speaker_split
+from kws.recordings.speakers import NOHASH
 
 NOISE_SECONDS = 30
+OTHER_SPEAKERS, OTHER_WORDS_EACH = 24, 20  # half of these speakers for validation, half for the test
 
 _ENGLISH = "en en-029 en-gb-scotland en-gb-x-gbclan en-gb-x-gbcwmd en-gb-x-rp en-us en-us en-us en-us en-us-nyc".split()  # noqa: SIM905 (reads better)
 # The variants of eSpeak NG 1.52 that sound like people, without near copies
@@ -36,6 +39,16 @@ _VARIANTS = (  # noqa: SIM905 (as above)
     "marcelo max michel miguel norbert pablo paul pedro quincy rob robert sandro shelby steph travis victor "
     "whisper zac"
 ).split()
+
+
+def _dealt(names: Sequence[str]) -> dict[str, list[str]]:
+    """Which names are for which split, by lot, so that no timbre is in two splits."""
+    names = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    ends = np.cumsum([0, *(PERCENT[split] for split in SPLITS)]) * len(names) // 100
+    return {split: sorted(names[ends[i] : ends[i + 1]]) for i, split in enumerate(SPLITS)}
+
+
+_VARIANTS_OF = _dealt(_VARIANTS)
 _LONGEST = 0.8  # of a clip; a longer word is spoken faster
 _ENDINGS = ("", ".", "!", "?", ",")  # they change the melody
 _QUIET = 0.01  # relative to the loudest sample: softer ones before and after a word are silence
@@ -43,6 +56,7 @@ _BLOCK = 160  # samples, 10 ms
 _LOUD_DB = -10.0  # relative to the loudest block
 _BEFORE_DB, _AFTER_DB = (-10.0, 3.0), (-20.0, 3.0)
 _OTHER_VOICES = 20  # to try where one has no sound of a word
+OTHER_SPEECH = "_other_speech_"  # begins the names of clips of words that training does not hear
 _GROUP = 10  # speakers for each process of eSpeak NG; does not change the result
 
 # Aesop's fable, by which phoneticians compare accents (Handbook of the International Phonetic Association, 1999).
@@ -68,9 +82,9 @@ class _Voice:
     formants: float  # relative to those of the voice; a shorter vocal tract has higher ones
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, variety: float, accents: Sequence[str]) -> "_Voice":
+    def draw(cls, rng: np.random.Generator, variety: float, accents: Sequence[str], split: str) -> "_Voice":
         return cls(
-            name=_draw_name(rng, accents),
+            name=_draw_name(rng, accents, split),
             rate=round(espeak.USUAL * np.exp(variety * rng.uniform(-0.4, 0.4))),
             pitch=round(50 + variety * rng.uniform(-40, 40)),
             pitch_range=round(50 + variety * rng.uniform(-40, 40)),
@@ -90,8 +104,8 @@ class _Voice:
         )
 
 
-def _draw_name(rng: np.random.Generator, accents: Sequence[str]) -> str:
-    return f"{rng.choice(accents)}+{rng.choice(_VARIANTS)}"
+def _draw_name(rng: np.random.Generator, accents: Sequence[str], split: str) -> str:
+    return f"{rng.choice(accents)}+{rng.choice(_VARIANTS_OF[split])}"
 
 
 @dataclass(frozen=True)
@@ -131,8 +145,9 @@ class Voices:
 
 @dataclass(frozen=True)
 class _Speaker:
-    """A voice, and the place in which it is recorded."""
+    """A voice, the place in which it is recorded, and the split that it is for: no other has its variant and noise."""
 
+    split: str
     voice: _Voice | hibari.Voice
     place: acoustics.Place
 
@@ -157,29 +172,21 @@ def write_corpus(
         UserError: eSpeak NG cannot be loaded, does not have the language, cannot read a word, or has the same sounds
             for two of them; or Hibari is not installed.
     """
-    espeak.check_installed()
+    espeak.check_installed("synthetic", "take another dataset")
     remarks = pronunciation.check(words, voices.accents(), voices.clip_seconds)
     network = hibari.Neural() if voices.neural_share else None
     people = _draw_speakers(voices)
     says = {name: [*words, *_draw_others(name, others, others_each)] for name, _ in people}
-    groups = [people[first : first + _GROUP] for first in range(0, voices.speakers, _GROUP)]
-    noises = _make_noises(voices)
+    noises = _make_noises(voices) | {"babble": _make_babble(voices)}
     replaced, cut = Counter[str](), Counter[str]()
-    with (
-        written_whole(target) as partial,
-        tarfile.open(partial, "w") as archive,
-        ThreadPoolExecutor(os.cpu_count()) as pool,  # threads are enough, since eSpeak NG runs in processes
-        tqdm(total=voices.speakers, desc="speaking", unit=" speakers", disable=None) as progress,
-    ):
+    with written_whole(target) as partial, tarfile.open(partial, "w") as archive:
         for name, noise in noises.items():
             _add(archive, f"{BACKGROUND}/{name}.wav", noise * acoustics.gain(-1) / np.abs(noise).max())
-        recordings = pool.map(lambda group: _record(group, says, network, noises, voices), groups)
-        for group, recorded in zip(groups, recordings, strict=True):
+        for recorded in _record_all(people, says, network, noises, voices):
             for name, clip in recorded.clips.items():
                 _add(archive, name, clip)
             replaced.update(recorded.replaced)
             cut.update(recorded.cut)
-            progress.update(len(group))
     clips = sum(map(len, says.values()))
     if replaced:
         remarks.append(
@@ -192,6 +199,59 @@ def write_corpus(
             f"clip_seconds {voices.clip_seconds:g}: {_counted(cut)}"
         )
     print(*remarks, sep="\n", end="\n" * bool(remarks))
+
+
+def write_other_speech(target: Path, words: Sequence[str], voices: Voices) -> list[Clip]:
+    """Writes a tar archive of words that training does not hear, by speakers of validation and of the test alone.
+
+    Names begin with `_other_speech_/`, so that they are none of the data set's.
+
+    Args:
+        target: the archive, not compressed.
+        words: English ones; every speaker says `OTHER_WORDS_EACH` of them.
+        voices: the speakers, every other one for the test; their seed gives others than in a corpus.
+
+    Returns:
+        The clips; `split` is validation or test.
+
+    Raises:
+        UserError: eSpeak NG cannot be loaded.
+    """
+    espeak.check_installed("a data set with few other words", "add recordings of other words, in folders of their own")
+    people = [
+        (f"computed-{index:02d}", _draw_speaker(_rng(voices.seed, "other speech", index), voices, split))
+        for index, split in zip(range(voices.speakers), itertools.cycle(UNHEARD))
+    ]
+    says = {name: _draw_others(name, words, OTHER_WORDS_EACH) for name, _ in people}
+    split_of = {name: speaker.split for name, speaker in people}
+    clips = []
+    with written_whole(target) as partial, tarfile.open(partial, "w") as archive:
+        for recorded in _record_all(people, says, None, _make_noises(voices), voices):
+            for name, clip in recorded.clips.items():
+                word, speaker = name.split("/")[0], name.split("/")[1].partition(NOHASH)[0]
+                clips.append(Clip(f"{OTHER_SPEECH}/{name}", word, speaker, split_of[speaker]))
+                _add(archive, clips[-1].name, clip)
+    return clips
+
+
+def _record_all(
+    people: Sequence[tuple[str, _Speaker]],
+    says: Mapping[str, Sequence[str]],
+    network: hibari.Neural | None,
+    noises: Mapping[str, np.ndarray],
+    voices: Voices,
+) -> Iterator["_Recorded"]:
+    """The clips of all speakers, group by group in their order; on all cores."""
+    groups = [people[first : first + _GROUP] for first in range(0, len(people), _GROUP)]
+    parts = {split: {name: part_of(noise, split, voices.clip) for name, noise in noises.items()} for split in SPLITS}
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,  # threads are enough, since eSpeak NG runs in processes
+        tqdm(total=len(people), desc="speaking", unit=" speakers", disable=None) as progress,
+    ):
+        recordings = pool.map(lambda group: _record(group, says, network, parts, voices), groups)
+        for group, recorded in zip(groups, recordings, strict=True):
+            yield recorded
+            progress.update(len(group))
 
 
 def _counted(names: Counter[str]) -> str:
@@ -207,8 +267,8 @@ def _draw_speakers(voices: Voices) -> list[tuple[str, _Speaker]]:
     """Name and speaker of each. The first speakers are the same for any number of speakers."""
     people: dict[str, _Speaker] = {}
     for index in range(voices.speakers):
-        speaker = _draw_speaker(_rng(voices.seed, "speaker", index), voices)
         split = {8: "validation", 9: "test"}.get(index % 10, "train")
+        speaker = _draw_speaker(_rng(voices.seed, "speaker", index), voices, split)
         # The split follows from the name, as in Speech Commands. With random names, few of a hundred speakers may be in
         # the test. So names are tried until one is in the split that the speaker is meant for.
         names = (hashlib.sha256(f"{astuple(speaker)} {i}".encode()).hexdigest()[:8] for i in itertools.count())
@@ -221,15 +281,15 @@ def _draw_others(name: str, others: Sequence[str], count: int) -> list[str]:
     return sorted(others, key=lambda word: hashlib.sha256(f"{name} {word}".encode()).digest())[:count]
 
 
-def _draw_speaker(rng: np.random.Generator, voices: Voices) -> _Speaker:
+def _draw_speaker(rng: np.random.Generator, voices: Voices, split: str) -> _Speaker:
     place = acoustics.Place.draw(rng, voices.variety)
     if rng.uniform() < voices.neural_share:
-        return _Speaker(hibari.Voice.draw(rng, voices.variety), place)
-    return _Speaker(_Voice.draw(rng, voices.variety, voices.accents()), place)
+        return _Speaker(split, hibari.Voice.draw(rng, voices.variety), place)
+    return _Speaker(split, _Voice.draw(rng, voices.variety, voices.accents(), split), place)
 
 
 def _make_noises(voices: Voices) -> dict[str, np.ndarray]:
-    """Background noises, by name: float64 (samples,), mean power 1."""
+    """Background noises without a voice, by name: float64 (samples,), mean power 1."""
     seed, length = voices.seed, NOISE_SECONDS * SAMPLE_RATE
     seconds = np.arange(length) / SAMPLE_RATE
 
@@ -243,15 +303,19 @@ def _make_noises(voices: Voices) -> dict[str, np.ndarray]:
         "rumble": coloured("rumble", -1),
         "hum": sum(gain / n * np.sin(2 * np.pi * 50 * n * seconds) for n, gain in harmonics)
         + 0.05 * coloured("hum", 0),
-        "babble": _make_babble(voices, length),
     }
     return {name: noise / np.sqrt(np.mean(noise**2)) for name, noise in noises.items()}
 
 
-def _make_babble(voices: Voices, length: int) -> np.ndarray:
-    """Eight voices that are not in the data set read the same story, each from another point of it."""
+def _make_babble(voices: Voices) -> np.ndarray:
+    """Eight voices read the same story, each from another point of it: float64 (samples,), mean power 1.
+
+    They are not in the data set. Their variants are training's, since all splits hear a part of the noise.
+    """
+    length = NOISE_SECONDS * SAMPLE_RATE
     rngs = {("babble", f"{index}"): _rng(voices.seed, "babble", index) for index in range(8)}
-    utterances = {key: _Voice.draw(rng, 1.0, voices.accents()).utterance(_FABLE, 60, rng) for key, rng in rngs.items()}
+    accents = voices.accents()
+    utterances = {key: _Voice.draw(rng, 1.0, accents, "train").utterance(_FABLE, 60, rng) for key, rng in rngs.items()}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # of processes: they read for a second
         readings = pool.map(lambda key: _speak({key: utterances[key]}, voices)[0][key], utterances)
         tracks = [soxr.resample(_samples(pcm), espeak.SAMPLE_RATE, SAMPLE_RATE) for pcm in readings]
@@ -259,14 +323,15 @@ def _make_babble(voices: Voices, length: int) -> np.ndarray:
         np.roll(np.resize(track / track.std(), length), rng.integers(length))
         for track, rng in zip(tracks, rngs.values(), strict=True)
     ]
-    return np.stack(parts).sum(axis=0)
+    babble = np.stack(parts).sum(axis=0)
+    return babble / np.sqrt(np.mean(babble**2))
 
 
 _Key = tuple[str, str]  # of an utterance: who says what
 
 
 def _speak(utterances: Mapping[_Key, espeak.Utterance], voices: Voices) -> tuple[dict[_Key, bytes], dict[_Key, str]]:
-    """Speaks each utterance; where a voice crashes or is silent, another one speaks.
+    """Speaks each utterance; where a voice crashes or is silent, another one of the same split speaks.
 
     Returns:
         The samples of each, and the names of the voices that had to be replaced.
@@ -275,13 +340,21 @@ def _speak(utterances: Mapping[_Key, espeak.Utterance], voices: Voices) -> tuple
     failed = {key: utterances[key].voice for key, pcm in spoken.items() if not any(pcm)}
     missing = list(failed)
     for attempt in range(_OTHER_VOICES):
-        others = [_draw_name(_rng(voices.seed, "other voice", *key, attempt), voices.accents()) for key in missing]
+        others = [
+            _draw_name(_rng(voices.seed, "other voice", *key, attempt), voices.accents(), _split_of(failed[key]))
+            for key in missing
+        ]
         again = [utterances[key]._replace(voice=voice) for key, voice in zip(missing, others, strict=True)]
         spoken |= zip(missing, espeak.speak(again) if again else [], strict=True)
         missing = [key for key in missing if not any(spoken[key])]
     if missing:
         raise UserError(f"words: eSpeak NG makes no sound of {utterances[missing[0]].text!r}")
     return spoken, failed
+
+
+def _split_of(voice: str) -> str:
+    """The split that a voice's variant is for."""
+    return next(split for split, variants in _VARIANTS_OF.items() if voice.partition("+")[2] in variants)
 
 
 def _samples(pcm: bytes) -> np.ndarray:
@@ -300,10 +373,10 @@ def _record(
     people: Sequence[tuple[str, _Speaker]],
     says: Mapping[str, Sequence[str]],
     network: hibari.Neural | None,
-    noises: Mapping[str, np.ndarray],
+    noises: Mapping[str, Mapping[str, np.ndarray]],
     voices: Voices,
 ) -> _Recorded:
-    """The clips of some speakers; `says` has the words of each."""
+    """The clips of some speakers; `says` has the words of each, `noises` those of each split."""
     rngs = {(name, word): _rng(voices.seed, name, word) for name, _ in people for word in says[name]}
     texts = {word: pronunciation.text_of(word) for name, _ in people for word in says[name]}
     takes = {
@@ -331,7 +404,13 @@ def _record(
                 recorded.cut.append(word)
             voice = _articulate(voice[: voices.clip], voices.variety, rng)
             recorded.clips[f"{word}/{name}_nohash_0.wav"] = acoustics.record(
-                voice, speaker.place, responses, noises, clip=voices.clip, variety=voices.variety, rng=rng
+                voice,
+                speaker.place,
+                responses,
+                noises[speaker.split],
+                clip=voices.clip,
+                variety=voices.variety,
+                rng=rng,
             )
     return recorded
 

@@ -1,0 +1,123 @@
+"""The figures of the stream: thresholds chosen on validation, what test says of them, and the lines printed of it."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from kws.evaluate import metrics
+from kws.evaluate.stream import StreamOutcome
+from kws.spotting.detect import SENSITIVITIES
+
+KINDS = {"speech": "at other speech", "background": "in background", "word": "beside a word"}  # of false alarms
+DET_POINTS = 500  # false alarms, at most, that the curve goes to
+DET_COLUMNS = (
+    *("false_alarms_an_hour", "missed", "threshold"),
+    *(f"{kind}_false_alarms_an_hour" for kind in KINDS),
+)
+ENOUGH = 3  # false alarms that the wanted rate must allow: of none seen, up to three are likely
+
+
+def score_stream(validation: StreamOutcome, test: StreamOutcome, false_alarms_an_hour: float) -> dict[str, float]:
+    """The figures of `metrics/evaluate.json`, rounded to 6 decimals.
+
+    The thresholds are those of SENSITIVITIES, each the lowest that keeps its rate of false alarms in the validation
+    stream. The figures `stream_...` are the test stream's at the one of `balanced`. `stream_carries_over` is 1 if the
+    interval of their false alarms holds the rate that this threshold was chosen for.
+
+    Args:
+        validation: chooses the thresholds.
+        test: is judged by them.
+        false_alarms_an_hour: wanted.
+    """
+    threshold = validation.threshold(false_alarms_an_hour)
+    figures: dict[str, float] = {"stream_hours": test.hours, "stream_words": len(test.words)}
+    figures |= {"stream_threshold": threshold, **_missed("stream_missed", test, threshold)}
+    if len(test.words):
+        wrong = test.taken_for_another(threshold)
+        figures |= metrics.share_figures("stream_wrong", wrong, test.speakers, test.clips)
+    delays = test.delays[~test.missed(threshold)]
+    if len(delays):
+        figures |= {"stream_delay_seconds": np.median(delays), "stream_delay_95_seconds": np.quantile(delays, 0.95)}
+    figures |= _false_alarms("stream_false_alarms_an_hour", test, threshold)
+    low, high = (figures[f"stream_false_alarms_an_hour_{end}"] for end in ("low", "high"))
+    figures["stream_carries_over"] = int(low <= false_alarms_an_hour <= high)
+    for kind in KINDS:
+        figures |= _false_alarms(f"stream_{kind}_false_alarms_an_hour", test, threshold, kind)
+    for name, factor in SENSITIVITIES.items():
+        rate = factor * false_alarms_an_hour
+        threshold = validation.threshold(rate)
+        figures |= {f"{name}_threshold": threshold, f"{name}_allowed_false_alarms_an_hour": rate}
+        if len(validation.alarms(threshold)) > validation.allowed(rate):
+            figures[f"{name}_rate_not_kept"] = 1  # by no threshold: more false alarms have a score of 1
+        for split, outcome in (("validation", validation), ("test", test)):
+            figures |= _missed(f"{name}_{split}_missed", outcome, threshold)
+            figures |= _false_alarms(f"{name}_{split}_false_alarms_an_hour", outcome, threshold)
+    return {name: value if isinstance(value, int) else round(float(value), 6) for name, value in figures.items()}
+
+
+def _missed(name: str, outcome: StreamOutcome, threshold: float) -> dict[str, float]:
+    """The share of the words that are missed, and its interval; nothing of a stream without words."""
+    if not len(outcome.words):
+        return {}
+    return metrics.share_figures(name, outcome.missed(threshold), outcome.speakers, outcome.clips)
+
+
+def _false_alarms(name: str, outcome: StreamOutcome, threshold: float, kind: str | None = None) -> dict[str, float]:
+    alarms = outcome.alarms(threshold, kind)
+    return {name: len(alarms) / outcome.hours, **metrics.rate_interval(alarms, outcome.hours).figures(name)}
+
+
+def stream_lines(scores: dict[str, float]) -> list[str]:
+    """What the stage prints of the stream, a line each: the figures, and what the thresholds are worth."""
+    hours, rate = scores["stream_hours"], scores["balanced_allowed_false_alarms_an_hour"]
+    kinds = ", ".join(f"{scores[f'stream_{kind}_false_alarms_an_hour']:.1f} {where}" for kind, where in KINDS.items())
+    missed = "no word was said: too short"
+    if scores["stream_words"]:
+        low, high = scores["stream_missed_low"], scores["stream_missed_high"]
+        missed = f"missed words {scores['stream_missed']:.1%}, 95 % interval {low:.1%} to {high:.1%}"
+    alarms = scores["stream_false_alarms_an_hour"]
+    lines = [f"in a stream of {hours:.1f} h: {alarms:.1f} false alarms an hour ({kinds}), {missed}"]
+    if "stream_delay_seconds" in scores:
+        lines.append(
+            f"a word is reported {scores['stream_delay_seconds']:.1f} s after its end (median; 95 % of the words "
+            f"within {scores['stream_delay_95_seconds']:.1f} s)"
+        )
+    if rate * hours < ENOUGH:
+        most = metrics.rate_interval(np.array([], str), hours).high
+        lines.append(
+            f"short: no false alarm in {hours:.1f} h means 0 to {most:.1f} an hour; to tell {rate:g} an hour, "
+            f"stream_minutes of {math.ceil(60 * ENOUGH / rate)} would do"
+        )
+    if "balanced_rate_not_kept" in scores:
+        lines.append(
+            f"no threshold keeps {rate:g} false alarms an hour in the validation stream: at the highest, 1, there are "
+            f"{scores['balanced_validation_false_alarms_an_hour']:.1f}"
+        )
+    elif not scores["stream_carries_over"]:
+        low, high = (scores[f"stream_false_alarms_an_hour_{end}"] for end in ("low", "high"))
+        lines.append(
+            f"the threshold does not carry over: it keeps {rate:g} false alarms an hour in the validation stream, and "
+            f"the test stream has {alarms:.1f}, 95 % interval {low:.1f} to {high:.1f}"
+        )
+    if scores.get("stream_missed") == 1:
+        lines.append(f"at {scores['stream_threshold']:g}, the threshold of this rate, no word is detected")
+    return lines
+
+
+def det_rows(outcome: StreamOutcome) -> list[dict[str, Any]]:
+    """Missed words against false alarms an hour, a row for each threshold at which one more is false."""
+    if not len(outcome.words):
+        return []
+    return [
+        {
+            "false_alarms_an_hour": round(len(outcome.alarms(threshold)) / outcome.hours, 6),
+            "missed": round(float(outcome.missed(threshold).mean()), 6),
+            "threshold": round(float(threshold), 6),
+        }
+        | {
+            f"{kind}_false_alarms_an_hour": round(len(outcome.alarms(threshold, kind)) / outcome.hours, 6)
+            for kind in KINDS
+        }
+        for threshold in np.sort(outcome.false)[::-1][:DET_POINTS]
+    ]

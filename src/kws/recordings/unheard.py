@@ -1,0 +1,165 @@
+"""Speech that is none of the words: which clips of other words training never hears, and where they come from.
+
+Each of the two splits of `UNHEARD` comes from one place: the data set, the test data set, or computed voices. Stage
+download decides where, since computed voices speak there. Stage featurize then chooses the clips.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Literal
+
+from kws.core.params import PUBLISHED, UNKNOWN, Params
+from kws.recordings.clips import UNHEARD, Clip, look_alikes
+from kws.recordings.people import speaker_split
+
+Origin = Literal["dataset", "test_dataset", "computed"]
+
+MOST_CLIPS = 2000  # of a split
+FEWEST_CLIPS = 20  # of a split that the data set can fill
+# Of a data set that is split by people, not by given splits: a tenth of them is in validation, a tenth in the test
+FEWEST_IN_ALL, FEWEST_PEOPLE = 10 * FEWEST_CLIPS, 40
+
+
+def other_words(recordings: Iterable[Clip], tests: Iterable[Clip], params: Params) -> list[Clip]:
+    """The clips of the data set that hold another word than the chosen ones, by which false alarms can be measured.
+
+    Not among them: words of the test data set, and folders that are written almost as a chosen word.
+
+    Args:
+        recordings: of the data set.
+        tests: of the test data set, if there is one.
+        params: the parameters. With class `_unknown_`, recordings in a folder of this name are for that class, unless
+            the names of their files tell the words.
+    """
+    recordings = list(recordings)
+    used = {*params.words, *(clip.word for clip in tests if clip.word != UNKNOWN)}
+    used |= look_alikes({clip.word for clip in recordings}, params.words).keys()
+    if params.unknown:
+        used.add(UNKNOWN)
+    return [
+        clip
+        for clip in recordings
+        if (clip.word == UNKNOWN or not clip.word.startswith("_")) and clip.spoken not in used
+    ]
+
+
+def held_out(words: Iterable[str], params: Params) -> list[str]:
+    """The other words that training does not hear, by lot: all without class `_unknown_`, else `unheard_words` of them.
+
+    A share above 0 is at least one word, if there are two. One remains for training.
+    """
+    words = sorted(set(words))
+    if not params.unknown:
+        return words
+    if not params.unheard_words or len(words) < 2:
+        return []
+    number = min(len(words) - 1, max(1, round(params.unheard_words * len(words))))
+    return sorted(sorted(words, key=_lot)[:number])
+
+
+def origins_of(recordings: Sequence[Clip], tests: Sequence[Clip], params: Params) -> dict[str, Origin]:
+    """Where the clips of each unheard split come from, by the split.
+
+    The test data set is asked first for the test. The data set is asked next: it must have enough clips of other words
+    by people of the split. Computed voices speak where neither has any.
+    """
+    others = other_words(recordings, tests, params)
+    words = set(held_out((clip.spoken for clip in others), params))
+    others = [clip for clip in others if clip.spoken in words]
+    origins: dict[str, Origin] = {
+        UNHEARD[split]: "dataset" if _suffice(others, split, params) else "computed" for split in UNHEARD
+    }
+    if of_test_data_set(tests, params):
+        origins[UNHEARD["test"]] = "test_dataset"
+    return origins
+
+
+def of_test_data_set(tests: Iterable[Clip], params: Params) -> list[Clip]:
+    """The clips of the test data set that hold other words. Its `_unknown_` is tested as a class where that is on."""
+    return [clip for clip in other_words(tests, (), params) if not (params.unknown and clip.word == UNKNOWN)]
+
+
+def _suffice(others: Sequence[Clip], split: str, params: Params) -> bool:
+    """Whether enough of these clips will be in a split, as far as that can be known before the people are split."""
+    if params.dataset == "synthetic":  # its few voices of validation and test say few other words
+        return False
+    if params.dataset in PUBLISHED:
+        return sum(speaker_split(clip.speaker) == split for clip in others) >= FEWEST_CLIPS
+    if any(clip.split for clip in others):
+        return sum(clip.split == split for clip in others) >= FEWEST_CLIPS
+    if split == "test" and params.test_dataset:  # everybody is in training or validation
+        return False
+    return len(others) >= FEWEST_IN_ALL and len({clip.speaker for clip in others}) >= FEWEST_PEOPLE
+
+
+def by_people(
+    others: Sequence[Clip], splits_of: Mapping[str, Collection[str]], wanted: Sequence[str], params: Params
+) -> tuple[dict[str, list[Clip]], list[str]]:
+    """The clips of other words by people who are in validation alone, and by people who are in the test alone.
+
+    Who says no word of the experiment is in no split yet, and is dealt to one: in published sets by the published hash,
+    else by lot. With a random split, where everybody is in training, all people are dealt so.
+
+    Args:
+        others: clips of words that training does not hear.
+        splits_of: the splits in which each speaker is.
+        wanted: validation, test, or both.
+        params: the parameters.
+
+    Returns:
+        The clips, by split. A line for each split for which only people say other words who are in another, too.
+    """
+    found: dict[str, list[Clip]] = {split: [] for split in UNHEARD}
+    for clip in others:
+        splits = set() if params.split == "random" else set(splits_of.get(clip.speaker, ()))
+        split = _dealt(clip, params) if not splits else splits.pop() if len(splits) == 1 else "train"
+        if split in found:
+            found[split].append(clip)
+    remarks = []
+    for split in [split for split in wanted if not found[split]]:
+        elsewhere = {clip for clips in found.values() for clip in clips}
+        rest = [clip for clip in others if clip not in elsewhere]
+        found[split] = [clip for clip in rest if split in splits_of.get(clip.speaker, ())] or rest
+        remarks.append(
+            f"other words for {split} are said by people who are in another split, too: false alarms may be too few"
+        )
+    return found, remarks
+
+
+def _dealt(clip: Clip, params: Params) -> str:
+    """The split of somebody who says other words alone."""
+    if clip.split:
+        return clip.split
+    if params.dataset in PUBLISHED:
+        return speaker_split(clip.speaker)
+    return list(UNHEARD)[_lot(clip.speaker)[0] % len(UNHEARD)]
+
+
+def some_of_each_word(clips: Iterable[Clip], most: int = MOST_CLIPS) -> list[Clip]:
+    """At most so many clips, by lot; as many of each word as of any other, where it has so many."""
+    of_word: defaultdict[str, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        of_word[clip.spoken].append(clip)
+    turns = [
+        (turn, _lot(clip.name), clip)
+        for members in of_word.values()
+        for turn, clip in enumerate(sorted(members, key=lambda clip: _lot(clip.name)))
+    ]
+    return [clip for _, _, clip in sorted(turns, key=lambda entry: entry[:2])[:most]]
+
+
+def without_copies(clips: Iterable[Clip], used: Iterable[Clip]) -> list[Clip]:
+    """The clips without copies of each other and of those that are used elsewhere; the first of each stays."""
+    seen = {clip.content for clip in used if clip.content}
+    kept = []
+    for clip in clips:
+        if clip.content not in seen:
+            kept.append(clip)
+            seen |= {clip.content} - {""}
+    return kept
+
+
+def _lot(name: str) -> bytes:
+    """A key for a random order that depends on a name alone."""
+    return hashlib.sha256(f"unheard {name}".encode()).digest()
