@@ -24,7 +24,7 @@ import tarfile
 import tempfile
 import time
 import wave
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -257,11 +257,17 @@ def main() -> None:
     asked = options.parse_args()
     rows: list[dict[str, Any]] = []
     for name in [asked.case] if asked.case else CASES:
-        rows += CASES[name](asked)
-        measured_now = {row["case"] for row in rows}
-        with CSV.open(newline="") if CSV.exists() else io.StringIO() as file:
-            others = [row for row in csv.DictReader(file) if row["case"] not in measured_now]
-        write_csv(CSV, others + rows, COLUMNS)
+        for row in CASES[name](asked):
+            rows.append(row)
+            write_table(rows)
+
+
+def write_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the table; rows of the same cases are replaced, others stay before these."""
+    cases = {row["case"] for row in rows}
+    with CSV.open(newline="") if CSV.exists() else io.StringIO() as file:
+        others = [row for row in csv.DictReader(file) if row["case"] not in cases]
+    write_csv(CSV, [*others, *rows], COLUMNS)
 
 
 if __name__ == "__main__":
