@@ -6,9 +6,9 @@
     python benchmarks/memory.py --case shards
 
 It makes the recordings: tones in noise, so that it needs no network. Each stage runs as a process that may open 256
-files. Its memory is the most that it and its children had at once, as the system counts it every 20 ms, or for one
-process, at its end. Writes benchmarks/memory.csv, in which the rows of other cases stay; `make readme` puts them into
-docs/larger-machines.md. Open files, and the memory of children, are counted on Linux.
+files. Its memory is the most that it and its children had at once, counted every 20 ms, or more where one of them had
+more in between. Writes benchmarks/memory.csv, in which the rows of other cases stay; `make readme` puts them into
+docs/larger-machines.md. On other systems than Linux, open files are not counted.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import tarfile
 import tempfile
 import time
 import wave
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,14 +92,14 @@ def measured(command: Sequence[str | Path], folder: Path) -> Used:
         )
         while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
             seen = [_seen(number) for number in _family(process.pid)]
-            memory = max(memory, sum(used.memory for used in seen))
-            open_files = max(open_files, *(used.open_files for used in seen), 0)
+            memory = max(memory, sum(now for now, _, _ in seen), *(most for _, most, _ in seen))
+            open_files = max(open_files, *(files for _, _, files in seen))
             time.sleep(SAMPLED_EVERY)
     _, status, usage = ended
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{(folder / 'printed.txt').read_text()[-2000:]}")
-    return Used(max(memory, peak_bytes(usage)), open_files)
+    return Used(memory or peak_bytes(usage), open_files)  # Linux counts the memory of who started a process as its own
 
 
 def _family(process: int) -> Iterator[int]:
@@ -113,12 +113,14 @@ def _family(process: int) -> Iterator[int]:
             continue
 
 
-def _seen(process: int) -> Used:
+def _seen(process: int) -> tuple[int, int, int]:
+    """Bytes of memory that a process has, the most that it had, and its open files; zeros if it has ended."""
     try:
-        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-        return Used(pages * os.sysconf("SC_PAGE_SIZE"), len(list(Path(f"/proc/{process}/fd").iterdir())))
-    except OSError:  # it has just ended, or this is no Linux
-        return Used(0, 0)
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
+        now, most = (1024 * int(status[name].split()[0]) for name in ("VmRSS", "VmHWM"))
+        return now, most, len(list(Path(f"/proc/{process}/fd").iterdir()))
+    except (OSError, KeyError):  # it has just ended, or this is no Linux
+        return 0, 0, 0
 
 
 def wav(samples: np.ndarray, rate: int) -> bytes:
@@ -255,11 +257,17 @@ def main() -> None:
     asked = options.parse_args()
     rows: list[dict[str, Any]] = []
     for name in [asked.case] if asked.case else CASES:
-        rows += CASES[name](asked)
-        measured_now = {row["case"] for row in rows}
-        with CSV.open(newline="") if CSV.exists() else io.StringIO() as file:
-            others = [row for row in csv.DictReader(file) if row["case"] not in measured_now]
-        write_csv(CSV, others + rows, COLUMNS)
+        for row in CASES[name](asked):
+            rows.append(row)
+            write_table(rows)
+
+
+def write_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the table; rows of the same cases are replaced, others stay before these."""
+    cases = {row["case"] for row in rows}
+    with CSV.open(newline="") if CSV.exists() else io.StringIO() as file:
+        others = [row for row in csv.DictReader(file) if row["case"] not in cases]
+    write_csv(CSV, [*others, *rows], COLUMNS)
 
 
 if __name__ == "__main__":

@@ -41,12 +41,9 @@ def main() -> None:
             source.archive_of("train"), read_clips(paths.CLIPS), front_end, ("validation", "test")
         )
 
-        speech_clips = {}
-
         def sound_of(split: str) -> Iterator[stream.Stretch]:
             """The stream of a split."""
             said, other = stream_sound.recordings_of(paths.MANIFEST, split, source, params.words, front_end)
-            speech_clips[split] = len(other)
             return stream_sound.stretches(
                 said,
                 other,
@@ -76,7 +73,6 @@ def main() -> None:
         )
         streams = stream_scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
         figures |= streams | eight_bits.stream_figures(first_hour, streams["stream_threshold"])
-        figures["stream_speech_clips"] = speech_clips["test"]
 
         measured: dict[str, conditions.Sound] = {}
         recordings = read_recordings(spoken_rows(paths.MANIFEST, "test"), source.archive_of("test"), front_end)
