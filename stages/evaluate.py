@@ -50,8 +50,6 @@ def main() -> None:
         def sound_of(split: str) -> Iterator[stream.Stretch]:
             """The stream of a split."""
             said, other = stream_sound.recordings_of(paths.MANIFEST, split, source, params.words, front_end)
-            if not other:
-                print(f"{split}: no other speech is in the stream, since there are no clips of other words")
             return stream_sound.stretches(
                 said,
                 other,

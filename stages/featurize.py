@@ -67,7 +67,9 @@ def main() -> None:
         write_csv(folder / paths.MANIFEST.name, manifest, MANIFEST_COLUMNS)
         unusable = paths.scratch("featurize") / "unusable.csv"  # stays where the stage stops and writes no manifest
         write_csv(unusable, [row for row in manifest if row["status"] != "ok"], MANIFEST_COLUMNS)
-        check_unusable(set_aside, len(chosen), params.max_unusable_share, unusable)
+        asked_for = {choice.clip.name for choice in chosen if choice.split in SPLITS}
+        of_these = {name: reason for name, reason in set_aside.items() if name in asked_for}
+        check_unusable(of_these, len(asked_for), params.max_unusable_share, unusable)
         check_classes(usable, params)
         write_background_power(folder, background.mel_power(noises, front_end))
         counts = Counter(choice.split for choice in usable)
@@ -97,7 +99,8 @@ def main() -> None:
     for remark in selection.remarks:
         print(remark)
     print(f"{len(usable)} clips: " + ", ".join(f"{number} {split}" for split, number in counts.items()))
-    for line in report_lines(manifest, noise_remarks, paths.MANIFEST):
+    recorded = [row for row in manifest if source.unheard.get(row["split"]) != "computed"]
+    for line in report_lines(recorded, noise_remarks, paths.MANIFEST):
         print(line)
 
 

@@ -20,7 +20,7 @@ from kws.download import sources
 from kws.download.report import report_lines
 from kws.download.voices import synthetic
 from kws.recordings.archive import Contents
-from kws.recordings.clips import read_clips
+from kws.recordings.clips import UNHEARD, Clip, read_clips
 from kws.recordings.layout import understand
 from kws.recordings.source import Archive
 
@@ -32,6 +32,31 @@ NAMES = [f"{word}/{speaker}_nohash_{take}.wav" for word in WORDS for speaker in 
 def _in_a_project_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+
+
+OTHER_SPEECH = {
+    "dataset": "synthetic",
+    "archive": "other_speech.tar",
+    "address": "made here, by text-to-speech",
+    "bytes": 10240,
+    "sha256": hashlib.sha256(bytes(10240)).hexdigest(),
+    "checked": False,
+    "licence": "none needed: computed voices",
+}
+OTHER_SPEAKERS: list[synthetic.Voices] = []  # the voices that were asked to say other words
+
+
+@pytest.fixture(autouse=True)
+def _voices_that_say_other_words(monkeypatch):
+    """Quick ones: they say nothing, and are noted."""
+    OTHER_SPEAKERS.clear()
+
+    def write_other_speech(target: Path, words: list[str], voices: synthetic.Voices) -> list[Clip]:
+        OTHER_SPEAKERS.append(voices)
+        target.write_bytes(bytes(10240))
+        return [Clip(f"_other_speech_/{words[0]}/{split}", words[0], split, split) for split in UNHEARD]
+
+    monkeypatch.setattr(synthetic, "write_other_speech", write_other_speech)
 
 
 @pytest.fixture
@@ -117,6 +142,8 @@ def test_a_mirror_is_recorded_and_its_checksum_said(stage, tmp_path, capsys):
         "clips": 8,
         "test": None,
         "test_synthetic": False,
+        "other_speech": OTHER_SPEECH,
+        "unheard": {"unheard_validation": "computed", "unheard_test": "computed"},
     }
     assert clips() == sorted([*NAMES, "_background_noise_/tap.wav"])
     assert metrics() == {
@@ -317,13 +344,13 @@ def test_the_lines_on_a_test_data_set_are_about_its_own_archive(write_params):
     write_params(words=WORDS, test_dataset="https://example.org/theirs.tar", unknown=1.0)
     theirs = Archive("theirs", "theirs.tar", "theirs.tar", 1, "0a1b", checked=False, licence="not known")
     layout = understand(Contents(dict.fromkeys(["yes/ann/1.wav", "Yes/ann/1.wav"], ""), {}, {}), WORDS)
-    use = "count as other words, since unknown is on"
+    use = "training does not hear these words; false alarms are measured with them"
     assert report_lines(theirs, layout, {"yes/list.pdf": "no sound"}, params.load_params()) == [
         "Its SHA-256 was not checked. It is 0a1b",
         *layout.remarks,
         "left out, no sound: 1 (yes/list.pdf); data/raw/left_out.csv names them all",
         f"1 recordings in 1 other folders are not words of this experiment: Yes (1); {use}",
-        f"the folder 'Yes' (1 clips) is not taken for 'yes'; its clips {use}; rename it if it is that word",
+        "the folder 'Yes' (1 clips) is not taken for 'yes'; rename it if it is that word",
     ]
 
 
@@ -489,7 +516,8 @@ def test_a_test_data_set_lies_beside_the_other_and_is_recorded(stage, tmp_path, 
             "sha256": hashlib.sha256(tested.read_bytes()).hexdigest(),
             "checked": False,
             "licence": "not known",
-        }
+        },
+        "unheard": {"unheard_validation": "computed", "unheard_test": "test_dataset"},
     }
     assert metrics() == without[1]
     assert clips() == sorted(NAMES)
@@ -566,3 +594,79 @@ def test_what_is_left_out_of_the_test_data_set_is_told_apart(stage, tmp_path, ca
     assert any(line.startswith("test_dataset: the folder '_background_noise' is not used") for line in lines)
     assert not any(line.startswith("left out") for line in lines)
     assert left_out() == {"test/notes.txt": "no sound"}
+
+
+# Computed voices that say other words
+
+
+def other_speech_lines(capsys) -> list[str]:
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("other speech of ")]
+
+
+def many(words: list[str], speakers: int) -> list[str]:
+    return [f"{word}/{number:08x}_nohash_0.wav" for word in words for number in range(speakers)]
+
+
+def test_where_a_data_set_has_no_other_words_computed_voices_say_some_and_a_line_says_so(stage, tmp_path, capsys):
+    make_folder(tmp_path / "mine", NAMES)
+    stage(dataset="mine", synthetic_variety=0.2, clip_seconds=1.5, language="de")
+    assert source()["other_speech"] == OTHER_SPEECH
+    assert source()["unheard"] == {"unheard_validation": "computed", "unheard_test": "computed"}
+    assert [synthetic.Voices(24, 1.0, 0.0, 1, "en", 1.5)] == OTHER_SPEAKERS
+    listed = read_clips(Path("data/raw/other_speech.csv"))
+    assert [clip.split for clip in listed] == ["validation", "test"]
+    computed = "other speech of the streams is computed (English words):"
+    assert other_speech_lines(capsys) == [f"{computed} the data set has no other words"]
+    make_folder(tmp_path / "mine", ["cat/ann_nohash_0.wav", "cat/bob_nohash_0.wav"])
+    stage(dataset="mine")
+    assert other_speech_lines(capsys) == [
+        f"{computed} the data set has few other words that training need not hear (2 clips)"
+    ]
+
+
+def test_words_of_the_data_set_are_not_said_by_computed_voices(stage, tmp_path):
+    make_folder(tmp_path / "mine", [*NAMES, "address/ann_nohash_0.wav", "_unknown_/blanket_0c540988_nohash_0.wav.wav"])
+    stage(dataset="mine", words=["no", "yes"])
+    assert {clip.word for clip in read_clips(Path("data/raw/other_speech.csv"))} == {"bottle"}
+
+
+@pytest.mark.parametrize("unheard_words", [0.5, 0.0])
+def test_where_a_published_set_has_other_words_nothing_is_computed(stage, tmp_path, capsys, unheard_words):
+    mirror = make_tar(tmp_path / "full.tar", many([*WORDS, "bird", "cat"], 400))
+    stage(dataset="speech_commands", dataset_url=mirror.as_uri(), unheard_words=unheard_words)
+    assert (source()["other_speech"], OTHER_SPEAKERS, other_speech_lines(capsys)) == (None, [], [])
+    assert source()["unheard"] == {"unheard_validation": "dataset", "unheard_test": "dataset"}
+    assert not Path("data/raw/other_speech.tar").exists()
+    stage(dataset="speech_commands", dataset_url=mirror.as_uri(), unknown=1.0, unheard_words=unheard_words)
+    origin = "dataset" if unheard_words else "computed"  # with 0 training hears them all
+    assert source()["unheard"] == {"unheard_validation": origin, "unheard_test": origin}
+
+
+def test_a_test_data_set_with_other_words_needs_computed_voices_for_validation_alone(stage, tmp_path, capsys):
+    make_folder(tmp_path / "mine", NAMES)
+    make_tar(tmp_path / "theirs.tar", TESTED)
+    stage(dataset="mine", test_dataset="theirs.tar")
+    assert source()["unheard"] == {"unheard_validation": "computed", "unheard_test": "test_dataset"}
+    assert other_speech_lines(capsys) == [
+        "other speech of the validation stream is computed (English words): the data set has no other words"
+    ]
+
+
+def test_for_computed_words_the_voices_of_other_words_are_like_theirs(stage, monkeypatch, capsys):
+    monkeypatch.setattr(synthetic, "write_corpus", lambda target, *_: make_tar(target, NAMES))
+    stage(dataset="synthetic", synthetic_variety=0.3, language="de")
+    assert [synthetic.Voices(24, 0.3, 0.0, 1, "en", 1.0)] == OTHER_SPEAKERS
+    assert other_speech_lines(capsys) == [
+        "other speech of the streams is computed (English words): the data set is computed, too, by other voices"
+    ]
+
+
+def test_without_espeak_it_is_said_what_to_do_for_other_speech(stage, tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise UserError("dataset: a data set with few other words needs eSpeak NG")
+
+    monkeypatch.setattr(synthetic, "write_other_speech", refuse)
+    make_folder(tmp_path / "mine", NAMES)
+    with pytest.raises(UserError, match="few other words needs eSpeak NG"):
+        stage(dataset="mine")
+    assert not Path("data/raw").exists()

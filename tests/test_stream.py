@@ -1,8 +1,9 @@
+import runpy
 from collections.abc import Iterable
 
 import numpy as np
 import pytest
-from conftest import make_front_end
+from conftest import ROOT, make_front_end
 
 from kws.evaluate.stream import Reaction, Stretch, Utterance, judge, read_stream, simulate, write_stream
 from kws.evaluate.stream_sound import stretches
@@ -220,7 +221,7 @@ def test_on_random_scripts_and_scores_the_plain_definition_says_the_same():
     for _ in range(10_000):
         clip = int(rng.choice([*STEPS]))
         step, _ = STEPS[clip]
-        length = int(rng.integers(clip, 4 * clip + 1))
+        length = int(rng.integers(clip, 3 * clip + 1))
         windows = (length - clip) // step + 1
         probabilities = (rng.integers(0, 5, size=(windows, 3)) / 4).astype(np.float32)
         script = []
@@ -248,3 +249,17 @@ def test_a_stream_is_read_as_it_was_written(tmp_path):
     assert threshold == 0.7
     for name, values in vars(outcome).items():
         np.testing.assert_array_equal(getattr(read, name), values)
+
+
+def test_the_picture_in_the_docs_shows_what_the_code_says():
+    page = runpy.run_path(str(ROOT / "docs" / "stream_cases.py"))
+    assert {title: page["verdict"](*case) for title, case in page["CASES"].items()} == {
+        "right": "right",
+        "missed": "missed",
+        "wrong": "missed, and wrong",
+        "a wrong word beside a right one": "right\nfalse alarm beside a word",
+        "twice": "right\nfalse alarm beside a word",
+        "less than half of the word": "missed\nfalse alarm beside a word",
+        "other speech": "false alarm at other speech",
+        "background": "false alarm in background",
+    }

@@ -17,10 +17,10 @@ import soundfile
 
 from kws.core.errors import UserError
 from kws.download.voices import acoustics, espeak, synthetic
-from kws.download.voices.other_words import ENGLISH, other_words
+from kws.download.voices.other_words import ENGLISH, UNHEARD, other_words, unheard_words
 from kws.download.voices.synthetic import Voices
 from kws.recordings.archive import Contents
-from kws.recordings.clips import BACKGROUND, words_of
+from kws.recordings.clips import BACKGROUND, SPLITS, Clip, words_of
 from kws.recordings.layout import understand
 from kws.recordings.people import speaker_split
 
@@ -90,6 +90,103 @@ def test_other_words_are_varied_and_none_of_them_is_chosen():
     assert set(ENGLISH) - set(other_words(chosen)) == {"window", "garden", "apple"}
 
 
+def test_words_that_training_does_not_hear_are_others():
+    assert len(set(UNHEARD)) == len(UNHEARD) == 40
+    assert not set(UNHEARD) & set(ENGLISH)
+    assert set(UNHEARD) - set(unheard_words(["Camera", "the radio-man"])) == {"camera", "radio"}
+
+
+def variants(*people: tuple[str, synthetic._Speaker]) -> dict[str, set[str]]:
+    """The variants of eSpeak NG, by the split of the speakers."""
+    found: dict[str, set[str]] = {split: set() for split in SPLITS}
+    for _, speaker in people:
+        found[speaker.split].add(speaker.voice.name.split("+")[1])
+    return found
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_nobody_in_validation_or_test_has_a_voice_of_training_even_with_2000_speakers(language):
+    people = synthetic._draw_speakers(voices(speakers=2000, language=language))
+    assert all(speaker.split == speaker_split(name) for name, speaker in people)
+    assert Counter(speaker.split for _, speaker in people) == {"train": 1600, "validation": 200, "test": 200}
+    found = variants(*people)
+    assert {split: len(names) for split, names in found.items()} == {"train": 57, "validation": 7, "test": 8}
+    assert not found["train"] & (found["validation"] | found["test"])
+    assert not found["validation"] & found["test"]
+
+
+def test_a_voice_that_is_replaced_is_replaced_by_one_of_its_split(monkeypatch):
+    asked: list[espeak.Utterance] = []
+
+    def silent_at_first(utterances: list[espeak.Utterance]) -> list[bytes]:
+        asked.extend(utterances)
+        return [bytes(2) if len(asked) == len(utterances) else b"\1\1" for _ in utterances]
+
+    monkeypatch.setattr(espeak, "speak", silent_at_first)
+    variant = synthetic._VARIANTS_OF["test"][0]
+    utterance = espeak.Utterance("yes", f"en-us+{variant}", rate=125, pitch=50, pitch_range=50, longest=0.8, seed=7)
+    synthetic._speak({(f"p{n}", "yes"): utterance for n in range(50)}, voices())
+    again = {utterance.voice.split("+")[1] for utterance in asked[50:]}
+    assert len(again) > 4
+    assert again <= set(synthetic._VARIANTS_OF["test"])
+
+
+def noise_of(split: str, length: int) -> np.ndarray:
+    """1 where a recording of the background is for a split, 0 elsewhere."""
+    ends = {"train": (0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1)}[split]
+    places = np.arange(length) / length
+    return ((places >= ends[0]) & (places < ends[1])).astype(float)
+
+
+def test_each_clip_is_mixed_with_the_noise_of_its_split(tmp_path, monkeypatch):
+    """Parts that training does not hear are those that validation and test measure in."""
+    length = synthetic.NOISE_SECONDS * 16_000
+    monkeypatch.setattr(synthetic, "_make_noises", lambda _: {s: noise_of(s, length) for s in SPLITS})
+    monkeypatch.setattr(synthetic, "_make_babble", lambda _: noise_of("train", length))
+    heard: dict[str, set[str]] = {split: set() for split in SPLITS}
+    record = acoustics.record
+
+    def recorded(voice, place, responses, noises, **more):
+        [split] = [name for name in SPLITS if noises[name].all()]
+        assert all(not noises[name].any() for name in SPLITS if name != split)
+        heard[split].add(str(place))
+        return record(voice, place, responses, {"any": np.ones(16_000)}, **more)
+
+    monkeypatch.setattr(acoustics, "record", recorded)
+    write(tmp_path / "synthetic.tar", ["yes"], speakers=20)
+    assert {split: len(places) for split, places in heard.items()} == {"train": 16, "validation": 2, "test": 2}
+    speakers = synthetic._draw_speakers(voices(speakers=20))
+    assert all(str(speaker.place) in heard[speaker.split] for _, speaker in speakers)
+
+
+@pytest.fixture(scope="module")
+def other_speech(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Clip]]:
+    target = tmp_path_factory.mktemp("other speech") / "other_speech.tar"
+    return target, synthetic.write_other_speech(target, unheard_words(["camera"]), voices(speakers=6))
+
+
+def test_other_speech_is_said_by_voices_of_validation_and_test(other_speech, tmp_path):
+    target, found = other_speech
+    assert {clip.name for clip in found} == set(members(target))
+    assert all(clip.name == f"_other_speech_/{clip.word}/{clip.speaker}_nohash_0.wav" for clip in found)
+    assert {(clip.speaker, clip.split) for clip in found} == {
+        (f"computed-{number:02d}", split)
+        for number, split in enumerate(("validation", "test", "validation", "test", "validation", "test"))
+    }
+    assert set(Counter(clip.speaker for clip in found).values()) == {synthetic.OTHER_WORDS_EACH}
+    assert len({clip.word for clip in found}) > 25
+    assert {clip.word for clip in found} <= set(UNHEARD) - {"camera"}
+    again = tmp_path / "again.tar"
+    assert synthetic.write_other_speech(again, unheard_words(["camera"]), voices(speakers=6)) == found
+    assert again.read_bytes() == target.read_bytes()
+
+
+def test_other_speech_is_audible_and_each_voice_is_another(other_speech):
+    sounds = [soundfile.read(io.BytesIO(data))[0] for data in members(other_speech[0]).values()]
+    assert all(len(sound) == 16_000 and np.abs(sound).max() > 0.03 for sound in sounds)
+    assert len({sound.tobytes() for sound in sounds}) == len(sounds)
+
+
 def test_an_underscore_is_not_read_aloud(tmp_path):
     spoken = [members(write(tmp_path / f"{n}.tar", [w], speakers=1)) for n, w in enumerate(("hey_kws", "hey kws"))]
     underscore, space = ([data for name, data in found.items() if "_nohash_" in name] for found in spoken)
@@ -156,8 +253,8 @@ def test_same_arguments_give_the_same_bytes_in_another_process(archive, tmp_path
 def test_the_english_corpus_of_one_second_stays_what_it_is(clips, archive):
     """Results in git were trained on these clips. Names follow from what was drawn of the speakers."""
     names = "".join(sorted(members(archive)))
-    assert hashlib.sha256(names.encode()).hexdigest().startswith("075c45b62fdf8fbc")
-    for word, loudness in {"yes": [0.00409, 0.00303, 0.01007], "hey kws": [0.00345, 0.00693, 0.02889]}.items():
+    assert hashlib.sha256(names.encode()).hexdigest().startswith("0fbd0d8e143a042d")
+    for word, loudness in {"yes": [0.00466, 0.01529, 0.00259], "hey kws": [0.01516, 0.01415, 0.00258]}.items():
         sounds = [soundfile.read(io.BytesIO(data))[0] for name, data in clips.items() if name.startswith(f"{word}/")]
         assert [np.abs(sound).mean() for sound in sounds[:3]] == pytest.approx(loudness, rel=0.01)
 

@@ -35,8 +35,10 @@ def report_lines(
     use = "not used, since unknown is 0"
     if params.unknown:
         use = "count as other words, since unknown is on"
-    elif not isinstance(archive, DataSource) or "dataset" in archive.unheard.values():
+    elif isinstance(archive, DataSource) and "dataset" in archive.unheard.values():
         use = "not for training, since unknown is 0; false alarms are measured with them"
+    if not isinstance(archive, DataSource):
+        use = "training does not hear these words; false alarms are measured with them"
     there = {word: count for word, count in spoken.items() if word not in params.words}
     if others:
         lines.append(
@@ -49,7 +51,7 @@ def report_lines(
             f"{sum(there.values()):,} recordings in {len(there)} other folders are not words of this experiment: "
             f"{counted}; {use}"
         )
-    taken = f"; its clips {use}" if params.unknown else ""
+    taken = f"; its clips {use}" if params.unknown and isinstance(archive, DataSource) else ""
     lines += [
         f"the folder {word!r} ({there[word]} clips) is not taken for {chosen!r}{taken}; rename it if it is that word"
         for word, chosen in look_alikes(there, params.words).items()
@@ -71,9 +73,9 @@ def other_speech_line(
     computed = [split for split, name in UNHEARD.items() if origins[name] == "computed"]
     where = "the streams" if len(computed) > 1 else f"the {computed[0]} stream"
     others = other_words(recordings, tests, params)
-    few = f"the data set has few other words that training need not hear ({len(others)} clips)"
-    why = few if others else "the data set has no other words"
+    why = "the data set has no other words"
     if params.dataset == "synthetic":
-        why = "voices of their own, which training does not hear"
-    language = "" if params.dataset != "synthetic" or params.language.startswith("en") else ", in English"
-    return f"other speech of {where} is computed{language}: {why}"
+        why = "the data set is computed, too, by other voices"
+    elif others:
+        why = f"the data set has few other words that training need not hear ({len(others)} clips)"
+    return f"other speech of {where} is computed (English words): {why}"

@@ -16,7 +16,6 @@ import numpy as np
 
 from kws.audio.cut import speech_interval
 from kws.audio.frontend import FrontEnd
-from kws.core.params import UNKNOWN
 from kws.evaluate.stream import SECONDS, Stretch, Utterance
 from kws.recordings.clips import UNHEARD
 from kws.recordings.manifest import Recording, read_recordings, usable_rows
@@ -46,8 +45,7 @@ def recordings_of(
 ) -> tuple[list[Recording], list[Recording]]:
     """What is said in the stream of a split: clips of the words to detect, and of other words, few enough for memory.
 
-    The other words are those that training has never heard. Where there are none, they are the other words of the
-    split; where there are none either, the second list is empty.
+    The other words are those that training has never heard, said by people whom it has never heard.
 
     Args:
         manifest: of the features.
@@ -56,16 +54,12 @@ def recordings_of(
         words: the words to detect.
         front_end: says how long a clip is.
     """
-    rows = usable_rows(manifest, split)
-    own = [row for row in rows if row["class"] in words]
-    place = UNHEARD[split]
-    others = usable_rows(manifest, place)
-    if not others:
-        place, others = split, [row for row in rows if row["class"] == UNKNOWN]
+    own = [row for row in usable_rows(manifest, split) if row["class"] in words]
+    others = usable_rows(manifest, UNHEARD[split])
     long = max(1.0, front_end.clip_samples / front_end.sample_rate)
     return (
         list(read_recordings(by_lot(own, int(WORD_CLIPS / long)), source.archive_of(split), front_end)),
-        list(read_recordings(by_lot(others, int(SPEECH_CLIPS / long)), source.archive_of(place), front_end)),
+        list(read_recordings(by_lot(others, int(SPEECH_CLIPS / long)), source.archive_of(UNHEARD[split]), front_end)),
     )
 
 

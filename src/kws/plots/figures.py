@@ -250,36 +250,42 @@ def noise_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float],
 
 
 def det_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], synthetic: bool = False) -> Figure:
-    """Draws a DET curve: missed words over false alarms an hour. It marks the threshold that validation chose.
+    """Draws DET curves: missed words over false alarms an hour, of all kinds and of each. It marks the thresholds.
 
     Args:
-        rows: false_alarms_an_hour and missed (0 to 1), from the highest threshold to the lowest; none if no word was
-            said.
-        scores: figures of the evaluation, `stream_...`.
+        rows: as `kws.evaluate.stream_scores.det_rows` returns them; none if no word was said.
+        scores: figures of the evaluation: `stream_...`, and those of each sensitivity.
         synthetic: whether the voices are synthetic.
     """
-    figure = Figure(figsize=(7, 5), layout="constrained")
+    figure = Figure(figsize=(8, 5.5), layout="constrained")
     axes = figure.subplots()
-    curve = [[row[name] for row in rows] for name in ("false_alarms_an_hour", "missed")]
-    axes.step(*curve, where="post", color=COLOURS[0], label="test stream, any threshold")
+    curves: dict[str, tuple[str, dict[str, Any]]] = {
+        "false_alarms_an_hour": ("all false alarms", {"color": "black", "linewidth": 2}),
+        "speech_false_alarms_an_hour": ("at other speech", {"color": COLOURS[0], "linestyle": "--"}),
+        "background_false_alarms_an_hour": ("in background", {"color": COLOURS[2], "linestyle": "-."}),
+        "word_false_alarms_an_hour": ("beside a word", {"color": COLOURS[4], "linestyle": ":"}),
+    }
+    for name, (label, style) in curves.items():
+        axes.step([row[name] for row in rows], [row["missed"] for row in rows], where="post", label=label, **style)
     if scores["stream_words"]:
-        point = scores["stream_false_alarms_an_hour"], scores["stream_missed"]
-        reach = [
-            [[value - scores[f"{name}_low"]], [scores[f"{name}_high"] - value]]
-            for value, name in zip(point, ("stream_false_alarms_an_hour", "stream_missed"), strict=True)
-        ]
-        axes.errorbar(
-            *point, xerr=reach[0], yerr=reach[1], color=COLOURS[6], marker="s", capsize=3, linestyle="none",
-            label="threshold chosen on validation, 95 % intervals",
-        )  # fmt: skip
+        for place, sensitivity in enumerate(("few_misses", "balanced", "few_false_alarms")):
+            names = [f"{sensitivity}_test_{figure}" for figure in ("false_alarms_an_hour", "missed")]
+            (alarms, missed), (across, along) = (
+                [scores[name] for name in names],
+                [[[scores[name] - scores[f"{name}_low"]], [scores[f"{name}_high"] - scores[name]]] for name in names],
+            )
+            axes.errorbar(
+                alarms, missed, xerr=across, yerr=along, color=COLOURS[6], capsize=3, marker="^sv"[place],
+                linestyle="none", label=f"{sensitivity.replace('_', ' ')}: threshold from validation",
+            )  # fmt: skip
     axes.set_xscale("symlog", linthresh=1)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set(xlabel="false alarms an hour", ylabel="missed words", ylim=(0, 1), xlim=(-0.1, None))
-    title = f"Stream of {scores['stream_hours']:.1f} h: {scores['stream_words']} words over background"
+    axes.set(xlabel="false alarms an hour", ylabel="missed words", ylim=(0, 1.02), xlim=(-0.1, None))
+    title = f"Test stream of {scores['stream_hours']:.1f} h: {scores['stream_words']} words"
     axes.set_title(voices_title(title, synthetic))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.grid(color="0.92")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize="small")
     return figure
 
 

@@ -10,7 +10,9 @@ import jinja2
 
 from kws.core.address import public_address
 from kws.core.params import Params
+from kws.evaluate.stream_scores import KINDS
 from kws.recordings.source import DataSource
+from kws.spotting.detect import SENSITIVITIES
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
 _NOISE = re.compile(r"noise_(?:clean|(-?\d+)db)_accuracy")
@@ -39,6 +41,8 @@ def model_card(params: Params, source: DataSource, figures: Mapping[str, Mapping
         parameters=_public(params.model_dump(mode="json")),
         words=params.words,
         classes=params.classes,
+        sensitivities=SENSITIVITIES,
+        stream_kinds=[("", ""), *((f"{kind}_", f" {where}") for kind, where in KINDS.items())],
         noises=[(name, _level(found[1])) for name in figures["evaluate"] if (found := _NOISE.fullmatch(name))],
     )
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"

@@ -77,11 +77,7 @@ def origins_of(recordings: Sequence[Clip], tests: Sequence[Clip], params: Params
 
 def of_test_data_set(tests: Iterable[Clip], params: Params) -> list[Clip]:
     """The clips of the test data set that hold other words. Its `_unknown_` is tested as a class where that is on."""
-    return [
-        clip
-        for clip in tests
-        if (clip.word == UNKNOWN and not params.unknown) or not (clip.word.startswith("_") or clip.word in params.words)
-    ]
+    return [clip for clip in other_words(tests, (), params) if not (params.unknown and clip.word == UNKNOWN)]
 
 
 def _suffice(others: Sequence[Clip], split: str, params: Params) -> bool:
@@ -125,9 +121,10 @@ def by_people(
         elsewhere = {clip for clips in found.values() for clip in clips}
         rest = [clip for clip in others if clip not in elsewhere]
         found[split] = [clip for clip in rest if split in splits_of.get(clip.speaker, ())] or rest
-        remarks.append(
-            f"other words for {split} are said by people who are in another split, too: false alarms may be too few"
-        )
+        if rest:
+            remarks.append(
+                f"other words for {split} are said by people who are in another split, too: false alarms may be too few"
+            )
     return found, remarks
 
 

@@ -1,0 +1,176 @@
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kws.evaluate.stream import StreamOutcome
+from kws.evaluate.stream_scores import det_rows, score_stream, stream_lines
+
+
+def outcome_of(hours=4.0, words=(), wrong=None, delays=None, *, false=(), kinds=None) -> StreamOutcome:  # noqa: PLR0913
+    """An outcome in which each word is of another person, and each false alarm of another source."""
+    number = len(words)
+    return StreamOutcome(
+        hours=hours,
+        words=np.array(words, float),
+        wrong=np.array(wrong or [0.0] * number, float),
+        delays=np.array(delays or [1.0 if score else math.nan for score in words], float),
+        speakers=np.array([f"{place}" for place in range(number)], str),
+        clips=np.array([f"{place}.wav" for place in range(number)], str),
+        false=np.array(false, float),
+        kinds=np.array(kinds or ["background"] * len(false), str),
+        sources=np.array([f"{place}" for place in range(len(false))], str),
+    )
+
+
+def test_the_threshold_is_the_lowest_that_keeps_false_alarms_within_the_number_asked_for():
+    outcome = outcome_of(10, [0.9, 0.5, 0.0], false=[0.2, 0.95, 0.4, 0.6])
+    assert outcome.threshold(0.1) == 0.600001
+    assert len(outcome.alarms(0.600001)) == 1
+    assert outcome.missed(0.600001).tolist() == [False, True, True]
+    assert outcome.threshold(0.05) == 0.950001
+    assert outcome.threshold(1) == 1e-6  # a score of 0 is no detection
+    assert outcome.missed(0.0).tolist() == [False, False, True]  # a word that was never detected
+
+
+def test_the_stream_is_scored_at_the_threshold_of_the_validation_stream():
+    validation = outcome_of(2, [0.9], false=[0.6, 0.7, 0.3])
+    kinds = ["word", "speech", "speech", "background"]
+    test = outcome_of(
+        *(4, [0.9, 0.8, 0.65, 0.0], [0.99, 0.1, 0.1, 0.95], [1.0, 1.2, 1.6, math.nan]),
+        false=[0.75, 0.9, 0.1, 0.8],
+        kinds=kinds,
+    )
+    figures = score_stream(validation, test, false_alarms_an_hour=0.5)
+    assert figures["stream_threshold"] == 0.600001  # one false alarm in two hours
+    assert (figures["stream_words"], figures["stream_missed"]) == (4, 0.25)
+    assert figures["stream_missed_low"] < 0.25 < figures["stream_missed_high"]
+    assert figures["stream_wrong"] == 0.25
+    assert figures["stream_false_alarms_an_hour"] == 0.75
+    assert figures["stream_false_alarms_an_hour_low"] == pytest.approx(0.6187 / 4, abs=1e-3)  # Garwood, of three
+    assert figures["stream_false_alarms_an_hour_high"] == pytest.approx(8.767 / 4, abs=1e-3)
+    for kind in ("word", "speech", "background"):
+        assert figures[f"stream_{kind}_false_alarms_an_hour"] == 0.25
+    assert figures["stream_delay_seconds"] == 1.2  # of the three that are detected
+    assert figures["stream_delay_95_seconds"] == pytest.approx(1.56)
+    assert figures["stream_carries_over"] == 1
+    assert json.loads(json.dumps(figures)) == figures
+
+
+def test_repeats_of_a_clip_make_no_interval_narrower():
+    """E4: 18 clips in two hours, three of them always missed, were told to be missed by 15.0 to 18.5 %."""
+    once = outcome_of(2, [0.0] * 3 + [0.9] * 15)
+    often = replace(
+        once, **{name: np.tile(getattr(once, name), 100) for name in ("words", "wrong", "delays", "speakers")}
+    )
+    often = replace(often, clips=np.tile(once.clips, 100))
+    figures = [score_stream(outcome, outcome, 0.5) for outcome in (once, often)]
+    for one in figures:
+        assert one["stream_missed"] == pytest.approx(1 / 6, abs=1e-6)
+        assert one["stream_missed_low"] < 0.08
+        assert one["stream_missed_high"] > 0.35
+
+
+def test_false_alarms_of_one_person_are_no_independent_ones():
+    apart = outcome_of(4, [0.9], false=[0.8] * 8, kinds=["speech"] * 8)
+    of_one = replace(apart, sources=np.array(["ada"] * 8))
+    high = [score_stream(outcome_of(4, [0.9]), one, 0.5)["stream_false_alarms_an_hour_high"] for one in (apart, of_one)]
+    assert high[0] == pytest.approx(15.76 / 4, abs=0.01)  # Garwood
+    assert high[1] > 2 * high[0]
+
+
+def test_each_sensitivity_has_a_threshold_from_validation_and_what_both_streams_say_of_it():
+    validation = outcome_of(4, [0.9, 0.7, 0.5], false=[0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.04, 0.03, 0.02])
+    test = outcome_of(4, [0.95, 0.55, 0.45], false=[0.85, 0.65])
+    figures = score_stream(validation, test, false_alarms_an_hour=0.5)
+    for name, rate, threshold, missed, false in (
+        ("few_misses", 2, 0.040001, (0, 0), (2, 0.5)),  # eight false alarms in four hours
+        ("balanced", 0.5, 0.500001, (1 / 3, 1 / 3), (0.5, 0.5)),  # two
+        ("few_false_alarms", 0.125, 0.800001, (2 / 3, 2 / 3), (0, 0.25)),  # none
+    ):
+        assert figures[f"{name}_allowed_false_alarms_an_hour"] == rate
+        assert figures[f"{name}_threshold"] == threshold
+        for split, share, alarms in zip(("validation", "test"), missed, false, strict=True):
+            assert figures[f"{name}_{split}_missed"] == pytest.approx(share, abs=1e-6)
+            assert figures[f"{name}_{split}_false_alarms_an_hour"] == alarms
+            for figure in ("missed", "false_alarms_an_hour"):
+                name_of = f"{name}_{split}_{figure}"
+                assert figures[f"{name_of}_low"] <= figures[name_of] <= figures[f"{name_of}_high"]
+    assert figures["stream_threshold"] == figures["balanced_threshold"]
+    assert figures["stream_missed"] == figures["balanced_test_missed"]
+    assert figures["stream_false_alarms_an_hour"] == figures["balanced_test_false_alarms_an_hour"]
+
+
+def test_where_no_threshold_keeps_the_rate_the_highest_is_taken_and_it_is_said():
+    """E14: the threshold was above 1 before, so that nothing was ever detected, and nothing was said."""
+    outcome = outcome_of(10, [1.0, 0.9], false=[1.0] * 8)
+    assert outcome.threshold(0.5) == 1.0
+    figures = score_stream(outcome, outcome, false_alarms_an_hour=0.5)
+    assert (figures["stream_threshold"], figures["stream_missed"]) == (1.0, 0.5)
+    assert figures["balanced_rate_not_kept"] == figures["few_false_alarms_rate_not_kept"] == 1
+    assert "few_misses_rate_not_kept" not in figures  # 20 are allowed
+    assert (
+        "no threshold keeps 0.5 false alarms an hour in the validation stream: at the highest, 1, there are 0.8"
+        in stream_lines(figures)
+    )
+
+
+def test_a_short_stream_says_what_none_seen_means_and_what_length_would_do():
+    lines = stream_lines(score_stream(*[outcome_of(1 / 6, [0.9])] * 2, 0.5))
+    assert (
+        "short: no false alarm in 0.2 h means 0 to 22.1 an hour; to tell 0.5 an hour, stream_minutes of 360 would do"
+        in lines
+    )
+    lines = stream_lines(score_stream(*[outcome_of(6, [0.9])] * 2, 0.5))
+    assert not [line for line in lines if line.startswith("short")]
+
+
+@pytest.mark.parametrize(("alarms", "carries"), [(0, 1), (2, 1), (12, 0)])
+def test_a_threshold_that_does_not_carry_over_to_the_test_is_said_not_to(alarms, carries):
+    validation, test = outcome_of(6, [0.9], false=[0.5] * 3), outcome_of(6, [0.9], false=[0.8] * alarms)
+    figures = score_stream(validation, test, 0.5)
+    assert figures["stream_carries_over"] == carries
+    told = (
+        "the threshold does not carry over: it keeps 0.5 false alarms an hour in the validation stream, and the test "
+        "stream has 2.0, 95 % interval 1.0 to 3.5"
+    )
+    assert (told in stream_lines(figures)) == (not carries)
+    assert any("carry over" in line for line in stream_lines(figures)) == (not carries)
+
+
+def test_what_is_printed_tells_false_alarms_by_kind_and_the_delay():
+    kinds = ["speech"] * 4 + ["background"] * 2
+    test = outcome_of(2, [0.9, 0.9, 0.8], delays=[1.2, 1.3, 1.4], false=[0.8] * 6, kinds=kinds)
+    first, second, *_ = stream_lines(score_stream(outcome_of(2, [0.9]), test, 0.5))
+    assert first.startswith(
+        "in a stream of 2.0 h: 3.0 false alarms an hour (2.0 at other speech, 1.0 in background, 0.0 beside a word), "
+        "missed words 0.0%, 95 % interval 0.0% to "
+    )
+    assert second == "a word is reported 1.3 s after its end (median; 95 % of the words within 1.4 s)"
+
+
+def test_a_threshold_at_which_no_word_is_detected_is_said_to_be_so():
+    figures = score_stream(outcome_of(4, [0.9], false=[0.97] * 3), outcome_of(4, [0.9]), 0.5)
+    assert figures["stream_missed"] == 1
+    assert "at 0.970001, the threshold of this rate, no word is detected" in stream_lines(figures)
+
+
+def test_a_stream_in_which_no_word_was_said_has_false_alarms_alone():
+    silent = outcome_of(2, false=[0.6, 0.2])
+    figures = score_stream(silent, silent, false_alarms_an_hour=0.5)
+    assert figures["stream_words"] == 0
+    assert figures["stream_false_alarms_an_hour"] == 0.5
+    assert not {"stream_missed", "stream_wrong", "stream_delay_seconds", "balanced_test_missed"} & set(figures)
+    assert det_rows(silent) == []
+    assert stream_lines(figures)[0].endswith("no word was said: too short")
+
+
+def test_the_det_curve_falls_from_none_to_all_false_alarms():
+    outcome = outcome_of(2, [0.9, 0.5, 0.2, 0.0], false=[0.3, 0.8, 0.1], kinds=["speech", "speech", "background"])
+    rows = det_rows(outcome)
+    assert [(row["false_alarms_an_hour"], row["missed"]) for row in rows] == [(0.5, 0.75), (1.0, 0.5), (1.5, 0.25)]
+    assert [row["speech_false_alarms_an_hour"] for row in rows] == [0.5, 1.0, 1.0]
+    assert [row["background_false_alarms_an_hour"] for row in rows] == [0.0, 0.0, 0.5]
+    assert [row["word_false_alarms_an_hour"] for row in rows] == [0.0, 0.0, 0.0]
