@@ -67,8 +67,8 @@ def main() -> None:
         write_csv(folder / paths.MANIFEST.name, manifest, MANIFEST_COLUMNS)
         unusable = paths.scratch("featurize") / "unusable.csv"  # stays where the stage stops and writes no manifest
         write_csv(unusable, [row for row in manifest if row["status"] != "ok"], MANIFEST_COLUMNS)
-        asked_for = {choice.clip.name for choice in chosen if choice.split in SPLITS}
-        of_these = {name: reason for name, reason in set_aside.items() if name in asked_for}
+        asked_for = [choice.clip.name for choice in chosen if choice.split in SPLITS]
+        of_these = {name: set_aside[name] for name in asked_for if name in set_aside}
         check_unusable(of_these, len(asked_for), params.max_unusable_share, unusable)
         check_classes(usable, params)
         write_background_power(folder, background.mel_power(noises, front_end))
