@@ -106,7 +106,7 @@ def main() -> None:
 
 
 def _check_unusable(chosen: Sequence[Chosen], set_aside: Mapping[str, str], share: float, unusable: Path) -> None:
-    """Checks the clips of training, validation and test: computed ones of unheard words would make the share smaller."""
+    """Checks the clips of training, validation and test: computed ones would make the share smaller."""
     asked_for = [choice.clip.name for choice in chosen if choice.split in SPLITS]
     names = set(asked_for)
     of_these = {name: reason for name, reason in set_aside.items() if name in names}
