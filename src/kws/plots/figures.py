@@ -1,5 +1,6 @@
 """Figures in matplotlib, made from arrays. Low frequencies are at the bottom. Time is in seconds."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from kws.core.stage import voices_title
 from kws.plots.fonts import give_fonts
 
 DPI = 100
+UNITS = {"dbfs": "dBFS", "db": "dB", "s": "s"}  # as names of figures have them, and as people do
 COLOURS = [to_hex(c) for c in mpl.color_sequences["petroff10"]]  # made for colour-blind people too (Petroff, 2021)
 IMAGE: dict[str, Any] = {"cmap": "viridis", "origin": "lower", "aspect": "auto", "interpolation": "nearest"}
 MARKERS = "o^sDPvX"  # seven, so that similar colours have different ones
@@ -207,7 +209,7 @@ def conditions_figure(rows: Sequence[Mapping[str, Any]], accuracy: float, synthe
             range(len(bins)), accuracies, (accuracies - low, high - accuracies), color=COLOURS[number],
             marker=MARKERS[number], capsize=3, linestyle="none",
         )  # fmt: skip
-        labels = [f"{row['bin'].replace('_', ' ')}\n{row['clips']:,} clips" for row in bins]
+        labels = [f"{_bin_label(row['bin'])}\n{row['clips']:,} clips" for row in bins]
         axes.set_xticks(range(len(bins)), labels, fontsize="small")
         axes.set(title=titles[condition], xlim=(-0.6, max(len(bins), 1) - 0.4), ylim=(0, 1.02))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -215,6 +217,12 @@ def conditions_figure(rows: Sequence[Mapping[str, Any]], accuracy: float, synthe
     for axes in figure.axes[::2]:
         axes.set_ylabel("accuracy")
     return figure
+
+
+def _bin_label(name: str) -> str:
+    """`-40_to_-30dbfs` -> `-40 to -30 dBFS`."""
+    with_units = re.sub(r"(\d)(dbfs|db|s)$", lambda found: f"{found[1]} {UNITS[found[2]]}", name)
+    return with_units.replace("_", " ")
 
 
 def noise_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], synthetic: bool = False) -> Figure:
