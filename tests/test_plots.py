@@ -271,13 +271,13 @@ def test_each_condition_has_a_panel_in_which_every_bin_says_how_many_clips_it_ho
     level, snr, length, speaker = make_figure("conditions").axes
     assert level.get_title() == "level of the speech (dB of full scale)"
     assert [label.get_text() for label in level.get_xticklabels()] == [
-        "below -40 dBFS\n1,234 clips",
-        "above -20 dBFS\n1,234 clips",
+        "below -40\n1,234 clips",
+        "above -20\n1,234 clips",
     ]
     assert list(level.containers[0].lines[0].get_ydata()) == [0.5, 0.9]
-    assert [label.get_text() for label in snr.get_xticklabels()] == ["below 20 dB\n1,234 clips"]
+    assert [label.get_text() for label in snr.get_xticklabels()] == ["below 20\n1,234 clips"]
     assert not length.containers[0].lines[0].get_ydata().size  # no bin holds clips
-    assert [label.get_text() for label in speaker.get_xticklabels()] == ["1 clip\n1,234 clips"]
+    assert [label.get_text() for label in speaker.get_xticklabels()] == ["1\n1,234 clips"]
 
 
 def test_noise_rises_to_the_right_and_each_background_has_a_line_of_its_own():

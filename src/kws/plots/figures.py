@@ -18,7 +18,6 @@ from kws.core.stage import voices_title
 from kws.plots.fonts import give_fonts
 
 DPI = 100
-UNITS = {"dbfs": "dBFS", "db": "dB", "s": "s"}  # as names of figures have them, and as people do
 COLOURS = [to_hex(c) for c in mpl.color_sequences["petroff10"]]  # made for colour-blind people too (Petroff, 2021)
 IMAGE: dict[str, Any] = {"cmap": "viridis", "origin": "lower", "aspect": "auto", "interpolation": "nearest"}
 MARKERS = "o^sDPvX"  # seven, so that similar colours have different ones
@@ -197,7 +196,7 @@ def conditions_figure(rows: Sequence[Mapping[str, Any]], accuracy: float, synthe
         "level": "level of the speech (dB of full scale)",
         "snr": "speech over the clip's own noise (dB)",
         "length": "length of the word (s)",
-        "speaker": "test clips of the same speaker",
+        "speaker": "number of test clips of the same speaker",
     }
     figure = Figure(figsize=(9, 6.5), layout="constrained")
     figure.suptitle(voices_title("Test clips by condition, 95 % intervals", synthetic), fontsize=13)
@@ -220,9 +219,8 @@ def conditions_figure(rows: Sequence[Mapping[str, Any]], accuracy: float, synthe
 
 
 def _bin_label(name: str) -> str:
-    """`-40_to_-30dbfs` -> `-40 to -30 dBFS`."""
-    with_units = re.sub(r"(\d)(dbfs|db|s)$", lambda found: f"{found[1]} {UNITS[found[2]]}", name)
-    return with_units.replace("_", " ")
+    """The name of a bin without its unit, which stands above: `-40_to_-30dbfs` -> `-40 to -30`."""
+    return re.sub(r"(dbfs|db|s|_clips?)$", "", name).replace("_", " ")
 
 
 def noise_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], synthetic: bool = False) -> Figure:
