@@ -5,6 +5,8 @@ plots/features.
 """
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -16,7 +18,7 @@ from kws.core.files import csv_writer, folder_written_whole, write_csv, write_js
 from kws.core.params import Params, load_params
 from kws.featurize.compute import compute_chosen
 from kws.featurize.report import MANIFEST_COLUMNS, left_out_row, manifest_row, report_lines
-from kws.featurize.splits import check_classes, choose
+from kws.featurize.splits import Chosen, check_classes, choose
 from kws.plots.figures import clip_figure, mel_grid_figure, mel_matrix_figure, save_figure
 from kws.recordings import background
 from kws.recordings.clips import SPLITS, UNHEARD, check_unusable, read_clips
@@ -78,9 +80,7 @@ def main() -> None:
             noted += left_out
         unusable = paths.scratch("featurize") / "unusable.csv"  # stays where the stage stops and writes no manifest
         write_csv(unusable, (row for row in noted if row["status"] != "ok"), MANIFEST_COLUMNS)
-        asked_for = {choice.clip.name for choice in chosen if choice.split in SPLITS}
-        of_these = {name: reason for name, reason in set_aside.items() if name in asked_for}
-        check_unusable(of_these, len(asked_for), params.max_unusable_share, unusable)
+        _check_unusable(chosen, set_aside, params.max_unusable_share, unusable)
         check_classes(usable, params)
         write_background_power(folder, background.mel_power(noises, front_end))
         found = Counter(choice.split for choice in usable)
@@ -119,6 +119,14 @@ def _draw(
         )
         title = stage.voices_title(shown["word"], source.synthetic)
         save_figure(clip_figure(waveform, front_end, title), folder / "clip.png")
+
+
+def _check_unusable(chosen: Sequence[Chosen], set_aside: Mapping[str, str], share: float, unusable: Path) -> None:
+    """Checks the clips of training, validation and test: computed ones would make the share smaller."""
+    asked_for = [choice.clip.name for choice in chosen if choice.split in SPLITS]
+    names = set(asked_for)
+    of_these = {name: reason for name, reason in set_aside.items() if name in names}
+    check_unusable(of_these, len(asked_for), share, unusable)
 
 
 if __name__ == "__main__":

@@ -296,6 +296,8 @@ def test_made_clips_have_the_same_bytes_on_any_number_of_cores(chosen_features):
 
 
 def test_a_speaker_who_is_called_nobody_is_heard_all_the_same(chosen_features):
+    assert not any(map(background.is_nobody, ("nobody", "nobody/1.wav", "_silence_/nobody.wav")))
+    assert background.is_nobody(NOBODY + "_silence_/test-00000")
     clip = Clip("nobody/yes_nohash_0.wav", "yes", "nobody")
     got = chosen_features([Chosen(clip, "yes", "train")], {clip.name: wav(5)}, None)
     np.testing.assert_array_equal(got["train", clip.name], one_clip(wav(5)).mel_power)

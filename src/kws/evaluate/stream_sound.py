@@ -96,9 +96,9 @@ def stretches(  # noqa: PLR0913 (a stream has that many ingredients)
     """
     rng = np.random.default_rng(seed)
     events = _events(_speech(words, front_end), _speech(speech, front_end), classes, front_end.sample_rate, rng)
-    names = sorted(noises)
-    for number in range(minutes):
-        name = names[number % len(names)]
+    backgrounds = _in_turn(sorted(noises), rng)
+    for _ in range(minutes):
+        name = next(backgrounds)
         sound, script = _stretch(events, noises[name], front_end, rng)
         yield Stretch(front_end.log_mel(sound), script, name)
 
