@@ -14,6 +14,8 @@ RECIPES = Path("docs/recipes.md")
 SPEED = Path("docs/speed.md")
 DATA = Path("docs/data.md")
 MACHINES = Path("docs/larger-machines.md")
+EVALUATION = Path("docs/evaluation.md")
+COVERAGE = Path("benchmarks/coverage.csv")
 FIND_WORDS = Path("benchmarks/find_words.csv")
 TABLE = Path("benchmarks/original_recipe.csv")
 PRESETS = Path("benchmarks/presets.csv")
@@ -77,6 +79,7 @@ def main() -> None:
         SPEED: {"speed": speed()},
         DATA: {"find words": find_words()},
         MACHINES: {"memory": memory()},
+        EVALUATION: {"coverage": coverage()},
     }.items():
         text = page.read_text(encoding="utf-8")
         for name, content in contents.items():
@@ -229,6 +232,44 @@ def memory() -> str:
         cells = (of_case.get(case) for case in cases)
         lines.append([stage, *(f"{int(row['peak_mb']):,} MB ({row['open_files']})" if row else "" for row in cells)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def coverage() -> str:
+    """The tables of how often intervals hold the truth, from benchmarks/coverage.csv: counted, and by group."""
+    with COVERAGE.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    held: dict[tuple[str, str], list[float]] = {}  # by kind and interval
+    groups: dict[tuple[str, str], dict[str, list[float]]] = {}  # by kind and group, then by interval
+    for row in rows:
+        people, *more = row["scenario"].split(", ")
+        grouped = f"{people}, {more[1]}" if "correlation" in row["scenario"] else row["scenario"]
+        for found in (
+            held.setdefault((row["kind"], row["interval"]), []),
+            groups.setdefault((row["kind"], grouped), {}).setdefault(row["interval"], []),
+        ):
+            found.append(100 * float(row["coverage"]))
+    counted = [["interval of", "made by", "scenarios", "below 92 %", "92 to 97 %", "above 97 %", "lowest"], ["---"] * 7]
+    for (kind, name), found in held.items():
+        below, above = (sum(value < 92 for value in found), sum(value > 97 for value in found))
+        inside = len(found) - below - above
+        counted.append(
+            [kind, _bold(name), *(f"{number}" for number in (len(found), below, inside, above)), f"{min(found):.1f} %"]
+        )
+    by_group = [["interval of", "scenarios", "kws holds the truth in", "other ways"], ["---"] * 4]
+    for (kind, grouped), found_by in groups.items():
+        others = "; ".join(f"{name}: {_range(found)}" for name, found in found_by.items() if name != "kws")
+        by_group.append([kind, grouped, f"**{_range(found_by['kws'])}**", others])
+    return "\n\n".join("\n".join(f"| {' | '.join(line)} |" for line in table) for table in (counted, by_group))
+
+
+def _bold(name: str) -> str:
+    return f"**{name}**" if name == "kws" else name
+
+
+def _range(found: list[float]) -> str:
+    if len(found) == 1:
+        return f"{found[0]:.1f} %"
+    return f"{statistics.mean(found):.1f} % ({min(found):.0f} to {max(found):.0f})"
 
 
 def speed() -> str:

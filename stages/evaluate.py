@@ -41,12 +41,9 @@ def main() -> None:
             source.archive_of("train"), read_clips(paths.CLIPS), front_end, ("validation", "test")
         )
 
-        speech_clips = {}
-
         def sound_of(split: str) -> Iterator[stream.Stretch]:
             """The stream of a split."""
             said, other = stream_sound.recordings_of(paths.MANIFEST, split, source, params.words, front_end)
-            speech_clips[split] = len(other)
             return stream_sound.stretches(
                 said,
                 other,
@@ -76,7 +73,6 @@ def main() -> None:
         )
         streams = stream_scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
         figures |= streams | eight_bits.stream_figures(first_hour, streams["stream_threshold"])
-        figures["stream_speech_clips"] = speech_clips["test"]
 
         measured: dict[str, conditions.Sound] = {}
         recordings = read_recordings(spoken_rows(paths.MANIFEST, "test"), source.archive_of("test"), front_end)
@@ -117,8 +113,6 @@ def main() -> None:
         write_answers(paths.VALIDATION, validation, classes, synthetic=spec.synthetic)
         write_answers(paths.ANSWERS, answers, classes, synthetic=synthetic)
         stream.write_stream(paths.STREAM, outcome, figures["stream_threshold"])
-    for split in [split for split, clips_of in speech_clips.items() if not clips_of]:
-        print(f"the stream of {split} holds no other speech, since there are no clips of other words")
     for line in scores.summary_lines(figures, classes) + stream_scores.stream_lines(figures):
         print(stage.voices_title(line, synthetic))
 

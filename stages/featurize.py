@@ -83,7 +83,8 @@ def main() -> None:
         check_unusable(of_these, len(asked_for), params.max_unusable_share, unusable)
         check_classes(usable, params)
         write_background_power(folder, background.mel_power(noises, front_end))
-        counts = Counter(choice.split for choice in usable)
+        found = Counter(choice.split for choice in usable)
+        counts = {split: found[split] for split in (*SPLITS, *UNHEARD.values()) if found[split]}
         spec = FeatureSpec(
             front_end,
             dataset=public_address(params.dataset),

@@ -82,6 +82,17 @@ def test_they_are_read_in_any_format_and_in_any_folder_below(read):
     assert remarks == {}
 
 
+def test_all_of_many_that_are_called_alike_are_kept(read):
+    """As in DEMAND, where each room is a folder with `ch01.wav` in it."""
+    rooms = ["DKITCHEN", "DLIVING", "DWASHING", "NFIELD", "NPARK"]
+    files = {f"_background_noise_/{room}/ch01.wav": wav(hiss(n, 2 * RATE)) for n, room in enumerate(rooms)}
+    recordings, remarks = read(files)
+    assert set(recordings) == set(files)
+    for number, name in enumerate(files):
+        np.testing.assert_array_equal(recordings[name], hiss(number, 2 * RATE))
+    assert remarks == {}
+
+
 def test_of_a_long_one_the_first_ten_minutes_are_used_and_that_is_said(read):
     recordings, remarks = read({"_background_noise_/tap.wav": wav(hiss(0, 601_000), 1000)})
     assert len(recordings["tap"]) == 600 * RATE

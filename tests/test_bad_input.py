@@ -23,7 +23,8 @@ from encode import sound_file, tone
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import read_json
-from kws.recordings.clips import SPLITS, Clip, read_clips
+from kws.download.voices import synthetic
+from kws.recordings.clips import SPLITS, UNHEARD, Clip, read_clips
 from kws.recordings.people import speaker_split
 from kws.records.spec import FeatureSpec
 
@@ -75,9 +76,22 @@ def pack(archive: str, clips: dict[str, bytes]) -> None:
             tar.addfile(info, io.BytesIO(data))
 
 
+OTHER_SPEECH = {f"_other_speech_/{split}.wav" for split in UNHEARD}
+
+
 @pytest.fixture
-def featurize(write_params) -> Callable[..., None]:
-    """Packs these clips, and those of a test data set if given, then runs download and featurize on them."""
+def featurize(write_params, monkeypatch) -> Callable[..., None]:
+    """Packs these clips, and those of a test data set if given, then runs download and featurize on them.
+
+    Computed voices say one other word for each of validation and test.
+    """
+
+    def write_other_speech(target: Path, *_: object) -> list[Clip]:
+        names = {f"_other_speech_/{split}.wav": split for split in UNHEARD}
+        pack(str(target), dict.fromkeys(names, wav()))
+        return [Clip(name, "camera", f"computed-{split}", split) for name, split in names.items()]
+
+    monkeypatch.setattr(synthetic, "write_other_speech", write_other_speech)
 
     def run(clips: dict[str, bytes], tested: dict[str, bytes] | None = None, **changes: object) -> None:
         pack("mine.tar", clips)
@@ -121,7 +135,7 @@ def test_odd_clips_are_used_and_unusable_ones_set_aside_with_their_reason(featur
     featurize(good | odd | unusable, max_unusable_share=0.25, cut="start")
     with paths.MANIFEST.open(encoding="utf-8", newline="") as file:
         manifest = {row["name"]: row for row in csv.DictReader(file)}
-    assert set(manifest) == set(good | odd | unusable)
+    assert set(manifest) == set(good | odd | unusable) | OTHER_SPEECH
     for name, (_, samples) in zip(odd, ODD.values(), strict=True):
         row = manifest[name]
         assert (row["status"], row["reason"], row["samples"]) == ("ok", "", str(samples)), name
@@ -162,17 +176,13 @@ def test_a_test_data_set_other_words_and_silence_go_through_the_stages(featurize
         *(("_silence_", "_silence_", split) for split in SPLITS),
         ("_unknown_", "_unknown_", "test"),
         ("bird", "_unknown_", "unheard_test"),
+        ("camera", "_unknown_", "unheard_validation"),  # computed voices, since only cat is left
     }
     spec = FeatureSpec.read(paths.SPEC)
     assert spec.classes == [*WORDS, "_unknown_", "_silence_"]
-    assert spec.clips == {
-        "train": 4,
-        "validation": 4,
-        "test": 5,
-        "unheard_validation": 1,
-        "unheard_test": 1,
-    }  # silence may be silent
+    assert spec.clips == {"train": 4, "validation": 4, "test": 5, "unheard_validation": 1, "unheard_test": 1}
     assert read_json(paths.METRICS / "featurize.json") == spec.clips | {"set_aside": 0}
+    # Silence may be silent
     assert {row["name"]: row["status"] for row in manifest}["_silence_/quiet_nohash_0.wav"] == "ok"
     for split, name, sound in (
         (
@@ -294,11 +304,12 @@ def test_two_people_make_three_splits_and_copies_are_set_aside_with_their_reason
     featurize(clips)
     with paths.MANIFEST.open(encoding="utf-8", newline="") as file:
         manifest = {row["name"]: row for row in csv.DictReader(file)}
-    assert set(manifest) == set(clips)
+    assert set(manifest) == set(clips) | OTHER_SPEECH
     [aside] = [row for row in manifest.values() if row["status"] == "set aside"]
     other = next(name for name in by_content if name != aside["name"])
     assert (aside["split"], aside["class"], aside["reason"]) == ("", "yes", f"copy: of {other}, which is in test")
-    assert read_json(paths.METRICS / "featurize.json") == {"train": 5, "validation": 2, "test": 8, "set_aside": 0}
+    counts = {"train": 5, "validation": 2, "test": 8, "unheard_validation": 1, "unheard_test": 1, "set_aside": 0}
+    assert read_json(paths.METRICS / "featurize.json") == counts
     printed = capsys.readouterr().out
     assert "1 clip is a copy of another (yes/bob/0.wav of yes/ada/0.wav): 1 left out, since a copy is in" in printed
     assert "2 validation clips of no, yes are of people who are in another split, too (too few people say" in printed

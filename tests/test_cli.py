@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
-from conftest import FRONT_END, ROOT, tone
+from conftest import EVALUATED, FRONT_END, ROOT, tone
 from encode import sound_file
 
 from kws.export import flatbuffer
+from kws.export.detection import detection
 from kws.spotting import cli
 
 WORDS = [0, 0, 300, 0, 0, 3000, 0, 0]  # Hz, one a second: low after two seconds, high after five
@@ -176,6 +177,16 @@ def test_a_sensitivity_takes_the_models_threshold_for_it(kws):
     assert kws("listen --sensitivity few-false-alarms", "--source", "long.wav")[2][0].split("; ")[1] == "threshold 0.99"
     assert len(kws("predict --sensitivity few-false-alarms", "long.wav")[1]) == 1
     assert len(kws("predict --sensitivity balanced", "long.wav")[1]) == 2
+
+
+def test_info_says_where_no_threshold_keeps_the_rate(exported, recordings, capsys):  # noqa: ARG001
+    evaluated = EVALUATED | {"balanced_rate_not_kept": 1, "balanced_threshold": 1.0, "stream_threshold": 1.0}
+    about = {"kind": "float32", "classes": ["no", "yes"], "front_end": FRONT_END.to_json()} | detection(evaluated)
+    Path("new.tflite").write_bytes(flatbuffer.join([(exported / "kws.tflite").read_bytes()], about))
+    assert cli.main(["info", "new.tflite"]) == 0
+    assert (
+        "balanced          1         for 0.5 false alarms an hour (no threshold keeps that)" in capsys.readouterr().out
+    )
 
 
 def test_a_model_of_an_older_version_has_no_sensitivities(exported, recordings, capsys):  # noqa: ARG001

@@ -12,23 +12,34 @@ from kws.evaluate.pairing import Answered
 
 def answered(correct) -> Answered:
     clips = len(correct)
-    return Answered(np.array([f"{n}" for n in range(clips)]), np.arange(clips) % 10, np.array(correct, bool))
+    return Answered(np.array([f"{n}" for n in range(clips)]), np.arange(clips) // 10, np.array(correct, bool))
 
 
-def test_a_better_network_is_called_better_with_points_and_interval():
+def test_validation_decides_and_the_test_is_told_beside_the_number_of_experiments():
     worse, better = [n % 10 > 2 for n in range(200)], [n % 10 > 0 for n in range(200)]
-    said = compare.compare(answered(worse), answered(better))
-    assert said.startswith("A: 70.00%, B: 90.00% of 200 test clips\nB minus A: +20.00 points")
-    assert "only A right: 0, only B right: 40" in said
-    assert "not known to differ" in compare.compare(answered(worse), answered(worse))
+    a, b = compare.Experiment(answered(worse), answered(better)), compare.Experiment(answered(better), answered(worse))
+    validation, test = compare.compare(a, b, experiments=12).split("\n\n")
+    assert validation.startswith("Validation, to choose by:\n  A: 70.00% (")
+    assert "); B: 90.00% (" in validation
+    assert "200 clips\n  B minus A: +20.00 points, 95 % interval +" in validation
+    assert "(for other people, from 20)" in validation
+    assert "only A right: 0, only B right: 40" in validation
+    assert validation.endswith("B is better.")
+    assert test.startswith("Test, to report once, of the one that validation has chosen:\n  A: 90.00% (")
+    assert "B minus A: -20.00 points" in test
+    assert "12 experiments are in this workspace. If you choose by the test" in test
+    assert "B is worse." in compare.compare(b, a, 1)
+    assert "1 experiment is in" in compare.compare(b, a, 1)
+    assert "B is not known to differ." in compare.compare(a, a, 0)
 
 
-def test_networks_tested_on_other_clips_are_not_compared():
-    with pytest.raises(UserError, match="the test clips differ \\(3 and 2, 2 in common\\)"):
-        compare.compare(answered([True] * 3), answered([True] * 2))
+def test_networks_asked_about_other_clips_are_not_compared():
+    three, two = (compare.Experiment(answered([True] * n), answered([True] * n)) for n in (3, 2))
+    with pytest.raises(UserError, match="the clips differ \\(3 and 2, 2 in common\\)"):
+        compare.compare(three, two, 1)
 
 
-def answer(project, predicted) -> None:
+def answer(path, predicted) -> None:
     answers = Answers(
         names=np.array(["b.wav", "a.wav"]),
         speakers=np.array(["bo", "al"]),
@@ -36,7 +47,7 @@ def answer(project, predicted) -> None:
         probabilities=np.eye(2, dtype=np.float32)[predicted],
         embeddings=np.zeros((2, 3), np.float32),
     )
-    write_answers(project / "data" / "answers.npz", answers, ["no", "yes"], synthetic=False)
+    write_answers(path, answers, ["no", "yes"], synthetic=False)
 
 
 def test_experiments_are_compared_by_their_names_in_git(tmp_path, monkeypatch, capsys):
@@ -47,22 +58,27 @@ def test_experiments_are_compared_by_their_names_in_git(tmp_path, monkeypatch, c
     run("git", "config", "user.email", "a@b.c")
     run("git", "config", "user.name", "a")
     run("dvc", "init", "-q")
-    for revision, predicted in (("one", [0, 0]), ("two", [0, 1])):
-        answer(tmp_path, predicted)
-        run("dvc", "add", "-q", "data/answers.npz")
+    for revision, predicted in (("old", [0, 0]), ("one", [0, 0]), ("two", [0, 1])):
+        for name in ["answers.npz"] if revision == "old" else ["answers.npz", "validation.npz"]:
+            answer(tmp_path / "data" / name, predicted)
+            run("dvc", "add", "-q", f"data/{name}")
         run("git", "add", "-A")
         run("git", "commit", "-qm", revision)
         run("git", "tag", revision)
     monkeypatch.chdir(tmp_path)
-    found = compare.answers_of("one")
+    found = compare.read_experiment("one").validation
     assert found.names.tolist() == ["a.wav yes", "b.wav no"]
     assert (found.speakers.tolist(), found.correct.tolist()) == (["al", "bo"], [False, True])
     monkeypatch.setattr(sys, "argv", ["compare", "one", "two"])
     compare.main()
-    assert "A: 50.00%, B: 100.00% of 2 test clips" in capsys.readouterr().out
-    monkeypatch.setattr(sys, "argv", ["compare", "one", ""])
-    with pytest.raises(SystemExit, match="error: give two experiments"):
-        compare.main()
-    monkeypatch.setattr(sys, "argv", ["compare", "one", "three"])
-    with pytest.raises(SystemExit, match=r"error: three: .*an experiment's name"):
-        compare.main()
+    printed = capsys.readouterr().out
+    assert printed.count("A: 50.00%") == printed.count("B: 100.00%") == 2
+    assert "0 experiments are in this workspace" in printed
+    for revisions, message in (
+        (["one", ""], "error: give two experiments"),
+        (["one", "three"], r"error: three: .*an experiment's name"),
+        (["old", "one"], r"error: old: it has no data/validation.npz, as experiments have that this version of kws"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["compare", *revisions])
+        with pytest.raises(SystemExit, match=f"^{message}"):
+            compare.main()

@@ -3,7 +3,7 @@ import pytest
 from conftest import ROOT
 from encode import tone
 
-from kws.audio.cut import LONGER, SEVERAL, SOFTER, STEP_SECONDS, Cuts, clip_starts, touches_edge
+from kws.audio.cut import LONGER, SEVERAL, SOFTER, STEP_SECONDS, Cuts, clip_starts, speech_interval, touches_edge
 from kws.audio.decode import decode_recording
 
 RATE = 16_000
@@ -188,3 +188,16 @@ def test_in_a_recording_from_the_field_the_word_after_a_second_is_found():
     assert first > 1
     assert start < first
     assert last < start + 1
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-4, 0.003])
+@pytest.mark.parametrize(("seconds", "words"), [(1, [0.3]), (2, [0.05]), (3, [0.6, 1.9])])
+def test_speech_starts_with_the_first_word_and_ends_with_the_last_one(seconds, words, noise):
+    start, end = speech_interval(recording(seconds, words, noise=noise), RATE)
+    assert start == pytest.approx(words[0], abs=0.04)
+    assert end == pytest.approx(words[-1] + WORD_SECONDS, abs=0.04)
+
+
+@pytest.mark.parametrize("sound", [np.zeros(RATE), np.random.default_rng(0).normal(size=RATE)])
+def test_where_no_speech_stands_out_the_whole_is_taken_for_speech(sound):
+    assert speech_interval(sound.astype(np.float32), RATE) == (0.0, 1.0)

@@ -30,21 +30,23 @@ FOLDS = [
 
 
 def test_a_row_for_each_fold_and_one_for_all_answers():
-    rows = folds.fold_rows(FOLDS, seed=1)
+    rows = folds.fold_rows(FOLDS)
     assert [row["fold"] for row in rows] == ["1", "2", "3", "all"]
     assert [row["speakers"] for row in rows] == [2, 2, 1, 5]  # silence is nobody's
     assert [row["test_clips"] for row in rows] == [10, 10, 4, 24]
     assert [row["accuracy"] for row in rows] == [1.0, 0.8, 0.75, 0.875]  # not the mean of the folds
-    assert (rows[1]["accuracy_low"], rows[1]["accuracy_high"]) == (0.490162, 0.943318)  # Wilson
+    assert rows[1]["accuracy_low"] < 0.49  # by two people: wider than Wilson's 0.490162
+    assert rows[1]["accuracy_high"] > 0.943318
     assert 0.5 <= rows[3]["accuracy_low"] < 0.875 < rows[3]["accuracy_high"] <= 1
 
 
 def test_the_interval_of_all_answers_is_by_speaker():
     """Two of four people are never understood: the interval is far wider than for 40 single clips."""
     rows = folds.fold_rows(
-        [answers([True] * 20, ["ada"] * 10 + ["bob"] * 10), answers([False] * 20, ["cy"] * 10 + ["dan"] * 10)], 1
+        [answers([True] * 20, ["ada"] * 10 + ["bob"] * 10), answers([False] * 20, ["cy"] * 10 + ["dan"] * 10)]
     )
-    assert (rows[-1]["accuracy_low"], rows[-1]["accuracy_high"]) == (0.0, 1.0)
+    assert rows[-1]["accuracy_low"] < 0.2
+    assert rows[-1]["accuracy_high"] > 0.8
 
 
 @pytest.fixture
@@ -77,13 +79,12 @@ def test_an_experiment_for_each_fold_gives_the_table_and_the_picture(project, mo
     printed = capsys.readouterr().out
     for fold in (1, 2, 3):
         assert f"dvc exp run -S width=2.0 -S dataset=recordings -S fold={fold}/3 evaluate" in printed
-    assert "   2         2          10     80.0%  49.0% to 94.3%" in printed
+    assert "   2         2          10     80.0%  35.6% to 97.4%" in printed
     assert "Mean of the folds 85.0%, from 75.0% to 100.0%." in printed
     assert "All 24 answers: 87.5%, 95 % interval " in printed
-    assert "\n69.0% to 95.7% if every clip were of another speaker (Wilson)" in printed
     assert "These are 3 networks, each trained on a part" in printed
     folder = project / "plots" / "folds"
-    assert (folder / "folds.csv").read_text().splitlines()[2] == "2,2,10,0.8,0.490162,0.943318"
+    assert (folder / "folds.csv").read_text().splitlines()[2] == "2,2,10,0.8,0.35551,0.973529"
     assert (folder / "folds.png").stat().st_size > 10_000
     assert (folder / "report.txt").read_text() in printed
     assert (project / "params.yaml").read_text() == before  # nobody goes on with the last fold unknowingly
@@ -114,7 +115,7 @@ def test_a_number_of_folds_that_is_none_is_refused_in_a_line(monkeypatch, number
 
 
 def test_where_nobody_knows_who_speaks_the_report_does_not_say_that_people_are_new():
-    rows = folds.fold_rows(FOLDS, seed=1)
+    rows = folds.fold_rows(FOLDS)
     assert "Nobody was tested by a network that had heard them." in folds.report(rows, named=True)
     unknown = folds.report(rows, named=False)
     assert "Nobody was tested" not in unknown

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SOURCE, TEST_ARCHIVE
+from conftest import SOURCE
 
 from kws.core import paths
 from kws.core.files import write_json
@@ -34,13 +34,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_spotter: Path
     write_source("test")
 
 
-def write_source(tested: str, *, synthetic: bool = False) -> None:
-    """Says which archive the test clips are from, by its SHA-256, and whether a computer speaks them."""
-    source = replace(SOURCE, test=replace(TEST_ARCHIVE, sha256=tested), test_synthetic=synthetic)
+def write_source(recordings: str, *, synthetic: bool = False) -> None:
+    """Says which archive the validation clips are from, by its SHA-256, and whether a computer speaks the test."""
+    source = replace(SOURCE, sha256=recordings, test_synthetic=synthetic)
     write_json(paths.SOURCE, source.to_json())
 
 
-def answer(wrong: int, clips: int = CLIPS) -> None:
+def answer(path: Path, wrong: int, clips: int = CLIPS) -> None:
     """Writes the answers of a network that gets so many clips wrong, the first ones."""
     labels = np.arange(clips) % 2
     predicted = np.where(np.arange(clips) < wrong, 1 - labels, labels)
@@ -51,16 +51,17 @@ def answer(wrong: int, clips: int = CLIPS) -> None:
         probabilities=np.eye(2, dtype=np.float32)[predicted],
         embeddings=np.zeros((clips, 3), np.float32),
     )
-    write_answers(paths.ANSWERS, answers, ["yes", "no"], synthetic=False)
+    write_answers(path, answers, ["yes", "no"], synthetic=False)
 
 
-def register(wrong: int, card: str = "# Card", clips: int = CLIPS) -> str:
-    """Registers a model whose network gets so many clips wrong, in a run of its own."""
+def register(wrong: int, card: str = "# Card", clips: int = CLIPS, test_wrong: int = 6) -> str:
+    """Registers a model whose network gets so many clips of validation and test wrong, in a run of its own."""
     import mlflow
 
     from kws.tracking import registry
 
-    answer(wrong, clips)
+    answer(paths.VALIDATION, wrong, clips)
+    answer(paths.ANSWERS, test_wrong)
     paths.MODEL.write_text(f"a network that gets {wrong} clips wrong")
     with mlflow.start_run():
         return registry.register(card)
@@ -82,21 +83,26 @@ def champion() -> Any:
 def test_the_first_model_is_champion_and_the_card_is_its_description() -> None:
     import mlflow
 
-    assert register(wrong=20) == "registered as kws version 1, the champion: there was none"
+    assert register(wrong=20) == (
+        "registered as kws version 1, the champion: there was none; the first version; test accuracy 90.0%, "
+        "95 % interval 68.3% to 97.4%"
+    )
     assert champion().version == 1
     assert champion().description == "# Card"
-    assert mlflow.MlflowClient().get_registered_model("kws").description == "# Card"
+    assert mlflow.MlflowClient().get_registered_model("kws").description == (
+        "Version 1: the first version; test accuracy 90.0%, 95 % interval 68.3% to 97.4%.\n\n# Card"
+    )
 
 
 def test_a_model_for_people_follows_a_champion_of_a_computers_voices_and_not_the_other_way_round() -> None:
     write_source("voices", synthetic=True)
     register(wrong=0)
     write_source("test")
-    assert register(wrong=20) == (
-        "registered as kws version 2, the champion: version 1 was tested on synthetic voices, this one on people"
+    assert register(wrong=20).startswith(
+        "registered as kws version 2, the champion: version 1 was tested on synthetic voices, this one on people; "
     )
     write_source("voices", synthetic=True)
-    assert "champion stays version 2: it was tested on other recordings" in register(wrong=0)
+    assert "champion stays version 2: its validation clips are other recordings" in register(wrong=0)
 
 
 def test_a_champion_whose_answers_are_lost_stays_and_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,24 +126,28 @@ def test_the_alias_moves_to_a_model_that_is_better_beyond_chance_and_to_no_other
         said = register(wrong)
         assert "; champion stays version 1: " in said
         assert f"{points} points, 95 % interval " in said
-        assert said.endswith(", on the same 60 test clips as version 1")
+        assert said.endswith(", on the same 60 validation clips as version 1")
     assert champion().version == 1
 
-    said = register(wrong=2, card="# Better")
+    said = register(wrong=2, card="# Better", test_wrong=60)  # the test decides nothing
     assert said.startswith("registered as kws version 5, the champion: +30.00 points, 95 % interval +")
+    assert "; 1 of 5 versions, chosen on validation clips; test accuracy 0.0%, 95 % interval 0.0% to " in said
     assert champion().version == 5
-    assert mlflow.MlflowClient().get_registered_model("kws").description == "# Better"
+    described = mlflow.MlflowClient().get_registered_model("kws").description
+    assert described.startswith("Version 5: 1 of 5 versions, chosen on validation clips; test accuracy 0.0%")
+    assert described.endswith("\n\n# Better")
     assert mlflow.MlflowClient().get_model_version("kws", "1").description == "# Card"
 
 
-def test_a_model_that_was_tested_on_other_clips_is_not_comparable() -> None:
+def test_a_model_with_other_validation_clips_is_not_comparable() -> None:
     register(wrong=20)
-    assert "champion stays version 1: the test clips differ (60 and 59, 59 in common)" in register(0, clips=59)
-    write_json(paths.SOURCE, replace(SOURCE, sha256="test").to_json())
+    assert "champion stays version 1: the clips differ (60 and 59, 59 in common)" in register(0, clips=59)
     assert "version 3, the champion: +33.33 points" in register(wrong=0)
-    write_json(paths.SOURCE, replace(SOURCE, sha256="other voices").to_json())
+    write_source("other voices")
     said = register(wrong=0)
-    assert said.endswith("champion stays version 3: it was tested on other recordings, so they cannot be compared")
+    assert said.endswith(
+        "champion stays version 3: its validation clips are other recordings, so they cannot be compared"
+    )
     assert champion().version == 3
 
 
@@ -146,14 +156,14 @@ def test_a_new_export_of_the_champions_network_is_champion(small_spotter: Path) 
     register(wrong=2)
     change_export()
     assert "version 3; champion stays version 2: -30.00 points" in register(wrong=20)
-    assert register(wrong=2) == (
-        "registered as kws version 4, the champion: it is the network of version 2, exported anew"
+    assert register(wrong=2).startswith(
+        "registered as kws version 4, the champion: it is the network of version 2, exported anew; "
     )
     assert champion().version == 4
     assert "version 5; champion stays version 4: +0.00 points" in register(wrong=2)
     write_source("other recordings")
     shutil.copy(small_spotter, paths.SPOTTER)
-    assert "champion stays version 4: it was tested on other recordings" in register(wrong=2)
+    assert "champion stays version 4: its validation clips are other recordings" in register(wrong=2)
 
 
 def test_a_server_gets_the_code_it_needs_and_nobodys_name() -> None:
@@ -163,10 +173,21 @@ def test_a_server_gets_the_code_it_needs_and_nobodys_name() -> None:
     folder = Path(mlflow.artifacts.download_artifacts("models:/kws@champion"))
     code = {path.relative_to(folder / "code" / "kws").parts[0] for path in (folder / "code" / "kws").rglob("*.py")}
     assert code == {"__init__.py", "audio", "core", "spotting"}
-    with np.load(folder / "artifacts" / "test_answers.npz") as arrays:
+    with np.load(folder / "artifacts" / "validation_answers.npz") as arrays:
         assert set(arrays) == {"names", "speakers", "correct"}
         assert all(re.fullmatch("[0-9a-f]{16}", name) for name in arrays["names"])
         assert arrays["speakers"].dtype.kind == "i"
+
+
+def test_a_champion_from_before_choices_were_made_on_validation_stays() -> None:
+    import mlflow
+
+    register(wrong=20)
+    mlflow.MlflowClient().delete_model_version_tag("kws", "1", "kws.validation_sound")
+    assert register(wrong=0) == (
+        "registered as kws version 2; champion stays version 1: it is of an older kws, which kept no answers to "
+        "validation clips; move the alias by hand"
+    )
 
 
 def test_what_is_served_is_told_by_its_hash(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +216,7 @@ def test_a_champion_that_was_deposed_by_hand_is_followed_by_the_next_model() -> 
 
     register(wrong=0)
     mlflow.MlflowClient().delete_registered_model_alias("kws", "champion")
-    assert register(wrong=20) == "registered as kws version 2, the champion: there was none"
+    assert register(wrong=20).startswith("registered as kws version 2, the champion: there was none; 1 of 2 versions")
 
 
 def test_a_long_card_is_cut_at_a_line_and_says_so() -> None:

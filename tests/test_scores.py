@@ -8,7 +8,7 @@ import pytest
 from conftest import make_front_end, make_spec
 
 from kws.core.parallel import TASKS_AHEAD
-from kws.evaluate import scores
+from kws.evaluate import metrics, scores
 from kws.evaluate.answers import Answers
 from kws.evaluate.network import CLIPS_A_TASK, EvaluatedNetwork
 from kws.recordings.background import NOBODY
@@ -100,11 +100,14 @@ def test_clips_of_another_shape_are_an_error_and_no_endless_wait(trained):
 
 
 def test_the_figures_of_a_case_done_by_hand(answers):
-    figures = scores.score(answers, WORDS, seed=1)
+    figures = scores.score(answers, WORDS)
     assert figures["test_clips"] == 4
     assert figures["accuracy"] == 0.5
     assert figures["accuracy_low"] < 0.5 < figures["accuracy_high"]
-    assert figures["accuracy_speakers_low"] == figures["accuracy_speakers_high"] == 0.5  # one right, one wrong each
+    assert (figures["accuracy_low"], figures["accuracy_high"]) == pytest.approx(
+        metrics.share_interval(np.array([True, False, False, True]), answers.speakers), abs=1e-6
+    )
+    assert not [name for name in figures if "speakers_low" in name]  # there is one interval, that for other people
     assert figures["loss"] == pytest.approx(-np.log([0.9, 0.4, 0.2, 0.7]).mean(), abs=1e-6)
     assert (figures["precision_yes"], figures["recall_yes"], figures["f1_yes"]) == (0.5, 0.5, 0.5)
     assert (figures["accuracy_worst_speakers"], figures["accuracy_best_speakers"]) == (0.5, 0.5)
@@ -113,8 +116,8 @@ def test_the_figures_of_a_case_done_by_hand(answers):
 
 
 def test_without_noise_only_the_clips_count_in_which_somebody_speaks(answers):
-    assert scores.score(answers, ["no", "yes"], seed=1)["noise_clean_accuracy"] == 0.5
-    figures = scores.score(answers, ["yes", "_silence_"], seed=1)
+    assert scores.score(answers, ["no", "yes"])["noise_clean_accuracy"] == 0.5
+    figures = scores.score(answers, ["yes", "_silence_"])
     spoken = answers.labels == 0
     assert figures["noise_clean_accuracy"] == (answers.predicted[spoken] == 0).mean()
 
@@ -128,10 +131,47 @@ def test_words_never_heard_are_rejected_as_unknown_or_silence(answers):
         probabilities=np.array([[0.9, 0.1, 0], [0.2, 0.8, 0], [0.1, 0.2, 0.7], [0.3, 0.7, 0]], np.float32),
         embeddings=answers.embeddings,
     )
-    figures = scores.rejection(unheard, classes, seed=1)
+    figures = scores.rejection(unheard, classes)
     assert (figures["unheard_clips"], figures["unheard_rejected"]) == (4, 0.75)
     assert figures["unheard_rejected_low"] < 0.75 < figures["unheard_rejected_high"]
-    assert figures["unheard_rejected_speakers_low"] == 0.5  # ada's clips alone
+
+
+def with_silence(answers: Answers, clips: int) -> Answers:
+    """The same answers, and so many right ones to clips of silence that kws has made."""
+    return Answers(
+        names=np.append(answers.names, [f"_silence_/{n}" for n in range(clips)]),
+        speakers=np.append(answers.speakers, [f"{NOBODY}_silence_/test-{n:05d}" for n in range(clips)]),
+        labels=np.append(answers.labels, np.full(clips, 2)),
+        probabilities=np.concatenate(
+            [np.pad(answers.probabilities, ((0, 0), (0, 1))), np.tile(np.eye(3)[2:], (clips, 1))]
+        ).astype(np.float32),
+        embeddings=np.zeros((len(answers.names) + clips, 128), np.float32),
+    )
+
+
+def test_silence_is_no_speaker_who_is_understood_best(answers):
+    """E9: and as clips of many nobodies it makes the interval no wider than clips of as many people would."""
+    figures = scores.score(with_silence(answers, 40), [*WORDS, "_silence_"])
+    assert figures["accuracy"] == pytest.approx(42 / 44, abs=1e-6)
+    assert (figures["accuracy_worst_speakers"], figures["accuracy_best_speakers"]) == (0.5, 0.5)
+    assert figures["accuracy_low"] > 0.82
+
+
+def test_recall_of_a_word_has_an_interval_for_other_people():
+    """Ten people say "no" twenty times each; two are never understood."""
+    speakers = np.repeat(np.arange(10), 20)
+    predicted = np.where(speakers < 2, 1, 0)
+    answers = Answers(
+        names=np.arange(200).astype(str),
+        speakers=speakers.astype(str),
+        labels=np.zeros(200, int),
+        probabilities=np.eye(2, dtype=np.float32)[predicted],
+        embeddings=np.zeros((200, 3), np.float32),
+    )
+    row = scores.word_rows(answers, WORDS)[0]
+    assert row["recall"] == 0.8
+    assert row["recall_low"] < 0.55  # Wilson's interval of 200 clips begins at 0.739
+    assert scores.score(answers, WORDS)["accuracy_low"] < 0.55
 
 
 def test_of_a_random_split_the_speakers_who_are_new_are_told_apart(answers):
@@ -151,23 +191,23 @@ def test_a_split_by_speaker_leaks_if_somebody_in_the_test_is_in_training(answers
 
 
 def test_it_is_said_when_nothing_tests_whether_other_words_are_rejected(answers):
-    figures = scores.score(answers, [*WORDS, "_unknown_"], seed=1)
+    figures = scores.score(answers, [*WORDS, "_unknown_"])
     figures |= {f"noise_0db_accuracy{end}": 0.5 for end in ("", "_low", "_high")}
     told = "not tested: whether other words are rejected, since the test clips hold none"
     assert told in scores.summary_lines(figures, [*WORDS, "_unknown_"])
     assert told not in scores.summary_lines(figures, WORDS)
-    figures |= scores.rejection(answers, ["no", "_unknown_"], seed=1)
+    figures |= scores.rejection(answers, ["no", "_unknown_"])
     assert told not in scores.summary_lines(figures, [*WORDS, "_unknown_"])
 
 
 def test_what_is_printed_names_the_leak_and_the_rejection(answers):
-    figures = scores.score(answers, WORDS, seed=1)
+    figures = scores.score(answers, WORDS)
     figures |= {f"noise_0db_accuracy{bound}": 0.5 for bound in ("", "_low", "_high")}
     lines = scores.summary_lines(figures | {"leaking": 1}, WORDS)
     assert "test accuracy 50.0%" in lines[0]
     assert "the split leaks" in lines[0]
     classes = ["no", "_unknown_"]
-    figures |= scores.score(answers, classes, seed=1) | scores.rejection(answers, classes, seed=1)
+    figures |= scores.score(answers, classes) | scores.rejection(answers, classes)
     lines = scores.summary_lines(figures, classes)
     assert "leaks" not in lines[0]
     assert [line for line in lines if line.startswith("recall of _unknown_ 50.0%, 95 % interval")]
@@ -175,7 +215,7 @@ def test_what_is_printed_names_the_leak_and_the_rejection(answers):
 
 
 def test_a_class_without_test_clips_has_no_figures(answers):
-    figures = scores.score(answers, [*WORDS, "_silence_"], seed=1)
+    figures = scores.score(answers, [*WORDS, "_silence_"])
     assert "recall_yes" in figures
     assert not [name for name in figures if "_silence_" in name]
 
@@ -190,5 +230,5 @@ def test_the_most_confident_mistakes_come_first_with_clip_and_speaker(answers):
 def test_confusion_has_a_row_a_clip_and_words_a_row_a_word(answers):
     assert scores.confusion_rows(answers, WORDS)[1] == {"actual": "no", "predicted": "yes"}
     row = scores.word_rows(answers, WORDS)[0]
-    assert 0 < row.pop("recall_low") < 0.5 < row.pop("recall_high") < 1
+    assert (row.pop("recall_low"), row.pop("recall_high")) == (0, 1)  # one person says it
     assert row == {"word": "no", "precision": 0.5, "recall": 0.5, "f1": 0.5, "clips": 2}

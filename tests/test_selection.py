@@ -179,26 +179,44 @@ def test_a_test_data_set_with_all_our_speakers_leaves_nothing_to_train_on(select
         select(tested=clips_of(*WORDS))
 
 
+def trained(chosen) -> list:
+    return [one for one in chosen if one.split == "train"]
+
+
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.99])
-def test_the_share_of_the_training_clips_is_taken_of_each_class(select, share):
-    full, part = (counts(select(unknown=2.0, silence=0.5, train_share=s)) for s in (1.0, share))
+def test_the_share_of_the_training_data_is_one_of_the_people_with_all_their_clips(select, share):
+    """E11: all people stayed in training at any share."""
+    full, part = (select(unknown=2.0, silence=0.5, train_share=s) for s in (1.0, share))
+    people, drawn = ({o.clip.speaker for o in trained(c) if not is_nobody(o.clip.speaker)} for c in (full, part))
+    assert drawn <= people
+    wanted = max(1, round(share * len(people)))
+    assert wanted <= len(drawn) <= wanted + len(counts(full))  # one more where nobody drawn says a class
+    if share > 0.1:
+        assert len(drawn) == wanted
+        assert {o for o in trained(full) if o.clip.speaker in drawn} <= {*part}
+    assert {key for key in counts(part) if key[1] == "train"} == {key for key in counts(full) if key[1] == "train"}
+    made = [sum(is_nobody(one.clip.speaker) for one in trained(chosen)) for chosen in (full, part)]
+    assert made[1] == max(1, round(share * made[0]))  # silence is nobody's: it is drawn clip by clip
+    assert [one for one in part if one.split != "train"] == [one for one in full if one.split != "train"]
+
+
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.99])
+def test_where_the_split_is_by_clip_the_share_is_one_of_the_clips_of_each_class(select, share):
+    full, part = (counts(select(split="random", unknown=2.0, silence=0.5, train_share=s)) for s in (1.0, share))
     assert part == {
         (label, split): max(1, round(share * number)) if split == "train" else number
         for (label, split), number in full.items()
     }
 
 
-def test_a_larger_share_holds_a_smaller_one(select):
-    shares = [select(unknown=2.0, silence=0.5, train_share=share) for share in (0.05, 0.1, 0.3, 1.0)]
+@pytest.mark.parametrize("split", ["speaker", "random"])
+def test_a_larger_share_holds_a_smaller_one(select, split):
+    shares = [
+        select(split=split, unknown=2.0, silence=0.5, train_share=share) for share in (0.01, 0.05, 0.1, 0.3, 0.6, 1.0)
+    ]
     for smaller, larger in itertools.pairwise(shares):
-        assert set(smaller) < set(larger)
-
-
-def test_a_share_is_no_choice_of_speakers_or_words(select):
-    chosen = [one for one in select(unknown=3.0, train_share=0.3) if one.split == "train"]
-    assert {one.clip.word for one in chosen} == {*WORDS, *OTHERS}
-    by_word = {word: {one.clip.speaker for one in chosen if one.clip.word == word} for word in WORDS}
-    assert by_word["yes"] != by_word["no"]
+        assert set(smaller) <= set(larger)
+    assert len({len(share) for share in shares}) > 4
 
 
 def test_unknown_without_other_words_is_an_error_that_says_what_to_do(select):

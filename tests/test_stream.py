@@ -221,7 +221,7 @@ def test_on_random_scripts_and_scores_the_plain_definition_says_the_same():
     for _ in range(10_000):
         clip = int(rng.choice([*STEPS]))
         step, _ = STEPS[clip]
-        length = int(rng.integers(clip, 4 * clip + 1))
+        length = int(rng.integers(clip, 3 * clip + 1))
         windows = (length - clip) // step + 1
         probabilities = (rng.integers(0, 5, size=(windows, 3)) / 4).astype(np.float32)
         script = []

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,6 +57,28 @@ def test_the_stream_is_scored_at_the_threshold_of_the_validation_stream():
     assert figures["stream_delay_95_seconds"] == pytest.approx(1.56)
     assert figures["stream_carries_over"] == 1
     assert json.loads(json.dumps(figures)) == figures
+
+
+def test_repeats_of_a_clip_make_no_interval_narrower():
+    """E4: 18 clips in two hours, three of them always missed, were told to be missed by 15.0 to 18.5 %."""
+    once = outcome_of(2, [0.0] * 3 + [0.9] * 15)
+    often = replace(
+        once, **{name: np.tile(getattr(once, name), 100) for name in ("words", "wrong", "delays", "speakers")}
+    )
+    often = replace(often, clips=np.tile(once.clips, 100))
+    figures = [score_stream(outcome, outcome, 0.5) for outcome in (once, often)]
+    for one in figures:
+        assert one["stream_missed"] == pytest.approx(1 / 6, abs=1e-6)
+        assert one["stream_missed_low"] < 0.08
+        assert one["stream_missed_high"] > 0.35
+
+
+def test_false_alarms_of_one_person_are_no_independent_ones():
+    apart = outcome_of(4, [0.9], false=[0.8] * 8, kinds=["speech"] * 8)
+    of_one = replace(apart, sources=np.array(["ada"] * 8))
+    high = [score_stream(outcome_of(4, [0.9]), one, 0.5)["stream_false_alarms_an_hour_high"] for one in (apart, of_one)]
+    assert high[0] == pytest.approx(15.76 / 4, abs=0.01)  # Garwood
+    assert high[1] > 2 * high[0]
 
 
 def test_each_sensitivity_has_a_threshold_from_validation_and_what_both_streams_say_of_it():

@@ -13,11 +13,10 @@ import numpy as np
 
 _CLIPS_OF_A_SPEAKER = 5  # from which a speaker's accuracy is one
 _FEW_PEOPLE = 10  # with fewer, the spread between them says little about the spread between others
-# The model of people: `_people_posterior`. Grids of its two parameters; constants, so that no draw is needed.
-_ANGLES = 200
-_CORRELATIONS = np.geomspace(3e-4, 0.95, 28)
+_GRID = (100, 20)  # of the two parameters in `_people_posterior`; it needs no random draw
+_CORRELATIONS = (3e-4, 0.95)
 _PAIRS_AT_ONCE = 100  # of trials and successes: bounds the memory
-_UNKNOWN_SHARE = ((np.arange(_ANGLES) + 0.5) / _ANGLES * np.pi / 2, np.full(_ANGLES, 1 / _ANGLES))  # the prior
+_UNKNOWN_SHARE = ((np.arange(_GRID[0]) + 0.5) / _GRID[0] * np.pi / 2, np.full(_GRID[0], 1 / _GRID[0]))  # the prior
 
 
 class Interval(NamedTuple):
@@ -179,27 +178,37 @@ def _people_posterior(right: np.ndarray, trials: np.ndarray) -> tuple[np.ndarray
         trials: (people,).
     """
     pairs, people = np.unique(np.stack([right, trials]).round(9), axis=1, return_counts=True)
-    angles = (np.arange(_ANGLES) + 0.5) / _ANGLES * np.pi / 2
-    for _ in range(2):  # first all shares, then those that have weight
-        logarithm = sum(
-            _log_likelihood(angles, pairs[:, first : first + _PAIRS_AT_ONCE], people[first : first + _PAIRS_AT_ONCE])
-            for first in range(0, len(people), _PAIRS_AT_ONCE)
-        )
-        logarithm = logarithm + np.log(_CORRELATIONS * (1 - _CORRELATIONS) ** 2)  # the grid of r is even in log r
-        weights = np.exp(logarithm - np.max(logarithm)).sum(axis=1)
-        used_angles, used = angles, weights / weights.sum()
-        kept = np.flatnonzero(used > 1e-7 * used.max())
-        low, high = angles[max(kept[0] - 1, 0)], angles[min(kept[-1] + 1, _ANGLES - 1)]
-        angles = np.linspace(low, high, _ANGLES)
-    return used_angles, used
+    angles = (np.arange(_GRID[0]) + 0.5) / _GRID[0] * np.pi / 2
+    logs = np.log(np.geomspace(*_CORRELATIONS, _GRID[1]))
+    for _ in range(2):  # first all values, then those that have weight
+        weights = _weights(angles, np.exp(logs), pairs, people)
+        used, used_weights = angles, weights.sum(axis=1)
+        angles, logs = _where(angles, used_weights, _GRID[0]), _where(logs, weights.sum(axis=0), _GRID[1])
+    return used, used_weights
 
 
-def _log_likelihood(angles: np.ndarray, pairs: np.ndarray, people: np.ndarray) -> np.ndarray:
+def _where(values: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
+    """A finer grid, over the values that have weight and one more on each side."""
+    kept = np.flatnonzero(weights > 1e-7 * weights.max())
+    return np.linspace(values[max(kept[0] - 1, 0)], values[min(kept[-1] + 1, len(values) - 1)], count)
+
+
+def _weights(angles: np.ndarray, correlations: np.ndarray, pairs: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """Posterior of the model of people on a grid, (angles, correlations); their sum is 1."""
+    logarithm = np.log(correlations * (1 - correlations) ** 2)  # the grid is even in the logarithm of r
+    for first in range(0, len(people), _PAIRS_AT_ONCE):
+        some = slice(first, first + _PAIRS_AT_ONCE)
+        logarithm = logarithm + _log_likelihood(angles, correlations, pairs[:, some], people[some])
+    weights = np.exp(logarithm - np.max(logarithm))
+    return weights / weights.sum()
+
+
+def _log_likelihood(angles: np.ndarray, correlations: np.ndarray, pairs: np.ndarray, people: np.ndarray) -> np.ndarray:
     """Of a Beta-binomial, (angles, correlations), summed over people; pairs are (successes and trials, pairs)."""
     from scipy.special import betaln
 
     share = np.sin(angles)[:, None, None] ** 2
-    strength = ((1 - _CORRELATIONS) / _CORRELATIONS)[None, :, None]
+    strength = ((1 - correlations) / correlations)[None, :, None]
     first, second = share * strength, (1 - share) * strength
     right, wrong = pairs[0], pairs[1] - pairs[0]
     return (people * (betaln(first + right, second + wrong) - betaln(first, second))).sum(axis=2)

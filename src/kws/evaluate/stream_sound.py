@@ -16,7 +16,6 @@ import numpy as np
 
 from kws.audio.cut import speech_interval
 from kws.audio.frontend import FrontEnd
-from kws.core.params import UNKNOWN
 from kws.evaluate.stream import SECONDS, Stretch, Utterance
 from kws.recordings.clips import UNHEARD
 from kws.recordings.manifest import Recording, read_recordings, usable_rows
@@ -46,8 +45,7 @@ def recordings_of(
 ) -> tuple[list[Recording], list[Recording]]:
     """What is said in the stream of a split: clips of the words to detect, and of other words, few enough for memory.
 
-    The other words are those that training has never heard. Where there are none, they are the other words of the
-    split; where there are none either, the second list is empty.
+    The other words are those that training has never heard, said by people whom it has never heard.
 
     Args:
         manifest: of the features.
@@ -56,16 +54,12 @@ def recordings_of(
         words: the words to detect.
         front_end: says how long a clip is.
     """
-    rows = usable_rows(manifest, split)
-    own = [row for row in rows if row["class"] in words]
-    place = UNHEARD[split]
-    others = usable_rows(manifest, place)
-    if not others:
-        place, others = split, [row for row in rows if row["class"] == UNKNOWN]
+    own = [row for row in usable_rows(manifest, split) if row["class"] in words]
+    others = usable_rows(manifest, UNHEARD[split])
     long = max(1.0, front_end.clip_samples / front_end.sample_rate)
     return (
         list(read_recordings(by_lot(own, int(WORD_CLIPS / long)), source.archive_of(split), front_end)),
-        list(read_recordings(by_lot(others, int(SPEECH_CLIPS / long)), source.archive_of(place), front_end)),
+        list(read_recordings(by_lot(others, int(SPEECH_CLIPS / long)), source.archive_of(UNHEARD[split]), front_end)),
     )
 
 
@@ -211,7 +205,7 @@ def _stretch(
     """A minute of sound, float32 (samples,), and what is said in it. The last event that does not fit is left out."""
     rate, clip = front_end.sample_rate, front_end.clip_samples
     length = SECONDS * rate
-    sound = np.resize(np.roll(noise, int(rng.integers(len(noise)))), length)  # a short recording comes again
+    sound = noise[(rng.integers(len(noise)) + np.arange(length)) % len(noise)]  # a short recording comes again
     sound = sound * _gain(sound, SPEECH_DBFS - rng.uniform(*SNR_DB))
     script: list[Utterance] = []
     start = clip + round(rng.uniform(0, GAP_SECONDS) * rate)

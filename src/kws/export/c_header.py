@@ -90,7 +90,11 @@ def _constants(about: dict[str, Any]) -> dict[str, Any]:
         "log_offset": _float(spec["log_offset"]),
         "classes": len(about["classes"]),
         "threshold": _float(about["threshold"]),
-        **{f"threshold_{name}": _float(level["threshold"]) for name, level in about["sensitivities"].items()},
+        **{
+            f"threshold_{name}": _float(level["threshold"])
+            for name, level in about["sensitivities"].items()
+            if name != "balanced"  # that is the one above
+        },
         "step_frames": f"{timing.step_frames}  /* from one window of a stream to the next */",
         "smoothed": f"{timing.smoothed}  /* windows whose probabilities are averaged */",
         "apart": f"{timing.apart}  /* windows from one detection to the next, at least */",

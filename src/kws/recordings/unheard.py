@@ -121,9 +121,10 @@ def by_people(
         elsewhere = {clip for clips in found.values() for clip in clips}
         rest = [clip for clip in others if clip not in elsewhere]
         found[split] = [clip for clip in rest if split in splits_of.get(clip.speaker, ())] or rest
-        remarks.append(
-            f"other words for {split} are said by people who are in another split, too: false alarms may be too few"
-        )
+        if rest:
+            remarks.append(
+                f"other words for {split} are said by people who are in another split, too: false alarms may be too few"
+            )
     return found, remarks
 
 
