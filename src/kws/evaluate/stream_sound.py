@@ -205,7 +205,7 @@ def _stretch(
     """A minute of sound, float32 (samples,), and what is said in it. The last event that does not fit is left out."""
     rate, clip = front_end.sample_rate, front_end.clip_samples
     length = SECONDS * rate
-    sound = np.resize(np.roll(noise, int(rng.integers(len(noise)))), length)  # a short recording comes again
+    sound = noise[(rng.integers(len(noise)) + np.arange(length)) % len(noise)]  # a short recording comes again
     sound = sound * _gain(sound, SPEECH_DBFS - rng.uniform(*SNR_DB))
     script: list[Utterance] = []
     start = clip + round(rng.uniform(0, GAP_SECONDS) * rate)
