@@ -18,7 +18,7 @@ from kws.records.spec import FeatureSpec
 CLIPS = {"train": 20, "validation": 20, "test": 40}  # of each word, each of another speaker
 WORDS = ["down", "go", "left", "no", "right", "stop", "up", "yes"]
 SHORT = {"width": 1.0, "epochs": 40, "batch_size": 16, "warmup_epochs": 4}
-FLOOR = 0.6
+FLOOR = 0.68  # clips of other Mel edges than those of training have 0.58
 
 
 def write_recordings(target: Path) -> None:
@@ -51,7 +51,7 @@ def project(tmp_path, monkeypatch, write_params):
 @needs_recordings
 @pytest.mark.usefixtures("project")
 def test_twenty_clips_a_word_are_enough_to_tell_words_of_people_apart():
-    """Two seeds gave 0.83 and 0.83 in validation, 0.77 and 0.81 in the test. Chance is 0.125."""
+    """Three seeds gave 0.79 to 0.83 in validation, and 0.77 to 0.81 in the test. Chance is 0.125."""
     for stage in ("download", "featurize", "train"):
         runpy.run_path(str(ROOT / "stages" / f"{stage}.py"))["main"]()
     spec = FeatureSpec.read(paths.SPEC)
