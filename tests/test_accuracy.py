@@ -10,11 +10,15 @@ from conftest import RECORDINGS, ROOT, needs_recordings
 from kws.core import paths
 from kws.core.files import read_json
 from kws.core.params import read_yaml
+from kws.evaluate import scores
+from kws.evaluate.network import EvaluatedNetwork
 from kws.recordings.people import speaker_split
+from kws.records.spec import FeatureSpec
 
 CLIPS = {"train": 20, "validation": 20, "test": 40}  # of each word, each of another speaker
 WORDS = ["down", "go", "left", "no", "right", "stop", "up", "yes"]
-SHORT = {"width": 1.0, "epochs": 40, "batch_size": 16, "warmup_epochs": 4, "stream_minutes": 1}
+SHORT = {"width": 1.0, "epochs": 40, "batch_size": 16, "warmup_epochs": 4}
+FLOOR = 0.68  # clips of other Mel edges than those of training have 0.58
 
 
 def write_recordings(target: Path) -> None:
@@ -47,11 +51,11 @@ def project(tmp_path, monkeypatch, write_params):
 @needs_recordings
 @pytest.mark.usefixtures("project")
 def test_twenty_clips_a_word_are_enough_to_tell_words_of_people_apart():
-    for stage in ("download", "featurize", "train", "evaluate"):
+    """Three seeds gave 0.79 to 0.83 in validation, and 0.77 to 0.81 in the test. Chance is 0.125."""
+    for stage in ("download", "featurize", "train"):
         runpy.run_path(str(ROOT / "stages" / f"{stage}.py"))["main"]()
-    counts, train, evaluate = (
-        read_json(paths.METRICS / f"{stage}.json") for stage in ("featurize", "train", "evaluate")
-    )
-    assert [counts[split] for split in CLIPS] == [clips * len(WORDS) for clips in CLIPS.values()]
-    assert train["validation_accuracy"] > 0.5
-    assert evaluate["accuracy"] > 0.5
+    spec = FeatureSpec.read(paths.SPEC)
+    assert [spec.clips[split] for split in CLIPS] == [clips * len(WORDS) for clips in CLIPS.values()]
+    assert read_json(paths.METRICS / "train.json")["validation_accuracy"] > FLOOR
+    answers = scores.answer_clips(EvaluatedNetwork(paths.NETWORK, threads=2), paths.FEATURES, "test", spec)
+    assert (answers.predicted == answers.labels).mean() > FLOOR

@@ -67,8 +67,8 @@ def sweep(  # noqa: PLR0913 (a measurement has that many ingredients)
         for recording in task:
             kind, start = _drawn(recording.name, len(kinds))
             under.append(kinds[kind])
-            noisy = (_mix(recording.waveform, noises[kinds[kind]], start, snr) for snr in SNR_DB)
-            log_mels += [front_end.log_mel(waveform) for waveform in noisy]
+            noise = noises[kinds[kind]]  # a look-up may read a file
+            log_mels += [front_end.log_mel(_mix(recording.waveform, noise, start, snr)) for snr in SNR_DB]
         labels = np.array([classes.index(recording.label) for recording in task])
         predicted = {name: predict(log_mels).argmax(axis=1) for name, predict in networks.items()}
         return under, {name: guess.reshape(-1, len(SNR_DB)) == labels[:, None] for name, guess in predicted.items()}
