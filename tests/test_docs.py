@@ -104,7 +104,13 @@ def test_the_table_of_the_presets_is_what_the_benchmark_wrote(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("page", "block"), [("docs/recipes.md", "ablation"), ("docs/speed.md", "speed"), ("docs/data.md", "find_words"), ("docs/evaluation.md", "coverage")]
+    ("page", "block"),
+    [
+        ("docs/recipes.md", "ablation"),
+        ("docs/speed.md", "speed"),
+        ("docs/data.md", "find_words"),
+        ("docs/evaluation.md", "coverage"),
+    ],
 )
 def test_the_tables_of_the_other_pages_are_what_the_benchmarks_wrote(monkeypatch, page, block):
     monkeypatch.chdir(ROOT)
