@@ -134,8 +134,8 @@ def test_the_spread_between_seeds_is_in_the_interval_of_their_mean():
     """E5: missed words of three seeds in the README; the mean of their intervals was [15.1, 17.6]."""
     low, high = metrics.seeds_interval(outcomes(0.194, 0.176, 0.119))
     reach = 4.303 * np.std([0.194, 0.176, 0.119], ddof=1) / 3**0.5  # the t-interval over seeds
-    assert low < 0.163 - reach < 0.08
-    assert high > 0.163 + reach > 0.25
+    assert low == pytest.approx(0.163 - reach, abs=1e-4)  # 6.6 %
+    assert high == pytest.approx(0.163 + reach, abs=1e-4)  # 26.0 %
 
 
 def test_seeds_that_agree_leave_the_interval_of_the_people():
@@ -146,6 +146,8 @@ def test_seeds_that_agree_leave_the_interval_of_the_people():
     low, high = metrics.seeds_interval(outcomes(0.9, 1.0))
     assert (low, high) == (pytest.approx(0.32, abs=0.02), 1)  # a share is at most 1
     assert metrics.over_seeds(metrics.Interval(1, 3), [2, 2]) == (1, 3)
+    low, high = metrics.over_seeds(metrics.Interval(0, 3), [1.5, 2.0, 2.5])  # people and seeds, both of weight
+    assert (2 - low, high - 2) == pytest.approx((np.hypot(2, 1.96 * 0.2887), 4.303 * 0.2887), abs=1e-3)
 
 
 def test_calibration_compares_confidence_with_accuracy_bin_by_bin():

@@ -13,6 +13,7 @@ import numpy as np
 
 _CLIPS_OF_A_SPEAKER = 5  # from which a speaker's accuracy is one
 _FEW_PEOPLE = 10  # with fewer, the spread between them says little about the spread between others
+_NORMAL = 1.959963984540054  # 97.5 % of a normal distribution lie below
 _GRID = (100, 20)  # of the two parameters in `_people_posterior`; it needs no random draw
 _CORRELATIONS = (3e-4, 0.95)
 _AT_ONCE = 200  # values of a sum: bounds the memory
@@ -155,7 +156,7 @@ def _repeats(correct: np.ndarray, clips: np.ndarray) -> float:
 
 
 def _wilson(share: float, trials: float) -> Interval:
-    z = 1.959963984540054
+    z = _NORMAL
     middle = share + z**2 / 2 / trials
     reach = z * np.sqrt(share * (1 - share) / trials + z**2 / 4 / trials**2)
     low, high = ((middle + sign * reach) / (1 + z**2 / trials) for sign in (-1, 1))
@@ -259,9 +260,9 @@ def seeds_interval(outcomes: Sequence[Outcomes]) -> Interval:
 
 
 def over_seeds(pooled: Interval, by_seed: Sequence[float]) -> Interval:
-    """The interval of a mean over seeds: to that of all seeds' trials, the spread between seeds is added in squares.
+    """The interval of a mean over seeds, for other people and other seeds.
 
-    The spread is that of a t-interval over seeds, so the result is at least as wide as that.
+    The variances of people and seeds are added, or it is the t-interval over seeds, whichever is wider.
 
     Args:
         pooled: the interval of all seeds' trials, for other people.
@@ -272,8 +273,12 @@ def over_seeds(pooled: Interval, by_seed: Sequence[float]) -> Interval:
     mean, seeds = float(np.mean(by_seed)), len(by_seed)
     if seeds < 2:
         return pooled
-    reach = scipy.stats.t.ppf(0.975, seeds - 1) * np.std(by_seed, ddof=1) / np.sqrt(seeds)
-    return Interval(mean - float(np.hypot(mean - pooled.low, reach)), mean + float(np.hypot(pooled.high - mean, reach)))
+    error = float(np.std(by_seed, ddof=1) / np.sqrt(seeds))
+    below, above = (
+        max(float(np.hypot(reach, _NORMAL * error)), float(scipy.stats.t.ppf(0.975, seeds - 1)) * error)
+        for reach in (mean - pooled.low, pooled.high - mean)
+    )
+    return Interval(mean - below, mean + above)
 
 
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
