@@ -8,7 +8,7 @@ Runs the pipeline's own stages in a scratch folder and writes benchmarks/origina
 
 from pathlib import Path
 
-from runs import EIGHT, SEEDS, TEN, add_row, address, downloaded, parser, run
+from runs import EIGHT, SEEDS, TEN, add_row, address, downloaded, parser, quiet_figures, run
 
 TABLE = Path(__file__).with_suffix(".csv")
 SELECTIONS = {
@@ -22,16 +22,15 @@ COLUMNS = ("selection", "split", "seed", "train_clips", "epochs", *FIGURES)
 
 def main() -> None:
     """Trains every selection of words with every seed."""
-    mirror = parser(__doc__).parse_args().mirror
+    asked = parser(__doc__).parse_args()
     for selection, choice in SELECTIONS.items():
-        changes = {**choice, "dataset_url": address(mirror, choice["dataset"])}
+        changes = {**choice, "dataset_url": address(asked.mirror, choice["dataset"])}
         with downloaded(changes) as project:
             for seed in SEEDS:
-                metrics = run(project, {**changes, "seed": seed})
+                metrics = run(project, {**changes, "seed": seed}, asked.networks, evaluated=False)
                 row = {"selection": selection, "split": choice["split"], "seed": seed}
                 row |= {"train_clips": metrics["featurize"]["train"], "epochs": metrics["train"]["epochs"]}
-                row |= {name: metrics["evaluate"][name] for name in FIGURES}
-                add_row(TABLE, row, COLUMNS, ("selection", "seed"))
+                add_row(TABLE, row | quiet_figures(project)[1], COLUMNS, ("selection", "seed"))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 import argparse
 import csv
+import hashlib
 import io
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -18,17 +20,32 @@ from typing import Any
 
 import yaml
 
-from kws.core.files import read_json, write_csv
+from kws.core.files import folder_written_whole, read_json, sha256_of, write_csv
 from kws.core.params import read_yaml
 from kws.download.sources import PUBLISHED, obtain
+from kws.evaluate.answers import Answers
+from kws.evaluate.metrics import share_figures
+from kws.evaluate.network import EvaluatedNetwork
+from kws.evaluate.scores import answer_clips
 from kws.recordings.archive import read_contents, read_members
 from kws.recordings.layout import understand
 from kws.recordings.people import speaker_split
+from kws.records.spec import FeatureSpec
+from kws.records.write import BACKGROUND_FILE
 
 ROOT = Path(__file__).parent.parent
 SEEDS = (1, 2, 3)
 EIGHT = ("down", "go", "left", "no", "right", "stop", "up", "yes")
 TEN = tuple(sorted((*EIGHT, "bed", "cat")))
+TIMES = "times.json"  # of training, in an experiment's folder
+TRAINED = (  # what training writes
+    "models/kws.keras",
+    "models/network.tflite",
+    "models/network_int8.tflite",
+    "plots/train/history.csv",
+    "metrics/train.json",
+    TIMES,
+)
 
 
 def preset(name: str) -> dict[str, Any]:
@@ -40,6 +57,12 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     """The options of every benchmark."""
     options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--mirror", help="address of the folder that holds the archives, https:// or file://")
+    options.add_argument(
+        "--networks",
+        type=Path,
+        help="folder of trained networks: what is there is not trained again, while parameters and features are the "
+        "same; give an empty one after a change of src/kws/train",
+    )
     return options
 
 
@@ -76,12 +99,15 @@ def downloaded(changes: Mapping[str, Any]) -> Iterator[Path]:
         yield project
 
 
-def run(project: Path, changes: Mapping[str, Any], *, evaluated: bool = True) -> dict[str, dict[str, float]]:
+def run(
+    project: Path, changes: Mapping[str, Any], networks: Path | None = None, *, evaluated: bool = True
+) -> dict[str, dict[str, float]]:
     """Runs one experiment and returns its figures by stage, with `cpu_seconds` and `seconds` of training.
 
     Args:
         project: the folder with the recordings.
         changes: to the committed parameters. Parameters of stage download must be as in `downloaded`.
+        networks: folder of trained networks: one that is there is not trained again, a new one goes there.
         evaluated: whether to evaluate on the test clips; if not, the figures are those of training.
     """
     params = _params(changes)
@@ -91,13 +117,48 @@ def run(project: Path, changes: Mapping[str, Any], *, evaluated: bool = True) ->
     if not computed.exists() or computed.read_text() != features:
         _stage("featurize", project, changes)
         computed.write_text(features)
-    before, started = _cpu_seconds(), time.monotonic()
-    _stage("train", project, changes)
-    times = {"cpu_seconds": round(_cpu_seconds() - before), "seconds": round(time.monotonic() - started)}
+    _train(project, changes, networks)
     if evaluated:
         _stage("evaluate", project, changes)
     metrics = {path.stem: read_json(path) for path in (project / "metrics").iterdir()}
-    return metrics | {"train": metrics["train"] | times}
+    return metrics | {"train": metrics["train"] | read_json(project / TIMES)}
+
+
+def quiet_figures(project: Path) -> tuple[Answers, dict[str, float]]:
+    """What the trained network of a project makes of its test clips: the answers, and accuracy with its interval."""
+    features = project / "data" / "features"
+    network = EvaluatedNetwork(project / "models" / "network.tflite", threads=2)
+    answers = answer_clips(network, features, "test", FeatureSpec.read(features / "spec.json"))
+    figures = share_figures("accuracy", answers.predicted == answers.labels, answers.speakers)
+    rounded = {name: round(value, 6) for name, value in figures.items()}
+    return answers, {"test_clips": len(answers.names)} | rounded
+
+
+def _train(project: Path, changes: Mapping[str, Any], networks: Path | None) -> None:
+    """Trains the network, or takes it from the folder of networks."""
+    kept = networks and networks / _key(project, _params(changes))
+    if kept and kept.exists():
+        shutil.copytree(kept, project, dirs_exist_ok=True)
+        return
+    before, started = _cpu_seconds(), time.monotonic()
+    _stage("train", project, changes)
+    times = {"cpu_seconds": round(_cpu_seconds() - before), "seconds": round(time.monotonic() - started)}
+    (project / TIMES).write_text(json.dumps(times))
+    if kept:
+        with folder_written_whole(kept) as folder:
+            for name in TRAINED:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(project / name, folder / name)
+
+
+def _key(project: Path, params: Mapping[str, Any]) -> str:
+    """Stands for all that training reads: its parameters, and the features of training and validation."""
+    names = [name for name in read_yaml(ROOT / "dvc.yaml")["stages"]["train"]["params"] if isinstance(name, str)]
+    digest = hashlib.sha256(json.dumps({name: params[name] for name in names}, sort_keys=True).encode())
+    folder = project / "data" / "features"
+    for path in sorted([*folder.glob("train-*"), *folder.glob("validation-*"), folder / BACKGROUND_FILE]):
+        digest.update(bytes.fromhex(sha256_of(path)))
+    return digest.hexdigest()[:16]
 
 
 def _stage(name: str, project: Path, changes: Mapping[str, Any]) -> None:
@@ -125,3 +186,8 @@ def add_row(table: Path, row: Mapping[str, Any], columns: Sequence[str], key: Se
         with table.open(newline="", encoding="utf-8") as file:
             rows = [old for old in csv.DictReader(file) if any(old[name] != str(row[name]) for name in key)]
     write_csv(table, sorted([*rows, row], key=lambda r: [str(r[name]) for name in key]), columns)
+
+
+def peak_bytes(usage: resource.struct_rusage) -> int:
+    """The most memory that a process had. Linux counts in kB, macOS in bytes."""
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)

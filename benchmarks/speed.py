@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from runs import peak_bytes
 
 from kws.core.files import sha256_of, write_json, written_whole
 from kws.core.params import load_params
@@ -81,7 +82,7 @@ def run(command: Sequence[str | Path], folder: Path) -> Run:
     if process.returncode:
         sys.exit(f"error: {' '.join(map(str, command))} ended with exit code {process.returncode}")
     figures = json.loads(printed[-1]) if printed and printed[-1].startswith("{") else {}
-    return Run(seconds, used.ru_maxrss / 1024, figures)
+    return Run(seconds, peak_bytes(used) / 2**20, figures)
 
 
 def alternately(commands: Mapping[str, Sequence[str | Path]], folder: Path, repeats: int) -> dict[str, list[Run]]:
@@ -139,6 +140,7 @@ def project(folder: Path, recordings: Sequence[tuple[str, bytes]], clips: int) -
         licence="not known",
         synthetic=False,
         speakers="one a file",
+        given_splits=False,
         words={},
         clips=clips,
         test=None,
@@ -146,8 +148,13 @@ def project(folder: Path, recordings: Sequence[tuple[str, bytes]], clips: int) -
     )
     write_json(raw / "source.json", source.to_json())
     values = load_params(ROOT / "params.yaml").model_dump() | {"words": WORDS, "split": "random"}  # any number will do
-    (folder / "params.yaml").write_text(json.dumps(values))  # JSON is YAML
+    set_params(folder, values)
     return folder
+
+
+def set_params(folder: Path, values: Mapping[str, Any]) -> None:
+    """Writes the parameters of a project."""
+    (folder / "params.yaml").write_text(json.dumps(values))  # JSON is YAML
 
 
 def features(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Path) -> dict[str, float]:
@@ -223,13 +230,16 @@ def fixed(_: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Pa
 
 def growth(recordings: Sequence[tuple[str, bytes]], asked: argparse.Namespace, scratch: Path) -> dict[str, float]:
     """Measures time and memory for several numbers of clips, and draws them."""
-    stages = ("featurize", "train")
+    stages = ("featurize", "train", "evaluate", "export")
     curves: dict[str, list[tuple[int, float, float]]] = {name: [] for name in stages}
     for clips in asked.growth:
         folder = project(scratch / f"growth{clips}", recordings, clips)
-        values = json.loads((folder / "params.yaml").read_text())
-        (folder / "params.yaml").write_text(json.dumps(values | {"model": "tc_resnet", "epochs": 1}))
+        values = json.loads((folder / "params.yaml").read_text()) | {"model": "tc_resnet"}
+        set_params(folder, values | {"epochs": 1})
         for name in stages:
+            if name == "evaluate":  # the export of a network that has hardly learned anything may be refused
+                set_params(folder, values | {"epochs": max(2, 20_000 // clips)})
+                run(stage("train"), folder)
             repeats = 1 if clips == max(asked.growth) else asked.repeats
             runs = alternately({name: stage(name)}, folder, repeats)[name]
             memory = statistics.median(one.memory for one in runs)

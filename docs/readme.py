@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kws.commands.summary import summary
 from kws.core.files import written_whole
+from kws.evaluate.metrics import Interval, over_seeds
 
 README = Path("README.md")
 RECIPES = Path("docs/recipes.md")
@@ -14,33 +15,41 @@ SPEED = Path("docs/speed.md")
 DATA = Path("docs/data.md")
 EVALUATION = Path("docs/evaluation.md")
 COVERAGE = Path("benchmarks/coverage.csv")
+MACHINES = Path("docs/larger-machines.md")
 FIND_WORDS = Path("benchmarks/find_words.csv")
 TABLE = Path("benchmarks/original_recipe.csv")
 PRESETS = Path("benchmarks/presets.csv")
+PRESETS_BEFORE = Path("benchmarks/presets_before.csv")  # what stood here until the evaluation was mended
+LEARNING_CURVE = Path("benchmarks/learning_curve.csv")
+LAW = Path("benchmarks/learning_curve_law.csv")
 ABLATION = Path("benchmarks/ablation.csv")
+MEMORY = Path("benchmarks/memory.csv")
 RATIOS = Path("benchmarks/speed.json")
 TIME_TO_ACCURACY = Path("benchmarks/time_to_accuracy.csv")
 EXPERIMENT = Path("docs/exp-run.txt")  # what `dvc exp show` and `dvc metrics diff` printed
-ACCURACY = {
+FIGURES = {  # of a case: label, and name in benchmarks/presets.csv
     "accuracy": "accuracy",
     "accuracy in noise at 0 dB": "noise_0db_accuracy",
+    "recall of silence": "recall__silence_",
+    "recall of unknown words": "recall__unknown_",
+    "on and off, words that are not in training: rejected": "unheard_rejected",
     "missed words in the stream": "stream_missed",
+    "false alarms per hour in the stream": "stream_false_alarms_an_hour",
+    "of them at other speech": "stream_speech_false_alarms_an_hour",
+    "of them in background": "stream_background_false_alarms_an_hour",
+    "of them beside a word": "stream_word_false_alarms_an_hour",
+    "seconds from the end of a word to its report (median)": "stream_delay_seconds",
+    "the same, 95 % of the words": "stream_delay_95_seconds",
 }
-CASES = (  # preset, what is recognised, label and name of each figure
-    ("fast", "*ten*", ACCURACY),
-    ("best", "*ten*", ACCURACY),
-    (
-        "balanced",
-        "*eight*, unknown words, silence",
-        ACCURACY
-        | {
-            "recall of silence": "recall__silence_",
-            "recall of unknown words": "recall__unknown_",
-            "on and off, words that are not in training: rejected": "unheard_rejected",
-        },
-    ),
-    ("synthetic and neural", "*ten*, trained only on computed voices", {"accuracy": "accuracy"}),
-)
+CASES = {  # in benchmarks/presets.csv: what is recognised, and the preset
+    "fast": ("*ten*", "fast"),
+    "best": ("*ten*", "best"),
+    "balanced on ten": ("*ten*", "balanced"),
+    "fast rejecting": ("*eight*, unknown words, silence", "fast"),
+    "best rejecting": ("*eight*, unknown words, silence", "best"),
+    "balanced": ("*eight*, unknown words, silence", "balanced"),
+    "synthetic and neural": ("*ten*, trained only on computed voices", "synthetic and neural"),
+}
 SPEED_WORDS = {  # labels in benchmarks/speed.json, and what they mean
     ", doing nothing, against pyplot": ": time to start, against importing matplotlib",
     "against five times true": "against five stages of the command true",
@@ -62,12 +71,15 @@ def main() -> None:
             "summary": _block(summary()),
             "exp": _block(EXPERIMENT.read_text()),
             "presets": presets(),
+            "training times": training_times(),
+            "learning curve": learning_curve(),
             "table": table(),
         },
         RECIPES: {"ablation": ablation()},
         SPEED: {"speed": speed()},
         DATA: {"find words": find_words()},
         EVALUATION: {"coverage": coverage()},
+        MACHINES: {"memory": memory()},
     }.items():
         text = page.read_text(encoding="utf-8")
         for name, content in contents.items():
@@ -98,26 +110,80 @@ def table() -> str:
 
 
 def presets() -> str:
-    """The table of the presets, from benchmarks/presets.csv: a row for each figure of each case."""
+    """The table of the presets, from benchmarks/presets.csv, beside the figures of before, from presets_before.csv."""
+    with PRESETS.open(newline="") as file, PRESETS_BEFORE.open(newline="") as before:
+        rows, old_rows = list(csv.DictReader(file)), list(csv.DictReader(before))
+    lines = [["test", "preset", "mean [95 % interval]", "by seed", "before"]]
+    lines.append(["---"] * len(lines[0]))
+    for case, (words, preset) in CASES.items():
+        group, old = ([row for row in table if row["case"] == case] for table in (rows, old_rows))
+        if not group:
+            continue
+        for what, figure in FIGURES.items():
+            if not any(row[figure] for row in group):
+                continue  # this case has no such class or stream
+            show = _rate if "seconds" in figure or "an_hour" in figure else _percent
+            values = [float(row[figure]) for row in group]
+            mean = f"**{show(statistics.mean(values))}**"
+            if f"{figure}_low" in group[0]:
+                ends = (statistics.mean(float(row[f"{figure}_{end}"]) for row in group) for end in ("low", "high"))
+                mean += " [{}, {}]".format(*map(show, over_seeds(Interval(*ends), values)))
+            seeds = ", ".join(f"{row['seed']}: {show(value)}" for row, value in zip(group, values, strict=True))
+            measured = [float(row[figure]) for row in old if row.get(figure)]
+            lines.append(
+                [
+                    f"{words}: {what}",
+                    preset,
+                    mean,
+                    seeds,
+                    show(statistics.mean(measured)) if measured else "not measured",
+                ]
+            )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def training_times() -> str:
+    """A sentence on the CPU time of training, from benchmarks/presets.csv."""
     with PRESETS.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    lines = [["test", "preset", "mean", "by seed", "CPU time of training"]]
+    minutes = {
+        preset: statistics.mean(float(row["cpu_seconds"]) for row in rows if row["case"] == case) / 60
+        for case, (_, preset) in CASES.items()
+        if any(row["case"] == case for row in rows)
+    }
+    return "CPU time of a training: " + ", ".join(f"*{name}* {time:.0f} min" for name, time in minutes.items()) + "."
+
+
+def learning_curve() -> str:
+    """The table of the learning curves, from benchmarks/learning_curve.csv and learning_curve_law.csv."""
+    with LEARNING_CURVE.open(newline="") as file, LAW.open(newline="") as laws:
+        rows, law_rows = list(csv.DictReader(file)), list(csv.DictReader(laws))
+    lines = [["recipe", "training clips", "test accuracy by seed", "law", "law of the smaller sizes"]]
     lines.append(["---"] * len(lines[0]))
-    for case, words, figures in CASES:
-        group = [row for row in rows if row["case"] == case]
-        time = f"{statistics.mean(float(row['cpu_seconds']) for row in group) / 60:.0f} min"
-        for what, figure in figures.items():
-            if not group[0][figure]:
-                continue  # not measured yet
-            values = [float(row[figure]) for row in group]
-            low, high = (statistics.mean(float(row[f"{figure}_{end}"]) for row in group) for end in ("low", "high"))
-            mean = f"**{statistics.mean(values):.1%}** [{low:.1%}, {high:.1%}]"
-            if figure == "stream_missed":
-                alarms = (f"{float(row['stream_false_alarms_an_hour']):.2g}" for row in group)
-                what += f" (false alarms per hour: {', '.join(alarms)})"  # noqa: PLW2901 (the label goes on)
-            seeds = ", ".join(f"{row['seed']}: {100 * value:.1f}" for row, value in zip(group, values, strict=True))
-            lines.append([f"{words}: {what}", case, mean, seeds, time])
+    for recipe in dict.fromkeys(row["recipe"] for row in rows):
+        law, foretold = (
+            {int(row["train_clips"]): _with_interval(row) for row in law_rows if (row["recipe"], row["what"]) == key}
+            for key in ((recipe, "law"), (recipe, "foretold"))
+        )
+        measured = {int(row["train_clips"]) for row in rows if row["recipe"] == recipe}
+        for clips in sorted(measured | law.keys()):
+            seeds = [row for row in rows if (row["recipe"], int(row["train_clips"])) == (recipe, clips)]
+            by_seed = ", ".join(_percent(float(row["accuracy"])) for row in seeds) or "not measured"
+            lines.append([recipe, f"{clips:,}", by_seed, law.get(clips, ""), foretold.get(clips, "")])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _with_interval(row: dict[str, str]) -> str:
+    accuracy, low, high = (_percent(float(row[name])) for name in ("accuracy", "accuracy_low", "accuracy_high"))
+    return f"{accuracy} [{low}, {high}]"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}"
+
+
+def _rate(value: float) -> str:
+    return f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 
 def ablation() -> str:
@@ -191,6 +257,19 @@ def _range(found: list[float]) -> str:
     if len(found) == 1:
         return f"{found[0]:.1f} %"
     return f"{statistics.mean(found):.1f} % ({min(found):.0f} to {max(found):.0f})"
+
+
+def memory() -> str:
+    """The table of docs/larger-machines.md, from benchmarks/memory.csv: a line a stage, a column a case."""
+    with MEMORY.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    cases = list(dict.fromkeys(row["case"] for row in rows))
+    lines = [["peak memory (open files)", *cases], ["---"] * (1 + len(cases))]
+    for stage in dict.fromkeys(row["stage"] for row in rows):
+        of_case = {row["case"]: row for row in rows if row["stage"] == stage}
+        cells = (of_case.get(case) for case in cases)
+        lines.append([stage, *(f"{int(row['peak_mb']):,} MB ({row['open_files']})" if row else "" for row in cells)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def speed() -> str:

@@ -22,7 +22,6 @@ from kws.plots.figures import conditions_figure, confusion_figure, curves_figure
 from kws.recordings import background
 from kws.recordings.clips import UNHEARD, read_clips, speakers_of
 from kws.recordings.manifest import read_recordings, spoken_rows
-from kws.recordings.parts import part_of
 from kws.recordings.source import DataSource
 from kws.records.clips import cached_clips
 from kws.records.spec import FeatureSpec
@@ -39,13 +38,8 @@ def main() -> None:
         best_epoch = read_json(paths.METRICS / "train.json")["best_epoch"]
         classes, front_end, synthetic = spec.classes, spec.front_end, spec.test_synthetic
         noises, _ = background.read_background(
-            source.archive_of("train"), read_clips(paths.CLIPS), front_end.sample_rate
+            source.archive_of("train"), read_clips(paths.CLIPS), front_end, ("validation", "test")
         )
-
-        parts = {
-            split: {name: part_of(noise, split, front_end.clip_samples) for name, noise in noises.items()}
-            for split in ("validation", "test")
-        }
 
         def sound_of(split: str) -> Iterator[stream.Stretch]:
             """The stream of a split."""
@@ -53,7 +47,7 @@ def main() -> None:
             return stream_sound.stretches(
                 said,
                 other,
-                parts[split],
+                noises[split],
                 front_end=front_end,
                 classes=classes,
                 minutes=params.stream_minutes,
@@ -85,7 +79,7 @@ def main() -> None:
         in_noise = noise_sweep.sweep(
             {eight_bits.FLOAT32: network.ask, eight_bits.INT8: int8.ask},
             conditions.measuring(recordings, front_end.sample_rate, measured),
-            parts["test"],
+            noises["test"],
             front_end=front_end,
             classes=classes,
             threads=params.threads,

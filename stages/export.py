@@ -36,14 +36,14 @@ def main() -> None:
         source, front_end = DataSource.read(paths.SOURCE), spec.front_end
         evaluated = read_json(paths.METRICS / "evaluate.json")
         recordings = read_clips(paths.CLIPS)
-        noises, _ = background.read_background(source.archive_of("train"), recordings, front_end.sample_rate)
+        noises, _ = background.read_background(source.archive_of("train"), recordings, front_end, ("test",))
 
         keras = keras_answers(models.embedding_and_probabilities(model), paths.FEATURES, spec)
         position = {name: number for number, name in enumerate(keras.names)}
         network, int8 = (require_exists(path).read_bytes() for path in (paths.NETWORK, paths.NETWORK_INT8))
         files = convert_network(network, int8, spec, detection(evaluated))
 
-        clips = parity.waveforms(paths.MANIFEST, source.archive_of("test"), noises, front_end)
+        clips = parity.waveforms(paths.MANIFEST, source.archive_of("test"), noises["test"], front_end)
         exported = parity.examine(files, clips, position, front_end, params.threads)
         streamed = exported.streamed
 

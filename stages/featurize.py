@@ -5,6 +5,8 @@ plots/features.
 """
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -12,11 +14,11 @@ from tqdm import tqdm
 from kws.audio.frontend import FrontEnd
 from kws.core import paths, stage
 from kws.core.address import public_address
-from kws.core.files import folder_written_whole, write_csv, write_json
-from kws.core.params import load_params
+from kws.core.files import csv_writer, folder_written_whole, write_csv, write_json
+from kws.core.params import Params, load_params
 from kws.featurize.compute import compute_chosen
 from kws.featurize.report import MANIFEST_COLUMNS, left_out_row, manifest_row, report_lines
-from kws.featurize.splits import check_classes, choose
+from kws.featurize.splits import Chosen, check_classes, choose
 from kws.plots.figures import clip_figure, mel_grid_figure, mel_matrix_figure, save_figure
 from kws.recordings import background
 from kws.recordings.clips import SPLITS, UNHEARD, check_unusable, read_clips
@@ -42,14 +44,19 @@ def main() -> None:
     )
     chosen = selection.clips
     front_end = FrontEnd.from_params(params)
-    noises, noise_remarks = background.read_background(archive, recordings, front_end.sample_rate)
+    noises, noise_remarks = background.read_background(archive, recordings, front_end)
     cut_of = {source.archive_of(split): params.cut_of("synthetic") for split in UNHEARD.values()}
     cut_of |= {source.archive_of("test"): params.cut_of(params.test_dataset), archive: params.cut_of(params.dataset)}
 
-    manifest, usable, set_aside = [], [], {}
+    usable, set_aside = [], {}
+    noted: list[dict[str, str]] = []  # rows of the manifest with a reason or a remark
+    shown: dict[str, str] = {}  # the row of the clip in the picture
     examples: dict[str, np.ndarray] = {}  # the first clip of each class
     with folder_written_whole(paths.FEATURES) as folder:
-        with RecordWriter(folder, Counter(choice.split for choice in chosen)) as records:
+        with (
+            RecordWriter(folder, Counter(choice.split for choice in chosen)) as records,
+            csv_writer(folder / paths.MANIFEST.name, MANIFEST_COLUMNS) as manifest,
+        ):
             computed = compute_chosen(chosen, source, noises, front_end, cut_of)
             for choice, clips in tqdm(computed, "featurize", len(chosen), unit="recording", disable=None):
                 # Unheard words belong to no class if `_unknown_` is off; their label is not used then
@@ -62,17 +69,22 @@ def main() -> None:
                         if choice.split in SPLITS:
                             examples.setdefault(choice.label, features.mel_power)
                         records.write(choice.split, features.name, choice.clip.speaker, label, features.mel_power)
-                    manifest.append(manifest_row(choice, features))
-        manifest += [left_out_row(choice, reason) for choice, reason in selection.left_out.items()]
-        write_csv(folder / paths.MANIFEST.name, manifest, MANIFEST_COLUMNS)
+                    row = manifest_row(choice, features)
+                    manifest.writerow(row)
+                    recorded = source.unheard.get(choice.split) != "computed"
+                    noted += [row] if recorded and (row["reason"] or row["remarks"]) else []
+                    if not shown and (choice.split, row["status"]) == ("train", "ok") and choice.label in params.words:
+                        shown = row
+            left_out = [left_out_row(choice, reason) for choice, reason in selection.left_out.items()]
+            manifest.writerows(left_out)
+            noted += left_out
         unusable = paths.scratch("featurize") / "unusable.csv"  # stays where the stage stops and writes no manifest
-        write_csv(unusable, [row for row in manifest if row["status"] != "ok"], MANIFEST_COLUMNS)
-        asked_for = {choice.clip.name for choice in chosen if choice.split in SPLITS}
-        of_these = {name: reason for name, reason in set_aside.items() if name in asked_for}
-        check_unusable(of_these, len(asked_for), params.max_unusable_share, unusable)
+        write_csv(unusable, (row for row in noted if row["status"] != "ok"), MANIFEST_COLUMNS)
+        _check_unusable(chosen, set_aside, params.max_unusable_share, unusable)
         check_classes(usable, params)
         write_background_power(folder, background.mel_power(noises, front_end))
-        counts = Counter(choice.split for choice in usable)
+        found = Counter(choice.split for choice in usable)
+        counts = {split: found[split] for split in (*SPLITS, *UNHEARD.values()) if found[split]}
         spec = FeatureSpec(
             front_end,
             dataset=public_address(params.dataset),
@@ -84,24 +96,37 @@ def main() -> None:
         )
         write_json(folder / paths.SPEC.name, spec.to_json())
 
+    _draw(examples, shown, front_end, params, source)
+    write_json(paths.METRICS / "featurize.json", counts | {"set_aside": len(set_aside)})
+    for remark in selection.remarks:
+        print(remark)
+    print(f"{len(usable)} clips: " + ", ".join(f"{number} {split}" for split, number in counts.items()))
+    for line in report_lines(noted, noise_remarks, paths.MANIFEST):
+        print(line)
+
+
+def _draw(
+    examples: dict[str, np.ndarray], shown: dict[str, str], front_end: FrontEnd, params: Params, source: DataSource
+) -> None:
+    """Draws the Mel filters, a clip of each class, and one clip closely."""
     with folder_written_whole(paths.PLOTS / "features") as folder:
         save_figure(mel_matrix_figure(front_end.weights, front_end.sample_rate), folder / "mel_matrix.png")
         with_examples = [name for name in params.classes if name in examples]  # all of _unknown_ may be unusable
         log_mels = {name: front_end.cached_log_mel(examples[name]) for name in with_examples[:SHOWN]}
         save_figure(mel_grid_figure(log_mels, front_end, source.synthetic), folder / "mel_grid.png")
-        shown = next(
-            row for row in manifest if (row["split"], row["status"]) == ("train", "ok") and row["class"] in params.words
+        [(_, waveform)] = read_waveforms(
+            [shown], source.archive_of("train"), front_end.sample_rate, params.clip_seconds
         )
-        [(_, waveform)] = read_waveforms([shown], archive, front_end.sample_rate, params.clip_seconds)
         title = stage.voices_title(shown["word"], source.synthetic)
         save_figure(clip_figure(waveform, front_end, title), folder / "clip.png")
-    write_json(paths.METRICS / "featurize.json", counts | {"set_aside": len(set_aside)})
-    for remark in selection.remarks:
-        print(remark)
-    print(f"{len(usable)} clips: " + ", ".join(f"{number} {split}" for split, number in counts.items()))
-    recorded = [row for row in manifest if source.unheard.get(row["split"]) != "computed"]
-    for line in report_lines(recorded, noise_remarks, paths.MANIFEST):
-        print(line)
+
+
+def _check_unusable(chosen: Sequence[Chosen], set_aside: Mapping[str, str], share: float, unusable: Path) -> None:
+    """Checks the clips of training, validation and test: computed ones would make the share smaller."""
+    asked_for = [choice.clip.name for choice in chosen if choice.split in SPLITS]
+    names = set(asked_for)
+    of_these = {name: reason for name, reason in set_aside.items() if name in names}
+    check_unusable(of_these, len(asked_for), share, unusable)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,9 @@ def augment(what, power, *, front_end=FRONT_END, background=(), labels=None, see
     """(log-Mel, labels), in NumPy."""
     power = np.asarray(power, np.float32)
     labels = np.eye(len(power), dtype=np.float32) if labels is None else labels
-    log_mel, labels = Augmenter(what, front_end, list(background))(tf.constant(power), labels, tf.constant(seed))
+    log_mel, labels = Augmenter(what, front_end, {str(number): power for number, power in enumerate(background)})(
+        tf.constant(power), labels, tf.constant(seed)
+    )
     assert log_mel.shape == (len(power), front_end.frames, front_end.mel_bins, 1)
     return log_mel.numpy()[..., 0], np.asarray(labels)
 
@@ -298,6 +300,39 @@ def test_no_noise_runs_across_two_recordings_and_all_of_each_is_used():
         assert min(misses) < 1e-2
         heard.add(int(np.argmin(misses)))
     assert heard == set(range(6))
+
+
+@pytest.mark.parametrize("largest", [0, 2**18])
+def test_clips_of_many_frames_are_interpolated_as_those_of_few(largest, monkeypatch):
+    monkeypatch.setattr("kws.train.augment.LARGEST_MATRIX", largest)
+    power = random_power(3)
+    log_mel, _ = augment(replace(OFF, shift_ms=100, speed=0.2, frequency_warp=0.1), power, front_end=SMALL)
+    monkeypatch.setattr("kws.train.augment.LARGEST_MATRIX", 2**18)
+    wanted, _ = augment(replace(OFF, shift_ms=100, speed=0.2, frequency_warp=0.1), power, front_end=SMALL)
+    np.testing.assert_allclose(log_mel, wanted, atol=1e-5)
+
+
+def graph_of(augmenter: Augmenter, front_end, classes: int = 2) -> tf.Graph:
+    shapes = [tf.TensorSpec([None, *flat(1, front_end=front_end).shape[1:]]), tf.TensorSpec([None, classes])]
+    return tf.function(augmenter).get_concrete_function(*shapes, tf.TensorSpec([2], tf.int32)).graph
+
+
+def test_no_matrix_is_larger_than_a_megabyte_a_clip_however_long_the_clips_are():
+    long = make_front_end(1000, 10_000, 16, 1, 16, 1, 20.0, 500.0, 1e-7)
+    assert (long.frames, long.margin) == (9985, 200)  # frames by frames are 400 MB
+    what = replace(OFF, shift_ms=100)
+    graph = graph_of(Augmenter(what, long, {}), long)
+    shapes = [output.shape for operation in graph.get_operations() for output in operation.outputs]
+    assert max(np.prod([size or 1 for size in shape]) for shape in shapes if shape.rank is not None) == 10_385
+    log_mel, _ = augment(what, np.arange(1.0, 10_386.0)[None, :, None], front_end=long)
+    np.testing.assert_array_equal(np.diff(np.exp(log_mel[0, :, 0]).round()), np.ones(9984))
+
+
+def test_the_graph_holds_no_background_however_much_there_is():
+    """A graph of more than 2 GB is refused: 224 recordings of ten minutes would be enough."""
+    background = {"hours": np.ones((2_000_000, 8), np.float32)}  # 64 MB
+    graph = graph_of(Augmenter(replace(OFF, noise_share=1), SMALL, background), SMALL)
+    assert graph.as_graph_def().ByteSize() < 100_000
 
 
 @pytest.mark.parametrize("background", [0.0, 1e-38, 1e6], ids=["zeros", "next to nothing", "very loud"])

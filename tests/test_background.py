@@ -1,5 +1,8 @@
 import io
+import subprocess
+import sys
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from kws.recordings.parts import part_of
 
 RATE = 16_000
 FRONT_END = make_front_end(RATE, RATE, 400, 160, 512, 40, 60.0, 7600.0, 1e-7)
+ANY_LENGTH = make_front_end(RATE, 1600, 400, 160, 512, 40, 60.0, 7600.0, 1e-7)  # no part is too short for its clips
 
 
 def wav(samples: np.ndarray, rate: int = RATE) -> bytes:
@@ -27,9 +31,15 @@ def hiss(seed: int, samples: int) -> np.ndarray:
     return (0.1 * np.random.default_rng(seed).normal(size=samples)).astype(np.float32)
 
 
+def whole(parts: background.Background) -> dict[str, np.ndarray]:
+    """The recordings, put together from their splits."""
+    return {name: np.concatenate([parts[split][name] for split in SPLITS]) for name in parts["train"]}
+
+
 @pytest.fixture
-def read(tmp_path):
-    """What is read of an archive with these files, at 16 kHz, and the remarks on it."""
+def read(tmp_path, monkeypatch):
+    """What is read of an archive with these files, whole and at 16 kHz, and the remarks on it."""
+    monkeypatch.chdir(tmp_path)
 
     def run(files: dict[str, bytes]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         with tarfile.open(tmp_path / "set.tar", "w") as tar:
@@ -38,7 +48,8 @@ def read(tmp_path):
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
         clips = [Clip(name, name.split("/")[0], name) for name in files if is_sound(name, files[name])]
-        return background.read_background(tmp_path / "set.tar", clips, RATE)
+        parts, remarks = background.read_background(tmp_path / "set.tar", clips, ANY_LENGTH)
+        return whole(parts), remarks
 
     return run
 
@@ -130,6 +141,43 @@ def test_without_recordings_there_are_generated_noises(read):
         np.testing.assert_array_equal(samples, again[name])
 
 
+DAYS = """
+import resource
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+
+from kws.audio.decode import Sound
+from kws.recordings import background
+from kws.recordings.clips import Clip
+sys.path.insert(0, sys.argv[2])
+from conftest import make_front_end
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+front_end = make_front_end(16_000, 16_000, 480, 320, 512, 8, 60.0, 7600.0, 1e-7)
+names = [f"_background_noise_/{number}.wav" for number in range(1000)]
+background.read_members = lambda *_: ((name, name.encode()) for name in names)
+background.decode_recording = lambda data, *_, **__: Sound(np.full(100_000, int(data[19:-4]), np.float32))
+tracemalloc.start()
+clips = [Clip(name, "_background_noise_", name) for name in names]
+parts, remarks = background.read_background(Path(sys.argv[1]), clips, front_end)
+power = sum(1 for _ in background.mel_power(parts, front_end))
+silent = [background.silence(str(number), parts["test"], 16_000) for number in range(300)]
+assert all(parts["validation"][name][0] == int(name) for name in parts["validation"])
+print(len(parts["train"]), power, len(silent), tracemalloc.get_traced_memory()[1] < 40e6)
+"""
+
+
+def test_a_thousand_recordings_take_neither_open_files_nor_memory(tmp_path):
+    """They have 400 MB as float32; the 300 clips of silence have 19."""
+    command = [sys.executable, "-c", DAYS, str(tmp_path / "set.tar"), str(Path(__file__).parent)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout.split(), done.stderr) == (["1000", "3000", "300", "True"], "")
+    assert list((tmp_path / ".scratch" / "background").iterdir()) == []
+
+
 @pytest.mark.parametrize(("name", "slope"), [("white_noise", 0), ("pink_noise", -10), ("brown_noise", -20)])
 def test_generated_noises_fall_with_frequency_as_their_colour_says(name, slope):
     samples = background.generated(8000)[name]
@@ -153,9 +201,23 @@ def test_a_part_that_is_shorter_than_a_clip_comes_again():
     assert part.tolist() == [*range(90, 100), *range(90, 100), *range(90, 95)]
 
 
+def power_of(recordings: dict[str, np.ndarray], front_end) -> dict[str, dict[str, np.ndarray]]:
+    """Mel power by split and name."""
+    parts = {
+        split: {
+            name: background.part_of(samples, split, front_end.clip_samples) for name, samples in recordings.items()
+        }
+        for split in SPLITS
+    }
+    power: dict[str, dict[str, np.ndarray]] = {split: {} for split in SPLITS}
+    for split, name, part in background.mel_power(parts, front_end):
+        power[split][name] = part
+    return power
+
+
 def test_each_split_has_the_mel_power_of_its_part():
     recordings = {"long": hiss(0, 20 * RATE), "short": hiss(2, 5 * RATE)}
-    power = background.mel_power(recordings, FRONT_END)
+    power = power_of(recordings, FRONT_END)
     assert {split: set(parts) for split, parts in power.items()} == {split: {"long", "short"} for split in SPLITS}
     assert power["test"]["short"].shape == (FRONT_END.frames, 40)
     validation = FRONT_END.mel_power(recordings["long"][16 * RATE : 18 * RATE])
@@ -170,7 +232,7 @@ def test_mel_power_of_the_background_has_the_same_bytes_on_any_number_of_cores()
     made = []
     for threads in (1, 2):
         with threadpool_limits(threads):
-            made.append(background.mel_power({"hiss": hiss(0, 20 * RATE)}, front_end))
+            made.append(power_of({"hiss": hiss(0, 20 * RATE)}, front_end))
     for split in SPLITS:
         np.testing.assert_array_equal(made[0][split]["hiss"], made[1][split]["hiss"])
 
@@ -180,7 +242,8 @@ TIMELINES = [np.arange(1, 5001, dtype=np.float32), np.arange(10_001, 13_001, dty
 
 
 def silences(split: str, recordings=TIMELINES, clips: int = 1000) -> np.ndarray:
-    made = [background.silence(f"_silence_/{split}-{n:05d}", recordings, split, SAMPLES) for n in range(clips)]
+    parts = {str(number): background.part_of(one, split, SAMPLES) for number, one in enumerate(recordings)}
+    made = [background.silence(f"_silence_/{split}-{n:05d}", parts, SAMPLES) for n in range(clips)]
     assert {clip.dtype for clip in made} == {np.dtype(np.float32)}
     return np.stack(made).astype(np.float64)
 
@@ -213,7 +276,7 @@ def test_silence_is_a_stretch_of_the_background_of_its_split_at_any_level_or_fai
 
 
 def test_silence_follows_from_its_name_alone():
-    one, again, other = (background.silence(name, TIMELINES, "train", SAMPLES) for name in ("a/1", "a/1", "a/2"))
+    one, again, other = (background.silence(name, {"a": TIMELINES[0]}, SAMPLES) for name in ("a/1", "a/1", "a/2"))
     np.testing.assert_array_equal(one, again)
     assert not np.array_equal(one, other)
 

@@ -202,6 +202,12 @@ def test_the_card_of_one_wake_word_speaks_of_one(card):
     )
 
 
+def test_computed_voices_that_say_other_words_are_told(card):
+    computed = replace(SOURCE, unheard=SOURCE.unheard | {"unheard_test": "computed"})
+    line = "other words that training does not contain (798 clips of computed voices): rejected | 61.2 %"
+    assert line in card("unheard", source=computed)
+
+
 def test_it_is_a_limit_that_the_test_holds_no_other_words(card):
     limit = "- The test clips hold no other words. How often the model takes other words for its own is not known."
     assert limit in card(unknown=1.0)

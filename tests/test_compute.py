@@ -22,6 +22,7 @@ from kws.featurize.splits import Chosen
 from kws.recordings import background
 from kws.recordings.background import NOBODY
 from kws.recordings.clips import UNHEARD, Clip
+from kws.records import write
 from kws.records.write import RecordWriter
 
 FRONT_END = make_front_end(16_000, 16_000, 1024, 256, 1024, 80, 20.0, 7600.0, 1e-7)
@@ -89,6 +90,7 @@ def test_recordings_are_read_only_a_few_tasks_ahead(monkeypatch):
 def test_memory_does_not_grow_with_the_clips(tmp_path, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     monkeypatch.setattr(compute, "RECORDINGS_A_TASK", 8)
+    monkeypatch.setattr(write, "WAITING_BYTES", 2**20)
 
     def peak(clips: int) -> int:
         names = [f"{number}.wav" for number in range(clips)]
@@ -264,7 +266,10 @@ def test_without_a_test_data_set_all_splits_are_read_from_the_one_archive(chosen
 
 
 def test_clips_in_which_nobody_speaks_are_made_of_the_background_of_their_split(chosen_features):
-    noises = {"hiss": np.random.default_rng(0).normal(size=320_000).astype(np.float32)}
+    noises = {
+        split: {"hiss": np.random.default_rng(seed).normal(size=32_000).astype(np.float32)}
+        for seed, split in enumerate(("train", "validation", "test"))
+    }
     speaks = Clip("yes/ann_nohash_0.wav", "yes", "ann")
     chosen = [Chosen(speaks, "yes", "train")]
     made = [(f"_silence_/{split}-00000", split) for split in ("train", "validation", "test")]
@@ -272,14 +277,14 @@ def test_clips_in_which_nobody_speaks_are_made_of_the_background_of_their_split(
     got = chosen_features(chosen, {speaks.name: wav(1)}, None, noises)
     assert set(got) == {("train", speaks.name)} | {(split, name) for name, split in made}
     for name, split in made:
-        waveform = background.silence(name, [*noises.values()], split, 16_000)
+        waveform = background.silence(name, noises[split], 16_000)
         with threadpool_limits(BLAS_THREADS):
             wanted = FRONT_END.with_margins(waveform)
         np.testing.assert_array_equal(got[split, name], wanted)
 
 
 def test_made_clips_have_the_same_bytes_on_any_number_of_cores(chosen_features):
-    noises = {"hiss": np.random.default_rng(0).normal(size=320_000).astype(np.float32)}
+    noises = {"train": {"hiss": np.random.default_rng(0).normal(size=320_000).astype(np.float32)}}
     names = [f"_silence_/train-{number:05d}" for number in range(5)]
     chosen = [Chosen(Clip(name, "_silence_", NOBODY + name), "_silence_", "train") for name in names]
     got = []
@@ -291,6 +296,8 @@ def test_made_clips_have_the_same_bytes_on_any_number_of_cores(chosen_features):
 
 
 def test_a_speaker_who_is_called_nobody_is_heard_all_the_same(chosen_features):
+    assert not any(map(background.is_nobody, ("nobody", "nobody/1.wav", "_silence_/nobody.wav")))
+    assert background.is_nobody(NOBODY + "_silence_/test-00000")
     clip = Clip("nobody/yes_nohash_0.wav", "yes", "nobody")
     got = chosen_features([Chosen(clip, "yes", "train")], {clip.name: wav(5)}, None)
     np.testing.assert_array_equal(got["train", clip.name], one_clip(wav(5)).mel_power)

@@ -14,8 +14,8 @@ from kws.core.params import Params
 
 KINDS = ("outs", "metrics", "plots")
 READ_ELSEWHERE = {  # parameters that a stage does not read with these settings
-    "download": {"dataset_sha256", "dataset_url"},
-    "featurize": set(),
+    "download": {"dataset_sha256", "dataset_url", "unheard_words"},
+    "featurize": {"unheard_words"},
     "train": set(),
     "evaluate": set(),
     "export": set(),

@@ -1,6 +1,7 @@
 import csv
 import io
 import tarfile
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 import soundfile
 from conftest import FRONT_END
 
+from kws.core.files import write_csv
 from kws.recordings import manifest as manifest_module
-from kws.recordings.manifest import read_recordings, read_waveforms, spoken_rows
+from kws.recordings.manifest import read_recordings, read_waveforms, spoken_rows, usable_rows
 
 HALF_A_SECOND = replace(FRONT_END, clip_samples=8000)
 
@@ -88,3 +90,18 @@ def test_recordings_are_read_one_by_one_as_they_are_wanted(manifest, monkeypatch
     assert not decoded
     assert next(found).name == "no/a.wav"
     assert len(decoded) == 1
+
+
+def test_a_split_of_a_large_manifest_costs_the_memory_of_its_own_rows(tmp_path):
+    columns = ("name", "recording", "start", "word", "class", "speaker", "split", "samples", "status", "reason")
+    rows = (
+        {name: f"{name}{number}" for name in columns} | {"split": "train" if number % 100 else "test", "status": "ok"}
+        for number in range(20_000)
+    )
+    write_csv(tmp_path / "manifest.csv", rows, columns)
+    tracemalloc.start()
+    kept = usable_rows(tmp_path / "manifest.csv", "test")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(kept) == 200
+    assert most < 1e6  # all rows have 20 MB

@@ -1,6 +1,7 @@
 import csv
 import io
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -142,7 +143,7 @@ def test_the_whole_test_split_is_heard_again_as_featurize_heard_it(split):
     heard = dict(parity.waveforms(*split))
     assert heard.keys() == POSITION.keys()
     np.testing.assert_array_equal(heard["low/a.wav"], np.pad(tone(300)[:14_000], (0, 2000)))
-    made = background.silence("_silence_/test-00000", list(split[2].values()), "test", 16_000)
+    made = background.silence("_silence_/test-00000", split[2], 16_000)
     np.testing.assert_array_equal(heard["_silence_/test-00000"], made)
 
 
@@ -188,6 +189,23 @@ def test_a_clip_that_was_not_heard_has_no_answer(split, files):
     examined = parity.examine(files, clips, POSITION, FRONT_END, 2)
     for answers in examined.answers.values():
         assert np.isnan(answers.probabilities).all(axis=1).tolist() == [False, False, True]
+
+
+def test_memory_does_not_grow_with_the_clips(files, monkeypatch):
+    monkeypatch.setattr(parity, "CLIPS_A_TASK", 4)
+    monkeypatch.setattr(parity, "STREAM_CLIPS", 1)
+
+    def peak(clips: int) -> int:
+        waveforms = ((str(number), np.full(16_000, number / clips, np.float32)) for number in range(clips))
+        position = {str(number): number for number in range(clips)}
+        tracemalloc.start()
+        parity.examine(files, waveforms, position, FRONT_END, 2)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(1)  # what is imported at the first clip
+    assert peak(600) < 1.2 * peak(200)  # 40 are in memory at a time; all of them had 38 MB
 
 
 def test_figures_compare_with_keras_and_with_the_truth():

@@ -97,7 +97,9 @@ def test_one_wake_word_and_six_test_clips_go_through_all_stages(project):
     assert missing == []
     spec = json.loads((project.root / "data/features/spec.json").read_text())
     assert spec["classes"] == ["hey_jarvis", "_unknown_", "_silence_"]
-    assert spec["clips"] == {"train": 16 + 16 + 8, "validation": 6, "test": 6}
+    computed = {"unheard_validation": 240, "unheard_test": 240}  # other voices say words that training does not hear
+    assert spec["clips"] == {"train": 16 + 16 + 8, "validation": 6, "test": 6} | computed
+    assert "rejected of 240 clips of words never heard: " in printed
     card = (project.root / "models/README.md").read_text()
     assert card.startswith("# Model card: 1 spoken word\n")
     assert "| other words that training contains: rejected |" in card

@@ -259,6 +259,17 @@ def test_noise_rises_to_the_right_and_each_background_has_a_line_of_its_own():
     assert [line.get_label() for line in axes.get_lines()] == ["all backgrounds", "running tap", "clean"]
 
 
+def test_hundreds_of_backgrounds_are_lines_without_names():
+    rows = [
+        {"snr_db": snr, "noise": kind, "accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6}
+        for snr in (20, 0)
+        for kind in ("all", *(f"noise_{number}" for number in range(200)))
+    ]
+    axes = figures.noise_figure(rows, SCORES).axes[0]
+    assert len(axes.get_lines()) == 202
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["all backgrounds", "each of them", "clean"]
+
+
 def test_each_threshold_of_the_stream_stands_at_its_false_alarms_and_misses():
     axes = make_figure("det").axes[0]
     points = [container.lines[0] for container in axes.containers]

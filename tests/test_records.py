@@ -1,3 +1,7 @@
+import subprocess
+import sys
+import zlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -99,22 +103,72 @@ def test_a_file_has_the_bytes_that_tensorflow_writes(tmp_path, frames):
     assert (tmp_path / "test-00000-of-00001.tfrecord").read_bytes() == (tmp_path / "wanted").read_bytes()
 
 
-def test_each_split_hears_its_own_background_in_the_order_of_the_names(tmp_path):
-    power = {name: np.full((3, 2), number, np.float32) for number, name in enumerate(("a", "b", "c"))}
-    write_background_power(
-        tmp_path,
-        {"train": {"b": power["b"], "c": power["c"], "a": power["a"]}, "test": {"a": power["c"]}, "validation": {}},
-    )
-    assert [part[0, 0] for part in read_background_power(tmp_path, "train")] == [0, 1, 2]
-    assert [part.tolist() for part in read_background_power(tmp_path, "test")] == [power["c"].tolist()]
-    assert read_background_power(tmp_path, "test")[0].dtype == np.float32
-    assert read_background_power(tmp_path, "validation") == []
+MANY_SHARDS = """
+import resource
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from kws.records import write
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+write.CLIPS_A_SHARD, write.WAITING_BYTES, clips = 4, 100_000, 6000  # 1,500 shards, as of 1.5 million clips
+with write.RecordWriter(Path(sys.argv[1]), {"train": clips, "test": 3}) as records:
+    for number in range(clips):
+        records.write("train", f"{number}.wav", "ada", 0, np.full((2, 3), number, np.float32))
+    records.write("test", "a.wav", "bob", 1, np.zeros((2, 3), np.float32))
+"""
+
+
+def test_as_many_shards_as_of_a_million_clips_are_written_within_256_open_files(tmp_path):
+    process = [sys.executable, "-c", MANY_SHARDS, str(tmp_path)]
+    written = subprocess.run(process, capture_output=True, text=True, check=False)
+    assert (written.returncode, written.stderr) == (0, "")
+    shards = sorted(tmp_path.glob("train-*"))
+    assert len(shards) == 1500
+    numbers = []
+    for place, shard in enumerate(shards):
+        names = [parse(example)["name"] for example in read_records(shard)]
+        assert all(zlib.crc32(name) % 1500 == place for name in names)
+        here = [int(name.removesuffix(b".wav")) for name in names]
+        assert here == sorted(here)  # in the order of writing
+        numbers += here
+    assert sorted(numbers) == list(range(6000))
+    assert len(list(read_records(tmp_path / "test-00000-of-00001.tfrecord"))) == 1
+
+
+def test_shards_do_not_depend_on_how_many_clips_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr(write, "CLIPS_A_SHARD", 10)
+    written = []
+    for waiting in (0, 20_000, 2**26):
+        monkeypatch.setattr(write, "WAITING_BYTES", waiting)
+        folder = tmp_path / f"{waiting}"
+        folder.mkdir()
+        with RecordWriter(folder, {"test": 45, "validation": 1}) as records:
+            for number in range(45):
+                records.write("test", f"{number}", "ada", 0, np.full((36, 16), number, np.float32))
+        written.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert written[0] == written[1] == written[2]
+    assert len(written[0]) == 5 + 1  # a split without usable clips has its file all the same
+
+
+def test_each_split_hears_its_own_background(tmp_path):
+    power = [np.full((3, 2), number, np.float32) for number in range(4)]
+    written = [("train", "b/2.wav", power[0]), ("train", "a", power[1]), ("test", "a", power[2])]
+    write_background_power(tmp_path, written)
+    for split, name, wanted in written:
+        got = read_background_power(tmp_path, split)[name]
+        assert got.dtype == np.float32
+        np.testing.assert_array_equal(got, wanted)
+    assert list(read_background_power(tmp_path, "train")) == ["b/2.wav", "a"]
+    assert dict(read_background_power(tmp_path, "validation")) == {}
 
 
 def test_the_same_background_gives_the_same_bytes_whenever_it_is_written(tmp_path, monkeypatch):
     written = []
     for time in (1e9, 2e9):
         monkeypatch.setattr("time.time", lambda time=time: time)
-        write_background_power(tmp_path, {"train": {"hiss": np.ones((3, 2), np.float32)}})
+        write_background_power(tmp_path, [("train", "hiss", np.ones((3, 2), np.float32))])
         written.append((tmp_path / "background.npz").read_bytes())
     assert written[0] == written[1]

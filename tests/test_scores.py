@@ -1,13 +1,16 @@
 import json
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import make_front_end, make_spec
 
+from kws.core.parallel import TASKS_AHEAD
 from kws.evaluate import metrics, scores
 from kws.evaluate.answers import Answers
-from kws.evaluate.network import EvaluatedNetwork
+from kws.evaluate.network import CLIPS_A_TASK, EvaluatedNetwork
 from kws.recordings.background import NOBODY
 from kws.records.write import RecordWriter
 from kws.train import models
@@ -60,6 +63,24 @@ def test_every_clip_is_answered_as_keras_does_with_its_own_name_and_label(traine
     np.testing.assert_allclose(answers.probabilities, probabilities, atol=1e-5)
     np.testing.assert_allclose(answers.embeddings, embeddings, atol=1e-5 * np.abs(embeddings).max())
     np.testing.assert_array_equal(network.probabilities(log_mel), answers.probabilities)
+
+
+def test_clips_are_read_as_they_are_answered_and_then_forgotten(trained):
+    _, folder, _, log_mel = trained
+    alive: list[weakref.ref] = []
+    most = 0
+
+    def clips() -> Iterator[np.ndarray]:
+        nonlocal most
+        for number in range(5000):
+            clip = log_mel[number % CLIPS].copy()
+            alive[:] = [one for one in alive if one() is not None] + [weakref.ref(clip)]
+            most = max(most, len(alive))
+            yield clip
+
+    network = EvaluatedNetwork(folder / "network.tflite", threads=2)
+    assert len(network.probabilities(clips())) == 5000
+    assert most <= (2 * TASKS_AHEAD + 3) * CLIPS_A_TASK
 
 
 def test_an_answer_depends_neither_on_other_clips_nor_on_the_threads(trained):

@@ -2,6 +2,7 @@ import csv
 import random
 import re
 from collections import Counter, defaultdict
+from dataclasses import astuple
 
 import pytest
 from conftest import RECORDINGS, needs_recordings
@@ -198,7 +199,7 @@ HOW = st.sampled_from(["speaker", "random"])
 @given(CLIPS, HOW, GIVEN, st.booleans(), st.randoms(use_true_random=False))
 def test_each_clip_has_one_split_or_a_reason_and_the_order_does_not_matter(clips, how, given_splits, are_given, rng):
     if are_given:
-        clips = [Clip(*vars(c).values()) for c in clips]
+        clips = [Clip(*astuple(c)) for c in clips]
         clips = [
             Clip(clip.name, clip.word, clip.speaker, split, clip.content)
             for clip, split in zip(clips, given_splits, strict=False)
@@ -261,7 +262,7 @@ def test_people_who_share_a_recording_are_in_one_split():
     people = [f"p{n}" for n in range(60)]
     pairs = [("p0", "p1"), ("p1", "p2"), ("p30", "p31")]
     shared = [take("lamp", person, 7, content=f"d{n}") for n, pair in enumerate(pairs) for person in pair]
-    shared = [Clip(f"lamp/{c.speaker}/{c.content}.wav", *tuple(vars(c).values())[1:]) for c in shared]
+    shared = [Clip(f"lamp/{c.speaker}/{c.content}.wav", *astuple(c)[1:]) for c in shared]
     clips = [*takes(WORDS, people), *shared]
     splits = split_clips(clips, "speaker", 1)
     for first, second in pairs:

@@ -75,7 +75,7 @@ def features(tmp_path_factory):
                 log_mel[:, 8 * (index % 2) : 8 * (index % 2) + 8] += 0.25
                 records.write(split, f"{split}{index}", "voice", index % 2, np.exp(log_mel))
     noise = np.exp(rng.normal(size=(60, 16)) - 5).astype(np.float32)
-    write_background_power(folder, {split: {"noise": noise} for split in SPEC.clips})
+    write_background_power(folder, [(split, "noise", noise) for split in SPEC.clips])
     return folder
 
 
@@ -245,7 +245,7 @@ def test_no_two_batches_nor_epochs_are_augmented_alike(tmp_path):
     with RecordWriter(tmp_path, spec.clips) as records:
         for number in range(12):
             records.write("train", f"{number}", "voice", 0, np.ones((36, 16), np.float32))
-    write_background_power(tmp_path, {})
+    write_background_power(tmp_path, [])
     recipe = replace(PLAIN, batch_size=2, augmentation=replace(UNCHANGED, gain_db=20))
     epochs = [batches(tmp_path, recipe, epoch, spec) for epoch in (1, 2)]
     levels = {level for epoch in epochs for log_mel, _ in epoch for level in log_mel[:, 0, 0, 0].tolist()}

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -81,15 +81,27 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Writes rows, with these columns in this order."""
+@contextmanager
+def csv_writer(path: Path, columns: Sequence[str]) -> Iterator["csv.DictWriter[str]"]:
+    """Yields a writer of rows with these columns in this order; the file appears when all are written."""
     with written_whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
+        yield writer
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Writes rows, with these columns in this order."""
+    with csv_writer(path, columns) as writer:
         writer.writerows(rows)
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file that an earlier stage has written, by column; errors as in `require_exists`."""
+def csv_rows(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a CSV file that an earlier stage has written, one at a time; errors as in `require_exists`."""
     with require_exists(path).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+        yield from csv.DictReader(file)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """All rows of a CSV file that an earlier stage has written, by column; errors as in `require_exists`."""
+    return list(csv_rows(path))

@@ -96,9 +96,9 @@ def stretches(  # noqa: PLR0913 (a stream has that many ingredients)
     """
     rng = np.random.default_rng(seed)
     events = _events(_speech(words, front_end), _speech(speech, front_end), classes, front_end.sample_rate, rng)
-    names = sorted(noises)
-    for number in range(minutes):
-        name = names[number % len(names)]
+    backgrounds = _in_turn(sorted(noises), rng)
+    for _ in range(minutes):
+        name = next(backgrounds)
         sound, script = _stretch(events, noises[name], front_end, rng)
         yield Stretch(front_end.log_mel(sound), script, name)
 
@@ -205,7 +205,7 @@ def _stretch(
     """A minute of sound, float32 (samples,), and what is said in it. The last event that does not fit is left out."""
     rate, clip = front_end.sample_rate, front_end.clip_samples
     length = SECONDS * rate
-    sound = np.resize(np.roll(noise, int(rng.integers(len(noise)))), length)  # a short recording comes again
+    sound = noise[(rng.integers(len(noise)) + np.arange(length)) % len(noise)]  # a short recording comes again
     sound = sound * _gain(sound, SPEECH_DBFS - rng.uniform(*SNR_DB))
     script: list[Utterance] = []
     start = clip + round(rng.uniform(0, GAP_SECONDS) * rate)

@@ -75,7 +75,8 @@ def waveforms(
     Args:
         manifest: manifest.csv of the features.
         archive: that holds the test clips.
-        noises: background recordings, by name; the clips of silence that featurize made are made again.
+        noises: the test parts of the background recordings, by name. The clips of silence that featurize made are made
+            again.
         front_end: says how long a clip is.
     """
     rows = usable_rows(manifest, "test")
@@ -85,7 +86,7 @@ def waveforms(
     for row, waveform in read_waveforms(recorded, archive, front_end.sample_rate, seconds):
         yield row["name"], waveform
     for name in sorted(made):
-        yield name, silence(name, list(noises.values()), "test", front_end.clip_samples)
+        yield name, silence(name, noises, front_end.clip_samples)
 
 
 def examine(

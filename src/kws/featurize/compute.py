@@ -18,7 +18,7 @@ from kws.core.parallel import map_in_order
 from kws.core.params import SILENCE
 from kws.featurize.splits import Chosen
 from kws.recordings.archive import MAX_MEMBER_BYTES, read_members
-from kws.recordings.background import is_nobody, silence
+from kws.recordings.background import Background, is_nobody, silence
 from kws.recordings.source import DataSource
 
 RECORDINGS_A_TASK = 64
@@ -83,7 +83,7 @@ def compute_recording(choice: Chosen, data: bytes | None, front_end: FrontEnd, c
 def compute_chosen(
     chosen: Iterable[Chosen],
     source: DataSource,
-    noises: Mapping[str, np.ndarray],
+    noises: Background,
     front_end: FrontEnd,
     cut_of: Mapping[Path, Cut],
 ) -> Iterator[tuple[Chosen, list[Features]]]:
@@ -92,7 +92,7 @@ def compute_chosen(
     Args:
         chosen: the recordings; those of silence are made here.
         source: says where their archives are.
-        noises: the background recordings, by name.
+        noises: the background recordings.
         front_end: computes the features.
         cut_of: how the recordings of an archive become clips.
     """
@@ -110,7 +110,7 @@ def compute_chosen(
             for task in map_in_order(compute, recordings, RECORDINGS_A_TASK, cores):
                 yield from task
         for name, choice in silent.items():
-            waveform = silence(name, list(noises.values()), choice.split, front_end.clip_samples)
+            waveform = silence(name, noises[choice.split], front_end.clip_samples)
             yield choice, [Features(name, name, 0.0, len(waveform), front_end.with_margins(waveform))]
 
 

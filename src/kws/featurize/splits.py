@@ -26,7 +26,7 @@ TEST_SPEAKER = "its speaker is in the test data set"
 _NAMED_WORDS = 10  # in a line
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Chosen:
     """A clip, the class it belongs to, and its split: of `SPLITS`, or of `UNHEARD`. Unheard words are `_unknown_`."""
 

@@ -20,6 +20,7 @@ DPI = 100
 COLOURS = [to_hex(c) for c in mpl.color_sequences["petroff10"]]  # made for colour-blind people too (Petroff, 2021)
 IMAGE: dict[str, Any] = {"cmap": "viridis", "origin": "lower", "aspect": "auto", "interpolation": "nearest"}
 MARKERS = "o^sDPvX"  # seven, so that similar colours have different ones
+NAMED_BACKGROUNDS = 30  # at most; more have no room beside the curves
 DYNAMIC_RANGE = 80  # of the spectrum in the figure, in dB
 
 mpl.rcdefaults()  # the user's matplotlibrc must not change the figures
@@ -236,9 +237,12 @@ def noise_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float],
             axes.fill_between(ratios, low, high, color="0.88")
             axes.plot(ratios, accuracies, color="black", marker="o", linewidth=2.5, label=f"{kind} backgrounds")
         else:
-            colour, marker = word_style(number - 1)
             label = kind.replace("_", " ").replace("$", r"\$")  # a file's name is no formula
-            axes.plot(ratios, accuracies, color=colour, marker=marker, linewidth=1, label=label)
+            style: dict[str, Any] = {"linewidth": 1, "label": label}
+            style |= dict(zip(("color", "marker"), word_style(number - 1), strict=True))
+            if len(kinds) - 1 > NAMED_BACKGROUNDS:
+                style = {"linewidth": 0.3, "color": "0.7", "label": "each of them" if number == 1 else None}
+            axes.plot(ratios, accuracies, **style)
     axes.axhline(scores["noise_clean_accuracy"], color="0.4", linestyle=":", label="clean")
     axes.set(xlabel="signal-to-noise ratio (dB)", ylabel="accuracy", ylim=(0, 1))
     axes.set_title(voices_title("Test clips in background that training has not heard", synthetic))

@@ -1,8 +1,9 @@
 """Background recordings: sound in which nobody says a word. No part of one is in two splits."""
 
 import hashlib
+import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -12,6 +13,8 @@ from kws.audio.decode import decode_recording
 from kws.audio.frontend import BLAS_THREADS, FrontEnd
 from kws.audio.mono import UnusableClipError
 from kws.audio.noise import coloured_noise
+from kws.core import paths
+from kws.core.arrays import StoredArrays, write_arrays
 from kws.recordings.archive import MAX_MEMBER_BYTES, read_members
 from kws.recordings.clips import BACKGROUND, SPLITS, Clip
 from kws.recordings.parts import part_of
@@ -24,24 +27,46 @@ _FAINT_LEVEL = 0.03  # times the level of the other silent clips
 SLOPES = {"white_noise": 0.0, "pink_noise": -0.5, "brown_noise": -1.0}
 
 
+# The parts of the background recordings, by split and name: float32 (samples,). They need not be in memory.
+Background = Mapping[str, Mapping[str, np.ndarray]]
+
+
 def is_nobody(speaker: str) -> bool:
     """Whether a clip is silence that kws made. Each such clip has a speaker of its own, who is nobody else's."""
     return speaker.startswith(NOBODY)
 
 
 def read_background(
-    archive: Path, clips: Iterable[Clip], sample_rate: int
-) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The background recordings of a data set, and why others are not used or not used whole; both by name.
+    archive: Path, clips: Iterable[Clip], front_end: FrontEnd, splits: Sequence[str] = SPLITS
+) -> tuple[Background, dict[str, str]]:
+    """The background recordings of a data set; and why others are not used or not used whole, by name.
+
+    There may be days of them, so they go into a file that is gone when nothing uses it.
 
     Args:
         archive: of the data set.
-        clips: all clips in it; the background recordings are in the folder `_background_noise_`.
-        sample_rate: in Hz, of the recordings: float32 (samples,). Computed noises if there is none that can be used.
+        clips: all clips in it; the background recordings are in the folder `_background_noise_`. Computed noises take
+            their place if there is none that can be used.
+        front_end: says at which sample rate, and how long a part is at least.
+        splits: whose parts are read.
     """
+    remarks: dict[str, str] = {}
+    parts = (
+        (f"{split}/{name}", part_of(samples, split, front_end.clip_samples))
+        for name, samples in _recordings(archive, clips, front_end.sample_rate, remarks)
+        for split in splits
+    )
+    with tempfile.TemporaryFile(dir=paths.scratch("background")) as file:
+        write_arrays(file, parts)
+        return {split: StoredArrays(file, f"{split}/") for split in splits}, remarks
+
+
+def _recordings(
+    archive: Path, clips: Iterable[Clip], sample_rate: int, remarks: dict[str, str]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and samples of each background recording that can be used, one at a time."""
     names = sorted(clip.name for clip in clips if clip.word == BACKGROUND)
-    short = _short_names(names)
-    recordings, remarks = {}, {}
+    short, used = _short_names(names), False
     for name, data in read_members(archive, set(names)):
         if data is None:
             remarks[name] = f"not used: larger than {MAX_MEMBER_BYTES:,} bytes"
@@ -51,12 +76,12 @@ def read_background(
         except UnusableClipError as problem:
             remarks[name] = f"not used: {problem}"
             continue
-        recordings[short[name]] = sound.samples
         if sound.remarks:
             remarks[name] = "; ".join(sound.remarks)
-    if not recordings:
-        return generated(sample_rate), remarks
-    return recordings, remarks
+        used = True
+        yield short[name], sound.samples
+    if not used:
+        yield from generated(sample_rate).items()
 
 
 def _short_names(names: Sequence[str]) -> dict[str, str]:
@@ -76,25 +101,21 @@ def generated(sample_rate: int) -> dict[str, np.ndarray]:
     return {name: (0.1 * noise).astype(np.float32) for name, noise in noises.items()}
 
 
-def mel_power(recordings: Mapping[str, np.ndarray], front_end: FrontEnd) -> dict[str, dict[str, np.ndarray]]:
-    """Mel power of each split's part of the background recordings, by split and name: (frames, mel_bins) each."""
-    with threadpool_limits(BLAS_THREADS):
-        return {
-            split: {
-                name: front_end.mel_power(part_of(recording, split, front_end.clip_samples))
-                for name, recording in recordings.items()
-            }
-            for split in SPLITS
-        }
+def mel_power(recordings: Background, front_end: FrontEnd) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Split, name and Mel power of each part of the background recordings: float32 (frames, mel_bins)."""
+    for split, parts in recordings.items():
+        for name, part in parts.items():
+            with threadpool_limits(BLAS_THREADS):
+                power = front_end.mel_power(part)
+            yield split, name, power
 
 
-def silence(name: str, recordings: Sequence[np.ndarray], split: str, samples: int) -> np.ndarray:
+def silence(name: str, recordings: Mapping[str, np.ndarray], samples: int) -> np.ndarray:
     """A clip without speech: a piece of a background recording at a random level, or faint noise, or zeros.
 
     Args:
         name: of the clip; all random numbers follow from it.
-        recordings: the background recordings; only the split's part of each is used.
-        split: train, validation or test.
+        recordings: the parts of the background recordings that belong to its split.
         samples: length of the result.
 
     Returns:
@@ -106,7 +127,7 @@ def silence(name: str, recordings: Sequence[np.ndarray], split: str, samples: in
         return np.zeros(samples, np.float32)
     if kind < _ZEROS + _FAINT:
         return (_FAINT_LEVEL * level * rng.standard_normal(samples)).astype(np.float32)
-    part = part_of(recordings[int(rng.integers(len(recordings)))], split, samples)
+    part = recordings[list(recordings)[int(rng.integers(len(recordings)))]]
     first = rng.integers(len(part) - samples + 1)
     stretch = part[first : first + samples]
     return stretch * np.float32(level / max(np.sqrt(np.mean(np.square(stretch))), level * _FAINT_LEVEL))

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from kws.core.errors import UserError
-from kws.core.files import read_csv, write_csv
+from kws.core.files import csv_rows, write_csv
 from kws.core.naming import first_names
 
 SPLITS = ("train", "validation", "test")
@@ -19,7 +19,7 @@ BACKGROUND = "_background_noise_"
 _LISTED = 40  # words in an error, at most: a data set may have thousands
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be millions
 class Clip:
     """A recording of one word.
 
@@ -47,17 +47,17 @@ class Clip:
 
 def read_clips(path: Path) -> list[Clip]:
     """The clips that the download stage wrote into a file."""
-    return [Clip(**row) for row in read_csv(path)]
+    return [Clip(**row) for row in csv_rows(path)]
 
 
 def write_clips(path: Path, clips: Iterable[Clip]) -> None:
     """Writes clips.csv: a line for each clip, with its fields as columns."""
-    write_csv(path, [asdict(clip) for clip in clips], [field.name for field in fields(Clip)])
+    write_csv(path, (asdict(clip) for clip in clips), [field.name for field in fields(Clip)])
 
 
 def speakers_of(manifest: Path, split: str) -> set[str]:
     """Who speaks in a split, by the manifest of the features."""
-    return {row["speaker"] for row in read_csv(manifest) if row["split"] == split}
+    return {row["speaker"] for row in csv_rows(manifest) if row["split"] == split}
 
 
 def words_of(clips: Iterable[Clip]) -> dict[str, int]:

@@ -10,7 +10,7 @@ import numpy as np
 from kws.audio.clip import cut_or_pad
 from kws.audio.decode import decode_recording
 from kws.audio.frontend import FrontEnd
-from kws.core.files import read_csv
+from kws.core.files import csv_rows
 from kws.core.params import SILENCE
 from kws.recordings.archive import read_members
 
@@ -57,7 +57,7 @@ def read_waveforms(
 
 def usable_rows(manifest: Path, split: str) -> list[dict[str, str]]:
     """The rows of the usable clips of a split: train, validation, test, or one of `UNHEARD`."""
-    return [row for row in read_csv(manifest) if row["split"] == split and row["status"] == "ok"]
+    return [row for row in csv_rows(manifest) if row["split"] == split and row["status"] == "ok"]
 
 
 def spoken_rows(manifest: Path, split: str) -> list[dict[str, str]]:

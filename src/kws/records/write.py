@@ -6,21 +6,25 @@ shards.
 """
 
 import zlib
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Self
 
 import numpy as np
 
+from kws.core.arrays import StoredArrays, write_arrays
 from kws.records.format import framed, serialize
 
 CLIPS_A_SHARD = 1024
+WAITING_BYTES = 2**26  # of records that are in memory, of all shards together
 BACKGROUND_FILE = "background.npz"
 
 
 class RecordWriter:
     """Writes clips into the shards of their splits; a context manager.
+
+    Records wait in memory, and go into the shards many at a time. So one file is open at once, however many there are.
 
     Args:
         folder: where the shards go.
@@ -28,20 +32,22 @@ class RecordWriter:
     """
 
     def __init__(self, folder: Path, expected: Mapping[str, int]) -> None:
-        self._shards = {split: -(-clips // CLIPS_A_SHARD) for split, clips in expected.items()}
-        self._folder = folder
-        self._stack = ExitStack()
-        self._files: dict[str, BinaryIO] = {}
+        self._shards = {
+            split: [folder / f"{split}-{shard:05d}-of-{shards:05d}.tfrecord" for shard in range(shards)]
+            for split, shards in ((split, -(-clips // CLIPS_A_SHARD)) for split, clips in expected.items())
+        }
+        self._waiting: defaultdict[Path, list[bytes]] = defaultdict(list)
+        self._waiting_bytes = 0
 
     def __enter__(self) -> Self:
-        for split, shards in self._shards.items():
-            for shard in range(shards):
-                path = self._folder / f"{split}-{shard:05d}-of-{shards:05d}.tfrecord"
-                self._files[f"{split}-{shard}"] = self._stack.enter_context(path.open("wb"))
+        for shards in self._shards.values():
+            for path in shards:
+                path.write_bytes(b"")
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._stack.close()
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
+            self._write_waiting()
 
     def write(self, split: str, name: str, speaker: str, label: int, mel_power: np.ndarray) -> None:
         """Appends one clip; `mel_power` is float32 (frames + 2 margin, mel_bins)."""
@@ -53,19 +59,27 @@ class RecordWriter:
                 "speaker": speaker.encode(),
             }
         )
-        shard = zlib.crc32(name.encode()) % self._shards[split]
-        self._files[f"{split}-{shard}"].write(framed(example))
+        record, shards = framed(example), self._shards[split]
+        self._waiting[shards[zlib.crc32(name.encode()) % len(shards)]].append(record)
+        self._waiting_bytes += len(record)
+        if self._waiting_bytes > WAITING_BYTES:
+            self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        for path, records in self._waiting.items():
+            with path.open("ab") as file:
+                file.writelines(records)
+        self._waiting.clear()
+        self._waiting_bytes = 0
 
 
-def write_background_power(folder: Path, background: dict[str, dict[str, np.ndarray]]) -> None:
-    """Writes the Mel power of the background recordings, by split and name: float32 (frames, mel_bins) each."""
-    parts: dict[str, Any] = {
-        f"{split}/{name}": power for split, recordings in background.items() for name, power in recordings.items()
-    }
-    np.savez(folder / BACKGROUND_FILE, **parts)
+def write_background_power(folder: Path, background: Iterable[tuple[str, str, np.ndarray]]) -> None:
+    """Writes the Mel power of the background recordings, one at a time: split, name, float32 (frames, mel_bins)."""
+    with (folder / BACKGROUND_FILE).open("wb") as file:
+        write_arrays(file, ((f"{split}/{name}", power) for split, name, power in background))
 
 
-def read_background_power(folder: Path, split: str) -> list[np.ndarray]:
-    """Mel power of the parts of the background recordings that belong to a split: float32 (frames, mel_bins) each."""
-    with np.load(folder / BACKGROUND_FILE) as parts:
-        return [parts[name] for name in sorted(parts) if name.startswith(f"{split}/")]
+def read_background_power(folder: Path, split: str) -> StoredArrays:
+    """Mel power of a split's parts of the background recordings, by name: float32 (frames, mel_bins)."""
+    with (folder / BACKGROUND_FILE).open("rb") as file:
+        return StoredArrays(file, f"{split}/")

@@ -5,6 +5,7 @@ each with the same thing done on the waveform. All randomness follows from a see
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -18,6 +19,7 @@ from kws.core.params import Params
 QUIET_DBFS = -50.0  # noise is added to softer clips, and to silence, as if they were as loud as this
 NO_NOISE_DBFS = -120.0  # what is softer in a background recording, as zeros are, is made no louder than this allows
 SPLICED_AT = (0.35, 0.65)  # of a clip, where most words have their middle
+LARGEST_MATRIX = 2**18  # entries, a clip: 1 MB. Gathering needs less memory for more, and gives other last digits
 TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -51,22 +53,23 @@ class Augmenter:
     Args:
         what: which augmentations, and how much.
         front_end: what computed the features.
-        background: Mel power of the background recordings that training may hear, each (frames, mel_bins) and at least
-            a clip long; there may be none where no noise is wanted.
+        background: Mel power of the background recordings that training may hear, by name: each (frames, mel_bins) and
+            at least a clip long. There may be none where no noise is wanted. They stay where they are, since a graph of
+            TensorFlow holds 2 GB at most.
         unknown: class of unknown words; the words have the classes before it. None: there is no such class.
     """
 
     def __init__(
-        self, what: Augmentation, front_end: FrontEnd, background: list[np.ndarray], unknown: int | None = None
+        self, what: Augmentation, front_end: FrontEnd, background: Mapping[str, np.ndarray], unknown: int | None = None
     ) -> None:
         self._what = what
         self._unknown = unknown
         self._front_end = front_end
         self._hop_ms = 1000 * front_end.hop_length / front_end.sample_rate
-        self._background = np.concatenate([np.zeros((0, front_end.mel_bins), np.float32), *background])
-        # first frame of each recording, and how many segments of a clip's length it has: none runs across two of them
-        lengths = np.array([len(noise) for noise in background], np.int32)
-        self._segments = np.stack([lengths.cumsum() - lengths, lengths - front_end.frames + 1], axis=1).astype(np.int32)
+        self._background = background
+        self._names = sorted(background)
+        # how many segments of a clip's length each recording has: none runs across two of them
+        self._segments = np.array([len(background[name]) - front_end.frames + 1 for name in self._names], np.int32)
 
     def __call__(self, power: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Augments a batch.
@@ -101,21 +104,30 @@ class Augmenter:
             return power[:, self._front_end.margin : self._front_end.margin + frames]
         middle = (frames - 1) / 2
         times = (tf.range(frames, dtype=tf.float32) - middle) * rate[:, None] + middle
-        power = tf.matmul(_tents(times + (self._front_end.margin + shift)[:, None], power.shape[1]), power)
+        power = _interpolate(power, times + (self._front_end.margin + shift)[:, None])
         warp = rate * (1 + random.uniform(-what.frequency_warp, what.frequency_warp))
         return _warp(power, warp, self._front_end) if what.speed or what.frequency_warp else power
 
     def _add_noise(self, power: tf.Tensor, random: "_Random") -> tf.Tensor:
         """Adds a segment of a background recording at a signal-to-noise ratio drawn for each clip."""
-        what, frames = self._what, self._front_end.frames
-        segments = tf.gather(self._segments, random.index(len(self._segments)))
-        first = segments[:, 0] + random.index(segments[:, 1])
-        noise = tf.gather(self._background, first[:, None] + tf.range(frames))
+        what = self._what
+        recording = random.index(len(self._segments))
+        first = random.index(tf.gather(self._segments, recording))
+        noise = tf.numpy_function(self._stretches, [recording, first], tf.float32, stateful=False)
+        noise = tf.ensure_shape(noise, power.shape)
         snr = decibels(random.uniform(what.noise_snr_low, what.noise_snr_high))
         quiet, no_noise = self._front_end.noise_power(QUIET_DBFS), self._front_end.noise_power(NO_NOISE_DBFS)
         level = tf.maximum(_mean(power), quiet) / tf.maximum(_mean(noise), no_noise)
         level *= tf.cast(random.uniform(0, 1) < what.noise_share, tf.float32)
         return power + noise * (level / snr)[:, None, None]
+
+    def _stretches(self, recordings: np.ndarray, first: np.ndarray) -> np.ndarray:
+        """The segments of background recordings that begin at these frames: float32 (clips, frames, mel_bins)."""
+        frames = self._front_end.frames
+        stretches = np.empty((len(first), frames, self._front_end.mel_bins), np.float32)
+        for stretch, recording, start in zip(stretches, recordings, first, strict=True):
+            stretch[:] = self._background[self._names[recording]][start : start + frames]
+        return stretches
 
     def _mask(self, log_mel: tf.Tensor, random: "_Random") -> tf.Tensor:
         """SpecAugment (Park et al., 2019): some frames, some Mel bins take the mean of the clip."""
@@ -136,6 +148,19 @@ def decibels(value: tf.Tensor) -> tf.Tensor:
 
 def _mean(clips: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(clips, axis=(1, 2))
+
+
+def _interpolate(power: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+    """Power (clips, length, mel_bins) at positions between its frames, (clips, n) -> (clips, n, mel_bins)."""
+    length, wanted = power.shape[1], positions.shape[1]
+    if length * wanted <= LARGEST_MATRIX:
+        return tf.matmul(_tents(positions, length), power)
+    inside = tf.clip_by_value(positions, 0, length - 1)
+    before = tf.floor(inside)
+    after = tf.minimum(before + 1, length - 1)
+    share = (inside - before)[:, :, None]
+    earlier, later = (tf.gather(power, tf.cast(frame, tf.int32), batch_dims=1) for frame in (before, after))
+    return earlier * (1 - share) + later * share
 
 
 def _tents(positions: tf.Tensor, length: int) -> tf.Tensor:
