@@ -1,19 +1,28 @@
 """project: show the embedding of the test clips in three dimensions, judge the pictures, and write the model card.
 
-Reads data/answers.npz, data/raw and the metrics of the other stages. Writes models/README.md (the card),
-metrics/project.json, data/tracked.json and plots/project: for each of PCA, UMAP and t-SNE a turning picture and a table
-for `dvc plots`; the explorer, a page to turn, search and hear the clips; and the files that TensorBoard's Embedding
-Projector opens. As the last stage it registers the model in MLflow. A second process computes the projections.
+Reads data/answers.npz, data/raw, plots/evaluate/noise.csv and the metrics of the other stages. Writes models/README.md
+(the card), metrics/project.json, data/tracked.json and plots/project: for each of PCA, UMAP and t-SNE a turning picture
+and a table for `dvc plots`; the explorer, a page to turn, search and hear the clips; and the files that TensorBoard's
+Embedding Projector opens. As the last stage it registers the model in MLflow. A second process computes the
+projections.
 """
 
 import numpy as np
 
 from kws.core import paths, stage
 from kws.core.address import public_address
-from kws.core.files import folder_written_whole, read_json, require_exists, write_csv, write_json, written_whole
+from kws.core.files import (
+    folder_written_whole,
+    read_csv,
+    read_json,
+    require_exists,
+    write_csv,
+    write_json,
+    written_whole,
+)
 from kws.core.params import load_params
 from kws.evaluate.answers import read_answers
-from kws.project import projection
+from kws.project import hard_cases, projection
 from kws.project.card import model_card
 from kws.project.second_process import results_of
 from kws.recordings.manifest import usable_rows
@@ -27,7 +36,10 @@ def main() -> None:
     answers, classes, synthetic = read_answers(require_exists(paths.ANSWERS))
     source = DataSource.read(paths.SOURCE)
     figures = {name: read_json(paths.METRICS / f"{name}.json") for name in STAGES[: STAGES.index("project")]}
-    answers = answers.subset(projection.choose_clips(answers.labels, params.projection_clips, params.seed))
+    people = hard_cases.worst_people(answers)
+    noises = hard_cases.worst_noise(read_csv(paths.PLOTS / "evaluate" / "noise.csv"))
+    wanted = hard_cases.clips_of(people, answers)
+    answers = answers.subset(projection.choose_clips(answers.labels, params.projection_clips, params.seed, wanted))
     embedding, labels = answers.embeddings, answers.labels
     words = np.array(classes)
     columns = {"word": words[labels], "predicted": words[answers.predicted], "name": answers.names}
@@ -52,7 +64,7 @@ def main() -> None:
 
         with folder_written_whole(paths.PLOTS / "project") as folder:
             projection.write_projector(folder / "projector", embedding, columns)
-            audible = answers.names[explorer.choose_audible(answers)].tolist()
+            audible = answers.names[explorer.choose_audible(answers, people)].tolist()
             rows = usable_rows(paths.MANIFEST, "test")
             sounds = explorer.read_sounds(source.archive_of("test"), rows, audible, params.clip_seconds)
             spaces = {}
@@ -67,7 +79,7 @@ def main() -> None:
                 write_csv(folder / f"{space}.csv", projection.table(points, columns), projection.COLUMNS)
             tested = public_address(params.test_dataset or params.dataset)
             title = stage.voices_title(f"{len(labels)} test clips of {tested}", synthetic)
-            page = explorer.page(title, spaces, answers, classes, sounds)
+            page = explorer.page(title, spaces, answers, classes, sounds, people=people, noises=noises)
             (folder / "explorer.html").write_text(page, encoding="utf-8")
         quality = next(results)
         write_json(paths.METRICS / "project.json", {"clips": len(labels)} | quality)

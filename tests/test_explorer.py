@@ -13,9 +13,12 @@ import soundfile
 from kws.core.files import require_exists
 from kws.evaluate.answers import Answers
 from kws.project import explorer
+from kws.project.hard_cases import Noise, Person
 from kws.recordings.archive import pack_folder
 
 CLASSES = ["yes", "</script><b>", "it's"]
+PEOPLE = [Person("speaker & 2", 1, 2), Person("speaker & 1", 2, 3)]
+HARD = {"people": PEOPLE, "noises": [Noise("<i>tap", 0.51234), Noise("hum", 0.9)]}
 SPACES = ("pca", "umap", "tsne")
 
 
@@ -71,7 +74,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def text():
-    return explorer.page("9 clips of <me>", make_spaces(), make_answers(), CLASSES, {"2/<i>clip_2.wav": b"mp3"})
+    return explorer.page("9 clips of <me>", make_spaces(), make_answers(), CLASSES, {"2/<i>clip_2.wav": b"mp3"}, **HARD)
 
 
 def test_the_page_is_one_file_that_loads_nothing_and_may_not(text):
@@ -112,6 +115,8 @@ def test_the_data_are_all_there_and_no_name_can_break_the_page(text):
         np.testing.assert_allclose(
             [share for _, share in top], answers.probabilities[clip][[w for w, _ in top]], atol=1e-4
         )
+    assert data["people"] == [["speaker & 2", 1, 2], ["speaker & 1", 2, 3]]
+    assert data["noise"] == [["<i>tap", 0.5123], ["hum", 0.9]]
     assert "<title>9 clips of &lt;me&gt;</title>" in text
 
 
@@ -121,26 +126,38 @@ def test_the_sounds_belong_to_their_clips_and_are_counted(text):
 
 
 def test_the_same_input_gives_the_same_page(text):
-    assert text == explorer.page("9 clips of <me>", make_spaces(), make_answers(), CLASSES, {"2/<i>clip_2.wav": b"mp3"})
+    assert text == explorer.page(
+        "9 clips of <me>", make_spaces(), make_answers(), CLASSES, {"2/<i>clip_2.wav": b"mp3"}, **HARD
+    )
 
 
 def test_confident_mistakes_are_heard_first_and_half_of_the_sample_is_right(monkeypatch):
     monkeypatch.setattr(explorer, "AUDIBLE_CLIPS", 6)
     wrong = (1, 4, 5, 6, 8)
     answers = make_answers(clips=20, wrong=wrong, confidence=np.linspace(0.9, 0.5, 20))
-    chosen = explorer.choose_audible(answers).tolist()
+    chosen = explorer.choose_audible(answers, []).tolist()
     assert chosen[:3] == [1, 4, 5]
     assert len(set(chosen)) == 6
     assert not set(chosen[3:]) & set(wrong)
     assert (chosen[3], chosen[5]) == (0, 19)
 
 
+def test_the_people_who_are_understood_worst_are_heard_before_all_others(monkeypatch):
+    monkeypatch.setattr(explorer, "AUDIBLE_CLIPS", 8)
+    answers = make_answers(clips=20, wrong=(1, 4, 5, 6, 8))  # speakers 0 to 3 in turn: 1 has 5 clips, 1 and 5 wrong
+    chosen = explorer.choose_audible(answers, [Person("speaker & 1", 3, 5)]).tolist()
+    assert chosen[:2] == [5, 1]
+    assert sorted(chosen[:5]) == [1, 5, 9, 13, 17]
+    assert chosen[5:6] == [8]  # the most confident of the other mistakes
+    assert len(set(chosen)) == 8
+
+
 @pytest.mark.parametrize("wrong", [(), range(9), (0, 1, 2, 3, 4, 5, 6)])
 def test_a_sample_is_filled_whatever_share_is_wrong(wrong, monkeypatch):
     answers = make_answers(wrong=wrong)
-    assert sorted(explorer.choose_audible(answers)) == list(range(9))
+    assert sorted(explorer.choose_audible(answers, [])) == list(range(9))
     monkeypatch.setattr(explorer, "AUDIBLE_CLIPS", 6)
-    assert len(set(explorer.choose_audible(answers))) == 6
+    assert len(set(explorer.choose_audible(answers, []))) == 6
 
 
 @pytest.fixture
@@ -210,5 +227,5 @@ def test_an_interrupt_ends_the_encoding(archive):
 def test_the_largest_page_stays_below_four_megabytes_besides_the_library():
     clips = 10_000  # the most that projection_clips allows
     sounds = {name: bytes(explorer.AUDIBLE_BYTES // 400) for name in make_answers(400).names.tolist()}
-    text = explorer.page("", make_spaces(clips), make_answers(clips), CLASSES, sounds)
+    text = explorer.page("", make_spaces(clips), make_answers(clips), CLASSES, sounds, **HARD)
     assert len(text) - len(Page(text).scripts[0]) < 4_700_000

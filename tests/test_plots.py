@@ -35,6 +35,16 @@ DET = [
     {"false_alarms_an_hour": n / 2, "missed": 0.5 / (n + 1)} | {f"{kind}_false_alarms_an_hour": n / 6 for kind in KINDS}
     for n in range(5)
 ]
+CONDITIONS = [
+    {"condition": condition, "bin": name, "clips": 1234, "accuracy": accuracy}
+    | {f"accuracy_{end}": accuracy + shift for end, shift in (("low", -0.1), ("high", 0.05))}
+    for condition, bins in (
+        ("level", ("below_-40dbfs", "above_-20dbfs")),
+        ("snr", ("below_20db",)),
+        ("speaker", ("1_clip",)),
+    )
+    for name, accuracy in zip(bins, (0.5, 0.9), strict=False)
+]
 SCORES = {
     "noise_clean_accuracy": 0.95,
     **{
@@ -81,6 +91,7 @@ FIGURES = {
     "mel_grid": lambda synthetic: figures.mel_grid_figure({"yes": LOG_MEL, "no": LOG_MEL - 1}, FRONT_END, synthetic),
     "curves": lambda synthetic: figures.curves_figure(HISTORY, 2, synthetic),
     "confusion": lambda synthetic: figures.confusion_figure(np.array([[3, 1], [0, 2]]), ["yes", "no"], synthetic),
+    "conditions": lambda synthetic: figures.conditions_figure(CONDITIONS, 0.8, synthetic),
     "noise": lambda synthetic: figures.noise_figure(NOISE, SCORES, synthetic),
     "det": lambda synthetic: figures.det_figure(DET, SCORES, synthetic),
     "folds": lambda synthetic: figures.folds_figure(FOLDS, synthetic),
@@ -128,6 +139,7 @@ def test_a_matplotlibrc_of_the_users_changes_nothing(tmp_path):
         ("mel_grid", {"time (s)", "Mel bin", "ln(Mel power)"}),
         ("curves", {"epoch", "loss (nats)", "accuracy"}),
         ("confusion", {"predicted word", "actual word", "share of the word's clips"}),
+        ("conditions", {"accuracy"}),
         ("noise", {"signal-to-noise ratio (dB)", "accuracy"}),
         ("det", {"false alarms an hour", "missed words"}),
         ("folds", {"fold", "accuracy on its test clips"}),
@@ -140,7 +152,9 @@ def test_axes_are_labelled_with_their_units(name, labels):
     assert {label for one in axes for label in (one.get_xlabel(), one.get_ylabel())} - {""} == labels
 
 
-@pytest.mark.parametrize("name", ["clip", "mel_grid", "curves", "confusion", "noise", "det", "data_curve"])
+@pytest.mark.parametrize(
+    "name", ["clip", "mel_grid", "curves", "confusion", "conditions", "noise", "det", "data_curve"]
+)
 def test_what_comes_from_synthetic_voices_says_so_in_its_title(name):
     assert "synthetic voices" in texts_of(make_figure(name, synthetic=True))
     assert "synthetic" not in texts_of(make_figure(name, synthetic=False))
@@ -251,6 +265,19 @@ def test_words_of_similar_colour_for_the_colour_blind_have_different_markers():
             for j in range(i):
                 if np.abs(seen[i] - seen[j]).max() < 0.12:
                     assert styles[i][1] != styles[j][1], (styles[i], styles[j])
+
+
+def test_each_condition_has_a_panel_in_which_every_bin_says_how_many_clips_it_holds():
+    level, snr, length, speaker = make_figure("conditions").axes
+    assert level.get_title() == "level of the speech (dB of full scale)"
+    assert [label.get_text() for label in level.get_xticklabels()] == [
+        "below -40\n1,234 clips",
+        "above -20\n1,234 clips",
+    ]
+    assert list(level.containers[0].lines[0].get_ydata()) == [0.5, 0.9]
+    assert [label.get_text() for label in snr.get_xticklabels()] == ["below 20\n1,234 clips"]
+    assert not length.containers[0].lines[0].get_ydata().size  # no bin holds clips
+    assert [label.get_text() for label in speaker.get_xticklabels()] == ["1\n1,234 clips"]
 
 
 def test_noise_rises_to_the_right_and_each_background_has_a_line_of_its_own():

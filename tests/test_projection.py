@@ -21,6 +21,7 @@ from kws.project import projection, turning_gif
 from kws.recordings.archive import pack_folder
 
 WORDS = ["down", "go", "left", "no", "off"]
+NONE = np.zeros(0, int)
 HEARD = 7  # the clip whose recording is in the project
 
 
@@ -98,6 +99,11 @@ def project_folder(tmp_path_factory):
     (folder / "data" / "features").mkdir()
     rows = [{"name": name, "recording": name, "start": "0", "split": "test", "status": "ok"} for name in names]
     write_csv(folder / "data" / "features" / "manifest.csv", rows, tuple(rows[0]))
+    noise = [
+        {"snr_db": 0, "noise": name, "accuracy": share} for name, share in (("all", 0.6), ("tap", 0.7), ("hum", 0.5))
+    ]
+    (folder / "plots" / "evaluate").mkdir(parents=True)
+    write_csv(folder / "plots" / "evaluate" / "noise.csv", noise, tuple(noise[0]))
     code = "import runpy, sys\n"
     code += f"stage = runpy.run_path({str(ROOT / 'stages' / 'project.py')!r})\nstage['main']()\n"
     code += "print([name for name in ('tensorflow', 'keras') if name in sys.modules], file=sys.stderr)"
@@ -328,20 +334,29 @@ def test_a_clip_is_not_its_own_neighbour():
 
 def test_chosen_clips_keep_the_share_of_each_word():
     labels = np.repeat([0, 1, 2], [600, 300, 100])
-    chosen = projection.choose_clips(labels, 100, seed=1)
+    chosen = projection.choose_clips(labels, 100, seed=1, first=NONE)
     np.testing.assert_array_equal(np.bincount(labels[chosen]), [60, 30, 10])
     np.testing.assert_array_equal(chosen, np.unique(chosen))
-    np.testing.assert_array_equal(chosen, projection.choose_clips(labels, 100, seed=1))
-    assert not np.array_equal(chosen, projection.choose_clips(labels, 100, seed=2))
+    np.testing.assert_array_equal(chosen, projection.choose_clips(labels, 100, seed=1, first=NONE))
+    assert not np.array_equal(chosen, projection.choose_clips(labels, 100, seed=2, first=NONE))
 
 
 def test_the_rarest_word_is_among_the_chosen():
     labels = np.repeat([0, 1], [999, 1])
-    assert 999 in projection.choose_clips(labels, 50, seed=1)
+    assert 999 in projection.choose_clips(labels, 50, seed=1, first=NONE)
+
+
+def test_clips_that_are_wanted_are_a_quarter_of_the_chosen_at_most():
+    labels = np.repeat([0, 1], [900, 100])
+    wanted = np.arange(905, 960)
+    chosen = projection.choose_clips(labels, 100, seed=1, first=wanted)
+    assert set(wanted[:25]) <= set(chosen)
+    assert len(chosen) == 100
+    assert np.bincount(labels[chosen])[0] > 60  # the others keep their shares
 
 
 def test_few_clips_are_all_chosen():
-    np.testing.assert_array_equal(projection.choose_clips(np.array([1, 0, 1]), 50, seed=1), [0, 1, 2])
+    np.testing.assert_array_equal(projection.choose_clips(np.array([1, 0, 1]), 50, seed=1, first=NONE), [0, 1, 2])
 
 
 def test_results_one_by_one_are_those_of_the_single_functions(spaces):

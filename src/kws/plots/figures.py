@@ -1,5 +1,6 @@
 """Figures in matplotlib, made from arrays. Low frequencies are at the bottom. Time is in seconds."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -196,7 +197,7 @@ def conditions_figure(rows: Sequence[Mapping[str, Any]], accuracy: float, synthe
         "level": "level of the speech (dB of full scale)",
         "snr": "speech over the clip's own noise (dB)",
         "length": "length of the word (s)",
-        "speaker": "test clips of the same speaker",
+        "speaker": "number of test clips of the same speaker",
     }
     figure = Figure(figsize=(9, 6.5), layout="constrained")
     figure.suptitle(voices_title("Test clips by condition, 95 % intervals", synthetic), fontsize=13)
@@ -208,7 +209,7 @@ def conditions_figure(rows: Sequence[Mapping[str, Any]], accuracy: float, synthe
             range(len(bins)), accuracies, (accuracies - low, high - accuracies), color=COLOURS[number],
             marker=MARKERS[number], capsize=3, linestyle="none",
         )  # fmt: skip
-        labels = [f"{row['bin'].replace('_', ' ')}\n{row['clips']:,} clips" for row in bins]
+        labels = [f"{_bin_label(row['bin'])}\n{row['clips']:,} clips" for row in bins]
         axes.set_xticks(range(len(bins)), labels, fontsize="small")
         axes.set(title=titles[condition], xlim=(-0.6, max(len(bins), 1) - 0.4), ylim=(0, 1.02))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -216,6 +217,11 @@ def conditions_figure(rows: Sequence[Mapping[str, Any]], accuracy: float, synthe
     for axes in figure.axes[::2]:
         axes.set_ylabel("accuracy")
     return figure
+
+
+def _bin_label(name: str) -> str:
+    """The name of a bin without its unit, which stands above: `-40_to_-30dbfs` -> `-40 to -30`."""
+    return re.sub(r"(dbfs|db|s|_clips?)$", "", name).replace("_", " ")
 
 
 def noise_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], synthetic: bool = False) -> Figure:

@@ -19,6 +19,7 @@ import soundfile
 
 from kws.evaluate.answers import Answers
 from kws.plots.figures import word_style
+from kws.project.hard_cases import Noise, Person, clips_of
 from kws.project.projection import TITLES
 from kws.recordings.manifest import read_waveforms
 
@@ -30,19 +31,26 @@ LISTENING_RATE = 16_000  # Hz; MP3 and every browser support it, but not every r
 COMPRESSION = 0.7  # from 0 (largest file, best sound) to 1
 
 
-def choose_audible(answers: Answers) -> np.ndarray:
-    """Chooses the clips that a user can hear: first the most confident mistakes, then right answers, evenly spread.
+def choose_audible(answers: Answers, people: Sequence[Person]) -> np.ndarray:
+    """Chooses the clips that a user can hear.
+
+    First some of the people who are understood worst, then the most confident mistakes, then right answers, evenly
+    spread.
 
     Returns:
-        At most AUDIBLE_CLIPS positions. At most half are mistakes, unless there are too few right answers.
+        At most AUDIBLE_CLIPS positions. Of those that are not of these people, at most half are mistakes, unless there
+        are too few right answers.
     """
-    wrong = answers.labels != answers.predicted
-    mistakes, right = np.flatnonzero(wrong), np.flatnonzero(~wrong)
+    first = clips_of(people, answers)[:AUDIBLE_CLIPS]
+    free = np.setdiff1d(np.arange(len(answers.labels)), first)
+    wrong = (answers.labels != answers.predicted)[free]
+    mistakes, right = free[wrong], free[~wrong]
     mistakes = mistakes[np.argsort(-answers.confidence[mistakes], kind="stable")]
-    mistakes = mistakes[: max(AUDIBLE_CLIPS // 2, AUDIBLE_CLIPS - len(right))]
-    others = min(len(right), AUDIBLE_CLIPS - len(mistakes))
+    left = AUDIBLE_CLIPS - len(first)
+    mistakes = mistakes[: max(left // 2, left - len(right))]
+    others = min(len(right), left - len(mistakes))
     spread = np.linspace(0, len(right) - 1, others).round().astype(int)
-    return np.concatenate([mistakes, right[spread]])
+    return np.concatenate([first, mistakes, right[spread]])
 
 
 def read_sounds(
@@ -80,12 +88,15 @@ def _mp3(waveform: np.ndarray) -> bytes:
     return sound.getvalue()
 
 
-def page(
+def page(  # noqa: PLR0913 (a page shows that many things)
     title: str,
     spaces: Mapping[str, np.ndarray],
     answers: Answers,
     classes: Sequence[str],
     sounds: Mapping[str, bytes],
+    *,
+    people: Sequence[Person],
+    noises: Sequence[Noise],
 ) -> str:
     """Returns the whole page. The same input gives the same text.
 
@@ -95,6 +106,8 @@ def page(
         answers: of the network, to the same clips.
         classes: names of the classes.
         sounds: MP3 files by name of the clip.
+        people: who is understood worst, the worst first.
+        noises: the background recordings, the hardest first.
     """
     names = answers.names.tolist()
     likeliest = np.argsort(-answers.probabilities, axis=1, kind="stable")[:, :TOP]
@@ -113,6 +126,8 @@ def page(
         "spaces": {
             TITLES[space]: np.round(points.T.astype(np.float64), 3).tolist() for space, points in spaces.items()
         },
+        "people": [list(person) for person in people],
+        "noise": [[noise.name, round(noise.accuracy, 4)] for noise in noises],
         "sound": {index: base64.b64encode(sounds[name]).decode() for index, name in enumerate(names) if name in sounds},
     }
     return Template(PAGE.read_text(encoding="utf-8")).substitute(

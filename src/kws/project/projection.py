@@ -25,13 +25,14 @@ TSNE_STEPS = 750  # 1000 clips hardly move in later steps
 FLATNESS = 0.3  # height over width of the layout of words: words differ most in x and y, which flat plots show
 
 
-def choose_clips(labels: np.ndarray, how_many: int, seed: int) -> np.ndarray:
-    """Chooses clips at random, so that each word keeps its share.
+def choose_clips(labels: np.ndarray, how_many: int, seed: int, first: np.ndarray) -> np.ndarray:
+    """Chooses clips at random, so that each word keeps its share of those that are free.
 
     Args:
         labels: (clips,) word indices.
         how_many: largest number of clips to choose.
         seed: of the choice.
+        first: positions of clips that are wanted; at most a quarter of the chosen clips are taken from them.
 
     Returns:
         Sorted positions of the chosen clips.
@@ -41,6 +42,7 @@ def choose_clips(labels: np.ndarray, how_many: int, seed: int) -> np.ndarray:
     for word in np.unique(labels):
         clips = order[labels[order] == word]
         rank[clips] = np.arange(len(clips)) / len(clips)
+    rank[first[: how_many // 4]] = -1
     return np.sort(np.argsort(rank, kind="stable")[:how_many])
 
 
