@@ -124,6 +124,13 @@ def test_ten_false_alarms_of_one_source_tell_less_than_ten_of_ten():
     assert (low, high) == pytest.approx((10 * 0.0253, 10 * 5.572), abs=2e-2)  # one event, ten times as heavy
 
 
+def test_several_networks_that_hear_the_same_hours_do_not_make_them_more():
+    none = np.array([], str)
+    assert metrics.rate_interval(none, 2, networks=3) == metrics.rate_interval(none, 2)
+    once, thrice = np.array(["ada", "bob"]), np.repeat(["ada", "bob"], 3)  # each network, by the same sources
+    assert metrics.rate_interval(thrice, 2, networks=3) == pytest.approx(metrics.rate_interval(once, 2))
+
+
 def outcomes(*shares: float) -> list[metrics.Outcomes]:
     """What became of 1,000 clips of 500 people, with one seed each."""
     people = np.arange(1000) % 500

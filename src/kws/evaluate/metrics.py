@@ -223,7 +223,7 @@ def _log_gammas(grid: np.ndarray, added: np.ndarray) -> np.ndarray:
     return total
 
 
-def rate_interval(sources: np.ndarray, hours: float) -> Interval:
+def rate_interval(sources: np.ndarray, hours: float, networks: int = 1) -> Interval:
     """95 % interval of a rate, in events an hour, where one source may cause several events.
 
     Fay and Feuer (1997): a source counts once, with its number of events as its weight. If all sources differ, this is
@@ -232,11 +232,12 @@ def rate_interval(sources: np.ndarray, hours: float) -> Interval:
     Args:
         sources: (events,), what caused each: who spoke, or the background recording.
         hours: in which the events were counted.
+        networks: how many heard these same hours; the rate is the mean of theirs.
     """
     import scipy.stats
 
-    _, events = np.unique(sources, return_counts=True)
-    total, squares, largest = float(events.sum()), float((events**2).sum()), float(max(events, default=1))
+    weights = np.unique(sources, return_counts=True)[1] / networks
+    total, squares, largest = float(weights.sum()), float((weights**2).sum()), float(weights.max(initial=1))
     low = 0.0
     if total:
         low = squares / (2 * total) * scipy.stats.chi2.ppf(0.025, 2 * total**2 / squares)
