@@ -13,9 +13,9 @@ README = Path("README.md")
 RECIPES = Path("docs/recipes.md")
 SPEED = Path("docs/speed.md")
 DATA = Path("docs/data.md")
+MACHINES = Path("docs/larger-machines.md")
 EVALUATION = Path("docs/evaluation.md")
 COVERAGE = Path("benchmarks/coverage.csv")
-MACHINES = Path("docs/larger-machines.md")
 FIND_WORDS = Path("benchmarks/find_words.csv")
 TABLE = Path("benchmarks/original_recipe.csv")
 PRESETS = Path("benchmarks/presets.csv")
@@ -78,8 +78,8 @@ def main() -> None:
         RECIPES: {"ablation": ablation()},
         SPEED: {"speed": speed()},
         DATA: {"find words": find_words()},
-        EVALUATION: {"coverage": coverage()},
         MACHINES: {"memory": memory()},
+        EVALUATION: {"coverage": coverage()},
     }.items():
         text = page.read_text(encoding="utf-8")
         for name, content in contents.items():
@@ -221,6 +221,19 @@ def find_words() -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def memory() -> str:
+    """The table of docs/larger-machines.md, from benchmarks/memory.csv: a line a stage, a column a case."""
+    with MEMORY.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    cases = list(dict.fromkeys(row["case"] for row in rows))
+    lines = [["peak memory (open files)", *cases], ["---"] * (1 + len(cases))]
+    for stage in dict.fromkeys(row["stage"] for row in rows):
+        of_case = {row["case"]: row for row in rows if row["stage"] == stage}
+        cells = (of_case.get(case) for case in cases)
+        lines.append([stage, *(f"{int(row['peak_mb']):,} MB ({row['open_files']})" if row else "" for row in cells)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def coverage() -> str:
     """The tables of how often intervals hold the truth, from benchmarks/coverage.csv: counted, and by group."""
     with COVERAGE.open(newline="", encoding="utf-8") as file:
@@ -257,19 +270,6 @@ def _range(found: list[float]) -> str:
     if len(found) == 1:
         return f"{found[0]:.1f} %"
     return f"{statistics.mean(found):.1f} % ({min(found):.0f} to {max(found):.0f})"
-
-
-def memory() -> str:
-    """The table of docs/larger-machines.md, from benchmarks/memory.csv: a line a stage, a column a case."""
-    with MEMORY.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    cases = list(dict.fromkeys(row["case"] for row in rows))
-    lines = [["peak memory (open files)", *cases], ["---"] * (1 + len(cases))]
-    for stage in dict.fromkeys(row["stage"] for row in rows):
-        of_case = {row["case"]: row for row in rows if row["stage"] == stage}
-        cells = (of_case.get(case) for case in cases)
-        lines.append([stage, *(f"{int(row['peak_mb']):,} MB ({row['open_files']})" if row else "" for row in cells)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def speed() -> str:
