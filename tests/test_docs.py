@@ -111,7 +111,6 @@ def test_the_table_of_the_presets_is_what_the_benchmark_wrote(monkeypatch):
         ("docs/data.md", "find_words"),
         ("docs/evaluation.md", "coverage"),
         ("docs/larger-machines.md", "memory"),
-        ("docs/evaluation.md", "coverage"),
     ],
 )
 def test_the_tables_of_the_other_pages_are_what_the_benchmarks_wrote(monkeypatch, page, block):
