@@ -251,7 +251,7 @@ def measure(scenario: Scenario, runs: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Simulates all kinds, or the chosen one; rows of other kinds stay in the table."""
+    """Simulates all kinds, or the chosen one; rows of other scenarios stay in the table."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--kind", choices=list(KINDS), help="only this kind")
     options.add_argument("--runs", type=int, default=1000, help="simulations of each scenario")
@@ -262,10 +262,11 @@ def main() -> None:
             kept = list(csv.DictReader(file))
     for kind, scenarios in KINDS.items():
         if asked.kind in (None, kind):
-            rows = [row for scenario in scenarios() for row in measure(scenario, asked.runs)]
-            measured = {row["kind"] for row in rows}
-            kept = [row for row in kept if row["kind"] not in measured] + rows
-            write_csv(TABLE, kept, COLUMNS)
+            for scenario in scenarios():
+                rows = measure(scenario, asked.runs)
+                place = (scenario.kind, scenario.name)
+                kept = [row for row in kept if (row["kind"], row["scenario"]) != place] + rows
+                write_csv(TABLE, kept, COLUMNS)
 
 
 if __name__ == "__main__":

@@ -109,8 +109,8 @@ def test_the_table_of_the_presets_is_what_the_benchmark_wrote(monkeypatch):
         ("docs/recipes.md", "ablation"),
         ("docs/speed.md", "speed"),
         ("docs/data.md", "find_words"),
-        ("docs/larger-machines.md", "memory"),
         ("docs/evaluation.md", "coverage"),
+        ("docs/larger-machines.md", "memory"),
     ],
 )
 def test_the_tables_of_the_other_pages_are_what_the_benchmarks_wrote(monkeypatch, page, block):

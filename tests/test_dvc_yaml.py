@@ -55,6 +55,13 @@ def test_before_them_a_stage_notes_each_time_what_dvc_cannot_see():
     assert WATCH["outs"] == [{paths.OWN.as_posix(): {"cache": False, "persist": True}}]
 
 
+def test_the_seed_of_an_experiment_changes_nothing_of_what_is_measured():
+    """E6: two seeds are two trainings, and one measurement."""
+    assert "seed" not in STAGES["evaluate"]["params"]
+    read = [*(ROOT / "src" / "kws" / "evaluate").glob("*.py"), ROOT / "stages" / "evaluate.py"]
+    assert [path.name for path in read if "params.seed" in path.read_text()] == []
+
+
 def outputs_of(stage: str) -> set[str]:
     outputs = [out for kind in ("outs", "metrics", "plots") for out in STAGES[stage].get(kind, [])]
     return {out if isinstance(out, str) else next(iter(out)) for out in outputs}

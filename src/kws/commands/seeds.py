@@ -73,7 +73,8 @@ def _figures(results: Sequence[SeedResult]) -> dict[str, float]:
             figures[name] = float(np.mean([one.correct.mean() for one in outcomes]))
             figures |= seeds_interval(outcomes).figures(name)
     rates = [len(result.alarms) / result.hours for result in results]
-    pooled = rate_interval(np.concatenate([result.alarms for result in results]), sum(r.hours for r in results))
+    alarms = np.concatenate([result.alarms for result in results])
+    pooled = rate_interval(alarms, results[0].hours, len(results))  # all heard the same stream
     low, high = over_seeds(pooled, rates)
     figures |= {ALARMS: float(np.mean(rates)), **Interval(max(low, 0.0), high).figures(ALARMS)}
     return {name: round(value, 6) for name, value in figures.items()}

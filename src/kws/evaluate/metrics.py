@@ -13,9 +13,10 @@ import numpy as np
 
 _CLIPS_OF_A_SPEAKER = 5  # from which a speaker's accuracy is one
 _FEW_PEOPLE = 10  # with fewer, the spread between them says little about the spread between others
+_NORMAL = 1.959963984540054  # 97.5 % of a normal distribution lie below
 _GRID = (100, 20)  # of the two parameters in `_people_posterior`; it needs no random draw
 _CORRELATIONS = (3e-4, 0.95)
-_PAIRS_AT_ONCE = 100  # of trials and successes: bounds the memory
+_AT_ONCE = 200  # values of a sum: bounds the memory
 _UNKNOWN_SHARE = ((np.arange(_GRID[0]) + 0.5) / _GRID[0] * np.pi / 2, np.full(_GRID[0], 1 / _GRID[0]))  # the prior
 
 
@@ -155,7 +156,7 @@ def _repeats(correct: np.ndarray, clips: np.ndarray) -> float:
 
 
 def _wilson(share: float, trials: float) -> Interval:
-    z = 1.959963984540054
+    z = _NORMAL
     middle = share + z**2 / 2 / trials
     reach = z * np.sqrt(share * (1 - share) / trials + z**2 / 4 / trials**2)
     low, high = ((middle + sign * reach) / (1 + z**2 / trials) for sign in (-1, 1))
@@ -177,44 +178,52 @@ def _people_posterior(right: np.ndarray, trials: np.ndarray) -> tuple[np.ndarray
         right: (people,), successes; with repeats of clips they need not be whole numbers.
         trials: (people,).
     """
-    pairs, people = np.unique(np.stack([right, trials]).round(9), axis=1, return_counts=True)
     angles = (np.arange(_GRID[0]) + 0.5) / _GRID[0] * np.pi / 2
     logs = np.log(np.geomspace(*_CORRELATIONS, _GRID[1]))
-    for _ in range(2):  # first all values, then those that have weight
-        weights = _weights(angles, np.exp(logs), pairs, people)
-        used, used_weights = angles, weights.sum(axis=1)
-        angles, logs = _where(angles, used_weights, _GRID[0]), _where(logs, weights.sum(axis=0), _GRID[1])
+    for _ in range(3):  # first all values, then those that have weight, on a finer grid
+        logarithm = _log_likelihood(angles, np.exp(logs), right, trials)
+        logarithm += logs + 2 * np.log1p(-np.exp(logs))  # the prior of r; the grid is even in the logarithm of r
+        weights = np.exp(logarithm - logarithm.max())
+        used, used_weights = angles, weights.sum(axis=1) / weights.sum()
+        angles, logs = _finer(angles, used_weights), _finer(logs, weights.sum(axis=0))
     return used, used_weights
 
 
-def _where(values: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
-    """A finer grid, over the values that have weight and one more on each side."""
+def _finer(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """As many values, over those that have weight and one more on each side."""
     kept = np.flatnonzero(weights > 1e-7 * weights.max())
-    return np.linspace(values[max(kept[0] - 1, 0)], values[min(kept[-1] + 1, len(values) - 1)], count)
+    return np.linspace(values[max(kept[0] - 1, 0)], values[min(kept[-1] + 1, len(values) - 1)], len(values))
 
 
-def _weights(angles: np.ndarray, correlations: np.ndarray, pairs: np.ndarray, people: np.ndarray) -> np.ndarray:
-    """Posterior of the model of people on a grid, (angles, correlations); their sum is 1."""
-    logarithm = np.log(correlations * (1 - correlations) ** 2)  # the grid is even in the logarithm of r
-    for first in range(0, len(people), _PAIRS_AT_ONCE):
-        some = slice(first, first + _PAIRS_AT_ONCE)
-        logarithm = logarithm + _log_likelihood(angles, correlations, pairs[:, some], people[some])
-    weights = np.exp(logarithm - np.max(logarithm))
-    return weights / weights.sum()
+def _log_likelihood(angles: np.ndarray, correlations: np.ndarray, right: np.ndarray, trials: np.ndarray) -> np.ndarray:
+    """Of Beta-binomials, summed over people, without the binomial coefficients: (angles, correlations)."""
+    import scipy.special
 
-
-def _log_likelihood(angles: np.ndarray, correlations: np.ndarray, pairs: np.ndarray, people: np.ndarray) -> np.ndarray:
-    """Of a Beta-binomial, (angles, correlations), summed over people; pairs are (successes and trials, pairs)."""
-    from scipy.special import betaln
-
-    share = np.sin(angles)[:, None, None] ** 2
-    strength = ((1 - correlations) / correlations)[None, :, None]
+    strength = ((1 - correlations) / correlations)[None, :]
+    share = np.sin(angles)[:, None] ** 2
     first, second = share * strength, (1 - share) * strength
-    right, wrong = pairs[0], pairs[1] - pairs[0]
-    return (people * (betaln(first + right, second + wrong) - betaln(first, second))).sum(axis=2)
+    alone = scipy.special.betaln(first, second)
+    return (
+        _log_gammas(first, right)
+        + _log_gammas(second, trials - right)
+        - _log_gammas(strength, trials)
+        - len(trials) * alone
+    )
 
 
-def rate_interval(sources: np.ndarray, hours: float) -> Interval:
+def _log_gammas(grid: np.ndarray, added: np.ndarray) -> np.ndarray:
+    """The sum of log gamma(grid + a) over all a, for each value of the grid; few a at a time are in memory."""
+    import scipy.special
+
+    values, counts = np.unique(added.round(9), return_counts=True)
+    total = np.zeros(grid.shape)
+    for first in range(0, len(values), _AT_ONCE):
+        some = slice(first, first + _AT_ONCE)
+        total += scipy.special.gammaln(grid[..., None] + values[some]) @ counts[some]
+    return total
+
+
+def rate_interval(sources: np.ndarray, hours: float, networks: int = 1) -> Interval:
     """95 % interval of a rate, in events an hour, where one source may cause several events.
 
     Fay and Feuer (1997): a source counts once, with its number of events as its weight. If all sources differ, this is
@@ -223,11 +232,12 @@ def rate_interval(sources: np.ndarray, hours: float) -> Interval:
     Args:
         sources: (events,), what caused each: who spoke, or the background recording.
         hours: in which the events were counted.
+        networks: how many heard these same hours; the rate is the mean of theirs.
     """
     import scipy.stats
 
-    _, events = np.unique(sources, return_counts=True)
-    total, squares, largest = float(events.sum()), float((events**2).sum()), float(max(events, default=1))
+    weights = np.unique(sources, return_counts=True)[1] / networks
+    total, squares, largest = float(weights.sum()), float((weights**2).sum()), float(weights.max(initial=1))
     low = 0.0
     if total:
         low = squares / (2 * total) * scipy.stats.chi2.ppf(0.025, 2 * total**2 / squares)
@@ -251,9 +261,9 @@ def seeds_interval(outcomes: Sequence[Outcomes]) -> Interval:
 
 
 def over_seeds(pooled: Interval, by_seed: Sequence[float]) -> Interval:
-    """The interval of a mean over seeds: to that of all seeds' trials, the spread between seeds is added in squares.
+    """The interval of a mean over seeds, for other people and other seeds.
 
-    The spread is that of a t-interval over seeds, so the result is at least as wide as that.
+    The variances of people and seeds are added, or it is the t-interval over seeds, whichever is wider.
 
     Args:
         pooled: the interval of all seeds' trials, for other people.
@@ -264,8 +274,12 @@ def over_seeds(pooled: Interval, by_seed: Sequence[float]) -> Interval:
     mean, seeds = float(np.mean(by_seed)), len(by_seed)
     if seeds < 2:
         return pooled
-    reach = scipy.stats.t.ppf(0.975, seeds - 1) * np.std(by_seed, ddof=1) / np.sqrt(seeds)
-    return Interval(mean - float(np.hypot(mean - pooled.low, reach)), mean + float(np.hypot(pooled.high - mean, reach)))
+    error = float(np.std(by_seed, ddof=1) / np.sqrt(seeds))
+    below, above = (
+        max(float(np.hypot(reach, _NORMAL * error)), float(scipy.stats.t.ppf(0.975, seeds - 1)) * error)
+        for reach in (mean - pooled.low, pooled.high - mean)
+    )
+    return Interval(mean - below, mean + above)
 
 
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
