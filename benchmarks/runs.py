@@ -111,8 +111,7 @@ def run(
         evaluated: whether to evaluate on the test clips; if not, the figures are those of training.
     """
     params = _params(changes)
-    depends_on = read_yaml(ROOT / "dvc.yaml")["stages"]["featurize"]["params"]
-    features = json.dumps({name: params[name] for name in depends_on})
+    features = json.dumps({name: params[name] for name in _depends_on("featurize")})
     computed = project / "features.json"  # the parameters of the features in the folder, from the run before
     if not computed.exists() or computed.read_text() != features:
         _stage("featurize", project, changes)
@@ -153,12 +152,17 @@ def _train(project: Path, changes: Mapping[str, Any], networks: Path | None) -> 
 
 def _key(project: Path, params: Mapping[str, Any]) -> str:
     """Stands for all that training reads: its parameters, and the features of training and validation."""
-    names = [name for name in read_yaml(ROOT / "dvc.yaml")["stages"]["train"]["params"] if isinstance(name, str)]
-    digest = hashlib.sha256(json.dumps({name: params[name] for name in names}, sort_keys=True).encode())
+    read = {name: params[name] for name in _depends_on("train")}
+    digest = hashlib.sha256(json.dumps(read, sort_keys=True).encode())
     folder = project / "data" / "features"
     for path in sorted([*folder.glob("train-*"), *folder.glob("validation-*"), folder / BACKGROUND_FILE]):
         digest.update(bytes.fromhex(sha256_of(path)))
     return digest.hexdigest()[:16]
+
+
+def _depends_on(stage: str) -> list[str]:
+    """The parameters that a stage reads, by dvc.yaml; the locked versions stand there, too."""
+    return [name for name in read_yaml(ROOT / "dvc.yaml")["stages"][stage]["params"] if isinstance(name, str)]
 
 
 def _stage(name: str, project: Path, changes: Mapping[str, Any]) -> None:
