@@ -113,7 +113,7 @@ def main() -> None:
         write_answers(paths.VALIDATION, validation, classes, synthetic=spec.synthetic)
         write_answers(paths.ANSWERS, answers, classes, synthetic=synthetic)
         stream.write_stream(paths.STREAM, outcome, figures["stream_threshold"])
-    for line in scores.summary_lines(figures, classes) + stream_scores.stream_lines(figures):
+    for line in scores.summary_lines(figures, classes) + stream_scores.stream_lines(figures, classes):
         print(stage.voices_title(line, synthetic))
 
 

@@ -8,6 +8,8 @@ import pytest
 from kws.evaluate.stream import StreamOutcome
 from kws.evaluate.stream_scores import det_rows, score_stream, stream_lines
 
+WORDS = ["no", "yes"]
+
 
 def outcome_of(hours=4.0, words=(), wrong=None, delays=None, *, false=(), kinds=None) -> StreamOutcome:  # noqa: PLR0913
     """An outcome in which each word is of another person, and each false alarm of another source."""
@@ -113,17 +115,17 @@ def test_where_no_threshold_keeps_the_rate_the_highest_is_taken_and_it_is_said()
     assert "few_misses_rate_not_kept" not in figures  # 20 are allowed
     assert (
         "no threshold keeps 0.5 false alarms an hour in the validation stream: at the highest, 1, there are 0.8"
-        in stream_lines(figures)
+        in stream_lines(figures, WORDS)
     )
 
 
 def test_a_short_stream_says_what_none_seen_means_and_what_length_would_do():
-    lines = stream_lines(score_stream(*[outcome_of(1 / 6, [0.9])] * 2, 0.5))
+    lines = stream_lines(score_stream(*[outcome_of(1 / 6, [0.9])] * 2, 0.5), WORDS)
     assert (
         "short: no false alarm in 0.2 h means 0 to 22.1 an hour; to tell 0.5 an hour, stream_minutes of 360 would do"
         in lines
     )
-    lines = stream_lines(score_stream(*[outcome_of(6, [0.9])] * 2, 0.5))
+    lines = stream_lines(score_stream(*[outcome_of(6, [0.9])] * 2, 0.5), WORDS)
     assert not [line for line in lines if line.startswith("short")]
 
 
@@ -136,14 +138,14 @@ def test_a_threshold_that_does_not_carry_over_to_the_test_is_said_not_to(alarms,
         "the threshold does not carry over: it keeps 0.5 false alarms an hour in the validation stream, and the test "
         "stream has 2.0, 95 % interval 1.0 to 3.5"
     )
-    assert (told in stream_lines(figures)) == (not carries)
-    assert any("carry over" in line for line in stream_lines(figures)) == (not carries)
+    assert (told in stream_lines(figures, WORDS)) == (not carries)
+    assert any("carry over" in line for line in stream_lines(figures, WORDS)) == (not carries)
 
 
 def test_what_is_printed_tells_false_alarms_by_kind_and_the_delay():
     kinds = ["speech"] * 4 + ["background"] * 2
     test = outcome_of(2, [0.9, 0.9, 0.8], delays=[1.2, 1.3, 1.4], false=[0.8] * 6, kinds=kinds)
-    first, second, *_ = stream_lines(score_stream(outcome_of(2, [0.9]), test, 0.5))
+    first, second, *_ = stream_lines(score_stream(outcome_of(2, [0.9]), test, 0.5), WORDS)
     assert first.startswith(
         "in a stream of 2.0 h: 3.0 false alarms an hour (2.0 at other speech, 1.0 in background, 0.0 beside a word), "
         "missed words 0.0%, 95 % interval 0.0% to "
@@ -154,7 +156,10 @@ def test_what_is_printed_tells_false_alarms_by_kind_and_the_delay():
 def test_a_threshold_at_which_no_word_is_detected_is_said_to_be_so():
     figures = score_stream(outcome_of(4, [0.9], false=[0.97] * 3), outcome_of(4, [0.9]), 0.5)
     assert figures["stream_missed"] == 1
-    assert "at 0.970001, the threshold of this rate, no word is detected" in stream_lines(figures)
+    *_, told, helps = stream_lines(figures, WORDS)
+    assert told == "at 0.970001, the threshold of this rate, no word is detected"
+    assert "unknown above 0" in helps
+    assert stream_lines(figures, [*WORDS, "_unknown_"])[-1] == told
 
 
 def test_a_stream_in_which_no_word_was_said_has_false_alarms_alone():
@@ -164,7 +169,7 @@ def test_a_stream_in_which_no_word_was_said_has_false_alarms_alone():
     assert figures["stream_false_alarms_an_hour"] == 0.5
     assert not {"stream_missed", "stream_wrong", "stream_delay_seconds", "balanced_test_missed"} & set(figures)
     assert det_rows(silent) == []
-    assert stream_lines(figures)[0].endswith("no word was said: too short")
+    assert stream_lines(figures, WORDS)[0].endswith("no word was said: too short")
 
 
 def test_the_det_curve_falls_from_none_to_all_false_alarms():

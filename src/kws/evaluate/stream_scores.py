@@ -1,10 +1,12 @@
 """The figures of the stream: thresholds chosen on validation, what test says of them, and the lines printed of it."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from kws.core.params import UNKNOWN
 from kws.evaluate import metrics
 from kws.evaluate.stream import StreamOutcome
 from kws.spotting.detect import SENSITIVITIES
@@ -15,6 +17,7 @@ DET_COLUMNS = (
     *("false_alarms_an_hour", "missed", "threshold"),
     *(f"{kind}_false_alarms_an_hour" for kind in KINDS),
 )
+MANY_MISSED = 0.5  # share of the words from which the stage says what would help
 ENOUGH = 3  # false alarms that the wanted rate must allow: of none seen, up to three are likely
 
 
@@ -68,8 +71,8 @@ def _false_alarms(name: str, outcome: StreamOutcome, threshold: float, kind: str
     return {name: len(alarms) / outcome.hours, **metrics.rate_interval(alarms, outcome.hours).figures(name)}
 
 
-def stream_lines(scores: dict[str, float]) -> list[str]:
-    """What the stage prints of the stream, a line each: the figures, and what the thresholds are worth."""
+def stream_lines(scores: dict[str, float], classes: Sequence[str]) -> list[str]:
+    """What the stage prints of the stream, a line each: the figures, what the thresholds are worth, what to try."""
     hours, rate = scores["stream_hours"], scores["balanced_allowed_false_alarms_an_hour"]
     kinds = ", ".join(f"{scores[f'stream_{kind}_false_alarms_an_hour']:.1f} {where}" for kind, where in KINDS.items())
     missed = "no word was said: too short"
@@ -102,6 +105,11 @@ def stream_lines(scores: dict[str, float]) -> list[str]:
         )
     if scores.get("stream_missed") == 1:
         lines.append(f"at {scores['stream_threshold']:g}, the threshold of this rate, no word is detected")
+    if scores.get("stream_missed", 0) > MANY_MISSED and UNKNOWN not in classes:
+        lines.append(
+            "the network takes other words for yours, since training held none: unknown above 0 teaches it to reject "
+            "them, as in preset balanced"
+        )
     return lines
 
 
