@@ -106,8 +106,8 @@ def row_of(case: str, seed: int, metrics: dict[str, dict[str, float]]) -> dict[s
 def mean_row(rows: Sequence[Mapping[str, Any]], results: Sequence[seeds.SeedResult]) -> dict[str, Any]:
     """The row of a case for all seeds: means, with intervals for other people and other seeds.
 
-    Those of accuracy, missed words and false alarms are from all clips of all seeds, as `make seeds` makes them. For the
-    other figures, the mean of the seeds' intervals for other people takes that place.
+    Those of accuracy, missed words and false alarms are from all clips of all seeds, as `make seeds` makes them. For
+    the other figures, the mean of the seeds' intervals for other people takes that place.
 
     Args:
         rows: of the seeds.
