@@ -137,8 +137,8 @@ def read_stream(path: Path) -> tuple[StreamOutcome, float]:
     """What `write_stream` was given."""
     with np.load(path) as parts:
         arrays = dict(parts)
-    threshold, *hours = (float(arrays.pop(name)) for name in ("threshold", *_HOURS))
-    return StreamOutcome(**arrays, **dict(zip(_HOURS, hours, strict=True))), threshold
+    threshold, hours, speech_hours = (float(arrays.pop(name)) for name in ("threshold", *_HOURS))
+    return StreamOutcome(hours=hours, speech_hours=speech_hours, **arrays), threshold
 
 
 def simulate(
@@ -237,4 +237,5 @@ def joined(parts: Sequence[StreamOutcome]) -> StreamOutcome:
     """The outcome of a stream from those of its parts, in order."""
     names = [field.name for field in fields(StreamOutcome) if field.name not in _HOURS]
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return StreamOutcome(**arrays, **{name: sum(getattr(part, name) for part in parts) for name in _HOURS})
+    hours, speech_hours = (sum(getattr(part, name) for part in parts) for name in _HOURS)
+    return StreamOutcome(hours=hours, speech_hours=speech_hours, **arrays)
