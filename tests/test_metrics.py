@@ -153,8 +153,10 @@ def test_seeds_that_agree_leave_the_interval_of_the_people():
     low, high = metrics.seeds_interval(outcomes(0.9, 1.0))
     assert (low, high) == (pytest.approx(0.32, abs=0.02), 1)  # a share is at most 1
     assert metrics.over_seeds(metrics.Interval(1, 3), [2, 2]) == (1, 3)
-    low, high = metrics.over_seeds(metrics.Interval(0, 3), [1.5, 2.0, 2.5])  # people and seeds, both of weight
-    assert (2 - low, high - 2) == pytest.approx((np.hypot(2, 1.96 * 0.2887), 4.303 * 0.2887), abs=1e-3)
+    assert metrics.over_seeds(metrics.Interval(0, 3), [0.5, 1.5]).low == 0  # no rate is below 0
+    assert metrics.over_seeds(metrics.Interval(0.8, 0.98), [0.9, 0.96], highest=1).high == 1
+    low, high = metrics.over_seeds(metrics.Interval(1, 4), [2.5, 3.0, 3.5])  # people and seeds, both of weight
+    assert (3 - low, high - 3) == pytest.approx((np.hypot(2, 1.96 * 0.2887), 4.303 * 0.2887), abs=1e-3)
 
 
 def test_calibration_compares_confidence_with_accuracy_bin_by_bin():

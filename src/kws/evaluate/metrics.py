@@ -5,6 +5,7 @@ clips within them, and the repeats of a clip. `benchmarks/coverage.py` measures 
 the true value; docs/evaluation.md has the table.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -256,18 +257,20 @@ def seeds_interval(outcomes: Sequence[Outcomes]) -> Interval:
     correct, people, clips = (
         np.concatenate([getattr(one, name) for one in outcomes]) for name in ("correct", "people", "clips")
     )
-    low, high = over_seeds(share_interval(correct, people, clips), [float(one.correct.mean()) for one in outcomes])
-    return Interval(max(low, 0.0), min(high, 1.0))
+    return over_seeds(
+        share_interval(correct, people, clips), [float(one.correct.mean()) for one in outcomes], highest=1
+    )
 
 
-def over_seeds(pooled: Interval, by_seed: Sequence[float]) -> Interval:
-    """The interval of a mean over seeds, for other people and other seeds.
+def over_seeds(pooled: Interval, by_seed: Sequence[float], highest: float = math.inf) -> Interval:
+    """The interval of a mean over seeds, for other people and other seeds. It begins at 0 or above.
 
     The variances of people and seeds are added, or it is the t-interval over seeds, whichever is wider.
 
     Args:
         pooled: the interval of all seeds' trials, for other people.
         by_seed: the figure of each seed.
+        highest: that the figure can be: 1 for a share.
     """
     import scipy.stats
 
@@ -279,7 +282,7 @@ def over_seeds(pooled: Interval, by_seed: Sequence[float]) -> Interval:
         max(float(np.hypot(reach, _NORMAL * error)), float(scipy.stats.t.ppf(0.975, seeds - 1)) * error)
         for reach in (mean - pooled.low, pooled.high - mean)
     )
-    return Interval(mean - below, mean + above)
+    return Interval(max(mean - below, 0.0), min(mean + above, highest))
 
 
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
