@@ -52,6 +52,15 @@ def test_where_the_test_clips_alone_differ_validation_decides_and_the_test_says_
     assert "McNemar" not in test
 
 
+def test_where_no_name_tells_who_speaks_the_difference_is_for_other_clips():
+    given = answered([True] * 20)
+    unnamed = replace(given, speakers=np.array([f"yes/{n}.wav" for n in range(20)]))
+    one = compare.Experiment(unnamed, given)
+    validation, test = compare.compare(one, one, 1).split("\n\n")
+    assert "(for other clips; who speaks is unknown)" in validation
+    assert "(for other people, from 2)" in test
+
+
 def test_silence_is_nobodys_and_counts_as_no_person():
     """200 clips of 20 people, the last 100 of them silence that kws made."""
     given = answered([True] * 200)

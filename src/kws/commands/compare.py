@@ -17,6 +17,7 @@ from kws.core.errors import UserError
 from kws.evaluate.metrics import share_interval
 from kws.evaluate.pairing import Answered, clips_differ, paired_test, read_answered
 from kws.recordings.background import is_nobody
+from kws.recordings.people import is_named
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,10 @@ def _told(first: Answered, second: Answered) -> str:
 
 def _paired(first: Answered, second: Answered) -> str:
     test = paired_test(first, second)
-    people = sum(not is_nobody(speaker) for speaker in set(first.speakers))
+    people = sum(is_named(speaker) and not is_nobody(speaker) for speaker in set(first.speakers))
+    others = f"for other people, from {people}" if people else "for other clips; who speaks is unknown"
     return f"""  A: {_accuracy(first)}; B: {_accuracy(second)}; {len(first.correct)} clips
-  B minus A: {test} (for other people, from {people})
+  B minus A: {test} ({others})
   only A right: {test.only_first}, only B right: {test.only_second}; McNemar's exact test: p = {test.p_value:.2g}"""
 
 

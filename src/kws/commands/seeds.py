@@ -12,6 +12,7 @@ from kws.core.files import folder_written_whole, write_csv
 from kws.core.params import load_params
 from kws.evaluate import seeds
 from kws.evaluate.answers import Answers, read_answers
+from kws.evaluate.metrics import rounded
 from kws.evaluate.stream import StreamOutcome, read_stream
 from kws.plots.figures import save_figure, seeds_figure
 
@@ -64,7 +65,7 @@ def _figures(results: Sequence[SeedResult]) -> dict[str, float]:
         **seeds.missed_words("stream_missed", streams),
         **seeds.false_alarms(ALARMS, streams),
     }
-    return {name: round(value, 6) for name, value in figures.items()}
+    return rounded(figures)
 
 
 def report(rows: Sequence[Mapping[str, Any]], *, at_random: bool) -> str:
