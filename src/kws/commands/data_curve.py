@@ -95,8 +95,8 @@ def estimate(rows: Sequence[Mapping[str, float]], *, by_people: bool) -> str:
     return (
         f"{clips:.0f} training clips of each class give {last['accuracy']:.1%} on the validation clips "
         f"({last['accuracy_low']:.1%} to {last['accuracy_high']:.1%}); {', '.join(more)}, if the curve goes on as it "
-        f"does. Of these intervals, about {HELD:.0%} hold the truth, if errors differ by 10% between trainings; and they do "
-        f"not know that another law may fit as well.\n{drawn}"
+        f"does. Of these intervals, about {HELD:.0%} hold the truth, if errors differ by 10% between trainings. "
+        f"They do not know that another law may fit as well.\n{drawn}"
     )
 
 
