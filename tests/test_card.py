@@ -108,8 +108,8 @@ SECTIONS = {  # figures that evaluate writes in some experiments only; LINES has
         "leaking": 1,
         "new_speakers_clips": 88,
         "new_speakers_accuracy": 0.8412,
-        "new_speakers_low": 0.7514,
-        "new_speakers_high": 0.9023,
+        "new_speakers_accuracy_low": 0.7514,
+        "new_speakers_accuracy_high": 0.9023,
     },
 }
 LINES = {

@@ -115,11 +115,19 @@ def test_the_interval_of_the_mean_holds_people_and_seeds(results):
     assert pooled["stream_false_alarms_an_hour_high"] > 1 + 4.302 * 0.5 / 3**0.5
 
 
+def test_where_the_split_is_random_the_report_says_that_seeds_have_other_clips(results):
+    """Each seed draws its own splits there: "all heard the same stream" would be false."""
+    rows = seeds.seed_rows(results)
+    told = "each seed has other clips in training, validation and test, and another stream"
+    assert told in seeds.report(rows, at_random=True)
+    assert told not in seeds.report(rows, at_random=False)
+
+
 def test_a_stream_without_words_has_false_alarms_alone(results):
     write_stream(paths.STREAM, stream(2, words=False), threshold=0.5)
     rows = seeds.seed_rows([*results, seeds.read_result()])
     assert "stream_missed" not in rows[-1]
-    assert "missed words" not in seeds.report(rows)
+    assert "missed words" not in seeds.report(rows, at_random=False)
     assert rows[-1]["stream_false_alarms_an_hour"] == 1.0
 
 
