@@ -16,12 +16,12 @@ def outcome_of(hours=4.0, words=(), wrong=None, delays=None, *, false=(), kinds=
     number = len(words)
     return StreamOutcome(
         hours=hours,
-        words=np.array(words, float),
-        wrong=np.array(wrong or [0.0] * number, float),
+        right_scores=np.array(words, float),
+        wrong_scores=np.array(wrong or [0.0] * number, float),
         delays=np.array(delays or [1.0 if score else math.nan for score in words], float),
         speakers=np.array([f"{place}" for place in range(number)], str),
         clips=np.array([f"{place}.wav" for place in range(number)], str),
-        false=np.array(false, float),
+        false_scores=np.array(false, float),
         kinds=np.array(kinds or ["background"] * len(false), str),
         sources=np.array([f"{place}" for place in range(len(false))], str),
     )
@@ -65,7 +65,8 @@ def test_repeats_of_a_clip_make_no_interval_narrower():
     """E4: 18 clips in two hours, three of them always missed, were told to be missed by 15.0 to 18.5 %."""
     once = outcome_of(2, [0.0] * 3 + [0.9] * 15)
     often = replace(
-        once, **{name: np.tile(getattr(once, name), 100) for name in ("words", "wrong", "delays", "speakers")}
+        once,
+        **{name: np.tile(getattr(once, name), 100) for name in ("right_scores", "wrong_scores", "delays", "speakers")},
     )
     often = replace(often, clips=np.tile(once.clips, 100))
     figures = [score_stream(outcome, outcome, 0.5) for outcome in (once, often)]

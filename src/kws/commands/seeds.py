@@ -50,7 +50,7 @@ def read_result() -> SeedResult:
     test, _, synthetic = read_answers(paths.ANSWERS)
     stream, threshold = read_stream(paths.STREAM)
     shares = {"validation_accuracy": _outcomes(validation), "accuracy": _outcomes(test)}
-    if len(stream.words):  # a short stream may consist of other words alone
+    if len(stream.right_scores):  # a short stream may consist of other words alone
         shares["stream_missed"] = Outcomes(stream.missed(threshold), stream.speakers, stream.clips)
     return SeedResult(shares, stream.alarms(threshold), stream.hours, synthetic)
 

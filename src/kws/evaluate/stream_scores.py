@@ -34,9 +34,9 @@ def score_stream(validation: StreamOutcome, test: StreamOutcome, false_alarms_an
         false_alarms_an_hour: wanted.
     """
     threshold = validation.threshold(false_alarms_an_hour)
-    figures: dict[str, float] = {"stream_hours": test.hours, "stream_words": len(test.words)}
+    figures: dict[str, float] = {"stream_hours": test.hours, "stream_words": len(test.right_scores)}
     figures |= {"stream_threshold": threshold, **_missed("stream_missed", test, threshold)}
-    if len(test.words):
+    if len(test.right_scores):
         wrong = test.taken_for_another(threshold)
         figures |= metrics.share_figures("stream_wrong", wrong, test.speakers, test.clips)
     delays = test.delays[~test.missed(threshold)]
@@ -61,7 +61,7 @@ def score_stream(validation: StreamOutcome, test: StreamOutcome, false_alarms_an
 
 def _missed(name: str, outcome: StreamOutcome, threshold: float) -> dict[str, float]:
     """The share of the words that are missed, and its interval; nothing of a stream without words."""
-    if not len(outcome.words):
+    if not len(outcome.right_scores):
         return {}
     return metrics.share_figures(name, outcome.missed(threshold), outcome.speakers, outcome.clips)
 
@@ -115,7 +115,7 @@ def stream_lines(scores: dict[str, float], classes: Sequence[str]) -> list[str]:
 
 def det_rows(outcome: StreamOutcome) -> list[dict[str, Any]]:
     """Missed words against false alarms an hour, a row for each threshold at which one more is false."""
-    if not len(outcome.words):
+    if not len(outcome.right_scores):
         return []
     return [
         {
@@ -127,5 +127,5 @@ def det_rows(outcome: StreamOutcome) -> list[dict[str, Any]]:
             f"{kind}_false_alarms_an_hour": round(len(outcome.alarms(threshold, kind)) / outcome.hours, 6)
             for kind in KINDS
         }
-        for threshold in np.sort(outcome.false)[::-1][:DET_POINTS]
+        for threshold in np.sort(outcome.false_scores)[::-1][:DET_POINTS]
     ]
