@@ -25,6 +25,7 @@ from kws.recordings.manifest import read_recordings, spoken_rows
 from kws.recordings.source import DataSource
 from kws.records.clips import cached_clips
 from kws.records.spec import FeatureSpec
+from kws.spotting.detect import SENSITIVITIES
 from kws.tracking.run import tracked_run
 
 
@@ -107,7 +108,8 @@ def main() -> None:
                 conditions_figure(by_condition, figures["noise_clean_accuracy"], synthetic), folder / "conditions.png"
             )
             save_figure(noise_figure(noisy, figures, synthetic), folder / "noise.png")
-            save_figure(det_figure(tables["det"][1], figures, synthetic), folder / "det.png")
+            det = det_figure(tables["det"][1], figures, stream_scores.KINDS, SENSITIVITIES, synthetic)
+            save_figure(det, folder / "det.png")
         with written_whole(paths.CURVES) as partial:
             save_figure(curves_figure(history, best_epoch, spec.synthetic), partial)
         write_answers(paths.VALIDATION, validation, classes, synthetic=spec.synthetic)

@@ -6,7 +6,7 @@ result as on a whole recording. All times follow the length of a clip, so that o
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -16,6 +16,12 @@ STEPS_A_CLIP = 10  # from one window to the next: this part of a clip, rounded t
 
 # How readily words are detected: the false alarms that the threshold is chosen for, as a multiple of those wanted.
 SENSITIVITIES = {"few_misses": 4.0, "balanced": 1.0, "few_false_alarms": 0.25}
+
+
+def one_threshold(thresholds: Mapping[str, float]) -> str:
+    """Which sensitivities have the same threshold, as a sentence without its full stop; empty if all differ."""
+    names = {value: [name for name, other in thresholds.items() if other == value] for value in thresholds.values()}
+    return "; ".join(f"{' and '.join(same)} have one threshold" for same in names.values() if len(same) > 1)
 
 
 @dataclass(frozen=True)
