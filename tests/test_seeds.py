@@ -33,12 +33,12 @@ def stream(alarms: int, *, words: bool = True) -> StreamOutcome:
     said = slice(None if words else 0)
     return StreamOutcome(
         hours=2.0,
-        words=np.where(np.arange(1000) < 300, 0.2, 0.8)[said],
-        wrong=np.zeros(1000)[said],
+        right_scores=np.where(np.arange(1000) < 300, 0.2, 0.8)[said],
+        wrong_scores=np.zeros(1000)[said],
         delays=np.zeros(1000)[said],
         speakers=PEOPLE[said],
         clips=np.arange(1000).astype(str)[said],
-        false=np.array([0.9] * alarms + [0.1] * 5),
+        false_scores=np.array([0.9] * alarms + [0.1] * 5),
         kinds=np.array(["speech"] * (alarms + 5)),
         sources=np.array([f"{n}" for n in range(alarms + 5)]),
     )

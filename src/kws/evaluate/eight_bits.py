@@ -71,7 +71,7 @@ def stream_figures(outcomes: Mapping[str, StreamOutcome], threshold: float) -> d
     """
     float32, int8 = outcomes[FLOAT32], outcomes[INT8]
     figures: dict[str, float] = {"int8_stream_hours": int8.hours}
-    if len(int8.words):  # a short stream may consist of other words alone
+    if len(int8.right_scores):  # a short stream may consist of other words alone
         detected = {name: ~outcome.missed(threshold) for name, outcome in outcomes.items()}
         figures |= metrics.share_figures("int8_stream_missed", ~detected[INT8], int8.speakers, int8.clips)
         figures |= _lost("int8_stream_lost", detected[FLOAT32], detected[INT8], int8.speakers, int8.clips)
