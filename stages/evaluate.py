@@ -74,18 +74,17 @@ def main() -> None:
         streams = stream_scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
         figures |= streams | eight_bits.stream_figures(first_hour, streams["stream_threshold"])
 
-        measured: dict[str, conditions.Sound] = {}
         recordings = read_recordings(spoken_rows(paths.MANIFEST, "test"), source.archive_of("test"), front_end)
         in_noise = noise_sweep.sweep(
             {eight_bits.FLOAT32: network.ask, eight_bits.INT8: int8.ask},
-            conditions.measuring(recordings, front_end.sample_rate, measured),
+            recordings,
             noises["test"],
             front_end=front_end,
             classes=classes,
             threads=params.threads,
         )
         noisy = noise_sweep.rows(in_noise, eight_bits.FLOAT32)
-        by_condition = conditions.rows(answers, measured)
+        by_condition = conditions.rows(answers, in_noise.sounds)
         figures |= noise_sweep.figures(noisy) | conditions.figures(by_condition) | eight_bits.noise_figures(in_noise)
         write_json(paths.METRICS / "evaluate.json", figures | {"synthetic": int(synthetic)})
 

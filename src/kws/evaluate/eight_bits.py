@@ -27,7 +27,7 @@ def quiet_figures(answers: Answers, probabilities: np.ndarray) -> dict[str, floa
     """
     predicted = probabilities.argmax(axis=1)
     accuracy, agreement = (predicted == answers.labels).mean(), (predicted == answers.predicted).mean()
-    return _rounded({"int8_accuracy": accuracy, "int8_agreement": agreement})
+    return metrics.rounded({"int8_accuracy": accuracy, "int8_agreement": agreement})
 
 
 def noise_figures(outcome: NoiseOutcome) -> dict[str, float]:
@@ -36,7 +36,7 @@ def noise_figures(outcome: NoiseOutcome) -> dict[str, float]:
     figures = {f"int8_noise_{snr}db_accuracy": value for snr, value in zip(SNR_DB, correct, strict=True)}
     people = np.repeat(outcome.speakers, len(SNR_DB))
     lost = _lost("int8_noise_lost", outcome.correct[FLOAT32].ravel(), outcome.correct[INT8].ravel(), people)
-    return _rounded(figures | lost)
+    return metrics.rounded(figures | lost)
 
 
 def simulate(
@@ -78,14 +78,10 @@ def stream_figures(outcomes: Mapping[str, StreamOutcome], threshold: float) -> d
         alarms = outcome.alarms(threshold)
         rate = {f"{name}_false_alarms_an_hour": len(alarms) / outcome.hours}
         figures |= rate | metrics.rate_interval(alarms, outcome.hours).figures(f"{name}_false_alarms_an_hour")
-    return _rounded(figures)
+    return metrics.rounded(figures)
 
 
 def _lost(name: str, float32: np.ndarray, int8: np.ndarray, people: np.ndarray) -> dict[str, float]:
     """By how much the share that is right is lower in 8 bits, and its interval: bool (trials,), bool (trials,)."""
     difference = metrics.accuracy_difference(int8, float32, people)
     return {name: difference.accuracy, **difference.interval.figures(name)}
-
-
-def _rounded(figures: Mapping[str, float]) -> dict[str, float]:
-    return {name: round(float(value), 6) for name, value in figures.items()}

@@ -5,7 +5,7 @@ clips within them, and the repeats of a clip. `benchmarks/coverage.py` measures 
 the true value; docs/evaluation.md has the table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,6 +29,11 @@ class Interval(NamedTuple):
     def figures(self, name: str) -> dict[str, float]:
         """Its ends beside the figure of that name: `<name>_low` and `<name>_high`."""
         return {f"{name}_low": self.low, f"{name}_high": self.high}
+
+
+def rounded(figures: Mapping[str, float]) -> dict[str, float]:
+    """Figures as they are written to files: six decimals; whole numbers stay whole."""
+    return {name: value if isinstance(value, int) else round(float(value), 6) for name, value in figures.items()}
 
 
 @dataclass(frozen=True)

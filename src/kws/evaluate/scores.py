@@ -57,13 +57,13 @@ def score(answers: Answers, words: list[str]) -> dict[str, float]:
         figures |= {f"{name}_{row['word']}": row[name] for name in ("precision", "recall", "f1") if row["clips"]}
         if row["word"] in (UNKNOWN, SILENCE) and row["clips"]:
             figures |= Interval(row["recall_low"], row["recall_high"]).figures(f"recall_{row['word']}")
-    return _rounded(figures)
+    return metrics.rounded(figures)
 
 
 def rejection(unheard: Answers, classes: list[str]) -> dict[str, float]:
     """How many clips of words that the network has never heard it takes for no word of ours."""
     rejected = np.isin(unheard.predicted, [classes.index(name) for name in (UNKNOWN, SILENCE) if name in classes])
-    return _rounded(
+    return metrics.rounded(
         {
             "unheard_clips": len(rejected),
             **metrics.share_figures("unheard_rejected", rejected, unheard.speakers),
@@ -83,7 +83,7 @@ def leak(answers: Answers, train_speakers: set[str], *, at_random: bool) -> dict
     if len(new.names):
         figures["new_speakers_accuracy"] = new.correct.mean()
         figures |= metrics.share_interval(new.correct, new.speakers).figures("new_speakers")
-    return _rounded(figures)
+    return metrics.rounded(figures)
 
 
 def _spoken(answers: Answers) -> np.ndarray:
@@ -114,11 +114,7 @@ def summary_lines(scores: dict[str, float], classes: list[str]) -> list[str]:
 def calibration_rows(answers: Answers) -> list[dict[str, Any]]:
     """Confidence and accuracy of the answers, by confidence."""
     rows = metrics.calibration(answers.confidence, answers.correct)
-    return [_rounded(row) for row in rows]
-
-
-def _rounded(figures: dict[str, float]) -> dict[str, float]:
-    return {name: value if isinstance(value, int) else round(float(value), 6) for name, value in figures.items()}
+    return [metrics.rounded(row) for row in rows]
 
 
 def confusion_rows(answers: Answers, words: list[str]) -> list[dict[str, Any]]:
@@ -151,5 +147,5 @@ def word_rows(answers: Answers, words: list[str]) -> list[dict[str, Any]]:
         row = {name: values[index].item() for name, values in by_word.items()}
         said = answers.labels == index
         interval = metrics.share_interval(answers.correct[said], answers.speakers[said])
-        rows.append({"word": word} | _rounded(row | interval.figures("recall")))
+        rows.append({"word": word} | metrics.rounded(row | interval.figures("recall")))
     return rows
