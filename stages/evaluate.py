@@ -55,7 +55,7 @@ def main() -> None:
             )
 
         validation = scores.answer_clips(network, paths.FEATURES, "validation", spec)
-        answers = scores.answer_clips(network, paths.FEATURES, "test", spec)
+        answers = scores.answer_clips(network, paths.FEATURES, "test", spec, embedded=True)
         figures = scores.score(answers, classes)
         if {UNKNOWN, SILENCE} & {*classes}:
             unheard = scores.answer_clips(network, paths.FEATURES, UNHEARD["test"], spec)
@@ -88,6 +88,7 @@ def main() -> None:
         figures |= noise_sweep.figures(noisy) | conditions.figures(by_condition) | eight_bits.noise_figures(in_noise)
         write_json(paths.METRICS / "evaluate.json", figures | {"synthetic": int(synthetic)})
 
+        det_rows = stream_scores.det_rows(outcome)
         tables = {
             "conditions": (conditions.COLUMNS, by_condition),
             "confusion": (scores.CONFUSION_COLUMNS, scores.confusion_rows(answers, classes)),
@@ -95,7 +96,7 @@ def main() -> None:
             "mistakes": (scores.MISTAKE_COLUMNS, scores.worst_mistakes(answers, classes)),
             "calibration": (scores.CALIBRATION_COLUMNS, scores.calibration_rows(answers)),
             "noise": (noise_sweep.COLUMNS, noisy),
-            "det": (stream_scores.DET_COLUMNS, stream_scores.det_rows(outcome)),
+            "det": (stream_scores.DET_COLUMNS, det_rows),
         }
         with folder_written_whole(paths.PLOTS / "evaluate") as folder:
             for name, (columns, rows) in tables.items():
@@ -106,7 +107,7 @@ def main() -> None:
                 conditions_figure(by_condition, figures["noise_clean_accuracy"], synthetic), folder / "conditions.png"
             )
             save_figure(noise_figure(noisy, figures, synthetic), folder / "noise.png")
-            save_figure(det_figure(tables["det"][1], figures, synthetic), folder / "det.png")
+            save_figure(det_figure(det_rows, figures, synthetic), folder / "det.png")
         with written_whole(paths.CURVES) as partial:
             save_figure(curves_figure(history, best_epoch, spec.synthetic), partial)
         write_answers(paths.VALIDATION, validation, classes, synthetic=spec.synthetic)
