@@ -7,7 +7,6 @@ from pathlib import Path
 
 from kws.commands.summary import summary
 from kws.core.files import written_whole
-from kws.evaluate.metrics import Interval, over_seeds
 
 README = Path("README.md")
 RECIPES = Path("docs/recipes.md")
@@ -119,26 +118,18 @@ def presets() -> str:
         group, old = ([row for row in table if row["case"] == case] for table in (rows, old_rows))
         if not group:
             continue
+        *seeds, all_seeds = group
         for what, figure in FIGURES.items():
-            if not any(row[figure] for row in group):
+            if not all_seeds[figure]:
                 continue  # this case has no such class or stream
             show = _rate if "seconds" in figure or "an_hour" in figure else _percent
-            values = [float(row[figure]) for row in group]
-            mean = f"**{show(statistics.mean(values))}**"
-            if f"{figure}_low" in group[0]:
-                ends = (statistics.mean(float(row[f"{figure}_{end}"]) for row in group) for end in ("low", "high"))
-                mean += " [{}, {}]".format(*map(show, over_seeds(Interval(*ends), values)))
-            seeds = ", ".join(f"{row['seed']}: {show(value)}" for row, value in zip(group, values, strict=True))
+            mean = f"**{show(float(all_seeds[figure]))}**"
+            if all_seeds.get(f"{figure}_low"):
+                mean += " [{}, {}]".format(*(show(float(all_seeds[f"{figure}_{end}"])) for end in ("low", "high")))
+            by_seed = ", ".join(f"{row['seed']}: {show(float(row[figure]))}" for row in seeds if row[figure])
             measured = [float(row[figure]) for row in old if row.get(figure)]
-            lines.append(
-                [
-                    f"{words}: {what}",
-                    preset,
-                    mean,
-                    seeds,
-                    show(statistics.mean(measured)) if measured else "not measured",
-                ]
-            )
+            before = show(statistics.mean(measured)) if measured else "not measured"
+            lines.append([f"{words}: {what}", preset, mean, by_seed, before])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -147,9 +138,9 @@ def training_times() -> str:
     with PRESETS.open(newline="") as file:
         rows = list(csv.DictReader(file))
     minutes = {
-        preset: statistics.mean(float(row["cpu_seconds"]) for row in rows if row["case"] == case) / 60
-        for case, (_, preset) in CASES.items()
-        if any(row["case"] == case for row in rows)
+        CASES[row["case"]][1]: float(row["cpu_seconds"]) / 60
+        for row in rows
+        if row["seed"] == "all" and row["case"] in ("fast", "best", "balanced")
     }
     return "CPU time of a training: " + ", ".join(f"*{name}* {time:.0f} min" for name, time in minutes.items()) + "."
 

@@ -7,16 +7,17 @@ curves are drawn here, so that a change of their colour does not train again.) T
 devices. The results do not depend on the number of threads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
 from kws.audio.frontend import BLAS_THREADS
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_csv, read_json, write_csv, write_json, written_whole
-from kws.core.params import SILENCE, UNKNOWN, load_params
+from kws.core.params import SILENCE, UNKNOWN, Params, load_params
 from kws.evaluate import conditions, eight_bits, metrics, noise_sweep, scores, stream, stream_scores, stream_sound
-from kws.evaluate.answers import write_answers
+from kws.evaluate.answers import Answers, write_answers
 from kws.evaluate.network import EvaluatedNetwork
 from kws.plots.figures import conditions_figure, confusion_figure, curves_figure, det_figure, noise_figure, save_figure
 from kws.recordings import background
@@ -34,46 +35,41 @@ def main() -> None:
     with tracked_run(params, "evaluate"), threadpool_limits(BLAS_THREADS):
         network, int8 = (EvaluatedNetwork(path, params.threads) for path in (paths.NETWORK, paths.NETWORK_INT8))
         spec, source = FeatureSpec.read(paths.SPEC), DataSource.read(paths.SOURCE)
-        history = [{name: float(value) for name, value in row.items()} for row in read_csv(paths.HISTORY)]
-        best_epoch = read_json(paths.METRICS / "train.json")["best_epoch"]
-        classes, front_end, synthetic = spec.classes, spec.front_end, spec.test_synthetic
+        classes, front_end = spec.classes, spec.front_end
         noises, _ = background.read_background(
             source.archive_of("train"), read_clips(paths.CLIPS), front_end, ("validation", "test")
         )
 
-        def sound_of(split: str) -> Iterator[stream.Stretch]:
-            """The stream of a split."""
-            said, other = stream_sound.recordings_of(paths.MANIFEST, split, source, params.words, front_end)
-            return stream_sound.stretches(
-                said,
-                other,
-                noises[split],
-                front_end=front_end,
-                classes=classes,
-                minutes=params.stream_minutes,
-                seed=stream_sound.SEEDS[split],
-            )
-
+        # in quiet
         validation = scores.answer_clips(network, paths.FEATURES, "validation", spec)
         answers = scores.answer_clips(network, paths.FEATURES, "test", spec, embedded=True)
         figures = scores.score(answers, classes)
-        if {UNKNOWN, SILENCE} & {*classes}:
+        if UNKNOWN in classes or SILENCE in classes:
             unheard = scores.answer_clips(network, paths.FEATURES, UNHEARD["test"], spec)
             figures |= scores.rejection(unheard, classes)
         heard_by_int8 = int8.probabilities(clip.log_mel for clip in cached_clips(paths.FEATURES, "test", spec))
         figures |= eight_bits.quiet_figures(answers, heard_by_int8)
         figures |= scores.leak(answers, speakers_of(paths.MANIFEST, "train"), at_random=params.split == "random")
 
+        # in the streams: validation chooses the thresholds, test is judged by them
         words = [classes.index(word) for word in params.words]
         chosen_on = stream.simulate(
-            {eight_bits.FLOAT32: network.probabilities}, sound_of("validation"), front_end=front_end, words=words
+            {eight_bits.FLOAT32: network.probabilities},
+            _stream("validation", params, source, spec, noises),
+            front_end=front_end,
+            words=words,
         )[eight_bits.FLOAT32]
         outcome, first_hour = eight_bits.simulate(
-            network.probabilities, int8.probabilities, sound_of("test"), front_end=front_end, words=words
+            network.probabilities,
+            int8.probabilities,
+            _stream("test", params, source, spec, noises),
+            front_end=front_end,
+            words=words,
         )
         streams = stream_scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
         figures |= streams | eight_bits.stream_figures(first_hour, streams["stream_threshold"])
 
+        # in noise, and by condition
         recordings = read_recordings(spoken_rows(paths.MANIFEST, "test"), source.archive_of("test"), front_end)
         in_noise = noise_sweep.sweep(
             {eight_bits.FLOAT32: network.ask, eight_bits.INT8: int8.ask},
@@ -86,35 +82,65 @@ def main() -> None:
         noisy = noise_sweep.rows(in_noise, eight_bits.FLOAT32)
         by_condition = conditions.rows(answers, in_noise.sounds)
         figures |= noise_sweep.figures(noisy) | conditions.figures(by_condition) | eight_bits.noise_figures(in_noise)
-        write_json(paths.METRICS / "evaluate.json", figures | {"synthetic": int(synthetic)})
 
-        det_rows = stream_scores.det_rows(outcome)
+        write_json(paths.METRICS / "evaluate.json", figures | {"synthetic": int(spec.test_synthetic)})
         tables = {
             "conditions": (conditions.COLUMNS, by_condition),
-            "confusion": (scores.CONFUSION_COLUMNS, scores.confusion_rows(answers, classes)),
             "words": (scores.WORD_COLUMNS, scores.word_rows(answers, classes)),
             "mistakes": (scores.MISTAKE_COLUMNS, scores.worst_mistakes(answers, classes)),
             "calibration": (scores.CALIBRATION_COLUMNS, scores.calibration_rows(answers)),
             "noise": (noise_sweep.COLUMNS, noisy),
-            "det": (stream_scores.DET_COLUMNS, det_rows),
+            "det": (stream_scores.DET_COLUMNS, stream_scores.det_rows(outcome)),
         }
-        with folder_written_whole(paths.PLOTS / "evaluate") as folder:
-            for name, (columns, rows) in tables.items():
-                write_csv(folder / f"{name}.csv", rows, columns)
-            matrix = metrics.confusion_matrix(answers.labels, answers.predicted, len(classes))
-            save_figure(confusion_figure(matrix, classes, synthetic), folder / "confusion.png")
-            save_figure(
-                conditions_figure(by_condition, figures["noise_clean_accuracy"], synthetic), folder / "conditions.png"
-            )
-            save_figure(noise_figure(noisy, figures, synthetic), folder / "noise.png")
-            save_figure(det_figure(det_rows, figures, synthetic), folder / "det.png")
-        with written_whole(paths.CURVES) as partial:
-            save_figure(curves_figure(history, best_epoch, spec.synthetic), partial)
+        _draw(tables, answers, figures, spec)
         write_answers(paths.VALIDATION, validation, classes, synthetic=spec.synthetic)
-        write_answers(paths.ANSWERS, answers, classes, synthetic=synthetic)
+        write_answers(paths.ANSWERS, answers, classes, synthetic=spec.test_synthetic)
         stream.write_stream(paths.STREAM, outcome, figures["stream_threshold"])
     for line in scores.summary_lines(figures, classes) + stream_scores.stream_lines(figures, classes):
-        print(stage.voices_title(line, synthetic))
+        print(stage.voices_title(line, spec.test_synthetic))
+
+
+def _stream(
+    split: str, params: Params, source: DataSource, spec: FeatureSpec, noises: background.Background
+) -> Iterator[stream.Stretch]:
+    """The stream of a split, validation or test."""
+    said, other = stream_sound.recordings_of(paths.MANIFEST, split, source, params.words, spec.front_end)
+    return stream_sound.stretches(
+        said,
+        other,
+        noises[split],
+        front_end=spec.front_end,
+        classes=spec.classes,
+        minutes=params.stream_minutes,
+        seed=stream_sound.SEEDS[split],
+    )
+
+
+def _draw(
+    tables: Mapping[str, tuple[Sequence[str], list[dict[str, Any]]]],
+    answers: Answers,
+    figures: dict[str, float],
+    spec: FeatureSpec,
+) -> None:
+    """Writes the tables, and draws what they say."""
+    synthetic = spec.test_synthetic
+    with folder_written_whole(paths.PLOTS / "evaluate") as folder:
+        for name, (columns, rows) in tables.items():
+            write_csv(folder / f"{name}.csv", rows, columns)
+        write_csv(folder / "confusion.csv", scores.confusion_rows(answers, spec.classes), scores.CONFUSION_COLUMNS)
+        matrix = metrics.confusion_matrix(answers.labels, answers.predicted, len(spec.classes))
+        pictures = {
+            "confusion": confusion_figure(matrix, spec.classes, synthetic),
+            "conditions": conditions_figure(tables["conditions"][1], figures["noise_clean_accuracy"], synthetic),
+            "noise": noise_figure(tables["noise"][1], figures, synthetic),
+            "det": det_figure(tables["det"][1], figures, synthetic),
+        }
+        for name, figure in pictures.items():
+            save_figure(figure, folder / f"{name}.png")
+    history = [{name: float(value) for name, value in row.items()} for row in read_csv(paths.HISTORY)]
+    best_epoch = read_json(paths.METRICS / "train.json")["best_epoch"]
+    with written_whole(paths.CURVES) as partial:
+        save_figure(curves_figure(history, best_epoch, spec.synthetic), partial)
 
 
 if __name__ == "__main__":
