@@ -121,7 +121,9 @@ def test_the_figures_of_noise_compare_answer_by_answer():
     float32 = np.array([[True] * 6, [True] * 6, [False] * 6, [True] * 6])
     int8 = float32.copy()
     int8[0, :2], int8[2, 5] = False, True
-    outcome = noise_sweep.NoiseOutcome(np.array([*"abcd"]), np.array(["hiss"] * 4), {FLOAT32: float32, INT8: int8})
+    outcome = noise_sweep.NoiseOutcome(
+        speakers=np.array([*"abcd"]), sounds={}, noises=np.array(["hiss"] * 4), correct={FLOAT32: float32, INT8: int8}
+    )
     figures = eight_bits.noise_figures(outcome)
     assert [figures[f"int8_noise_{snr}db_accuracy"] for snr in noise_sweep.SNR_DB] == [0.5, 0.5, 0.75, 0.75, 0.75, 1]
     assert figures["int8_noise_lost"] == pytest.approx(1 / 24, abs=1e-6)

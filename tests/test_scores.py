@@ -54,7 +54,7 @@ def answers() -> Answers:
 def test_every_clip_is_answered_as_keras_does_with_its_own_name_and_label(trained):
     model, folder, spec, log_mel = trained
     network = EvaluatedNetwork(folder / "network.tflite", threads=2)
-    answers = scores.answer_clips(network, folder, "test", spec)
+    answers = scores.answer_clips(network, folder, "test", spec, embedded=True)
     assert answers.names.tolist() == [f"{index}.wav" for index in range(CLIPS)]
     assert answers.speakers.tolist() == [f"voice{index}" for index in range(CLIPS)]
     assert answers.labels.tolist() == [index % 2 for index in range(CLIPS)]
@@ -63,6 +63,10 @@ def test_every_clip_is_answered_as_keras_does_with_its_own_name_and_label(traine
     np.testing.assert_allclose(answers.probabilities, probabilities, atol=1e-5)
     np.testing.assert_allclose(answers.embeddings, embeddings, atol=1e-5 * np.abs(embeddings).max())
     np.testing.assert_array_equal(network.probabilities(log_mel), answers.probabilities)
+    without = scores.answer_clips(network, folder, "test", spec)
+    assert without.embeddings.shape == (CLIPS, 0)
+    np.testing.assert_array_equal(without.probabilities, answers.probabilities)
+    assert without.names.tolist() == answers.names.tolist()
 
 
 def test_clips_are_read_as_they_are_answered_and_then_forgotten(trained):
@@ -228,7 +232,7 @@ def test_the_most_confident_mistakes_come_first_with_clip_and_speaker(answers):
 
 
 def test_confusion_has_a_row_a_clip_and_words_a_row_a_word(answers):
-    assert scores.confusion_rows(answers, WORDS)[1] == {"actual": "no", "predicted": "yes"}
+    assert list(scores.confusion_rows(answers, WORDS))[1] == {"actual": "no", "predicted": "yes"}
     row = scores.word_rows(answers, WORDS)[0]
     assert (row.pop("recall_low"), row.pop("recall_high")) == (0, 1)  # one person says it
     assert row == {"word": "no", "precision": 0.5, "recall": 0.5, "f1": 0.5, "clips": 2}

@@ -34,6 +34,11 @@ class Interval(NamedTuple):
         return {f"{name}_low": self.low, f"{name}_high": self.high}
 
 
+def rounded(figures: Mapping[str, float]) -> dict[str, float]:
+    """Figures as they are written to files: six decimals; whole numbers stay whole."""
+    return {name: value if isinstance(value, int) else round(float(value), 6) for name, value in figures.items()}
+
+
 @dataclass(frozen=True)
 class Difference:
     """By how much the second of two networks is better than the first, on the same clips.

@@ -22,8 +22,18 @@ CALIBRATION_COLUMNS = ("confidence", "accuracy", "clips")
 WORD_COLUMNS = ("word", "precision", "recall", "recall_low", "recall_high", "f1", "clips")
 
 
-def answer_clips(network: EvaluatedNetwork, features: Path, split: str, spec: FeatureSpec) -> Answers:
-    """Runs the network on every clip of a split, in the order of the records."""
+def answer_clips(
+    network: EvaluatedNetwork, features: Path, split: str, spec: FeatureSpec, *, embedded: bool = False
+) -> Answers:
+    """Runs the network on every clip of a split, in the order of the records.
+
+    Args:
+        network: to ask.
+        features: the folder of the records.
+        split: whose clips are answered.
+        spec: of the records.
+        embedded: whether the embeddings are kept, too; they are the larger part of the answers.
+    """
     names, speakers, labels = [], [], []
 
     def clips() -> Iterator[np.ndarray]:
@@ -33,7 +43,11 @@ def answer_clips(network: EvaluatedNetwork, features: Path, split: str, spec: Fe
             labels.append(clip.label)
             yield clip.log_mel
 
-    embeddings, probabilities = network.answers(clips())
+    if embedded:
+        embeddings, probabilities = network.answers(clips())
+    else:
+        probabilities = network.probabilities(clips())
+        embeddings = np.empty((len(names), 0), np.float32)
     return Answers(np.array(names), np.array(speakers), np.array(labels), probabilities, embeddings)
 
 
@@ -116,10 +130,10 @@ def calibration_rows(answers: Answers) -> list[dict[str, Any]]:
     return [metrics.rounded(row) for row in rows]
 
 
-def confusion_rows(answers: Answers, words: list[str]) -> list[dict[str, Any]]:
-    """One row a test clip: the word said, the word answered."""
-    pairs = zip(answers.labels, answers.predicted, strict=True)
-    return [{"actual": words[label], "predicted": words[guess]} for label, guess in pairs]
+def confusion_rows(answers: Answers, words: list[str]) -> Iterator[dict[str, str]]:
+    """One row a test clip, in turn: the word said, the word answered."""
+    for label, guess in zip(answers.labels, answers.predicted, strict=True):
+        yield {"actual": words[label], "predicted": words[guess]}
 
 
 def worst_mistakes(answers: Answers, words: list[str]) -> list[dict[str, Any]]:

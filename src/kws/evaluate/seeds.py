@@ -30,7 +30,7 @@ def missed_words(name: str, seeds: Sequence[tuple[StreamOutcome, float]]) -> dic
         name: of the figure.
         seeds: what became of the stream, and the threshold, one entry for each seed.
     """
-    if not all(len(stream.words) for stream, _ in seeds):
+    if not all(len(stream.right_scores) for stream, _ in seeds):
         return {}
     return share(name, [Outcomes(stream.missed(level), stream.speakers, stream.clips) for stream, level in seeds])
 

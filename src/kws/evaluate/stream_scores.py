@@ -65,7 +65,7 @@ def score_stream(validation: StreamOutcome, test: StreamOutcome, false_alarms_an
         for split, outcome in (("validation", validation), ("test", test)):
             figures |= _missed(f"{name}_{split}_missed", outcome, threshold)
             figures |= _false_alarms(f"{name}_{split}_false_alarms_an_hour", outcome, threshold)
-    return {name: value if isinstance(value, int) else round(float(value), 6) for name, value in figures.items()}
+    return metrics.rounded(figures)
 
 
 def _missed(name: str, outcome: StreamOutcome, threshold: float) -> dict[str, float]:
