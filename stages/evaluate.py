@@ -21,11 +21,12 @@ from kws.evaluate.answers import Answers, write_answers
 from kws.evaluate.network import EvaluatedNetwork
 from kws.plots.figures import conditions_figure, confusion_figure, curves_figure, det_figure, noise_figure, save_figure
 from kws.recordings import background
-from kws.recordings.clips import SPLITS, UNHEARD, read_clips, speakers_of
+from kws.recordings.clips import UNHEARD, read_clips, speakers_of
 from kws.recordings.manifest import read_recordings, spoken_rows
 from kws.recordings.source import DataSource
 from kws.records.clips import cached_clips
 from kws.records.spec import FeatureSpec
+from kws.spotting.detect import SENSITIVITIES
 from kws.tracking.run import tracked_run
 
 
@@ -41,7 +42,8 @@ def main() -> None:
         )
 
         # in quiet
-        validation, answers = (scores.answer_clips(network, paths.FEATURES, name, spec) for name in SPLITS[1:])
+        validation = scores.answer_clips(network, paths.FEATURES, "validation", spec)
+        answers = scores.answer_clips(network, paths.FEATURES, "test", spec, embedded=True)
         figures = scores.score(answers, classes)
         if UNKNOWN in classes or SILENCE in classes:
             unheard = scores.answer_clips(network, paths.FEATURES, UNHEARD["test"], spec)
@@ -71,24 +73,22 @@ def main() -> None:
         figures |= streams | eight_bits.stream_figures(first_hour, streams["stream_threshold"])
 
         # in noise, and by condition
-        measured: dict[str, conditions.Sound] = {}
         recordings = read_recordings(spoken_rows(paths.MANIFEST, "test"), source.archive_of("test"), front_end)
         in_noise = noise_sweep.sweep(
             {eight_bits.FLOAT32: network.ask, eight_bits.INT8: int8.ask},
-            conditions.measuring(recordings, front_end.sample_rate, measured),
+            recordings,
             noises["test"],
             front_end=front_end,
             classes=classes,
             threads=params.threads,
         )
         noisy = noise_sweep.rows(in_noise, eight_bits.FLOAT32)
-        by_condition = conditions.rows(answers, measured)
+        by_condition = conditions.rows(answers, in_noise.sounds)
         figures |= noise_sweep.figures(noisy) | conditions.figures(by_condition) | eight_bits.noise_figures(in_noise)
 
         write_json(paths.METRICS / "evaluate.json", figures | {"synthetic": int(spec.test_synthetic)})
         tables = {
             "conditions": (conditions.COLUMNS, by_condition),
-            "confusion": (scores.CONFUSION_COLUMNS, scores.confusion_rows(answers, classes)),
             "words": (scores.WORD_COLUMNS, scores.word_rows(answers, classes)),
             "mistakes": (scores.MISTAKE_COLUMNS, scores.worst_mistakes(answers, classes)),
             "calibration": (scores.CALIBRATION_COLUMNS, scores.calibration_rows(answers)),
@@ -131,12 +131,13 @@ def _draw(
     with folder_written_whole(paths.PLOTS / "evaluate") as folder:
         for name, (columns, rows) in tables.items():
             write_csv(folder / f"{name}.csv", rows, columns)
+        write_csv(folder / "confusion.csv", scores.confusion_rows(answers, spec.classes), scores.CONFUSION_COLUMNS)
         matrix = metrics.confusion_matrix(answers.labels, answers.predicted, len(spec.classes))
         pictures = {
             "confusion": confusion_figure(matrix, spec.classes, synthetic),
             "conditions": conditions_figure(tables["conditions"][1], figures["noise_clean_accuracy"], synthetic),
             "noise": noise_figure(tables["noise"][1], figures, synthetic),
-            "det": det_figure(tables["det"][1], figures, synthetic),
+            "det": det_figure(tables["det"][1], figures, stream_scores.KINDS, SENSITIVITIES, synthetic),
         }
         for name, figure in pictures.items():
             save_figure(figure, folder / f"{name}.png")

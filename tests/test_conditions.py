@@ -7,7 +7,6 @@ import pytest
 from kws.evaluate import conditions
 from kws.evaluate.answers import Answers
 from kws.evaluate.conditions import BINS, Sound, measure
-from kws.recordings.manifest import Recording
 
 RATE = 16_000
 
@@ -106,12 +105,3 @@ def test_every_clip_is_in_one_bin_of_each_condition_with_its_answer():
 
 def test_clips_of_silence_alone_have_no_conditions():
     assert conditions.rows(answers_of([True], ["nobody"]), {}) == []
-
-
-def test_recordings_are_measured_as_they_pass():
-    sounds: dict[str, Sound] = {}
-    recording = Recording("a.wav", "ada", "no", "no", word(-20, 0.4, -60))
-    passing = conditions.measuring([recording], RATE, sounds)
-    assert not sounds
-    assert list(passing) == [recording]
-    assert sounds == {"a.wav": measure(recording.waveform, RATE)}

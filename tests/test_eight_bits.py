@@ -121,7 +121,9 @@ def test_the_figures_of_noise_compare_answer_by_answer():
     float32 = np.array([[True] * 6, [True] * 6, [False] * 6, [True] * 6])
     int8 = float32.copy()
     int8[0, :2], int8[2, 5] = False, True
-    outcome = noise_sweep.NoiseOutcome(np.array([*"abcd"]), np.array(["hiss"] * 4), {FLOAT32: float32, INT8: int8})
+    outcome = noise_sweep.NoiseOutcome(
+        speakers=np.array([*"abcd"]), sounds={}, noises=np.array(["hiss"] * 4), correct={FLOAT32: float32, INT8: int8}
+    )
     figures = eight_bits.noise_figures(outcome)
     assert [figures[f"int8_noise_{snr}db_accuracy"] for snr in noise_sweep.SNR_DB] == [0.5, 0.5, 0.75, 0.75, 0.75, 1]
     assert figures["int8_noise_lost"] == pytest.approx(1 / 24, abs=1e-6)
@@ -133,9 +135,9 @@ def test_of_a_long_stream_8_bits_hear_the_first_hour_alone(networks, monkeypatch
     pair = [networks[name].probabilities for name in (FLOAT32, "good")]
     whole, first = eight_bits.simulate(*pair, stretches(3), front_end=FRONT_END, words=[0, 1])
     assert (whole.hours, first[FLOAT32].hours, first[INT8].hours) == pytest.approx((3 / 60, 1 / 60, 1 / 60))
-    assert (len(whole.words), len(first[INT8].words)) == (36, 12)
+    assert (len(whole.right_scores), len(first[INT8].right_scores)) == (36, 12)
     [alone] = stream.simulate({"": pair[0]}, stretches(3), front_end=FRONT_END, words=[0, 1]).values()
-    np.testing.assert_array_equal(whole.words, alone.words)
+    np.testing.assert_array_equal(whole.right_scores, alone.right_scores)
     assert eight_bits.stream_figures(first, 0.5)["int8_stream_hours"] == pytest.approx(1 / 60, abs=1e-6)
 
 

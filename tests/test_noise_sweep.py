@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import make_front_end
 
-from kws.evaluate import noise_sweep
+from kws.evaluate import conditions, noise_sweep
 from kws.evaluate.noise_sweep import SNR_DB, NoiseOutcome, rows, sweep
 from kws.recordings.manifest import Recording
 
@@ -59,6 +59,13 @@ def test_the_noise_under_a_clip_follows_from_its_name_alone():
     assert some.noises.tolist() == whole.noises[20:4:-1].tolist()
     assert some.speakers.tolist() == whole.speakers[20:4:-1].tolist()
     assert some.correct["float32"].tolist() == whole.correct["float32"][20:4:-1].tolist()
+
+
+def test_each_clip_is_measured_as_it_was_recorded_by_its_name():
+    soft, loud = (Recording(name, "ada", "low", "low", level * tone(300)) for name, level in (("a", 0.1), ("b", 1.0)))
+    sounds = run(THREE, [soft, loud]).sounds
+    assert sounds == {clip.name: conditions.measure(clip.waveform, 16_000) for clip in (soft, loud)}
+    assert sounds["b"].level - sounds["a"].level == pytest.approx(20, abs=0.01)
 
 
 def test_the_clips_are_read_as_they_are_wanted_and_are_not_kept():

@@ -54,7 +54,7 @@ def answers() -> Answers:
 def test_every_clip_is_answered_as_keras_does_with_its_own_name_and_label(trained):
     model, folder, spec, log_mel = trained
     network = EvaluatedNetwork(folder / "network.tflite", threads=2)
-    answers = scores.answer_clips(network, folder, "test", spec)
+    answers = scores.answer_clips(network, folder, "test", spec, embedded=True)
     assert answers.names.tolist() == [f"{index}.wav" for index in range(CLIPS)]
     assert answers.speakers.tolist() == [f"voice{index}" for index in range(CLIPS)]
     assert answers.labels.tolist() == [index % 2 for index in range(CLIPS)]
@@ -63,6 +63,10 @@ def test_every_clip_is_answered_as_keras_does_with_its_own_name_and_label(traine
     np.testing.assert_allclose(answers.probabilities, probabilities, atol=1e-5)
     np.testing.assert_allclose(answers.embeddings, embeddings, atol=1e-5 * np.abs(embeddings).max())
     np.testing.assert_array_equal(network.probabilities(log_mel), answers.probabilities)
+    without = scores.answer_clips(network, folder, "test", spec)
+    assert without.embeddings.shape == (CLIPS, 0)
+    np.testing.assert_array_equal(without.probabilities, answers.probabilities)
+    assert without.names.tolist() == answers.names.tolist()
 
 
 def test_clips_are_read_as_they_are_answered_and_then_forgotten(trained):
@@ -150,11 +154,11 @@ def with_silence(answers: Answers, clips: int) -> Answers:
 
 
 def test_silence_is_no_speaker_who_is_understood_best(answers):
-    """E9: and as clips of many nobodies it makes the interval no wider than clips of as many people would."""
+    """E9: and 40 clips of silence make the interval no narrower than what is known of two people allows."""
     figures = scores.score(with_silence(answers, 40), [*WORDS, "_silence_"])
     assert figures["accuracy"] == pytest.approx(42 / 44, abs=1e-6)
     assert (figures["accuracy_worst_speakers"], figures["accuracy_best_speakers"]) == (0.5, 0.5)
-    assert figures["accuracy_low"] > 0.82
+    assert figures["accuracy_low"] < 42 / 44 - 4 / 44 * 0.4  # of the four spoken clips, half are right
 
 
 def test_recall_of_a_word_has_an_interval_for_other_people():
@@ -205,11 +209,11 @@ def test_what_is_printed_names_the_leak_and_the_rejection(answers):
     figures |= {f"noise_0db_accuracy{bound}": 0.5 for bound in ("", "_low", "_high")}
     lines = scores.summary_lines(figures | {"leaking": 1}, WORDS)
     assert "test accuracy 50.0%" in lines[0]
-    assert "the split leaks" in lines[0]
+    assert lines[1].startswith("all figures are too good for new people: the split leaks")
     classes = ["no", "_unknown_"]
     figures |= scores.score(answers, classes) | scores.rejection(answers, classes)
     lines = scores.summary_lines(figures, classes)
-    assert "leaks" not in lines[0]
+    assert not [line for line in lines if "leaks" in line]
     assert [line for line in lines if line.startswith("recall of _unknown_ 50.0%, 95 % interval")]
     assert [line for line in lines if line.startswith("rejected of 4 clips of words never heard: 50.0%")]
 
@@ -228,7 +232,7 @@ def test_the_most_confident_mistakes_come_first_with_clip_and_speaker(answers):
 
 
 def test_confusion_has_a_row_a_clip_and_words_a_row_a_word(answers):
-    assert scores.confusion_rows(answers, WORDS)[1] == {"actual": "no", "predicted": "yes"}
+    assert list(scores.confusion_rows(answers, WORDS))[1] == {"actual": "no", "predicted": "yes"}
     row = scores.word_rows(answers, WORDS)[0]
     assert (row.pop("recall_low"), row.pop("recall_high")) == (0, 1)  # one person says it
     assert row == {"word": "no", "precision": 0.5, "recall": 0.5, "f1": 0.5, "clips": 2}

@@ -18,7 +18,7 @@ class Answers:
         speakers: who speaks.
         labels: the right classes, as indices; int64 (clips,).
         probabilities: float32 (clips, classes).
-        embeddings: float32 (clips, units).
+        embeddings: float32 (clips, units); no units where nobody needs them.
     """
 
     names: np.ndarray

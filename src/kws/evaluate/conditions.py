@@ -3,7 +3,7 @@
 Each condition has a few bins with fixed edges, so that networks and data sets can be compared.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,6 @@ import numpy as np
 from kws.audio.cut import FLOOR_PERCENTILE, STEP_SECONDS, block_decibels, spoken
 from kws.evaluate import metrics
 from kws.evaluate.answers import Answers
-from kws.recordings.manifest import Recording
 
 # What is measured, and its bins: name, and where it begins (it ends where the next one begins)
 BINS: dict[str, dict[str, float]] = {
@@ -56,13 +55,6 @@ def measure(waveform: np.ndarray, sample_rate: int) -> Sound:
     return Sound(level, level - floor, (end - start) * STEP_SECONDS)
 
 
-def measuring(recordings: Iterable[Recording], sample_rate: int, sounds: dict[str, Sound]) -> Iterator[Recording]:
-    """Passes recordings on as they are, and puts what it measures of each into `sounds`, by name."""
-    for recording in recordings:
-        sounds[recording.name] = measure(recording.waveform, sample_rate)
-        yield recording
-
-
 def rows(answers: Answers, sounds: Mapping[str, Sound]) -> list[dict[str, Any]]:
     """The accuracy in each bin that holds clips, as COLUMNS.
 
@@ -73,7 +65,7 @@ def rows(answers: Answers, sounds: Mapping[str, Sound]) -> list[dict[str, Any]]:
     answers = answers.subset(np.flatnonzero([name in sounds for name in answers.names]))
     if not len(answers.names):
         return []
-    correct = answers.predicted == answers.labels
+    correct = answers.correct
     _, person, clips = np.unique(answers.speakers, return_inverse=True, return_counts=True)
     measured = [sounds[name] for name in answers.names]
     values = {name: np.array([getattr(sound, name) for sound in measured]) for name in ("level", "snr", "length")}
@@ -85,8 +77,8 @@ def rows(answers: Answers, sounds: Mapping[str, Sound]) -> list[dict[str, Any]]:
         for number, name in enumerate([*bins, NOT_FOUND]):
             if (chosen := inside == number).any():
                 share = metrics.share_figures("accuracy", correct[chosen], answers.speakers[chosen])
-                rounded = {figure: round(value, 6) for figure, value in share.items()}
-                table.append({"condition": condition, "bin": name, **rounded, "clips": int(chosen.sum())})
+                count = int(chosen.sum())
+                table.append({"condition": condition, "bin": name, **metrics.rounded(share), "clips": count})
     return table
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from kws.audio.frontend import FrontEnd
 from kws.core.parallel import map_in_order
 from kws.evaluate import metrics
+from kws.evaluate.conditions import Sound, measure
 from kws.recordings.manifest import Recording
 
 SNR_DB = (20, 15, 10, 5, 0, -5)
@@ -28,11 +29,13 @@ class NoiseOutcome:
 
     Attributes:
         speakers: (clips,), who speaks.
+        sounds: by name of the clip, what is measured of it before noise is added.
         noises: (clips,), name of the background under each clip.
         correct: by name of the network, bool (clips, ratios), whether its answer is right at each ratio of SNR_DB.
     """
 
     speakers: np.ndarray
+    sounds: dict[str, Sound]
     noises: np.ndarray
     correct: dict[str, np.ndarray]
 
@@ -46,7 +49,7 @@ def sweep(  # noqa: PLR0913 (a measurement has that many ingredients)
     classes: Sequence[str],
     threads: int,
 ) -> NoiseOutcome:
-    """Asks networks about clips in noise, in one pass over the clips: some tens of them are in memory at a time.
+    """Measures clips and asks networks about them in noise, in one pass: some tens of them are in memory at a time.
 
     The signal-to-noise ratio is that of mean powers over a clip's length; noise is added to the waveform. Each clip is
     heard at every ratio over the same stretch of one background. Which one follows from the clip's name alone, so that
@@ -62,7 +65,7 @@ def sweep(  # noqa: PLR0913 (a measurement has that many ingredients)
     """
     kinds = sorted(noises)
 
-    def work(task: list[Recording]) -> tuple[list[str], dict[str, np.ndarray]]:
+    def work(task: list[Recording]) -> NoiseOutcome:
         under, log_mels = [], []
         for recording in task:
             kind, start = _drawn(recording.name, len(kinds))
@@ -71,20 +74,19 @@ def sweep(  # noqa: PLR0913 (a measurement has that many ingredients)
             log_mels += [front_end.log_mel(_mix(recording.waveform, noise, start, snr)) for snr in SNR_DB]
         labels = np.array([classes.index(recording.label) for recording in task])
         predicted = {name: predict(log_mels).argmax(axis=1) for name, predict in networks.items()}
-        return under, {name: guess.reshape(-1, len(SNR_DB)) == labels[:, None] for name, guess in predicted.items()}
+        return NoiseOutcome(
+            speakers=np.array([recording.speaker for recording in task]),
+            sounds={recording.name: measure(recording.waveform, front_end.sample_rate) for recording in task},
+            noises=np.array(under),
+            correct={name: guess.reshape(-1, len(SNR_DB)) == labels[:, None] for name, guess in predicted.items()},
+        )
 
-    speakers: list[str] = []
-
-    def noted() -> Iterable[Recording]:
-        for recording in recordings:
-            speakers.append(recording.speaker)
-            yield recording
-
-    tasks = list(map_in_order(work, noted(), CLIPS_A_TASK, threads))
+    tasks = list(map_in_order(work, recordings, CLIPS_A_TASK, threads))
     return NoiseOutcome(
-        np.array(speakers),
-        np.array([kind for under, _ in tasks for kind in under]),
-        {name: np.concatenate([correct[name] for _, correct in tasks]) for name in networks},
+        speakers=np.concatenate([task.speakers for task in tasks]),
+        sounds={name: sound for task in tasks for name, sound in task.sounds.items()},
+        noises=np.concatenate([task.noises for task in tasks]),
+        correct={name: np.concatenate([task.correct[name] for task in tasks]) for name in networks},
     )
 
 
@@ -110,15 +112,14 @@ def rows(outcome: NoiseOutcome, network: str) -> list[dict[str, Any]]:
     for number, snr in enumerate(SNR_DB):
         for kind, clips in chosen.items():
             share = metrics.share_figures("accuracy", outcome.correct[network][clips, number], outcome.speakers[clips])
-            rounded = {name: round(value, 6) for name, value in share.items()}
-            table.append({"snr_db": snr, "noise": kind, **rounded, "clips": int(clips.sum())})
+            table.append({"snr_db": snr, "noise": kind, **metrics.rounded(share), "clips": int(clips.sum())})
     return table
 
 
-def figures(table: Sequence[Mapping[str, Any]], prefix: str = "") -> dict[str, float]:
+def figures(table: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The figures of `metrics/evaluate.json`: accuracy at each ratio over all backgrounds, and its interval."""
     return {
-        f"{prefix}noise_{row['snr_db']}db_{name}": row[name]
+        f"noise_{row['snr_db']}db_{name}": row[name]
         for row in table
         if row["noise"] == ALL
         for name in ("accuracy", "accuracy_low", "accuracy_high")

@@ -22,8 +22,18 @@ CALIBRATION_COLUMNS = ("confidence", "accuracy", "clips")
 WORD_COLUMNS = ("word", "precision", "recall", "recall_low", "recall_high", "f1", "clips")
 
 
-def answer_clips(network: EvaluatedNetwork, features: Path, split: str, spec: FeatureSpec) -> Answers:
-    """Runs the network on every clip of a split, in the order of the records."""
+def answer_clips(
+    network: EvaluatedNetwork, features: Path, split: str, spec: FeatureSpec, *, embedded: bool = False
+) -> Answers:
+    """Runs the network on every clip of a split, in the order of the records.
+
+    Args:
+        network: to ask.
+        features: the folder of the records.
+        split: whose clips are answered.
+        spec: of the records.
+        embedded: whether the embeddings are kept, too; they are the larger part of the answers.
+    """
     names, speakers, labels = [], [], []
 
     def clips() -> Iterator[np.ndarray]:
@@ -33,7 +43,11 @@ def answer_clips(network: EvaluatedNetwork, features: Path, split: str, spec: Fe
             labels.append(clip.label)
             yield clip.log_mel
 
-    embeddings, probabilities = network.answers(clips())
+    if embedded:
+        embeddings, probabilities = network.answers(clips())
+    else:
+        probabilities = network.probabilities(clips())
+        embeddings = np.empty((len(names), 0), np.float32)
     return Answers(np.array(names), np.array(speakers), np.array(labels), probabilities, embeddings)
 
 
@@ -57,13 +71,13 @@ def score(answers: Answers, words: list[str]) -> dict[str, float]:
         figures |= {f"{name}_{row['word']}": row[name] for name in ("precision", "recall", "f1") if row["clips"]}
         if row["word"] in (UNKNOWN, SILENCE) and row["clips"]:
             figures |= Interval(row["recall_low"], row["recall_high"]).figures(f"recall_{row['word']}")
-    return _rounded(figures)
+    return metrics.rounded(figures)
 
 
 def rejection(unheard: Answers, classes: list[str]) -> dict[str, float]:
     """How many clips of words that the network has never heard it takes for no word of ours."""
     rejected = np.isin(unheard.predicted, [classes.index(name) for name in (UNKNOWN, SILENCE) if name in classes])
-    return _rounded(
+    return metrics.rounded(
         {
             "unheard_clips": len(rejected),
             **metrics.share_figures("unheard_rejected", rejected, unheard.speakers),
@@ -81,9 +95,8 @@ def leak(answers: Answers, train_speakers: set[str], *, at_random: bool) -> dict
     new = answers.subset(np.flatnonzero(~np.isin(answers.speakers, sorted(train_speakers)) & _spoken(answers)))
     figures: dict[str, float] = {"leaking": 1, "new_speakers_clips": len(new.names)}
     if len(new.names):
-        figures["new_speakers_accuracy"] = new.correct.mean()
-        figures |= metrics.share_interval(new.correct, new.speakers).figures("new_speakers")
-    return _rounded(figures)
+        figures |= metrics.share_figures("new_speakers_accuracy", new.correct, new.speakers)
+    return metrics.rounded(figures)
 
 
 def _spoken(answers: Answers) -> np.ndarray:
@@ -99,7 +112,7 @@ def summary_lines(scores: dict[str, float], classes: list[str]) -> list[str]:
 
     lines = [f"test accuracy {share('accuracy')}, {scores['test_clips']} clips"]
     if "leaking" in scores:
-        lines[0] += ": too good for new people, since the split leaks (the same voices in training and test)"
+        lines.append("all figures are too good for new people: the split leaks (the same voices in training and test)")
     lines += [
         f"recall of {name} {share(f'recall_{name}')}" for name in (UNKNOWN, SILENCE) if f"recall_{name}" in scores
     ]
@@ -114,17 +127,13 @@ def summary_lines(scores: dict[str, float], classes: list[str]) -> list[str]:
 def calibration_rows(answers: Answers) -> list[dict[str, Any]]:
     """Confidence and accuracy of the answers, by confidence."""
     rows = metrics.calibration(answers.confidence, answers.correct)
-    return [_rounded(row) for row in rows]
+    return [metrics.rounded(row) for row in rows]
 
 
-def _rounded(figures: dict[str, float]) -> dict[str, float]:
-    return {name: value if isinstance(value, int) else round(float(value), 6) for name, value in figures.items()}
-
-
-def confusion_rows(answers: Answers, words: list[str]) -> list[dict[str, Any]]:
-    """One row a test clip: the word said, the word answered."""
-    pairs = zip(answers.labels, answers.predicted, strict=True)
-    return [{"actual": words[label], "predicted": words[guess]} for label, guess in pairs]
+def confusion_rows(answers: Answers, words: list[str]) -> Iterator[dict[str, str]]:
+    """One row a test clip, in turn: the word said, the word answered."""
+    for label, guess in zip(answers.labels, answers.predicted, strict=True):
+        yield {"actual": words[label], "predicted": words[guess]}
 
 
 def worst_mistakes(answers: Answers, words: list[str]) -> list[dict[str, Any]]:
@@ -151,5 +160,5 @@ def word_rows(answers: Answers, words: list[str]) -> list[dict[str, Any]]:
         row = {name: values[index].item() for name, values in by_word.items()}
         said = answers.labels == index
         interval = metrics.share_interval(answers.correct[said], answers.speakers[said])
-        rows.append({"word": word} | _rounded(row | interval.figures("recall")))
+        rows.append({"word": word} | metrics.rounded(row | interval.figures("recall")))
     return rows
