@@ -157,7 +157,7 @@ def test_info_says_what_a_model_recognises(kws):
         ),
         (
             "                              test: 2.26 (1.14 to 4.28) false alarms an hour, "
-            "4.1% (2.5% to 7.2%) of the words missed"
+            "4.1% (2.6% to 7.2%) of the words missed"
         ),
     ]
     assert out[-3].split() == ["few-false-alarms", "0.99", "for", "0.125", "false", "alarms", "an", "hour"]
