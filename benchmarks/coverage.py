@@ -22,7 +22,10 @@ import scipy.stats
 from kws.commands.data_curve import foreseen
 from kws.core.files import write_csv
 from kws.evaluate import metrics
+from kws.evaluate import seeds as over_seeds
 from kws.evaluate.metrics import Interval, Outcomes
+from kws.evaluate.stream import StreamOutcome
+from kws.recordings.background import NOBODY
 
 TABLE = Path(__file__).with_suffix(".csv")
 COLUMNS = ("kind", "scenario", "interval", "coverage", "below", "above", "width", "runs")
@@ -71,6 +74,12 @@ def bootstrap(correct: np.ndarray, person: np.ndarray, rng: np.random.Generator,
     return Interval(float(low), float(high))
 
 
+def wilson(correct: np.ndarray) -> Interval:
+    """The interval of Wilson (1927), which takes all trials as independent."""
+    found = scipy.stats.binomtest(int(correct.sum()), len(correct)).proportion_ci(method="wilson")
+    return Interval(float(found.low), float(found.high))
+
+
 def share_scenarios() -> Iterator[Scenario]:
     """Accuracy: of people who differ little or much, with few clips or many."""
 
@@ -85,7 +94,7 @@ def share_scenarios() -> Iterator[Scenario]:
         correct = rng.random(len(person)) < share[person]
         return {
             OURS: metrics.share_interval(correct, person),
-            "Wilson, all clips": metrics.wilson_interval(int(correct.sum()), len(correct)),
+            "Wilson, all clips": wilson(correct),
             "bootstrap over people": bootstrap(correct, person, rng, clips=False),
             "bootstrap over people and clips": bootstrap(correct, person, rng, clips=True),
         }
@@ -107,6 +116,33 @@ def share_scenarios() -> Iterator[Scenario]:
         yield outsiders(people, clips)
 
 
+def silence_scenarios() -> Iterator[Scenario]:
+    """Accuracy over clips of people and silent clips that kws made, which vary less."""
+
+    def scenario(people: int, clips: int, silent: int, mean: float) -> Scenario:
+        spoken, quiet = people * clips, 0.97
+
+        def draw(rng: np.random.Generator) -> Intervals:
+            person = np.repeat(np.arange(people), clips)
+            heard = rng.random(spoken) < people_shares(rng, people, mean, 0.3)[person]
+            correct = np.append(heard, rng.random(silent) < quiet)
+            names = np.arange(people, people + silent)
+            nobodies = [f"{NOBODY}{name}" for name in names]
+            return {
+                OURS: metrics.share_interval(correct, np.append(person.astype(str), nobodies)),
+                "each silent clip as a person": metrics.share_interval(correct, np.append(person, names)),
+                "Wilson, all clips": wilson(correct),
+            }
+
+        name = f"{people} people, {clips} clips, at {mean:.0%}; {silent} silent clips, at {quiet:.0%}"
+        truth = (spoken * mean + silent * quiet) / (spoken + silent)
+        return Scenario("share, with silence", name, truth, draw)
+
+    for people, mean in itertools.product((5, 10, 30), (0.8, 0.95)):
+        for silent in (10, 40, 200):
+            yield scenario(people, 40, silent, mean)
+
+
 def stream_scenarios() -> Iterator[Scenario]:
     """Missed words of a stream: clips come again. In some worlds a clip fares alike each time, in others not."""
 
@@ -119,7 +155,7 @@ def stream_scenarios() -> Iterator[Scenario]:
             missed = np.where(rng.random(len(clip)) < alike, fixed[clip], rng.random(len(clip)) < share[clip])
             return {
                 OURS: metrics.share_interval(missed, person[clip], clip),
-                "Wilson, all words": metrics.wilson_interval(int(missed.sum()), len(missed)),
+                "Wilson, all words": wilson(missed),
             }
 
         name = f"{people} people, {clips} clips, {repeats} times each, {alike:.0%} of the times alike"
@@ -146,6 +182,101 @@ def rate_scenarios() -> Iterator[Scenario]:
 
     for expected, size in itertools.product((1, 3, 10, 50), (1.0, 1.5, 3.0)):
         yield scenario(expected, size)
+
+
+def background_scenarios() -> Iterator[Scenario]:
+    """False alarms an hour in a few background recordings, which come again and again, for other recordings."""
+
+    def scenario(recordings: int, expected: float, spread: float) -> Scenario:
+        def draw(rng: np.random.Generator) -> Intervals:
+            rates = np.full(recordings, expected / recordings)
+            if spread:
+                rates = rates * rng.gamma(spread**-2, spread**2, size=recordings)
+            events = np.repeat(np.arange(recordings), rng.poisson(rates))
+            return {
+                OURS: metrics.rate_interval(events, 1.0),
+                "Garwood, all events": metrics.rate_interval(np.arange(len(events)), 1.0),
+            }
+
+        name = f"{recordings} recordings, {expected:g} expected, rates differ by {spread:.0%}"
+        return Scenario("false alarms, few backgrounds", name, expected, draw)
+
+    for recordings, expected, spread in itertools.product((3, 6, 20), (3, 30), (0.0, 0.5, 1.0)):
+        yield scenario(recordings, expected, spread)
+
+
+def seed_rate_scenarios() -> Iterator[Scenario]:
+    """False alarms an hour of several seeds that hear one stream: a source fools each network with the same chance."""
+
+    def scenario(seeds: int, expected: float, chance: float, spread: float) -> Scenario:
+        size = 1.5
+
+        def draw(rng: np.random.Generator) -> Intervals:
+            sources = np.arange(rng.poisson(expected / chance / size))
+            heard = []
+            for factor in np.exp(spread * rng.normal(size=seeds) - spread**2 / 2):
+                fooled = sources[rng.random(len(sources)) < min(1.0, chance * factor)]
+                heard.append(np.repeat(fooled, rng.geometric(1 / size, size=len(fooled))))
+            rates = [float(len(alarms)) for alarms in heard]
+            each = np.mean([metrics.rate_interval(alarms, 1.0) for alarms in heard], axis=0)
+            reach = scipy.stats.t.ppf(0.975, seeds - 1) * np.std(rates, ddof=1) / np.sqrt(seeds)
+            figures = over_seeds.false_alarms("rate", [(outcome_of(alarms), 0.5) for alarms in heard])
+            return {
+                OURS: (figures["rate_low"], figures["rate_high"]),
+                "mean of the seeds' intervals": (float(each[0]), float(each[1])),
+                "t-interval over seeds": (float(np.mean(rates) - reach), float(np.mean(rates) + reach)),
+            }
+
+        name = (
+            f"{seeds} seeds, {expected:g} expected, {chance:.0%} of the sources fool a network, "
+            f"seeds differ by {spread:.0%}"
+        )
+        return Scenario("false alarms, seeds", name, expected, draw)
+
+    for seeds, expected in itertools.product((3, 5), (2, 20)):
+        for chance, spread in itertools.product((0.1, 0.5), (0.05, 0.3)):
+            yield scenario(seeds, expected, chance, spread)
+
+
+def outcome_of(alarms: np.ndarray) -> StreamOutcome:
+    """An hour with these false alarms, by their sources, and no words."""
+    none, names = np.zeros(0), np.zeros(0, str)
+    scores, kinds = np.ones(len(alarms)), np.full(len(alarms), "speech")
+    return StreamOutcome(1.0, none, none, none, names, names, scores, kinds, alarms.astype(str))
+
+
+def repeated_difference_scenarios() -> Iterator[Scenario]:
+    """Two networks on clips that come again, as in a stream. In some worlds a clip fares alike each time."""
+
+    def scenario(people: int, clips: int, repeats: int, alike: float, gain: float) -> Scenario:
+        differing = 0.2
+
+        def draw(rng: np.random.Generator) -> Intervals:
+            person = np.repeat(np.arange(people), clips)
+            clip = np.repeat(np.arange(len(person)), repeats)
+            again = rng.random(len(clip)) >= alike
+
+            def happens(mean: float) -> np.ndarray:
+                share = people_shares(rng, people, mean, 0.1)[person]
+                return np.where(again, rng.random(len(clip)) < share[clip], (rng.random(len(person)) < share)[clip])
+
+            differ, wins = happens(differing), happens(0.5 + gain / 2 / differing)
+            both = rng.random(len(clip)) < 0.9
+            first, second = np.where(differ, ~wins, both), np.where(differ, wins, both)
+            return {
+                OURS: metrics.accuracy_difference(first, second, person[clip], clip).interval,
+                "each time as a clip": metrics.accuracy_difference(first, second, person[clip]).interval,
+            }
+
+        name = (
+            f"{people} people, {clips} clips, {repeats} times each, {alike:.0%} of the times alike, "
+            f"gain {100 * gain:.0f} points"
+        )
+        return Scenario("difference, repeats", name, gain, draw)
+
+    for people, clips, repeats in ((6, 1, 70), (10, 5, 20), (30, 10, 6)):
+        for alike, gain in itertools.product((0.0, 0.5, 1.0), (0.0, 0.05)):
+            yield scenario(people, clips, repeats, alike, gain)
 
 
 def difference_scenarios() -> Iterator[Scenario]:
@@ -228,10 +359,14 @@ def curve_scenarios() -> Iterator[Scenario]:
 
 KINDS = {
     "share": share_scenarios,
+    "silence": silence_scenarios,
     "stream": stream_scenarios,
     "rate": rate_scenarios,
+    "backgrounds": background_scenarios,
     "difference": difference_scenarios,
+    "repeats": repeated_difference_scenarios,
     "seeds": seed_scenarios,
+    "seed-rates": seed_rate_scenarios,
     "curve": curve_scenarios,
 }
 

@@ -11,20 +11,21 @@ as a part of the data set has. Writes benchmarks/learning_curve.csv (a row for e
 learning_curve_law.csv, and docs/learning-curve.png.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
-import scipy.stats
 from matplotlib.ticker import PercentFormatter
 from runs import EIGHT, ROOT, SEEDS, address, downloaded, parser, preset, quiet_figures, run, ten
 
+from kws.commands.data_curve import FITTED, foreseen, power_law
 from kws.core.files import write_csv
+from kws.evaluate import seeds
 from kws.evaluate.answers import Answers
+from kws.evaluate.metrics import rounded
+from kws.featurize.splits import Chosen, share_of_training
 from kws.recordings.clips import Clip, read_clips, write_clips
 from kws.recordings.people import speaker_split
 
@@ -32,8 +33,6 @@ TABLE = Path(__file__).with_suffix(".csv")
 LAW_TABLE = TABLE.with_name("learning_curve_law.csv")
 PICTURE = ROOT / "docs" / "learning-curve.png"
 SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # of the training clips
-FITTED = 3  # largest sizes to which the law is fitted: with very few clips a network guesses
-RESAMPLES = 2000
 COLUMNS = ("recipe", "seed", "train_clips", "test_clips", "accuracy", "accuracy_low", "accuracy_high")
 LAW_COLUMNS = ("recipe", "what", "train_clips", "accuracy", "accuracy_low", "accuracy_high")
 ORIGINAL_TEN = sorted((*EIGHT, "off", "on"))
@@ -95,61 +94,37 @@ def best(mirror: str | None, networks: Path | None) -> dict[int, Curve]:
 
 def thinned(clips: Sequence[Clip], words: Sequence[str], share: float) -> list[Clip]:
     """A share of the training clips of each word, by lot, and all other clips."""
+    training = [clip for clip in clips if clip.word in words and speaker_split(clip.speaker) == "train"]
+    chosen = share_of_training([Chosen(clip, clip.word, "train") for clip in training], share, by_people=False)
     kept = [clip for clip in clips if clip.word not in words or speaker_split(clip.speaker) != "train"]
-    for word in words:
-        training = [clip for clip in clips if clip.word == word and speaker_split(clip.speaker) == "train"]
-        training.sort(key=lambda clip: hashlib.sha256(clip.name.encode()).digest())
-        kept += training[: round(share * len(training))]
-    return sorted(kept, key=lambda clip: clip.name)
-
-
-def power_law(clips: Sequence[int], errors: np.ndarray) -> np.ndarray:
-    """Slope and level of log error over log clips (Hestness et al., 2017, arXiv:1712.00409)."""
-    return np.polyfit(np.log(clips), np.log(np.maximum(errors, 1e-4)), 1)
+    return sorted([*kept, *(one.clip for one in chosen)], key=lambda clip: clip.name)
 
 
 def law_rows(recipe: str, curves: Sequence[Mapping[int, Answers]]) -> list[dict[str, Any]]:
     """The law of a recipe, at each measured size and at that of the whole data set, with its interval.
 
-    The interval is the wider one of two: a bootstrap over seeds and the people of the test, and a t-interval of the
-    laws of the seeds. Both take the form of the law for granted. So each row `foretold` says what the law of the
-    smaller sizes makes of the largest one, which was measured.
+    As in `make curve`, each point is drawn within its own interval, and the law is fitted to each draw. The interval of
+    a point holds the people of the test and the spread between seeds. It takes the form of the law for granted. So each
+    row `foretold` says what the law of the smaller sizes makes of the largest one, which was measured.
 
     Args:
         recipe: its name.
         curves: for each seed, the answers to the test clips, by number of training clips.
     """
     sizes = sorted(curves[0])
-    fitted, whole = sizes[-FITTED:], WHOLE[recipe]
-    rng = np.random.default_rng(0)
-    errors = np.array([[(curve[size].predicted != curve[size].labels).mean() for size in sizes] for curve in curves])
-    drawn = [resampled([curve[size] for size in sizes], rng) for curve in curves]  # (resamples, sizes) for each seed
-    means = np.stack(
-        [np.mean([drawn[n][b] for n in rng.integers(len(curves), size=len(curves))], axis=0) for b in range(RESAMPLES)]
-    )
+    points = [
+        {"clips_a_class": size, **seeds.accuracy("accuracy", [curve[size] for curve in curves])} for size in sizes
+    ]
     rows = []
-    for what, used, targets in (("law", fitted, (*fitted, whole)), ("foretold", sizes[:-1][-FITTED:], sizes[-1:])):
-        columns = [sizes.index(size) for size in used]
-        for target in targets:
-            foreseen = np.exp(np.polyval(power_law(used, errors.mean(axis=0)[columns]), np.log(target)))
-            boot = np.array([np.polyval(power_law(used, mean[columns]), np.log(target)) for mean in means])
-            seeds = np.array([np.polyval(power_law(used, error[columns]), np.log(target)) for error in errors])
-            reach = scipy.stats.t.ppf(0.975, len(seeds) - 1) * seeds.std(ddof=1) / np.sqrt(len(seeds))
-            low = min(np.quantile(boot, 0.025), np.log(foreseen) - reach)
-            high = max(np.quantile(boot, 0.975), np.log(foreseen) + reach)
-            accuracies = [1 - foreseen, 1 - np.exp(high), 1 - np.exp(low)]
-            rounded = [round(float(value), 6) for value in accuracies]
-            rows.append(dict(zip(LAW_COLUMNS, (recipe, what, target, *rounded), strict=True)))
+    for what, used, targets in (
+        ("law", points, [*sizes[-FITTED:], WHOLE[recipe]]),
+        ("foretold", points[:-1], sizes[-1:]),
+    ):
+        level, slope = power_law(used)
+        for target, interval in zip(targets, foreseen(used, targets), strict=True):
+            figures = rounded({"accuracy": 1 - level * target**-slope, **interval.figures("accuracy")})
+            rows.append({"recipe": recipe, "what": what, "train_clips": target, **figures})
     return rows
-
-
-def resampled(answers: Sequence[Answers], rng: np.random.Generator) -> np.ndarray:
-    """Errors at each size when the people of the test are drawn anew, the same for all sizes: (resamples, sizes)."""
-    names, people = np.unique(answers[0].speakers, return_inverse=True)
-    wrong = np.stack([np.bincount(people, one.predicted != one.labels) for one in answers])
-    clips = np.bincount(people)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES)
-    return (drawn @ wrong.T) / (drawn @ clips)[:, None]
 
 
 def draw(rows: Sequence[Mapping[str, Any]], laws: Sequence[Mapping[str, Any]]) -> None:

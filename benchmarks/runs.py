@@ -128,7 +128,7 @@ def quiet_figures(project: Path) -> tuple[Answers, dict[str, float]]:
     features = project / "data" / "features"
     network = EvaluatedNetwork(project / "models" / "network.tflite", threads=2)
     answers = answer_clips(network, features, "test", FeatureSpec.read(features / "spec.json"))
-    figures = share_figures("accuracy", answers.predicted == answers.labels, answers.speakers)
+    figures = share_figures("accuracy", answers.correct, answers.speakers)
     rounded = {name: round(value, 6) for name, value in figures.items()}
     return answers, {"test_clips": len(answers.names)} | rounded
 

@@ -39,12 +39,12 @@ CASES = {  # what is said, and what is detected
 
 def verdict(said: list[Utterance], detected: list[Reaction]) -> str:
     """What the evaluation says of a case, in words."""
-    outcome = judge(detected, said, "room")
+    outcome = judge(detected, said, "room", 1.0)
     found = []
-    if len(outcome.words):
+    if len(outcome.right_scores):
         missed, wrong = outcome.missed(THRESHOLD)[0], outcome.taken_for_another(THRESHOLD)[0]
         found.append("missed, and wrong" if wrong else "missed" if missed else "right")
-    found += [f"false alarm {KINDS[kind]}" for kind in outcome.kinds[outcome.false >= THRESHOLD]]
+    found += [f"false alarm {KINDS[kind]}" for kind in outcome.kinds[outcome.false_scores >= THRESHOLD]]
     return "\n".join(found)
 
 

@@ -26,6 +26,7 @@ from kws.recordings.manifest import read_recordings, spoken_rows
 from kws.recordings.source import DataSource
 from kws.records.clips import cached_clips
 from kws.records.spec import FeatureSpec
+from kws.spotting.detect import SENSITIVITIES
 from kws.tracking.run import tracked_run
 
 
@@ -133,7 +134,7 @@ def _draw(
             "confusion": confusion_figure(matrix, spec.classes, synthetic),
             "conditions": conditions_figure(tables["conditions"][1], figures["noise_clean_accuracy"], synthetic),
             "noise": noise_figure(tables["noise"][1], figures, synthetic),
-            "det": det_figure(tables["det"][1], figures, synthetic),
+            "det": det_figure(tables["det"][1], figures, stream_scores.KINDS, SENSITIVITIES, synthetic),
         }
         for name, figure in pictures.items():
             save_figure(figure, folder / f"{name}.png")

@@ -62,7 +62,7 @@ def main() -> None:
         scores |= parity.figures("stream", exported.windows, whole_clips, labels)
         accuracy = _accuracy(whole_clips.argmax(axis=1), labels)
         scores |= {"stream_clips": len(streamed), "stream_keras_accuracy": accuracy}
-        parity.check(scores, evaluated)
+        doubts = parity.check(scores, evaluated)
 
         with folder_written_whole(paths.EXPORT) as folder:
             for kind, content in files.items():
@@ -73,6 +73,8 @@ def main() -> None:
         run.log_figures(
             {f"export/{kind}_latency_ms": 1e3 * np.median(exported.answers[kind].seconds) for kind in files}
         )
+    for line in doubts:
+        print(line)
     for kind in files:
         print(
             f"{KINDS[kind]}: {scores[f'{kind}_bytes']:,} bytes, test accuracy {scores[f'{kind}_accuracy']:.1%}, "

@@ -18,7 +18,7 @@ from kws.core.files import csv_writer, folder_written_whole, write_csv, write_js
 from kws.core.params import Params, load_params
 from kws.featurize.compute import compute_chosen
 from kws.featurize.report import MANIFEST_COLUMNS, left_out_row, manifest_row, report_lines
-from kws.featurize.splits import Chosen, check_classes, choose
+from kws.featurize.splits import Chosen, check_classes, check_unheard, choose
 from kws.plots.figures import clip_figure, mel_grid_figure, mel_matrix_figure, save_figure
 from kws.recordings import background
 from kws.recordings.clips import SPLITS, UNHEARD, check_unusable, read_clips
@@ -82,6 +82,7 @@ def main() -> None:
         write_csv(unusable, (row for row in noted if row["status"] != "ok"), MANIFEST_COLUMNS)
         _check_unusable(chosen, set_aside, params.max_unusable_share, unusable)
         check_classes(usable, params)
+        check_unheard(usable, params)
         write_background_power(folder, background.mel_power(noises, front_end))
         found = Counter(choice.split for choice in usable)
         counts = {split: found[split] for split in (*SPLITS, *UNHEARD.values()) if found[split]}

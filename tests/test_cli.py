@@ -148,12 +148,20 @@ def test_info_says_what_a_model_recognises(kws):
     assert code == 0
     assert "classes     low, high, _silence_" in out
     assert "input       waveform of 1 s at 16000 Hz" in out
-    assert out[-4:] == [
+    assert out[-10:-6] == [
         "threshold   0.6; chosen in 4 h of validation stream, judged in as much test stream",
-        "            few-misses        0.45      for 2 false alarms an hour; test: 2.25, 3.1% of the words missed",
-        "            balanced          0.6       for 0.5 false alarms an hour; test: 0.75, 8.2% of the words missed",
-        "            few-false-alarms  0.99      for 0.125 false alarms an hour; test: 0, 30.0% of the words missed",
+        "            few-misses        0.45      for 2 false alarms an hour",
+        (
+            "                              validation: 2.25 (1.12 to 4.27) false alarms an hour, "
+            "3.1% (1.6% to 6.2%) of the words missed"
+        ),
+        (
+            "                              test: 2.26 (1.14 to 4.28) false alarms an hour, "
+            "4.1% (2.5% to 7.2%) of the words missed"
+        ),
     ]
+    assert out[-3].split() == ["few-false-alarms", "0.99", "for", "0.125", "false", "alarms", "an", "hour"]
+    assert "validation: 0 (0 to 0.922) false alarms an hour" in out[-2]  # no plain 0
     about = json.loads(kws("info --json")[1][0])
     assert about["classes"] == ["low", "high", "_silence_"]
     assert about["front_end"]["mel_bins"] == 40
@@ -179,14 +187,38 @@ def test_a_sensitivity_takes_the_models_threshold_for_it(kws):
     assert len(kws("predict --sensitivity balanced", "long.wav")[1]) == 2
 
 
-def test_info_says_where_no_threshold_keeps_the_rate(exported, recordings, capsys):  # noqa: ARG001
-    evaluated = EVALUATED | {"balanced_rate_not_kept": 1, "balanced_threshold": 1.0, "stream_threshold": 1.0}
-    about = {"kind": "float32", "classes": ["no", "yes"], "front_end": FRONT_END.to_json()} | detection(evaluated)
-    Path("new.tflite").write_bytes(flatbuffer.join([(exported / "kws.tflite").read_bytes()], about))
-    assert cli.main(["info", "new.tflite"]) == 0
-    assert (
-        "balanced          1         for 0.5 false alarms an hour (no threshold keeps that)" in capsys.readouterr().out
-    )
+@pytest.fixture
+def info_of(exported, recordings, capsys):  # noqa: ARG001
+    """What `kws info` prints of a file that was exported with other figures."""
+
+    def print_info(kind="float32", **changes) -> list[str]:
+        about = {"kind": kind, "classes": ["no", "yes"], "front_end": FRONT_END.to_json()}
+        about |= detection(EVALUATED | changes)
+        Path("new.tflite").write_bytes(flatbuffer.join([(exported / "kws.tflite").read_bytes()], about))
+        assert cli.main(["info", "new.tflite"]) == 0
+        return [line.strip() for line in capsys.readouterr().out.splitlines()]
+
+    return print_info
+
+
+def test_info_says_where_no_threshold_keeps_the_rate(info_of):
+    lines = info_of(balanced_rate_not_kept=1, balanced_threshold=1.0, stream_threshold=1.0)
+    assert "balanced          1         for 0.5 false alarms an hour; no threshold keeps that" in lines
+
+
+def test_info_says_which_rates_the_streams_are_too_short_for_and_which_thresholds_are_one(info_of):
+    lines = info_of(few_false_alarms_too_short=1, few_false_alarms_threshold=0.6)
+    told = "few-false-alarms  0.6       for 0.125 false alarms an hour; 4 h are too short to tell that"
+    assert told in lines
+    assert lines[-1] == "balanced and few-false-alarms have one threshold"
+    assert not [line for line in info_of() if "one threshold" in line or "too short" in line]
+
+
+@pytest.mark.parametrize("kind", ["int8", "features"])
+def test_info_of_8_bits_says_that_the_float32_network_was_measured(info_of, kind):
+    told = "; measured with the float32 network, not with this one"
+    assert [told in line for line in info_of(kind) if line.startswith("threshold")] == [True]
+    assert not [line for line in info_of("float32") if "measured with" in line]
 
 
 def test_a_model_of_an_older_version_has_no_sensitivities(exported, recordings, capsys):  # noqa: ARG001

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,12 +8,14 @@ import pytest
 from kws.commands import compare
 from kws.core.errors import UserError
 from kws.evaluate.answers import Answers, write_answers
-from kws.evaluate.pairing import Answered
+from kws.evaluate.pairing import Answered, anonymous, paired_test
+from kws.recordings.background import NOBODY
 
 
 def answered(correct) -> Answered:
     clips = len(correct)
-    return Answered(np.array([f"{n}" for n in range(clips)]), np.arange(clips) // 10, np.array(correct, bool))
+    speakers = (np.arange(clips) // 10).astype(str)
+    return Answered(np.array([f"{n}" for n in range(clips)]), speakers, np.array(correct, bool))
 
 
 def test_validation_decides_and_the_test_is_told_beside_the_number_of_experiments():
@@ -37,6 +40,45 @@ def test_networks_asked_about_other_clips_are_not_compared():
     three, two = (compare.Experiment(answered([True] * n), answered([True] * n)) for n in (3, 2))
     with pytest.raises(UserError, match="the clips differ \\(3 and 2, 2 in common\\)"):
         compare.compare(three, two, 1)
+
+
+def test_where_the_test_clips_alone_differ_validation_decides_and_the_test_says_so():
+    worse, better = [n % 10 > 2 for n in range(200)], [n % 10 > 0 for n in range(200)]
+    a = compare.Experiment(answered(worse), answered([True] * 3))
+    b = compare.Experiment(answered(better), answered([True, False]))
+    validation, test = compare.compare(a, b, 2).split("\n\n")
+    assert validation.endswith("B is better.")
+    assert "; B: 50.00% (0.0% to 100.0%); not the same clips: the clips differ (3 and 2, 2 in common)\n" in test
+    assert "McNemar" not in test
+
+
+def test_where_no_name_tells_who_speaks_the_difference_is_for_other_clips():
+    given = answered([True] * 20)
+    unnamed = replace(given, speakers=np.array([f"yes/{n}.wav" for n in range(20)]))
+    one = compare.Experiment(unnamed, given)
+    validation, test = compare.compare(one, one, 1).split("\n\n")
+    assert "(for other clips; who speaks is unknown)" in validation
+    assert "(for other people, from 2)" in test
+
+
+def test_silence_is_nobodys_and_counts_as_no_person():
+    """200 clips of 20 people, the last 100 of them silence that kws made."""
+    given = answered([True] * 200)
+    speakers = np.append(given.speakers[:100], [f"{NOBODY}{n}" for n in range(100)])
+    one = compare.Experiment(replace(given, speakers=speakers), given)
+    assert "(for other people, from 10)" in compare.compare(one, one, 1).split("\n\n")[0]
+
+
+def test_the_paired_test_of_answers_without_names_is_the_same():
+    rng = np.random.default_rng(0)
+    speakers = np.array([f"{who}" for who in np.repeat(["ada", "bo", "cy"], 20)] + [f"{NOBODY}{n}" for n in range(60)])
+    names = np.arange(120).astype(str)
+    first, second = (Answered(names, speakers, rng.random(120) < share) for share in (0.7, 0.9))
+    test = paired_test(first, second)
+    assert paired_test(anonymous(first), anonymous(second)) == test
+    apart = [replace(one, speakers=np.arange(120).astype(str)) for one in (first, second)]
+    assert paired_test(*apart).interval != test.interval
+    assert not {"ada", "bo", "cy"} & set(anonymous(first).speakers)
 
 
 def answer(path, predicted) -> None:

@@ -88,7 +88,8 @@ def test_no_window_no_detection():
 @pytest.mark.parametrize("windows", [1, 2, 3, 4, 5, 6, 50])
 def test_each_window_is_averaged_with_two_on_each_side_and_the_ends_count_for_those_beyond(windows):
     values = np.random.default_rng(0).uniform(size=(windows, 3)).astype(np.float32)
-    averaged = np.array(list(detect.smooth(values, 5)))
+    newest, averaged = zip(*detect.smooth(values, 5), strict=True)
+    assert newest == tuple(min(number + 2, windows - 1) for number in range(windows))
     around = np.pad(values, ((2, 2), (0, 0)), mode="edge")
     expected = np.stack([around[number : number + 5].mean(axis=0) for number in range(windows)])
     np.testing.assert_allclose(averaged, expected, rtol=1e-6)

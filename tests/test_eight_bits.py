@@ -135,9 +135,9 @@ def test_of_a_long_stream_8_bits_hear_the_first_hour_alone(networks, monkeypatch
     pair = [networks[name].probabilities for name in (FLOAT32, "good")]
     whole, first = eight_bits.simulate(*pair, stretches(3), front_end=FRONT_END, words=[0, 1])
     assert (whole.hours, first[FLOAT32].hours, first[INT8].hours) == pytest.approx((3 / 60, 1 / 60, 1 / 60))
-    assert (len(whole.words), len(first[INT8].words)) == (36, 12)
+    assert (len(whole.right_scores), len(first[INT8].right_scores)) == (36, 12)
     [alone] = stream.simulate({"": pair[0]}, stretches(3), front_end=FRONT_END, words=[0, 1]).values()
-    np.testing.assert_array_equal(whole.words, alone.words)
+    np.testing.assert_array_equal(whole.right_scores, alone.right_scores)
     assert eight_bits.stream_figures(first, 0.5)["int8_stream_hours"] == pytest.approx(1 / 60, abs=1e-6)
 
 

@@ -2,16 +2,22 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from kws.evaluate import metrics
+from kws.recordings.background import NOBODY
+
+
+def wilson(right: int, clips: int) -> tuple[float, float]:
+    """The interval of Wilson (1927), which takes all clips as independent."""
+    found = scipy.stats.binomtest(right, clips).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
 
 
 def test_the_wilson_interval_is_the_published_one():
     # Newcombe (1998), Statistics in Medicine 17, table I: 81 of 263, without continuity correction.
-    assert metrics.wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
-    assert metrics.wilson_interval(0, 0) == (0, 1)
-    low, high = metrics.wilson_interval(0, 20)
-    assert (low, high) == pytest.approx((0.0, 0.1611), abs=1e-4)
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
 
 
 def test_clips_of_one_voice_that_fail_together_widen_the_interval():
@@ -24,7 +30,7 @@ def test_clips_of_one_voice_that_fail_together_widen_the_interval():
 
 def test_if_every_clip_is_of_another_person_the_interval_is_wilsons():
     correct = np.arange(1000) % 10 > 0
-    assert metrics.share_interval(correct, np.arange(1000)) == pytest.approx(metrics.wilson_interval(900, 1000))
+    assert metrics.share_interval(correct, np.arange(1000)) == pytest.approx(wilson(900, 1000))
     assert metrics.share_interval(np.array([], bool), np.array([])) == (0, 1)
 
 
@@ -32,7 +38,7 @@ def test_repeats_of_a_clip_in_a_stream_are_no_new_clips():
     """E4: 18 clips in two hours, three always missed."""
     clips = np.tile(np.arange(18), 70)
     missed = clips < 3
-    assert metrics.wilson_interval(int(missed.sum()), len(missed)) == pytest.approx((0.147, 0.188), abs=2e-3)
+    assert wilson(int(missed.sum()), len(missed)) == pytest.approx((0.147, 0.188), abs=2e-3)
     assert metrics.share_interval(missed, clips, clips) == pytest.approx((0.058, 0.392), abs=1e-3)
     low, high = metrics.share_interval(missed, clips % 6, clips)  # of six people, three of them with such a clip
     assert low < 0.07
@@ -57,6 +63,56 @@ def test_three_people_who_are_always_understood_do_not_prove_that_everybody_is()
     assert 0.1 < high < 0.3
 
 
+def test_silence_that_kws_made_is_no_crowd_of_people():
+    """Five people and 40 silent clips, which as people would outvote the five."""
+    right = np.array([40, 40, 38, 36, 26])
+    correct, people = (np.arange(40) < right[:, None]).ravel(), np.repeat([*"abcde"], 40)
+    silent, nobodies = np.ones(40, bool), np.array([f"{NOBODY}_silence_/test-{n:05d}" for n in range(40)])
+    spoken = metrics.share_interval(correct, people)
+    quiet = metrics.share_interval(silent, np.arange(40))
+    low, high = metrics.share_interval(np.append(correct, silent), np.append(people, nobodies))
+    parts = (200 / 240, 40 / 240)
+    middle = parts[0] * 0.9 + parts[1]
+    assert middle - low == pytest.approx(np.hypot(parts[0] * (0.9 - spoken.low), parts[1] * (1 - quiet.low)))
+    assert high - middle == pytest.approx(parts[0] * (spoken.high - 0.9))  # silence can do no better
+    crowd_low, crowd_high = metrics.share_interval(np.append(correct, silent), np.append(people, np.arange(40)))
+    assert high - low > 1.2 * (crowd_high - crowd_low)
+    assert metrics.share_interval(silent, nobodies) == quiet  # a fold may hold silence alone
+
+
+def test_silence_tells_nothing_of_how_two_networks_differ_for_people():
+    first, second = np.repeat([False, True, True], 40), np.repeat([True, True, False], 40)
+    people = np.repeat([*"abc"], 40)
+    alone = metrics.accuracy_difference(first, second, people).interval
+    silent = np.ones(120, bool)
+    nobodies = np.array([f"{NOBODY}{n}" for n in range(120)])
+    joined = metrics.accuracy_difference(
+        np.append(first, silent), np.append(second, silent), np.append(people, nobodies)
+    ).interval
+    assert joined == pytest.approx((alone.low / 2, alone.high / 2), abs=0.01)
+
+
+def test_repeats_of_a_clip_tell_no_more_of_a_difference():
+    """E4 again: six people with a clip each, seventy times; on two of them the networks differ, one way each."""
+    clips = np.repeat(np.arange(6), 70)
+    first, second = clips != 0, clips != 1
+    once = metrics.accuracy_difference(np.arange(6) != 0, np.arange(6) != 1, np.arange(6)).interval
+    known = metrics.accuracy_difference(first, second, clips, clips).interval
+    assert known == pytest.approx(once, abs=1e-6)
+    assert known.low < -0.3 < 0.3 < known.high
+    rng = np.random.default_rng(1)
+    held, held_without = 0, 0
+    for _ in range(100):
+        differ, wins = rng.random(6) < 0.3, rng.random(6) < 0.5
+        first, second = np.where(differ, ~wins, True)[clips], np.where(differ, wins, True)[clips]
+        low, high = metrics.accuracy_difference(first, second, clips, clips).interval
+        held += low <= 0 <= high
+        low, high = metrics.accuracy_difference(first, second, clips).interval
+        held_without += low <= 0 <= high
+    assert held >= 92
+    assert held_without < 90
+
+
 @pytest.mark.parametrize(("people", "correlation", "mean"), [(5, 0.3, 0.9), (30, 0.1, 0.95), (100, 0.3, 0.6)])
 def test_the_interval_holds_the_accuracy_of_all_people_about_95_times_in_a_hundred(people, correlation, mean):
     """E12: the interval that takes all clips as independent holds it far too rarely."""
@@ -68,7 +124,7 @@ def test_the_interval_holds_the_accuracy_of_all_people_about_95_times_in_a_hundr
         correct = rng.random(len(person)) < rng.beta(mean * strength, (1 - mean) * strength, size=people)[person]
         low, high = metrics.share_interval(correct, person)
         held += low <= mean <= high
-        low, high = metrics.wilson_interval(int(correct.sum()), len(correct))
+        low, high = wilson(int(correct.sum()), len(correct))
         held_by_wilson += low <= mean <= high
     assert 0.92 <= held / 200 <= 0.99
     assert held_by_wilson / 200 < 0.8
@@ -153,8 +209,10 @@ def test_seeds_that_agree_leave_the_interval_of_the_people():
     low, high = metrics.seeds_interval(outcomes(0.9, 1.0))
     assert (low, high) == (pytest.approx(0.32, abs=0.02), 1)  # a share is at most 1
     assert metrics.over_seeds(metrics.Interval(1, 3), [2, 2]) == (1, 3)
-    low, high = metrics.over_seeds(metrics.Interval(0, 3), [1.5, 2.0, 2.5])  # people and seeds, both of weight
-    assert (2 - low, high - 2) == pytest.approx((np.hypot(2, 1.96 * 0.2887), 4.303 * 0.2887), abs=1e-3)
+    assert metrics.over_seeds(metrics.Interval(0, 3), [0.5, 1.5]).low == 0  # no rate is below 0
+    assert metrics.over_seeds(metrics.Interval(0.8, 0.98), [0.9, 0.96], highest=1).high == 1
+    low, high = metrics.over_seeds(metrics.Interval(1, 4), [2.5, 3.0, 3.5])  # people and seeds, both of weight
+    assert (3 - low, high - 3) == pytest.approx((np.hypot(2, 1.96 * 0.2887), 4.303 * 0.2887), abs=1e-3)
 
 
 def test_calibration_compares_confidence_with_accuracy_bin_by_bin():

@@ -30,16 +30,19 @@ GOOD = {
     "stream_accuracy": 0.899,
 }
 EVALUATED = {
+    "int8_noise_lost": 0.001,
     "int8_noise_lost_low": -0.001,
+    "int8_stream_lost": 0.01,
     "int8_stream_lost_low": -0.01,
+    "int8_stream_false_alarms_an_hour": 2.5,
     "int8_stream_false_alarms_an_hour_low": 0.2,
     "int8_stream_float32_false_alarms_an_hour": 2.0,
 }
 
 
 def test_a_true_export_passes():
-    parity.check(GOOD, EVALUATED)
-    parity.check(GOOD, {name: value for name, value in EVALUATED.items() if name != "int8_stream_lost_low"})
+    assert parity.check(GOOD, EVALUATED) == []
+    assert parity.check(GOOD, {name: value for name, value in EVALUATED.items() if "stream_lost" not in name}) == []
 
 
 @pytest.mark.parametrize(
@@ -73,6 +76,21 @@ def test_8_bits_that_lose_beyond_chance_in_noise_or_in_the_stream_are_refused(ch
         parity.check(GOOD, EVALUATED | change)
     assert told in str(refused.value)
     assert "where" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"int8_noise_lost": 0.012}, "int8: accuracy in noise falls by 0.012 of the answers, where 0.005 is the most"),
+        ({"int8_stream_lost": 0.05}, "int8: more missed in a stream by 0.05 of the words, where 0.02 is the most"),
+        (
+            {"int8_stream_false_alarms_an_hour": 4.0},
+            "int8: more false alarms in a stream by 2 an hour, where 1 is the most",
+        ),
+    ],
+)
+def test_8_bits_that_lose_too_much_perhaps_by_chance_are_told(change, told):
+    assert parity.check(GOOD, EVALUATED | change) == [f"{told}: the interval allows for that"]
 
 
 def test_two_of_a_hundred_clips_may_be_chance():

@@ -10,7 +10,9 @@ from PIL import Image
 
 from kws.audio.mel import mel_matrix
 from kws.core.stage import voices_title
+from kws.evaluate.stream_scores import KINDS
 from kws.plots import figures
+from kws.spotting.detect import SENSITIVITIES
 
 FRONT_END = make_front_end(16_000, 16_000, 1024, 256, 1024, 80, 20.0, 7600.0, 1e-7)
 TIME = np.arange(16_000) / 16_000
@@ -30,7 +32,6 @@ NOISE = [
     for noise, more in (("all", 0), ("running_tap", 0.1))
     for snr, lost in ((20, 0.0 + more), (0, 0.3 + more))
 ]
-KINDS = ("speech", "background", "word")
 DET = [
     {"false_alarms_an_hour": n / 2, "missed": 0.5 / (n + 1)} | {f"{kind}_false_alarms_an_hour": n / 6 for kind in KINDS}
     for n in range(5)
@@ -93,7 +94,7 @@ FIGURES = {
     "confusion": lambda synthetic: figures.confusion_figure(np.array([[3, 1], [0, 2]]), ["yes", "no"], synthetic),
     "conditions": lambda synthetic: figures.conditions_figure(CONDITIONS, 0.8, synthetic),
     "noise": lambda synthetic: figures.noise_figure(NOISE, SCORES, synthetic),
-    "det": lambda synthetic: figures.det_figure(DET, SCORES, synthetic),
+    "det": lambda synthetic: figures.det_figure(DET, SCORES, KINDS, SENSITIVITIES, synthetic),
     "folds": lambda synthetic: figures.folds_figure(FOLDS, synthetic),
     "data_curve": lambda synthetic: figures.data_curve_figure(CURVE, law, synthetic),
     "seeds": lambda synthetic: figures.seeds_figure(SEEDS, {"accuracy": "test accuracy"}, synthetic),
@@ -311,7 +312,7 @@ def test_each_threshold_of_the_stream_stands_at_its_false_alarms_and_misses():
 
 def test_a_stream_without_words_is_a_picture_without_points(tmp_path):
     without = {name: value for name, value in SCORES.items() if "missed" not in name}
-    figure = figures.det_figure([], without | {"stream_words": 0})
+    figure = figures.det_figure([], without | {"stream_words": 0}, KINDS, SENSITIVITIES)
     assert figure.axes[0].get_title() == "Test stream of 4.0 h: 0 words"
     figures.save_figure(figure, tmp_path / "det.png")
 

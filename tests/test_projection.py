@@ -14,6 +14,8 @@ import soundfile
 from conftest import ROOT, SOURCE
 from PIL import Image, ImageSequence
 from scipy.stats import special_ortho_group
+from test_card import FIGURES, SECTIONS
+from test_card import WORDS as WORD_FIGURES
 
 from kws.core.files import read_csv, write_csv
 from kws.evaluate.answers import Answers, read_answers, write_answers
@@ -78,7 +80,10 @@ def project_folder(tmp_path_factory):
     (folder / "data" / "raw").mkdir(parents=True)
     source = replace(SOURCE, archive="clips.tar", synthetic=True, test_synthetic=True)
     (folder / "data" / "raw" / "source.json").write_text(json.dumps(source.to_json()))
-    shutil.copytree(ROOT / "metrics", folder / "metrics")  # the card has figures of all stages
+    (folder / "metrics").mkdir()
+    figures = FIGURES | {"evaluate": FIGURES["evaluate"] | WORD_FIGURES | SECTIONS["noise"] | SECTIONS["stream"]}
+    for stage, values in figures.items():  # the card has figures of all stages
+        (folder / "metrics" / f"{stage}.json").write_text(json.dumps(values))
     (folder / "clips" / "down").mkdir(parents=True)
     soundfile.write(folder / "clips" / "down" / "heard.wav", np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
     pack_folder(folder / "clips", folder / "data" / "raw" / "clips.tar")
@@ -155,9 +160,8 @@ def test_compiled_code_is_kept_in_the_project_where_the_environment_is_read_only
 
 def test_the_stage_writes_all_it_promises(project_folder):
     folder, result = project_folder
-    files = {
-        str(path.relative_to(folder / "plots" / "project")) for path in folder.rglob("plots/**/*") if path.is_file()
-    }
+    written = folder / "plots" / "project"
+    files = {str(path.relative_to(written)) for path in written.rglob("*") if path.is_file()}
     pictures = {f"{space}.{kind}" for space in ("pca", "umap", "tsne") for kind in ("gif", "csv")}
     assert files == pictures | {
         "explorer.html",
@@ -180,14 +184,15 @@ def test_the_explorer_holds_the_recording_that_is_there(project_folder):
 
 def test_another_process_makes_the_same_bytes(project_folder, tmp_path, monkeypatch):
     folder, _ = project_folder
-    shutil.copytree(folder / "metrics", tmp_path / "metrics")
+    for name in ("metrics", "plots/evaluate"):
+        shutil.copytree(folder / name, tmp_path / name)
     for name in ("params.yaml", "data"):
         (tmp_path / name).symlink_to(folder / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KWS_TRACKING", "off")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     runpy.run_path(str(ROOT / "stages" / "project.py"))["main"]()
-    for path in [folder / "metrics" / "project.json", *folder.glob("plots/**/*.*")]:
+    for path in [folder / "metrics" / "project.json", *folder.glob("plots/project/**/*.*")]:
         assert path.read_bytes() == (tmp_path / path.relative_to(folder)).read_bytes(), path.name
 
 

@@ -154,11 +154,11 @@ def with_silence(answers: Answers, clips: int) -> Answers:
 
 
 def test_silence_is_no_speaker_who_is_understood_best(answers):
-    """E9: and as clips of many nobodies it makes the interval no wider than clips of as many people would."""
+    """E9: and 40 clips of silence make the interval no narrower than what is known of two people allows."""
     figures = scores.score(with_silence(answers, 40), [*WORDS, "_silence_"])
     assert figures["accuracy"] == pytest.approx(42 / 44, abs=1e-6)
     assert (figures["accuracy_worst_speakers"], figures["accuracy_best_speakers"]) == (0.5, 0.5)
-    assert figures["accuracy_low"] > 0.82
+    assert figures["accuracy_low"] < 42 / 44 - 4 / 44 * 0.4  # of the four spoken clips, half are right
 
 
 def test_recall_of_a_word_has_an_interval_for_other_people():
@@ -209,11 +209,11 @@ def test_what_is_printed_names_the_leak_and_the_rejection(answers):
     figures |= {f"noise_0db_accuracy{bound}": 0.5 for bound in ("", "_low", "_high")}
     lines = scores.summary_lines(figures | {"leaking": 1}, WORDS)
     assert "test accuracy 50.0%" in lines[0]
-    assert "the split leaks" in lines[0]
+    assert lines[1].startswith("all figures are too good for new people: the split leaks")
     classes = ["no", "_unknown_"]
     figures |= scores.score(answers, classes) | scores.rejection(answers, classes)
     lines = scores.summary_lines(figures, classes)
-    assert "leaks" not in lines[0]
+    assert not [line for line in lines if "leaks" in line]
     assert [line for line in lines if line.startswith("recall of _unknown_ 50.0%, 95 % interval")]
     assert [line for line in lines if line.startswith("rejected of 4 clips of words never heard: 50.0%")]
 

@@ -33,12 +33,12 @@ def stream(alarms: int, *, words: bool = True) -> StreamOutcome:
     said = slice(None if words else 0)
     return StreamOutcome(
         hours=2.0,
-        words=np.where(np.arange(1000) < 300, 0.2, 0.8)[said],
-        wrong=np.zeros(1000)[said],
+        right_scores=np.where(np.arange(1000) < 300, 0.2, 0.8)[said],
+        wrong_scores=np.zeros(1000)[said],
         delays=np.zeros(1000)[said],
         speakers=PEOPLE[said],
         clips=np.arange(1000).astype(str)[said],
-        false=np.array([0.9] * alarms + [0.1] * 5),
+        false_scores=np.array([0.9] * alarms + [0.1] * 5),
         kinds=np.array(["speech"] * (alarms + 5)),
         sources=np.array([f"{n}" for n in range(alarms + 5)]),
     )
@@ -115,11 +115,19 @@ def test_the_interval_of_the_mean_holds_people_and_seeds(results):
     assert pooled["stream_false_alarms_an_hour_high"] > 1 + 4.302 * 0.5 / 3**0.5
 
 
+def test_where_the_split_is_random_the_report_says_that_seeds_have_other_clips(results):
+    """Each seed draws its own splits there: "all heard the same stream" would be false."""
+    rows = seeds.seed_rows(results)
+    told = "each seed has other clips in training, validation and test, and another stream"
+    assert told in seeds.report(rows, at_random=True)
+    assert told not in seeds.report(rows, at_random=False)
+
+
 def test_a_stream_without_words_has_false_alarms_alone(results):
     write_stream(paths.STREAM, stream(2, words=False), threshold=0.5)
     rows = seeds.seed_rows([*results, seeds.read_result()])
     assert "stream_missed" not in rows[-1]
-    assert "missed words" not in seeds.report(rows)
+    assert "missed words" not in seeds.report(rows, at_random=False)
     assert rows[-1]["stream_false_alarms_an_hour"] == 1.0
 
 

@@ -14,7 +14,7 @@ from kws.recordings.clips import SPLITS, UNHEARD, Clip
 from kws.recordings.layout import understand
 from kws.recordings.people import speaker_split
 from kws.recordings.splits import split_clips
-from kws.recordings.unheard import origins_of
+from kws.recordings.unheard import dealt_words, origins_of
 
 WORDS = ("yes", "no")
 OTHERS = ("bird", "cat", "dog")
@@ -430,12 +430,45 @@ def test_unheard_words_are_neither_in_training_nor_in_the_class_and_are_said_by_
     assert not people["unheard_validation"] & (people["train"] | people["test"] | people["unheard_test"])
     assert not people["unheard_test"] & (people["train"] | people["validation"])
     assert {one.label for one in chosen if one.split in UNHEARD.values()} == {UNKNOWN}
-    number = len(of_split(chosen, "unheard_test"))
-    named = ", ".join(sorted(unheard))
+    number, said = len(of_split(chosen, "unheard_test")), {clip.word for clip in of_split(chosen, "unheard_test")}
+    named = ", ".join(sorted(said))
     assert (
-        f"other words for test, which training does not hear: {number} clips of {len(unheard)} words ({named})"
+        f"other words for test, which training does not hear: {number} clips of {len(said)} words ({named})"
         in selection.remarks
     )
+
+
+@pytest.mark.parametrize("unknown", [0.0, 1.0])
+@pytest.mark.parametrize("split", ["speaker", "random"])
+def test_the_other_words_of_validation_and_test_are_not_the_same(make_selection, unknown, split):
+    """They were: the threshold was chosen on the words that it was tested with."""
+    for share in (0.2, 0.5, 0.9):
+        selection = make_selection(BIG, dataset="mine", unknown=unknown, unheard_words=share, split=split)
+        words = [{clip.word for clip in of_split(selection.clips, name)} for name in UNHEARD.values()]
+        assert all(words)
+        assert not words[0] & words[1]
+        assert abs(len(words[0]) - len(words[1])) <= 1
+        assert len(words[0] | words[1]) == (round(share * len(VOCABULARY)) if unknown else len(VOCABULARY))
+        assert not any("are the same" in remark for remark in selection.remarks)
+
+
+def test_where_training_leaves_out_one_word_validation_and_test_share_it_and_a_line_says_so(make_selection):
+    selection = make_selection(BIG, dataset="mine", unknown=1.0, unheard_words=0.01)
+    [word] = {clip.word for clip in of_split(selection.clips, UNHEARD["validation"])}
+    assert {clip.word for clip in of_split(selection.clips, UNHEARD["test"])} == {word}
+    line = f"other words for validation and test are the same, since training leaves out only {word}: thresholds are "
+    assert line + "chosen on the word that they are tested with" in selection.remarks
+
+
+@pytest.mark.parametrize("unknown", [0.0, 1.0])
+def test_where_a_test_data_set_brings_other_words_all_that_training_leaves_out_are_validations(select, unknown):
+    """Words of training, and so its clips, do not depend on who tests."""
+    theirs = clips_of(*WORDS, "wolf", speakers=["t1"], folder="test/")
+    chosen = select(BIG, theirs, dataset="mine", test_dataset="t", unknown=unknown, unheard_words=0.5)
+    alone = select(BIG, dataset="mine", unknown=unknown, unheard_words=0.5)
+    held = [{clip.word for clip in of_split(clips, *UNHEARD.values())} - {"wolf"} for clips in (chosen, alone)]
+    assert held[0] == held[1] == {clip.word for clip in of_split(chosen, UNHEARD["validation"])}
+    assert len(held[0]) == (5 if unknown else 10)
 
 
 def test_the_share_of_the_words_is_kept_and_one_remains_for_training(select):
@@ -470,23 +503,23 @@ def test_the_words_of_training_and_validation_do_not_depend_on_the_unheard_words
 
 def test_of_many_clips_two_thousand_are_drawn_with_words_as_even_as_there_are_clips(make_selection):
     people = [f"{number:05d}" for number in range(12_000) if speaker_split(f"{number:05d}") == "test" or number < 500]
-    rare = people[:400]
+    rare, *often = dealt_words(VOCABULARY[:6])["test"]
+    few = people[:400]
     selection = make_selection(
-        clips_of(*WORDS, *VOCABULARY[:3], speakers=people) + clips_of("wow", speakers=rare), dataset="mine"
+        clips_of(*WORDS, *{*VOCABULARY[:6]} - {rare}, speakers=people) + clips_of(rare, speakers=few), dataset="mine"
     )
     of_word = Counter(clip.word for clip in of_split(selection.clips, "unheard_test"))
     assert of_word.total() == 2000
-    wow = sum(speaker_split(speaker) == "test" for speaker in rare)
-    assert of_word["wow"] == wow < 60
-    assert max(of_word[word] for word in VOCABULARY[:3]) - min(of_word[word] for word in VOCABULARY[:3]) <= 1
+    assert of_word[rare] == sum(speaker_split(speaker) == "test" for speaker in few) < 60
+    assert max(of_word[word] for word in often) - min(of_word[word] for word in often) <= 1
     assert any("2000 clips of " in remark for remark in selection.remarks)
 
 
 def test_people_who_say_other_words_alone_are_dealt_to_validation_and_test(select):
-    others = [Clip(f"{word}/x{n}/0.wav", word, f"x{n}") for word in OTHERS for n in range(100)]
+    others = [Clip(f"{word}/x{n}/0.wav", word, f"x{n}") for word in OTHERS for n in range(200)]
     people = people_of_splits(select([*clips_of(*WORDS), *others], dataset="mine"))
-    assert people["unheard_validation"] | people["unheard_test"] == {f"x{n}" for n in range(100)}
-    assert 30 < len(people["unheard_test"]) < 70
+    assert people["unheard_validation"] | people["unheard_test"] == {f"x{n}" for n in range(200)}
+    assert 60 < len(people["unheard_test"]) < 140
 
 
 def test_in_each_fold_unheard_words_are_said_by_people_of_the_fold(select):
@@ -509,7 +542,7 @@ def test_given_splits_hold_for_unheard_words_too(select):
     chosen = select(given, dataset="mine")
     for split, name in UNHEARD.items():
         assert {clip.split for clip in of_split(chosen, name)} == {split}
-        assert len(of_split(chosen, name)) == 60
+    assert sorted(len(of_split(chosen, name)) for name in UNHEARD.values()) == [20, 40]  # one word, and two
 
 
 def test_with_two_folds_validation_shares_its_people_and_that_is_said(make_selection):

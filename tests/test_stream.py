@@ -1,3 +1,4 @@
+import math
 import runpy
 from collections.abc import Iterable
 
@@ -80,7 +81,7 @@ def counts(outcome, threshold=0.5) -> tuple[int, int, int]:
 def test_a_perfect_network_has_every_word_right_and_no_false_alarm_whatever_the_clips_length(network, seconds):
     outcome = run(network, clips_of(["low", "high"], seconds), clips_of(["middle"], seconds), seconds, minutes=3)
     assert outcome.hours == pytest.approx(3 / 60)
-    assert len(outcome.words) >= 8
+    assert len(outcome.right_scores) >= 8
     assert counts(outcome) == (0, 0, 0)
 
 
@@ -99,7 +100,7 @@ def test_other_speech_that_is_taken_for_a_word_is_a_false_alarm_of_who_speaks():
 def test_a_word_taken_for_another_is_missed_and_wrong_but_no_false_alarm():
     high = clips_of(["high"])
     outcome = run(knows_half_words, [Recording(one.name, one.speaker, "low", "low", one.waveform) for one in high])
-    words = len(outcome.words)
+    words = len(outcome.right_scores)
     assert counts(outcome) == (words, words, 0)
     assert set(outcome.speakers) == {"ada", "bob", "eve"}
     assert set(outcome.clips) == {one.name for one in high}
@@ -107,8 +108,8 @@ def test_a_word_taken_for_another_is_missed_and_wrong_but_no_false_alarm():
 
 def test_a_network_that_hears_words_in_background_has_false_alarms_of_that_background():
     outcome = run(lambda windows: np.tile(np.float32([0.9, 0, 0.1]), (len(windows), 1)), [], [])
-    assert len(outcome.words) == 0
-    assert len(outcome.false) == pytest.approx(2 * 60, abs=6)  # one for each second
+    assert len(outcome.right_scores) == 0
+    assert len(outcome.false_scores) == pytest.approx(2 * 60, abs=6)  # one for each second
     assert set(outcome.kinds) == {"background"}
     assert set(outcome.sources) == {"hiss"}
 
@@ -121,7 +122,7 @@ def test_several_networks_hear_the_same_stream():
     first, second = outcomes["ours"], outcomes["deaf"]
     assert first.clips.tolist() == second.clips.tolist()
     assert counts(first) == (0, 0, 0)
-    assert counts(second) == (len(second.words), 0, 0)
+    assert counts(second) == (len(second.right_scores), 0, 0)
 
 
 def test_the_delay_is_from_the_end_of_the_word_to_the_end_of_the_last_window_that_is_needed():
@@ -157,26 +158,53 @@ def at(middle: float, word: int, score: float) -> Reaction:
     ],
 )
 def test_what_is_right_wrong_and_false(reactions, right, wrong, false):
-    outcome = judge(reactions, [WORD, OTHER], "hiss")
-    assert (outcome.words.tolist(), outcome.wrong.tolist()) == ([right], [wrong])
-    assert [*zip(outcome.false.tolist(), outcome.kinds.tolist(), outcome.sources.tolist(), strict=True)] == false
+    outcome = judge(reactions, [WORD, OTHER], "hiss", 0.1)
+    assert (outcome.right_scores.tolist(), outcome.wrong_scores.tolist()) == ([right], [wrong])
+    assert [*zip(outcome.false_scores.tolist(), outcome.kinds.tolist(), outcome.sources.tolist(), strict=True)] == false
     assert (outcome.speakers.tolist(), outcome.clips.tolist()) == (["ada"], ["a.wav"])
 
 
 def test_one_reaction_at_a_word_is_no_false_alarm_at_any_threshold():
     short = Utterance(2.0, 2.2, 0, "ada", "a.wav")
-    outcome = judge([at(1.6, 1, 0.9), at(2.6, 0, 0.7)], [short], "hiss")  # each window holds half of it
-    assert (outcome.words.tolist(), outcome.wrong.tolist(), outcome.false.tolist()) == ([0.7], [0.9], [0.7])
+    outcome = judge([at(1.6, 1, 0.9), at(2.6, 0, 0.7)], [short], "hiss", 0.1)  # each window holds half of it
+    assert (outcome.right_scores.tolist(), outcome.wrong_scores.tolist(), outcome.false_scores.tolist()) == (
+        [0.7],
+        [0.9],
+        [0.7],
+    )
     assert [counts(outcome, threshold) for threshold in (0.95, 0.8, 0.6)] == [(1, 0, 0), (1, 1, 0), (0, 0, 1)]
 
 
 STEPS = {3: (1, 1), 8: (1, 5), 20: (2, 5)}  # by length of a clip: from window to window, windows that are averaged
 
 
+def plainly_reported(scores: np.ndarray, reach: int, half: int) -> list[int]:
+    """Which window must be heard until no later one can change what becomes of this one, and of each before it.
+
+    A window becomes a detection, once it has been heard to a clip's length behind it, and each higher one that is near
+    has lost to a detection that is known. It loses as soon as a detection near it is known.
+    """
+    known: dict[int, int] = {}  # by window that is a detection
+    higher: set[int] = set()
+    for window in sorted(range(len(scores)), key=lambda n: (-scores[n], n)):
+        near = range(window - reach, window + reach + 1)
+        if not known.keys() & {*near}:
+            known[window] = max([window + reach, *(lost_at(known, n, reach) for n in near if n in higher)])
+        higher.add(window)
+    settled = [known.get(n, lost_at(known, n, reach)) for n in range(len(scores))]
+    return [min(max(settled[: n + 1]) + half, len(scores) - 1) for n in range(len(scores))]
+
+
+def lost_at(known: dict[int, int], window: int, reach: int) -> int:
+    """When the first detection near a window is known."""
+    return min((at for one, at in known.items() if abs(one - window) <= reach), default=0)
+
+
 def plainly(probabilities: np.ndarray, script: list[Utterance], clip: int, threshold: float):
     """The rule as docs/evaluation.md has it, one sentence after the other, for one threshold.
 
-    Returns whether each word is missed, whether it is wrong, and kind and source of each false alarm, sorted.
+    Returns whether each word is missed, whether it is wrong, when each right one is reported after its end (in frames;
+    none: not a number), and kind and source of each false alarm, sorted.
     """
     step, count = STEPS[clip]
     half = count // 2
@@ -187,7 +215,9 @@ def plainly(probabilities: np.ndarray, script: list[Utterance], clip: int, thres
         if 0 < float(scores[window].max()) >= threshold and all(abs(window - n) * step >= clip for n, _ in detected):
             detected.append((window, int(scores[window].argmax())))
 
-    reactions: dict[int, list[int]] = {place: [] for place, one in enumerate(script) if one.word is not None}
+    reactions: dict[int, list[tuple[int, int]]] = {
+        place: [] for place, one in enumerate(script) if one.word is not None
+    }
     false = []
     for window, word in detected:
         heard = set(range(window * step, window * step + clip))
@@ -205,15 +235,19 @@ def plainly(probabilities: np.ndarray, script: list[Utterance], clip: int, thres
         if belongs not in reactions:
             false.append(("speech", script[belongs].speaker))
         elif belongs in at:
-            reactions[belongs].append(word)
+            reactions[belongs].append((word, window))
         else:
             false.append(("word", script[belongs].speaker))
-    missed, wrong = [], []
-    for place, words in reactions.items():
-        missed.append(script[place].word not in words)
-        wrong.append(missed[-1] and len(words) > 0)
-        false += [("word", script[place].speaker)] * (len(words) - 1)
-    return missed, wrong, sorted(false)
+    reported = plainly_reported(scores.max(axis=1), -(-clip // step) - 1, half)
+    missed, wrong, delays = [], [], []
+    for place, there in reactions.items():
+        right = [window for word, window in there if word == script[place].word]
+        missed.append(not right)
+        wrong.append(missed[-1] and len(there) > 0)
+        best = max(right, key=lambda window: scores[window].max(), default=None)
+        delays.append(math.nan if best is None else reported[best] * step + clip - script[place].end)
+        false += [("word", script[place].speaker)] * (len(there) - 1)
+    return missed, wrong, delays, sorted(false)
 
 
 def test_on_random_scripts_and_scores_the_plain_definition_says_the_same():
@@ -235,10 +269,15 @@ def test_on_random_scripts_and_scores_the_plain_definition_says_the_same():
         random = lambda _, p=probabilities: p  # noqa: E731
         outcome = simulate({"random": random}, [stretch], front_end=front_end, words=[0, 1])["random"]
         threshold = float(rng.choice([0.0, 0.25, 0.45, 0.6, 0.75, 1.0]))
-        missed, wrong, false = plainly(probabilities, script, clip, threshold)
+        missed, wrong, delays, false = plainly(probabilities, script, clip, threshold)
+        said = [one for one in script if one.word is not None]
+        assert outcome.clips.tolist() == [one.clip for one in said]
+        assert outcome.speakers.tolist() == [one.speaker for one in said]
         assert outcome.missed(threshold).tolist() == missed
         assert outcome.taken_for_another(threshold).tolist() == wrong
-        alarms = outcome.false >= threshold
+        right = ~outcome.missed(threshold)
+        assert outcome.delays[right].tolist() == np.array(delays)[right].tolist()
+        alarms = outcome.false_scores >= threshold
         assert sorted(zip(outcome.kinds[alarms], outcome.sources[alarms], strict=True)) == false
 
 

@@ -15,7 +15,9 @@ from dvc.repo import Repo
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.evaluate.metrics import share_interval
-from kws.evaluate.pairing import Answered, paired_test, read_answered
+from kws.evaluate.pairing import Answered, clips_differ, paired_test, read_answered
+from kws.recordings.background import is_nobody
+from kws.recordings.people import is_named
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def compare(first: Experiment, second: Experiment, experiments: int) -> str:
         experiments: how many there are in the workspace.
 
     Raises:
-        UserError: as `paired_test`.
+        UserError: as `paired_test`, of the validation clips.
     """
     verdict = "not known to differ"
     if paired_test(first.validation, second.validation).better:
@@ -72,15 +74,23 @@ def compare(first: Experiment, second: Experiment, experiments: int) -> str:
 B is {verdict}.
 
 Test, to report once, of the one that validation has chosen:
-{_paired(first.test, second.test)}
+{_told(first.test, second.test)}
 {counted} in this workspace. If you choose by the test, the figure of the best of them is too good."""
+
+
+def _told(first: Answered, second: Answered) -> str:
+    """The test: other test clips (another test_dataset) do not stand in the way of choosing by validation."""
+    if problem := clips_differ(first, second):
+        return f"  A: {_accuracy(first)}; B: {_accuracy(second)}; not the same clips: {problem}"
+    return _paired(first, second)
 
 
 def _paired(first: Answered, second: Answered) -> str:
     test = paired_test(first, second)
-    people = len(set(first.speakers))
+    people = sum(is_named(speaker) and not is_nobody(speaker) for speaker in set(first.speakers))
+    others = f"for other people, from {people}" if people else "for other clips; who speaks is unknown"
     return f"""  A: {_accuracy(first)}; B: {_accuracy(second)}; {len(first.correct)} clips
-  B minus A: {test} (for other people, from {people})
+  B minus A: {test} ({others})
   only A right: {test.only_first}, only B right: {test.only_second}; McNemar's exact test: p = {test.p_value:.2g}"""
 
 

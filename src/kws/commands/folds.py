@@ -11,7 +11,7 @@ from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, write_csv
 from kws.evaluate.answers import Answers, read_answers
-from kws.evaluate.metrics import share_figures
+from kws.evaluate.metrics import rounded, share_figures
 from kws.plots.figures import folds_figure, save_figure
 from kws.recordings.background import is_nobody
 from kws.recordings.source import DataSource
@@ -31,7 +31,7 @@ def fold_rows(folds: Sequence[Answers]) -> list[dict[str, Any]]:
 
 
 def _row(fold: str, speakers: np.ndarray, correct: np.ndarray) -> dict[str, Any]:
-    accuracies = (round(value, 6) for value in share_figures("accuracy", correct, speakers).values())
+    accuracies = rounded(share_figures("accuracy", correct, speakers)).values()
     people = sum(not is_nobody(speaker) for speaker in set(speakers))
     return dict(zip(COLUMNS, (fold, people, len(correct), *accuracies), strict=True))
 

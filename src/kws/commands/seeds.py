@@ -5,26 +5,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from kws.commands.exp import run_series, split_settings
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, write_csv
+from kws.core.params import load_params
+from kws.evaluate import seeds
 from kws.evaluate.answers import Answers, read_answers
-from kws.evaluate.metrics import Interval, Outcomes, over_seeds, rate_interval, seeds_interval
-from kws.evaluate.stream import read_stream
+from kws.evaluate.metrics import rounded
+from kws.evaluate.stream import StreamOutcome, read_stream
 from kws.plots.figures import save_figure, seeds_figure
 
 FOLDER = paths.PLOTS / "seeds"
 MOST = 99  # seeds
-SHARES = {
+ALARMS = "stream_false_alarms_an_hour"
+NAMES = {
     "validation_accuracy": "validation accuracy",
     "accuracy": "test accuracy",
     "stream_missed": "missed words",
+    ALARMS: "false alarms an hour",
 }
-ALARMS = "stream_false_alarms_an_hour"
-NAMES = SHARES | {ALARMS: "false alarms an hour"}
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class SeedResult:
     """What an experiment with one seed gives.
 
     Attributes:
-        shares: by name of SHARES, what became of clips; of a stream, which of its words are missed.
-        alarms: sources of the false alarms in the test stream, (alarms,).
-        hours: of that stream.
+        validation: answers to the validation clips.
+        test: answers to the test clips.
+        stream: the test stream, and the threshold that the validation stream chose.
         synthetic: whether the test clips are computed voices.
     """
 
-    shares: Mapping[str, Outcomes]
-    alarms: np.ndarray
-    hours: float
+    validation: Answers
+    test: Answers
+    stream: tuple[StreamOutcome, float]
     synthetic: bool
 
 
@@ -48,15 +48,7 @@ def read_result() -> SeedResult:
     """The result of the experiment in the workspace."""
     validation, _, _ = read_answers(paths.VALIDATION)
     test, _, synthetic = read_answers(paths.ANSWERS)
-    stream, threshold = read_stream(paths.STREAM)
-    shares = {"validation_accuracy": _outcomes(validation), "accuracy": _outcomes(test)}
-    if len(stream.words):  # a short stream may consist of other words alone
-        shares["stream_missed"] = Outcomes(stream.missed(threshold), stream.speakers, stream.clips)
-    return SeedResult(shares, stream.alarms(threshold), stream.hours, synthetic)
-
-
-def _outcomes(answers: Answers) -> Outcomes:
-    return Outcomes(answers.correct, answers.speakers, answers.names)
+    return SeedResult(validation, test, read_stream(paths.STREAM), synthetic)
 
 
 def seed_rows(results: Sequence[SeedResult]) -> list[dict[str, Any]]:
@@ -66,34 +58,40 @@ def seed_rows(results: Sequence[SeedResult]) -> list[dict[str, Any]]:
 
 
 def _figures(results: Sequence[SeedResult]) -> dict[str, float]:
-    figures: dict[str, float] = {}
-    for name in SHARES:
-        if all(name in result.shares for result in results):
-            outcomes = [result.shares[name] for result in results]
-            figures[name] = float(np.mean([one.correct.mean() for one in outcomes]))
-            figures |= seeds_interval(outcomes).figures(name)
-    rates = [len(result.alarms) / result.hours for result in results]
-    alarms = np.concatenate([result.alarms for result in results])
-    pooled = rate_interval(alarms, results[0].hours, len(results))  # all heard the same stream
-    low, high = over_seeds(pooled, rates)
-    figures |= {ALARMS: float(np.mean(rates)), **Interval(max(low, 0.0), high).figures(ALARMS)}
-    return {name: round(value, 6) for name, value in figures.items()}
+    streams = [result.stream for result in results]
+    figures = {
+        **seeds.accuracy("validation_accuracy", [result.validation for result in results]),
+        **seeds.accuracy("accuracy", [result.test for result in results]),
+        **seeds.missed_words("stream_missed", streams),
+        **seeds.false_alarms(ALARMS, streams),
+    }
+    return rounded(figures)
 
 
-def report(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table as text, and what its figures mean."""
-    *seeds, pooled = rows
+def report(rows: Sequence[Mapping[str, Any]], *, at_random: bool) -> str:
+    """The table as text, and what its figures mean.
+
+    Args:
+        rows: as `seed_rows` returns them.
+        at_random: whether each seed drew its own splits.
+    """
+    *single, pooled = rows
     names = {name: label for name, label in NAMES.items() if name in pooled}
     lines = ["seed  " + "  ".join(f"{label:>20}" for label in names.values())]
-    lines += [f"{row['seed']:>4}  " + "  ".join(f"{_shown(row[name], name):>20}" for name in names) for row in seeds]
+    lines += [f"{row['seed']:>4}  " + "  ".join(f"{_shown(row[name], name):>20}" for name in names) for row in single]
     lines.append("mean  " + "  ".join(f"{_shown(pooled[name], name):>20}" for name in names))
     intervals = (f"{_shown(pooled[f'{n}_low'], n)} to {_shown(pooled[f'{n}_high'], n)}" for n in names)
     lines.append("      " + "  ".join(f"{interval:>20}" for interval in intervals))
     table = "\n".join(lines)
+    splits = ""
+    if at_random:
+        splits = (
+            "\nThe split is random: each seed has other clips in training, validation and test, and another stream."
+        )
     return f"""{table}
-Below the mean is its 95 % interval, for other people and other seeds, from {len(seeds)} seeds. The intervals in
+Below the mean is its 95 % interval, for other people and other seeds, from {len(single)} seeds. The intervals in
 {FOLDER / "seeds.csv"} of single seeds are for other people alone. Choose among experiments by validation accuracy.
-In the stream, each network has the threshold that its own validation stream chose."""
+In the stream, each network has the threshold that its own validation stream chose.{splits}"""
 
 
 def _shown(value: float, name: str) -> str:
@@ -115,17 +113,19 @@ def main() -> None:
     try:
         preset, settings = sys.argv[1], split_settings(sys.argv[2])
         results = run_series(preset, settings, _series(sys.argv[3], settings), read_result)
+        at_random = load_params().split == "random"
     except UserError as error:
         sys.exit(f"error: {error}")
     paths.PARAMS.write_text(before, encoding="utf-8")  # else the next experiment would be of the last seed, unnoticed
     rows = seed_rows(results)
+    told = report(rows, at_random=at_random)
     columns = ["seed", *(f"{name}{end}" for name in NAMES if name in rows[-1] for end in ("", "_low", "_high"))]
     with folder_written_whole(FOLDER) as folder:
         write_csv(folder / "seeds.csv", rows, columns)
         names = {name: label for name, label in NAMES.items() if name in rows[-1]}
         save_figure(seeds_figure(rows, names, results[0].synthetic), folder / "seeds.png")
-        (folder / "report.txt").write_text(report(rows) + "\n", encoding="utf-8")
-    print(f"{report(rows)}\nThe picture: {FOLDER / 'seeds.png'}")
+        (folder / "report.txt").write_text(told + "\n", encoding="utf-8")
+    print(f"{told}\nThe picture: {FOLDER / 'seeds.png'}")
 
 
 if __name__ == "__main__":

@@ -34,8 +34,9 @@ def noise_figures(outcome: NoiseOutcome) -> dict[str, float]:
     """Accuracy at each signal-to-noise ratio, and `int8_noise_lost`: by how much it is lower, over all ratios."""
     correct = outcome.correct[INT8].mean(axis=0)
     figures = {f"int8_noise_{snr}db_accuracy": value for snr, value in zip(SNR_DB, correct, strict=True)}
-    people = np.repeat(outcome.speakers, len(SNR_DB))
-    lost = _lost("int8_noise_lost", outcome.correct[FLOAT32].ravel(), outcome.correct[INT8].ravel(), people)
+    clips = np.repeat(np.arange(len(outcome.speakers)), len(SNR_DB))
+    float32, int8 = (outcome.correct[name].ravel() for name in (FLOAT32, INT8))
+    lost = _lost("int8_noise_lost", float32, int8, outcome.speakers[clips], clips)
     return metrics.rounded(figures | lost)
 
 
@@ -70,10 +71,10 @@ def stream_figures(outcomes: Mapping[str, StreamOutcome], threshold: float) -> d
     """
     float32, int8 = outcomes[FLOAT32], outcomes[INT8]
     figures: dict[str, float] = {"int8_stream_hours": int8.hours}
-    if len(int8.words):  # a short stream may consist of other words alone
+    if len(int8.right_scores):  # a short stream may consist of other words alone
         detected = {name: ~outcome.missed(threshold) for name, outcome in outcomes.items()}
         figures |= metrics.share_figures("int8_stream_missed", ~detected[INT8], int8.speakers, int8.clips)
-        figures |= _lost("int8_stream_lost", detected[FLOAT32], detected[INT8], int8.speakers)
+        figures |= _lost("int8_stream_lost", detected[FLOAT32], detected[INT8], int8.speakers, int8.clips)
     for name, outcome in (("int8_stream", int8), ("int8_stream_float32", float32)):
         alarms = outcome.alarms(threshold)
         rate = {f"{name}_false_alarms_an_hour": len(alarms) / outcome.hours}
@@ -81,7 +82,15 @@ def stream_figures(outcomes: Mapping[str, StreamOutcome], threshold: float) -> d
     return metrics.rounded(figures)
 
 
-def _lost(name: str, float32: np.ndarray, int8: np.ndarray, people: np.ndarray) -> dict[str, float]:
-    """By how much the share that is right is lower in 8 bits, and its interval: bool (trials,), bool (trials,)."""
-    difference = metrics.accuracy_difference(int8, float32, people)
+def _lost(name: str, float32: np.ndarray, int8: np.ndarray, people: np.ndarray, clips: np.ndarray) -> dict[str, float]:
+    """By how much the share that is right is lower in 8 bits, and its interval.
+
+    Args:
+        name: of the figure.
+        float32: bool (trials,), whether the network is right.
+        int8: likewise in 8 bits.
+        people: (trials,), who speaks.
+        clips: (trials,), which clip it is.
+    """
+    difference = metrics.accuracy_difference(int8, float32, people, clips)
     return {name: difference.accuracy, **difference.interval.figures(name)}

@@ -5,13 +5,16 @@ clips within them, and the repeats of a clip. `benchmarks/coverage.py` measures 
 the true value; docs/evaluation.md has the table.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-_CLIPS_OF_A_SPEAKER = 5  # from which a speaker's accuracy is one
+from kws.recordings.background import NOBODY
+
+FEWEST_CLIPS = 5  # of a speaker: with one clip, everybody is understood always or never
 _FEW_PEOPLE = 10  # with fewer, the spread between them says little about the spread between others
 _NORMAL = 1.959963984540054  # 97.5 % of a normal distribution lie below
 _GRID = (100, 20)  # of the two parameters in `_people_posterior`; it needs no random draw
@@ -82,6 +85,11 @@ class Outcomes:
     clips: np.ndarray
 
 
+def rounded(figures: Mapping[str, float]) -> dict[str, float]:
+    """The same figures as they are written: of six decimals, and whole numbers as they are."""
+    return {name: value if isinstance(value, int) else round(float(value), 6) for name, value in figures.items()}
+
+
 def share_figures(
     name: str, correct: np.ndarray, people: np.ndarray, clips: np.ndarray | None = None
 ) -> dict[str, float]:
@@ -100,8 +108,11 @@ def share_interval(correct: np.ndarray, people: np.ndarray, clips: np.ndarray | 
     """95 % interval of a share for other people like these, other clips of theirs, and other repeats of a clip.
 
     The interval is that of a model of people (`_people_posterior`). From ten people on it is this or Wilson's (1927)
-    with the effective number of clips (Korn and Graubard, 1998), whichever is wider: that one needs no model, but many
-    people. If every clip is of another person, the second is Wilson's interval itself.
+    with the effective number of clips (Korn and Graubard, 1998), whichever is wider: Wilson's takes no model for
+    granted, but needs many people. If every clip is of another person, the second is Wilson's interval itself.
+
+    Silent clips that kws makes are nobody's. They have an interval of their own, as clips of different people have, and
+    count by their share of the trials (`_over_strata`).
 
     Args:
         correct: bool (trials,).
@@ -111,6 +122,43 @@ def share_interval(correct: np.ndarray, people: np.ndarray, clips: np.ndarray | 
     Returns:
         0 to 1 of no trials, and of one person: nothing follows for others.
     """
+
+    def of(some: np.ndarray) -> tuple[float, Interval]:
+        interval = _share_interval(correct[some], people[some], None if clips is None else clips[some])
+        return float(correct[some].mean()), interval
+
+    return _over_strata(people, of) if len(correct) else Interval(0.0, 1.0)
+
+
+def _over_strata(people: np.ndarray, figure: Callable[[np.ndarray], tuple[float, Interval]]) -> Interval:
+    """The interval of a figure over clips of people and silent clips, which vary independently of each other.
+
+    The variances of both are added, weighted by their parts of the trials, for each end by itself (Zou and Donner,
+    2008).
+
+    Args:
+        people: (trials,), who speaks in each.
+        figure: of some of the trials, bool (trials,): its value and interval.
+    """
+    names, person = np.unique(people, return_inverse=True)
+    silent = np.char.startswith(names.astype(str), NOBODY)[person]
+    strata = [some for some in (~silent, silent) if some.any()]
+    found = [figure(some) for some in strata]
+    if len(found) == 1:
+        return found[0][1]
+    weights = [float(some.mean()) for some in strata]
+    middle = sum(weight * value for weight, (value, _) in zip(weights, found, strict=True))
+    below, above = (
+        math.hypot(
+            *(weight * (interval[end] - value) for weight, (value, interval) in zip(weights, found, strict=True))
+        )
+        for end in (0, 1)
+    )
+    return Interval(middle - below, middle + above)
+
+
+def _share_interval(correct: np.ndarray, people: np.ndarray, clips: np.ndarray | None) -> Interval:
+    """`share_interval` of one stratum, at least one trial."""
     _, person = np.unique(people, return_inverse=True)
     trials = np.bincount(person).astype(float)
     if len(trials) < 2:
@@ -166,11 +214,6 @@ def _wilson(share: float, trials: float) -> Interval:
     reach = z * np.sqrt(share * (1 - share) / trials + z**2 / 4 / trials**2)
     low, high = ((middle + sign * reach) / (1 + z**2 / trials) for sign in (-1, 1))
     return Interval(max(float(low), 0.0) if share else 0.0, min(float(high), 1.0) if share < 1 else 1.0)
-
-
-def wilson_interval(correct: int, clips: int) -> Interval:
-    """95 % interval of a share, all clips taken as independent (Wilson, 1927); 0 to 1 of no clips."""
-    return _wilson(correct / clips, clips) if clips else Interval(0.0, 1.0)
 
 
 def _people_posterior(right: np.ndarray, trials: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -261,18 +304,20 @@ def seeds_interval(outcomes: Sequence[Outcomes]) -> Interval:
     correct, people, clips = (
         np.concatenate([getattr(one, name) for one in outcomes]) for name in ("correct", "people", "clips")
     )
-    low, high = over_seeds(share_interval(correct, people, clips), [float(one.correct.mean()) for one in outcomes])
-    return Interval(max(low, 0.0), min(high, 1.0))
+    return over_seeds(
+        share_interval(correct, people, clips), [float(one.correct.mean()) for one in outcomes], highest=1
+    )
 
 
-def over_seeds(pooled: Interval, by_seed: Sequence[float]) -> Interval:
-    """The interval of a mean over seeds, for other people and other seeds.
+def over_seeds(pooled: Interval, by_seed: Sequence[float], highest: float = math.inf) -> Interval:
+    """The interval of a mean over seeds, for other people and other seeds. It begins at 0 or above.
 
     The variances of people and seeds are added, or it is the t-interval over seeds, whichever is wider.
 
     Args:
         pooled: the interval of all seeds' trials, for other people.
         by_seed: the figure of each seed.
+        highest: that the figure can be: 1 for a share.
     """
     import scipy.stats
 
@@ -284,7 +329,7 @@ def over_seeds(pooled: Interval, by_seed: Sequence[float]) -> Interval:
         max(float(np.hypot(reach, _NORMAL * error)), float(scipy.stats.t.ppf(0.975, seeds - 1)) * error)
         for reach in (mean - pooled.low, pooled.high - mean)
     )
-    return Interval(mean - below, mean + above)
+    return Interval(max(mean - below, 0.0), min(mean + above, highest))
 
 
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -347,54 +392,71 @@ def speaker_spread(correct: np.ndarray, speakers: np.ndarray, share: float = 0.1
     """
     _, speaker = np.unique(speakers, return_inverse=True)
     clips = np.bincount(speaker)
-    enough = clips >= min(_CLIPS_OF_A_SPEAKER, clips.max())
+    enough = clips >= min(FEWEST_CLIPS, clips.max())
     accuracies = np.sort((np.bincount(speaker, weights=correct) / clips)[enough])
     count = max(1, round(share * len(accuracies)))
     return float(accuracies[:count].mean()), float(accuracies[-count:].mean())
 
 
-def accuracy_difference(first: np.ndarray, second: np.ndarray, people: np.ndarray) -> Difference:
+def accuracy_difference(
+    first: np.ndarray, second: np.ndarray, people: np.ndarray, clips: np.ndarray | None = None
+) -> Difference:
     """Whether the second of two networks is better, on the same clips.
 
-    The interval is that of a product: the share of the clips on which the two differ, times by how much more of these
-    the second one gets right. Both are shares, with the model of people that `share_interval` has. From ten people on
-    it is this or a t-interval over people, whichever is wider.
+    The interval is that of a product: the share of the trials in which the two differ, times by how much more of these
+    the second one gets right. Both are shares, with the model of people that `share_interval` has, its repeats of a
+    clip and its silent clips. From ten people on it is this or a t-interval over people, whichever is wider.
 
     Args:
-        first: bool (clips,), whether the first one is right.
+        first: bool (trials,), whether the first one is right.
         second: likewise.
-        people: (clips,), who speaks in each.
+        people: (trials,), who speaks in each.
+        clips: (trials,), which clip it is, if clips are tried repeatedly; McNemar's test forgets that.
     """
     import scipy.stats
 
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     differing = only_first + only_second
     p_value = scipy.stats.binomtest(only_second, differing).pvalue if differing else 1.0
+
+    def of(some: np.ndarray) -> tuple[float, Interval]:
+        clip = None if clips is None else clips[some]
+        interval = _difference_interval(first[some], second[some], people[some], clip)
+        return float(second[some].mean() - first[some].mean()), interval
+
     accuracy = float(second.mean() - first.mean())
-    interval = _difference_interval(first, second, people, accuracy)
-    return Difference(accuracy, interval, only_first, only_second, float(p_value))
+    return Difference(accuracy, _over_strata(people, of), only_first, only_second, float(p_value))
 
 
-def _difference_interval(first: np.ndarray, second: np.ndarray, people: np.ndarray, difference: float) -> Interval:
+def _difference_interval(
+    first: np.ndarray, second: np.ndarray, people: np.ndarray, clips: np.ndarray | None
+) -> Interval:
+    """The interval of `accuracy_difference`, of one stratum."""
     import scipy.stats
 
     _, person = np.unique(people, return_inverse=True)
-    clips = np.bincount(person).astype(float)
-    if len(clips) < 2:  # of one person nothing follows for others
+    trials = np.bincount(person).astype(float)
+    if len(trials) < 2:  # of one person nothing follows for others
         return Interval(-1.0, 1.0)
-    differing, wins = np.bincount(person, weights=first != second), np.bincount(person, weights=second & ~first)
-    angles, weights = _people_posterior(differing, clips)
-    some = differing > 0
-    won_angles, won_weights = _people_posterior(wins[some], differing[some]) if some.any() else _UNKNOWN_SHARE
+    difference = float(second.mean() - first.mean())
+    differ, won = first != second, second & ~first
+    differing, wins = np.bincount(person, weights=differ), np.bincount(person, weights=won)
+    repeats = 1.0 if clips is None else _repeats(differ, clips)
+    angles, weights = _people_posterior(differing / repeats, trials / repeats)
+    won_angles, won_weights = _UNKNOWN_SHARE
+    if differ.any():
+        some = differing > 0
+        repeats = 1.0 if clips is None else _repeats(won[differ], clips[differ])
+        won_angles, won_weights = _people_posterior(wins[some] / repeats, differing[some] / repeats)
     gains = (np.sin(angles) ** 2)[:, None] * (2 * np.sin(won_angles) ** 2 - 1)
     order = np.argsort(gains, axis=None)
     cumulated = (weights[:, None] * won_weights).ravel()[order].cumsum()
     low, high = (float(gains.ravel()[order[np.searchsorted(cumulated, tail)]]) for tail in (0.025, 0.975))
     interval = Interval(min(low, difference), max(high, difference))
-    if len(clips) >= _FEW_PEOPLE:
+    if len(trials) >= _FEW_PEOPLE:
         gain = 2 * wins - differing
-        variance = len(clips) / (len(clips) - 1) * ((gain - difference * clips) ** 2).sum() / clips.sum() ** 2
-        reach = float(scipy.stats.t.ppf(0.975, len(clips) - 1) * np.sqrt(variance))
+        variance = len(trials) / (len(trials) - 1) * ((gain - difference * trials) ** 2).sum() / trials.sum() ** 2
+        reach = float(scipy.stats.t.ppf(0.975, len(trials) - 1) * np.sqrt(variance))
         other = Interval(difference - reach, difference + reach)
         interval = max(interval, other, key=lambda found: found.high - found.low)
     return interval

@@ -10,6 +10,7 @@ import numpy as np
 from kws.core.errors import UserError
 from kws.evaluate import metrics
 from kws.evaluate.answers import read_answers
+from kws.recordings.background import NOBODY, is_nobody
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,18 @@ def read_answered(file: Path | IO[bytes]) -> Answered:
     # with their classes: two experiments may call one recording a word and `_unknown_`
     order = np.argsort(answers.names, kind="stable")
     names = np.char.add(np.char.add(answers.names, " "), np.array(classes)[answers.labels])
-    return Answered(names[order], answers.speakers[order], (answers.labels == answers.predicted)[order])
+    return Answered(names[order], answers.speakers[order], answers.correct[order])
 
 
 def anonymous(answered: Answered) -> Answered:
-    """The same clips, with hashes for names and numbers for speakers. The paired test of two such gives the same."""
+    """The same clips, with hashes for names and numbers for speakers. The paired test of two such gives the same.
+
+    It asks whether a clip is silence that kws made, so the number of such a speaker begins as its name does.
+    """
     names = [hashlib.sha256(name.encode()).hexdigest()[:16] for name in answered.names]
-    _, speakers = np.unique(answered.speakers, return_inverse=True)
-    return Answered(np.array(names), speakers, answered.correct)
+    people, person = np.unique(answered.speakers, return_inverse=True)
+    numbers = [f"{NOBODY if is_nobody(who) else ''}{number}" for number, who in enumerate(people)]
+    return Answered(np.array(names), np.array(numbers)[person], answered.correct)
 
 
 def write_anonymous(path: Path, answered: Answered) -> None:
@@ -48,16 +53,20 @@ def read_anonymous(path: Path) -> Answered:
         return Answered(**arrays)
 
 
+def clips_differ(first: Answered, second: Answered) -> str:
+    """How far they were asked about other clips; empty if the clips are the same."""
+    if first.names.tolist() == second.names.tolist():
+        return ""
+    common = len(set(first.names) & set(second.names))
+    return f"the clips differ ({len(first.names)} and {len(second.names)}, {common} in common)"
+
+
 def paired_test(first: Answered, second: Answered) -> metrics.Difference:
     """`metrics.accuracy_difference` of two networks.
 
     Raises:
         UserError: they were not asked about the same clips.
     """
-    if first.names.tolist() != second.names.tolist():
-        common = len(set(first.names) & set(second.names))
-        raise UserError(
-            f"the clips differ ({len(first.names)} and {len(second.names)}, {common} in common): "
-            "compare experiments with the same words, data set and split"
-        )
+    if problem := clips_differ(first, second):
+        raise UserError(f"{problem}: compare experiments with the same words, data set and split")
     return metrics.accuracy_difference(first.correct, second.correct, first.speakers)

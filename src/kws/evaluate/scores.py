@@ -95,8 +95,7 @@ def leak(answers: Answers, train_speakers: set[str], *, at_random: bool) -> dict
     new = answers.subset(np.flatnonzero(~np.isin(answers.speakers, sorted(train_speakers)) & _spoken(answers)))
     figures: dict[str, float] = {"leaking": 1, "new_speakers_clips": len(new.names)}
     if len(new.names):
-        figures["new_speakers_accuracy"] = new.correct.mean()
-        figures |= metrics.share_interval(new.correct, new.speakers).figures("new_speakers")
+        figures |= metrics.share_figures("new_speakers_accuracy", new.correct, new.speakers)
     return metrics.rounded(figures)
 
 
@@ -113,7 +112,7 @@ def summary_lines(scores: dict[str, float], classes: list[str]) -> list[str]:
 
     lines = [f"test accuracy {share('accuracy')}, {scores['test_clips']} clips"]
     if "leaking" in scores:
-        lines[0] += ": too good for new people, since the split leaks (the same voices in training and test)"
+        lines.append("all figures are too good for new people: the split leaks (the same voices in training and test)")
     lines += [
         f"recall of {name} {share(f'recall_{name}')}" for name in (UNKNOWN, SILENCE) if f"recall_{name}" in scores
     ]

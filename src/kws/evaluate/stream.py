@@ -79,43 +79,43 @@ class StreamOutcome:
 
     Attributes:
         hours: its length.
-        words: score of the right detection of each word that was said, 0 where there is none.
-        wrong: highest score of another word's detection at it, 0 where there is none.
+        right_scores: score of the right detection of each word that was said, 0 where there is none.
+        wrong_scores: highest score of another word's detection at it, 0 where there is none.
         delays: from the end of the word to the report of its right detection, in seconds; not a number: none.
         speakers: who says the word.
         clips: name of its clip.
-        false: scores of the false alarms.
+        false_scores: scores of the false alarms.
         kinds: where they are: `word` (beside a word to detect), `speech` (other speech) or `background`.
         sources: who spoke, or the background recording.
     """
 
     hours: float
-    words: np.ndarray
-    wrong: np.ndarray
+    right_scores: np.ndarray
+    wrong_scores: np.ndarray
     delays: np.ndarray
     speakers: np.ndarray
     clips: np.ndarray
-    false: np.ndarray
+    false_scores: np.ndarray
     kinds: np.ndarray
     sources: np.ndarray
 
     def missed(self, threshold: float) -> np.ndarray:
         """Whether each word is missed: bool (words,). A word that is never detected is missed at a threshold of 0."""
-        return (self.words < threshold) | (self.words == 0)
+        return (self.right_scores < threshold) | (self.right_scores == 0)
 
     def taken_for_another(self, threshold: float) -> np.ndarray:
         """Whether each word is missed, and another one is detected at it: bool (words,)."""
-        return self.missed(threshold) & (self.wrong >= threshold) & (self.wrong > 0)
+        return self.missed(threshold) & (self.wrong_scores >= threshold) & (self.wrong_scores > 0)
 
     def alarms(self, threshold: float, kind: str | None = None) -> np.ndarray:
         """The sources of the false alarms, (alarms,); of one kind, if it is given."""
-        counted = self.false >= threshold
+        counted = self.false_scores >= threshold
         return self.sources[counted if kind is None else counted & (self.kinds == kind)]
 
     def threshold(self, false_alarms_an_hour: float) -> float:
         """The lowest threshold, of six decimals, that keeps false alarms within this number an hour; at most 1."""
         allowed = self.allowed(false_alarms_an_hour)
-        highest = np.sort(self.false)[::-1]
+        highest = np.sort(self.false_scores)[::-1]
         above = highest[allowed] if len(highest) > allowed else 0.0
         return min(1.0, (math.floor(1e6 * above) + 1) / 1e6)
 
@@ -165,9 +165,7 @@ def simulate(
     return {name: joined(outcomes) for name, outcomes in parts.items() if outcomes}
 
 
-def judge(
-    reactions: Sequence[Reaction], script: Sequence[Utterance], background: str, hours: float = 0.0
-) -> StreamOutcome:
+def judge(reactions: Sequence[Reaction], script: Sequence[Utterance], background: str, hours: float) -> StreamOutcome:
     """What is right, wrong and false in a stretch.
 
     A detection is *at* an utterance if its window holds half of the utterance, or if half of its window is in it. It is
@@ -183,33 +181,36 @@ def judge(
         background: name of the recording under it.
         hours: length of the stretch.
     """
-    at_word: dict[int, list[Reaction]] = {place: [] for place, one in enumerate(script) if one.word is not None}
-    false: list[tuple[float, str, str]] = []
+    at_words: dict[int, list[Reaction]] = {place: [] for place, said in enumerate(script) if said.word is not None}
+    alarms: list[tuple[float, str, str]] = []  # score, kind, source
     for reaction in reactions:
         place, is_at = _utterance_of(reaction, script)
         if place is None:
-            false.append((reaction.score, "background", background))
-        elif place in at_word and is_at:
-            at_word[place].append(reaction)
+            alarms.append((reaction.score, "background", background))
+        elif place in at_words and is_at:
+            at_words[place].append(reaction)
         else:
-            false.append((reaction.score, "word" if place in at_word else "speech", script[place].speaker))
-    right, wrong, delays = [], [], []
-    for place, there in at_word.items():
-        own = [one for one in there if one.word == script[place].word]
-        best = max(own, key=lambda one: one.score, default=None)
-        right.append(best.score if best else 0.0)
-        delays.append(best.reported - script[place].end if best else math.nan)
-        wrong.append(max((one.score for one in there if one.word != script[place].word), default=0.0))
-        false += [(score, "word", script[place].speaker) for score in sorted(one.score for one in there)[:-1]]
-    scores, kinds, sources = ([alarm[column] for alarm in false] for column in range(3))
+            alarms.append((reaction.score, "word" if place in at_words else "speech", script[place].speaker))
+    right_scores, wrong_scores, delays = [], [], []
+    for place, there in at_words.items():
+        said = script[place]
+        right = [reaction for reaction in there if reaction.word == said.word]
+        wrong = [reaction for reaction in there if reaction.word != said.word]
+        best = max(right, key=lambda reaction: reaction.score, default=None)
+        right_scores.append(best.score if best else 0.0)
+        delays.append(best.reported - said.end if best else math.nan)
+        wrong_scores.append(max((reaction.score for reaction in wrong), default=0.0))
+        all_but_the_highest = sorted(reaction.score for reaction in there)[:-1]
+        alarms += [(score, "word", said.speaker) for score in all_but_the_highest]
+    false_scores, kinds, sources = ([alarm[column] for alarm in alarms] for column in range(3))
     return StreamOutcome(
         hours=hours,
-        words=np.array(right, float),
-        wrong=np.array(wrong, float),
+        right_scores=np.array(right_scores, float),
+        wrong_scores=np.array(wrong_scores, float),
         delays=np.array(delays, float),
-        speakers=np.array([script[place].speaker for place in at_word], str),
-        clips=np.array([script[place].clip for place in at_word], str),
-        false=np.array(scores, float),
+        speakers=np.array([script[place].speaker for place in at_words], str),
+        clips=np.array([script[place].clip for place in at_words], str),
+        false_scores=np.array(false_scores, float),
         kinds=np.array(kinds, str),
         sources=np.array(sources, str),
     )

@@ -9,7 +9,7 @@ import numpy as np
 from kws.core.params import UNKNOWN
 from kws.evaluate import metrics
 from kws.evaluate.stream import StreamOutcome
-from kws.spotting.detect import SENSITIVITIES
+from kws.spotting.detect import SENSITIVITIES, one_threshold
 
 KINDS = {"speech": "at other speech", "background": "in background", "word": "beside a word"}  # of false alarms
 DET_POINTS = 500  # false alarms, at most, that the curve goes to
@@ -18,6 +18,7 @@ DET_COLUMNS = (
     *(f"{kind}_false_alarms_an_hour" for kind in KINDS),
 )
 MANY_MISSED = 0.5  # share of the words from which the stage says what would help
+HIGHEST = 20  # false alarms, which the threshold has to be above
 ENOUGH = 3  # false alarms that the wanted rate must allow: of none seen, up to three are likely
 
 
@@ -25,8 +26,9 @@ def score_stream(validation: StreamOutcome, test: StreamOutcome, false_alarms_an
     """The figures of `metrics/evaluate.json`, rounded to 6 decimals.
 
     The thresholds are those of SENSITIVITIES, each the lowest that keeps its rate of false alarms in the validation
-    stream. The figures `stream_...` are the test stream's at the one of `balanced`. `stream_carries_over` is 1 if the
-    interval of their false alarms holds the rate that this threshold was chosen for.
+    stream. A sensitivity is `..._too_short` if its rate allows fewer than ENOUGH false alarms there. The figures
+    `stream_...` are the test stream's at the one of `balanced`. `stream_carries_over` is 1 if the two streams' rates of
+    false alarms at this threshold differ by no more than chance; it is left out where the streams are too short.
 
     Args:
         validation: chooses the thresholds.
@@ -34,23 +36,30 @@ def score_stream(validation: StreamOutcome, test: StreamOutcome, false_alarms_an
         false_alarms_an_hour: wanted.
     """
     threshold = validation.threshold(false_alarms_an_hour)
-    figures: dict[str, float] = {"stream_hours": test.hours, "stream_words": len(test.words)}
+    figures: dict[str, float] = {"stream_hours": test.hours, "stream_words": len(test.right_scores)}
     figures |= {"stream_threshold": threshold, **_missed("stream_missed", test, threshold)}
-    if len(test.words):
+    if len(test.right_scores):
         wrong = test.taken_for_another(threshold)
         figures |= metrics.share_figures("stream_wrong", wrong, test.speakers, test.clips)
     delays = test.delays[~test.missed(threshold)]
     if len(delays):
         figures |= {"stream_delay_seconds": np.median(delays), "stream_delay_95_seconds": np.quantile(delays, 0.95)}
     figures |= _false_alarms("stream_false_alarms_an_hour", test, threshold)
-    low, high = (figures[f"stream_false_alarms_an_hour_{end}"] for end in ("low", "high"))
-    figures["stream_carries_over"] = int(low <= false_alarms_an_hour <= high)
+    figures |= _more_false_alarms("stream_more_false_alarms_an_hour", validation, test, threshold)
+    if validation.hours * false_alarms_an_hour >= ENOUGH:
+        low, high = (figures[f"stream_more_false_alarms_an_hour_{end}"] for end in ("low", "high"))
+        figures["stream_carries_over"] = int(low <= 0 <= high)
+    highest = validation.kinds[np.argsort(-validation.false_scores, kind="stable")[:HIGHEST]]
+    if len(highest):
+        figures["stream_highest_at_speech"] = np.mean(highest == "speech")
     for kind in KINDS:
         figures |= _false_alarms(f"stream_{kind}_false_alarms_an_hour", test, threshold, kind)
     for name, factor in SENSITIVITIES.items():
         rate = factor * false_alarms_an_hour
         threshold = validation.threshold(rate)
         figures |= {f"{name}_threshold": threshold, f"{name}_allowed_false_alarms_an_hour": rate}
+        if validation.hours * rate < ENOUGH:
+            figures[f"{name}_too_short"] = 1
         if len(validation.alarms(threshold)) > validation.allowed(rate):
             figures[f"{name}_rate_not_kept"] = 1  # by no threshold: more false alarms have a score of 1
         for split, outcome in (("validation", validation), ("test", test)):
@@ -61,7 +70,7 @@ def score_stream(validation: StreamOutcome, test: StreamOutcome, false_alarms_an
 
 def _missed(name: str, outcome: StreamOutcome, threshold: float) -> dict[str, float]:
     """The share of the words that are missed, and its interval; nothing of a stream without words."""
-    if not len(outcome.words):
+    if not len(outcome.right_scores):
         return {}
     return metrics.share_figures(name, outcome.missed(threshold), outcome.speakers, outcome.clips)
 
@@ -69,6 +78,19 @@ def _missed(name: str, outcome: StreamOutcome, threshold: float) -> dict[str, fl
 def _false_alarms(name: str, outcome: StreamOutcome, threshold: float, kind: str | None = None) -> dict[str, float]:
     alarms = outcome.alarms(threshold, kind)
     return {name: len(alarms) / outcome.hours, **metrics.rate_interval(alarms, outcome.hours).figures(name)}
+
+
+def _more_false_alarms(name: str, validation: StreamOutcome, test: StreamOutcome, threshold: float) -> dict[str, float]:
+    """By how much the rate is higher in the test stream, and the interval of the difference, from those of both rates.
+
+    The interval is by square-and-add (Zou and Donner, 2008), which takes the two streams as independent.
+    """
+    before, after = (len(one.alarms(threshold)) / one.hours for one in (validation, test))
+    of_validation, of_test = (metrics.rate_interval(one.alarms(threshold), one.hours) for one in (validation, test))
+    more = after - before
+    low = more - math.hypot(after - of_test.low, of_validation.high - before)
+    high = more + math.hypot(of_test.high - after, before - of_validation.low)
+    return {name: more, **metrics.Interval(low, high).figures(name)}
 
 
 def stream_lines(scores: dict[str, float], classes: Sequence[str]) -> list[str]:
@@ -80,32 +102,46 @@ def stream_lines(scores: dict[str, float], classes: Sequence[str]) -> list[str]:
         low, high = scores["stream_missed_low"], scores["stream_missed_high"]
         missed = f"missed words {scores['stream_missed']:.1%}, 95 % interval {low:.1%} to {high:.1%}"
     alarms = scores["stream_false_alarms_an_hour"]
-    lines = [f"in a stream of {hours:.1f} h: {alarms:.1f} false alarms an hour ({kinds}), {missed}"]
+    low, high = (scores[f"stream_false_alarms_an_hour_{end}"] for end in ("low", "high"))
+    lines = [
+        (
+            f"in a stream of {hours:.1f} h: {alarms:.1f} false alarms an hour, 95 % interval {low:.1f} to {high:.1f} "
+            f"({kinds}), {missed}"
+        )
+    ]
     if "stream_delay_seconds" in scores:
         lines.append(
             f"a word is reported {scores['stream_delay_seconds']:.1f} s after its end (median; 95 % of the words "
             f"within {scores['stream_delay_95_seconds']:.1f} s)"
         )
-    if rate * hours < ENOUGH:
+    short = [name for name in SENSITIVITIES if f"{name}_too_short" in scores]
+    if short:
         most = metrics.rate_interval(np.array([], str), hours).high
+        rates = {name: scores[f"{name}_allowed_false_alarms_an_hour"] for name in short}
+        needed = ", ".join(f"{each:g} ({name}) {math.ceil(60 * ENOUGH / each)}" for name, each in rates.items())
         lines.append(
-            f"short: no false alarm in {hours:.1f} h means 0 to {most:.1f} an hour; to tell {rate:g} an hour, "
-            f"stream_minutes of {math.ceil(60 * ENOUGH / rate)} would do"
+            f"short: no false alarm in {hours:.1f} h means 0 to {most:.1f} an hour; stream_minutes that would tell a "
+            f"rate: {needed}"
         )
+    same = one_threshold({name: scores[f"{name}_threshold"] for name in SENSITIVITIES})
+    if same:
+        lines.append(same)
     if "balanced_rate_not_kept" in scores:
         lines.append(
             f"no threshold keeps {rate:g} false alarms an hour in the validation stream: at the highest, 1, there are "
             f"{scores['balanced_validation_false_alarms_an_hour']:.1f}"
         )
-    elif not scores["stream_carries_over"]:
-        low, high = (scores[f"stream_false_alarms_an_hour_{end}"] for end in ("low", "high"))
+    elif scores.get("stream_carries_over") == 0:
+        before = scores["balanced_validation_false_alarms_an_hour"]
+        low, high = (scores[f"stream_more_false_alarms_an_hour_{end}"] for end in ("low", "high"))
         lines.append(
-            f"the threshold does not carry over: it keeps {rate:g} false alarms an hour in the validation stream, and "
-            f"the test stream has {alarms:.1f}, 95 % interval {low:.1f} to {high:.1f}"
+            f"the threshold does not carry over: {before:.1f} false alarms an hour in the validation stream, "
+            f"{alarms:.1f} in the test stream, 95 % interval of the difference {low:.1f} to {high:.1f}"
         )
     if scores.get("stream_missed") == 1:
         lines.append(f"at {scores['stream_threshold']:g}, the threshold of this rate, no word is detected")
-    if scores.get("stream_missed", 0) > MANY_MISSED and UNKNOWN not in classes:
+    at_speech = scores.get("stream_highest_at_speech", 0) > 1 / 2
+    if scores.get("stream_missed", 0) > MANY_MISSED and at_speech and UNKNOWN not in classes:
         lines.append(
             "the network takes other words for yours, since training held none: unknown above 0 teaches it to reject "
             "them, as in preset balanced"
@@ -115,7 +151,7 @@ def stream_lines(scores: dict[str, float], classes: Sequence[str]) -> list[str]:
 
 def det_rows(outcome: StreamOutcome) -> list[dict[str, Any]]:
     """Missed words against false alarms an hour, a row for each threshold at which one more is false."""
-    if not len(outcome.words):
+    if not len(outcome.right_scores):
         return []
     return [
         {
@@ -127,5 +163,5 @@ def det_rows(outcome: StreamOutcome) -> list[dict[str, Any]]:
             f"{kind}_false_alarms_an_hour": round(len(outcome.alarms(threshold, kind)) / outcome.hours, 6)
             for kind in KINDS
         }
-        for threshold in np.sort(outcome.false)[::-1][:DET_POINTS]
+        for threshold in np.sort(outcome.false_scores)[::-1][:DET_POINTS]
     ]

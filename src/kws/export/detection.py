@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kws.evaluate.eight_bits import FLOAT32
 from kws.spotting.detect import SENSITIVITIES
 
 
@@ -13,13 +14,16 @@ def detection(evaluated: Mapping[str, float]) -> dict[str, Any]:
         evaluated: the content of metrics/evaluate.json.
 
     Returns:
-        `threshold`, that of sensitivity `balanced`; `stream_hours`, of each of the two streams; and `sensitivities`:
-        for each its `threshold`, `allowed_false_alarms_an_hour`, and with `validation_` and `test_` before them
-        `missed` and `false_alarms_an_hour`, their intervals behind them (`_low`, `_high`).
+        `threshold`, that of sensitivity `balanced`; `stream_hours`, of each of the two streams; `measured_with`, the
+        network that heard them: the one in float32, also where the file holds another; and `sensitivities`: for each
+        its `threshold`, `allowed_false_alarms_an_hour`, and with `validation_` and `test_` before them `missed` and
+        `false_alarms_an_hour`, their intervals behind them (`_low`, `_high`). `too_short` is 1 where the streams are
+        too short for that rate, `rate_not_kept` where no threshold keeps it.
     """
     return {
         "threshold": evaluated["stream_threshold"],
         "stream_hours": evaluated["stream_hours"],
+        "measured_with": FLOAT32,
         "sensitivities": {
             name: {
                 key.removeprefix(f"{name}_"): value for key, value in evaluated.items() if key.startswith(f"{name}_")

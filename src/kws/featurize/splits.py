@@ -1,6 +1,5 @@
 """Chooses the clips of an experiment, with class and split of each."""
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,12 +8,13 @@ from kws.core.errors import UserError
 from kws.core.naming import first_names
 from kws.core.params import PUBLISHED, SILENCE, UNKNOWN, Params
 from kws.recordings.background import NOBODY
-from kws.recordings.clips import SPLITS, UNHEARD, Clip, choose_words
+from kws.recordings.clips import SPLITS, UNHEARD, Clip, choose_words, lot
 from kws.recordings.people import is_named
 from kws.recordings.splits import Splits, about_copies, check_splits, fold_clips, split_clips
 from kws.recordings.unheard import (
     Origin,
     by_people,
+    dealt_words,
     held_out,
     of_test_data_set,
     other_words,
@@ -157,9 +157,15 @@ def _unheard(
     for one in chosen:
         if one.split:
             splits_of[one.clip.speaker].add("test" if one.split == UNHEARD["test"] else one.split)
-    others = without_copies(others, [one.clip for one in chosen])
     of_data_set = [split for split, name in UNHEARD.items() if origins[name] == "dataset"]
-    apart, remarks = by_people(others, splits_of, of_data_set, params)
+    words_of = dealt_words((clip.spoken for clip in others), of_data_set)
+    others = without_copies(others, [one.clip for one in chosen])
+    apart, remarks = by_people(others, splits_of, words_of, params)
+    if shared := {*words_of.get("validation", ())} & {*words_of.get("test", ())}:
+        remarks.append(
+            f"other words for validation and test are the same, since training leaves out only {''.join(shared)}: "
+            "thresholds are chosen on the word that they are tested with"
+        )
     unheard: list[Chosen] = []
     for split, name in UNHEARD.items():
         if origins[name] == "dataset":
@@ -208,6 +214,21 @@ def check_classes(chosen: Iterable[Chosen], params: Params) -> None:
     return None
 
 
+def check_unheard(usable: Iterable[Chosen], params: Params) -> None:
+    """Checks that each of the streams has other speech.
+
+    Raises:
+        UserError: no clip is left for one of them.
+    """
+    there = {one.split for one in usable}
+    if lacking := [split for split, name in UNHEARD.items() if name not in there]:
+        way = "set unheard_words to 0" if params.unknown else "take away those that are there"
+        raise UserError(
+            f"no usable clip of words that training does not hear is left for the stream of {' and '.join(lacking)}: "
+            f"add recordings of other words, or {way}, and computed voices say some"
+        )
+
+
 def _split(labelled: Mapping[Clip, str], needed: Sequence[str], params: Params) -> Splits:
     """The splits of the data set's clips. Each class is to be in all splits, so it takes the place of the word."""
     clips = [replace(clip, word=label) for clip, label in labelled.items()]
@@ -227,7 +248,7 @@ def _so_many_unknown(chosen: Sequence[Chosen], needed: Sequence[str], params: Pa
         there = [one for one in chosen if one.label == UNKNOWN and one.split == split]
         if not there and (split == "train" or not params.fold):
             raise UserError(f"unknown: no clip of the data set's other words is for {split}; add some, or set it to 0")
-        kept += sorted(there, key=lambda one: _lot(one.clip))[:wanted]
+        kept += sorted(there, key=lambda one: lot(one.clip.name))[:wanted]
     return kept
 
 
@@ -281,24 +302,15 @@ def share_of_training(chosen: Sequence[Chosen], share: float, *, by_people: bool
         if one.split == "train":
             classes[one.label].append(one)
     people = {one.clip.speaker for members in classes.values() for one in members if is_named(one.clip.speaker)}
-    order = {person: place for place, person in enumerate(sorted(people, key=_lot_of))} if by_people else {}
+    order = {person: place for place, person in enumerate(sorted(people, key=lot))} if by_people else {}
     drawn = max(1, round(share * len(order)))
     for members in classes.values():
-        single = sorted((one for one in members if one.clip.speaker not in order), key=lambda one: _lot(one.clip))
+        single = sorted((one for one in members if one.clip.speaker not in order), key=lambda one: lot(one.clip.name))
         kept += single[: max(1, round(share * len(single)))]
         of_people = sorted(
             (one for one in members if one.clip.speaker in order),
-            key=lambda one: (order[one.clip.speaker], _lot(one.clip)),
+            key=lambda one: (order[one.clip.speaker], lot(one.clip.name)),
         )
         said = [one for one in of_people if order[one.clip.speaker] < drawn]
         kept += said or of_people[: 0 if single else 1]
     return kept
-
-
-def _lot(clip: Clip) -> bytes:
-    """A key for a random order that depends only on a clip's name."""
-    return _lot_of(clip.name)
-
-
-def _lot_of(name: str) -> bytes:
-    return hashlib.sha256(name.encode()).digest()

@@ -1,7 +1,7 @@
 """Figures in matplotlib, made from arrays. Low frequencies are at the bottom. Time is in seconds."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -259,33 +259,40 @@ def noise_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float],
     return figure
 
 
-def det_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], synthetic: bool = False) -> Figure:
+def det_figure(
+    rows: Sequence[Mapping[str, Any]],
+    scores: Mapping[str, float],
+    kinds: Mapping[str, str],
+    sensitivities: Collection[str],
+    synthetic: bool = False,
+) -> Figure:
     """Draws DET curves: missed words over false alarms an hour, of all kinds and of each. It marks the thresholds.
 
     Args:
         rows: as `kws.evaluate.stream_scores.det_rows` returns them; none if no word was said.
         scores: figures of the evaluation: `stream_...`, and those of each sensitivity.
+        kinds: of false alarms, and where each is.
+        sensitivities: whose thresholds are marked.
         synthetic: whether the voices are synthetic.
     """
     figure = Figure(figsize=(8, 5.5), layout="constrained")
     axes = figure.subplots()
-    curves: dict[str, tuple[str, dict[str, Any]]] = {
-        "false_alarms_an_hour": ("all false alarms", {"color": "black", "linewidth": 2}),
-        "speech_false_alarms_an_hour": ("at other speech", {"color": COLOURS[0], "linestyle": "--"}),
-        "background_false_alarms_an_hour": ("in background", {"color": COLOURS[2], "linestyle": "-."}),
-        "word_false_alarms_an_hour": ("beside a word", {"color": COLOURS[4], "linestyle": ":"}),
-    }
-    for name, (label, style) in curves.items():
-        axes.step([row[name] for row in rows], [row["missed"] for row in rows], where="post", label=label, **style)
+    missed = [row["missed"] for row in rows]
+    alarms = [row["false_alarms_an_hour"] for row in rows]
+    axes.step(alarms, missed, where="post", label="all false alarms", color="black", linewidth=2)
+    for number, (kind, where) in enumerate(kinds.items()):
+        alarms = [row[f"{kind}_false_alarms_an_hour"] for row in rows]
+        dashes = ("--", "-.", ":")[number % 3]
+        axes.step(alarms, missed, where="post", label=where, color=COLOURS[2 * number], linestyle=dashes)
     if scores["stream_words"]:
-        for place, sensitivity in enumerate(("few_misses", "balanced", "few_false_alarms")):
+        for place, sensitivity in enumerate(sensitivities):
             names = [f"{sensitivity}_test_{figure}" for figure in ("false_alarms_an_hour", "missed")]
-            (alarms, missed), (across, along) = (
+            point, (across, along) = (
                 [scores[name] for name in names],
                 [[[scores[name] - scores[f"{name}_low"]], [scores[f"{name}_high"] - scores[name]]] for name in names],
             )
             axes.errorbar(
-                alarms, missed, xerr=across, yerr=along, color=COLOURS[6], capsize=3, marker="^sv"[place],
+                *point, xerr=across, yerr=along, color=COLOURS[6], capsize=3, marker="^sv"[place],
                 linestyle="none", label=f"{sensitivity.replace('_', ' ')}: threshold from validation",
             )  # fmt: skip
     axes.set_xscale("symlog", linthresh=1)

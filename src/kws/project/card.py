@@ -12,7 +12,7 @@ from kws.core.address import public_address
 from kws.core.params import Params
 from kws.evaluate.stream_scores import KINDS
 from kws.recordings.source import DataSource
-from kws.spotting.detect import SENSITIVITIES
+from kws.spotting.detect import SENSITIVITIES, one_threshold
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
 _NOISE = re.compile(r"noise_(?:clean|(-?\d+)db)_accuracy")
@@ -42,6 +42,7 @@ def model_card(params: Params, source: DataSource, figures: Mapping[str, Mapping
         words=params.words,
         classes=params.classes,
         sensitivities=SENSITIVITIES,
+        one_threshold=_one_threshold(figures["evaluate"]),
         stream_kinds=[("", ""), *((f"{kind}_", f" {where}") for kind, where in KINDS.items())],
         noises=[(name, _level(found[1])) for name in figures["evaluate"] if (found := _NOISE.fullmatch(name))],
     )
@@ -51,6 +52,12 @@ def model_card(params: Params, source: DataSource, figures: Mapping[str, Mapping
 def _public(parameters: dict[str, Any]) -> dict[str, Any]:
     addresses = ("dataset", "dataset_url", "test_dataset")
     return parameters | {name: public_address(parameters[name]) for name in addresses}
+
+
+def _one_threshold(evaluated: Mapping[str, float]) -> str:
+    """Which sensitivities have the same threshold; empty if all differ, or if there was no stream."""
+    names = [name for name in SENSITIVITIES if f"{name}_threshold" in evaluated]
+    return one_threshold({_code(name): evaluated[f"{name}_threshold"] for name in names})
 
 
 def _percent(share: float) -> str:

@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from kws.evaluate.answers import Answers
+from kws.evaluate.metrics import FEWEST_CLIPS
 from kws.evaluate.noise_sweep import ALL
 from kws.recordings.background import is_nobody
 
 PEOPLE = 5  # to list
-FEWEST_CLIPS = 5  # of a person: with one clip, everybody is understood always or never
 CLIPS_OF_ONE = 10  # of a person, that can be heard
 SNR_DB = 0  # at which noises are compared: as loud as the words
 
@@ -37,7 +37,7 @@ def worst_people(answers: Answers) -> list[Person]:
         answers: to all test clips; silence that kws made is nobody's.
     """
     speakers, person, clips = np.unique(answers.speakers, return_inverse=True, return_counts=True)
-    right = np.bincount(person, weights=answers.predicted == answers.labels).astype(int)
+    right = np.bincount(person, weights=answers.correct).astype(int)
     people = [Person(*values) for values in zip(speakers.tolist(), right.tolist(), clips.tolist(), strict=True)]
     hard = [one for one in people if one.clips >= FEWEST_CLIPS and one.right < one.clips and not is_nobody(one.speaker)]
     return sorted(hard, key=lambda one: (one.right / one.clips, -one.clips, one.speaker))[:PEOPLE]

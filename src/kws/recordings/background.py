@@ -1,6 +1,5 @@
 """Background recordings: sound in which nobody says a word. No part of one is in two splits."""
 
-import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from kws.audio.noise import coloured_noise
 from kws.core import paths
 from kws.core.arrays import StoredArrays, write_arrays
 from kws.recordings.archive import MAX_MEMBER_BYTES, read_members
-from kws.recordings.clips import BACKGROUND, SPLITS, Clip
+from kws.recordings.clips import BACKGROUND, SPLITS, Clip, lot
 from kws.recordings.parts import part_of
 
 NOBODY = "nobody//"  # begins the speaker of each silent clip that kws makes; no path of a file holds two slashes
@@ -121,7 +120,7 @@ def silence(name: str, recordings: Mapping[str, np.ndarray], samples: int) -> np
     Returns:
         float32 (samples,).
     """
-    rng = np.random.default_rng(list(hashlib.sha256(name.encode()).digest()))
+    rng = np.random.default_rng(list(lot(name)))
     kind, level = rng.uniform(), 10 ** (rng.uniform(*_SILENCE_DBFS) / 20)
     if kind < _ZEROS:
         return np.zeros(samples, np.float32)

@@ -1,5 +1,6 @@
 """Which clips a data set holds, and who speaks in each."""
 
+import hashlib
 import re
 import unicodedata
 from collections import Counter
@@ -43,6 +44,11 @@ class Clip:
     def spoken(self) -> str:
         """The word that is said, as far as names tell it."""
         return self.said or self.word
+
+
+def lot(name: str, salt: str = "") -> bytes:
+    """A key for a random order, which depends on a name alone. Another salt, before the name, gives another order."""
+    return hashlib.sha256(f"{salt}{name}".encode()).digest()
 
 
 def read_clips(path: Path) -> list[Clip]:

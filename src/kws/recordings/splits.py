@@ -1,6 +1,5 @@
 """Which split each clip belongs to. It needs names, words, speakers and digests of the clips, and no sound."""
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +7,7 @@ from typing import Literal
 
 from kws.core.errors import UserError
 from kws.core.naming import first_names
-from kws.recordings.clips import SPLITS, Clip
+from kws.recordings.clips import SPLITS, Clip, lot
 from kws.recordings.people import PERCENT, arrange, deal, people_of, speaker_split
 from kws.recordings.speakers import NOHASH
 
@@ -310,8 +309,7 @@ def _share(split: str, clips: int) -> int:
 
 
 def _lot(recording: str, seed: int = 0) -> bytes:
-    """A key for a random order that depends on nothing else."""
-    return hashlib.sha256(f"{seed} {recording}".encode()).digest()
+    return lot(recording, f"{seed} ")
 
 
 def _count(number: int, what: str) -> str:

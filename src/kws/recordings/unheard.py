@@ -4,13 +4,12 @@ Each of the two splits of `UNHEARD` comes from one place: the data set, the test
 download decides where, since computed voices speak there. Stage featurize then chooses the clips.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 from kws.core.params import PUBLISHED, UNKNOWN, Params
-from kws.recordings.clips import UNHEARD, Clip, look_alikes
+from kws.recordings.clips import UNHEARD, Clip, look_alikes, lot
 from kws.recordings.people import speaker_split
 
 Origin = Literal["dataset", "test_dataset", "computed"]
@@ -45,9 +44,10 @@ def other_words(recordings: Iterable[Clip], tests: Iterable[Clip], params: Param
 
 
 def held_out(words: Iterable[str], params: Params) -> list[str]:
-    """The other words that training does not hear, by lot: all without class `_unknown_`, else `unheard_words` of them.
+    """The other words that training does not hear.
 
-    A share above 0 is at least one word, if there are two. One remains for training.
+    Without class `_unknown_` these are all. With it they are the share `unheard_words`, drawn by lot. A share above 0
+    is at least one word, if there are two. One remains for training.
     """
     words = sorted(set(words))
     if not params.unknown:
@@ -58,21 +58,41 @@ def held_out(words: Iterable[str], params: Params) -> list[str]:
     return sorted(sorted(words, key=_lot)[:number])
 
 
+def dealt_words(words: Iterable[str], splits: Sequence[str] = tuple(UNHEARD)) -> dict[str, list[str]]:
+    """Which words are for which split, by lot. No word is for two splits, but a single word is for all of them.
+
+    Thresholds are chosen on the words of validation. On the same words in the test they would look better than they
+    are on others.
+
+    Args:
+        words: to be dealt.
+        splits: validation, test, or both.
+    """
+    drawn = sorted(set(words), key=_lot)
+    if len(drawn) < len(splits):
+        return dict.fromkeys(splits, drawn)
+    return {split: sorted(drawn[place :: len(splits)]) for place, split in enumerate(splits)}
+
+
 def origins_of(recordings: Sequence[Clip], tests: Sequence[Clip], params: Params) -> dict[str, Origin]:
     """Where the clips of each unheard split come from, by the split.
 
-    The test data set is asked first for the test. The data set is asked next: it must have enough clips of other words
-    by people of the split. Computed voices speak where neither has any.
+    The test data set is asked first for the test. The data set is asked next: it must have enough clips of the split's
+    words by people of the split. Computed voices speak where neither has any.
     """
     others = other_words(recordings, tests, params)
-    words = set(held_out((clip.spoken for clip in others), params))
-    others = [clip for clip in others if clip.spoken in words]
+    of_tests = bool(of_test_data_set(tests, params))
+    words_of = dealt_words(
+        held_out((clip.spoken for clip in others), params),
+        [split for split in UNHEARD if split != "test" or not of_tests],
+    )
     origins: dict[str, Origin] = {
-        UNHEARD[split]: "dataset" if _suffice(others, split, params) else "computed" for split in UNHEARD
+        UNHEARD[split]: "dataset"
+        if _suffice([clip for clip in others if clip.spoken in words], split, params)
+        else "computed"
+        for split, words in words_of.items()
     }
-    if of_test_data_set(tests, params):
-        origins[UNHEARD["test"]] = "test_dataset"
-    return origins
+    return origins | ({UNHEARD["test"]: "test_dataset"} if of_tests else {})
 
 
 def of_test_data_set(tests: Iterable[Clip], params: Params) -> list[Clip]:
@@ -94,7 +114,10 @@ def _suffice(others: Sequence[Clip], split: str, params: Params) -> bool:
 
 
 def by_people(
-    others: Sequence[Clip], splits_of: Mapping[str, Collection[str]], wanted: Sequence[str], params: Params
+    others: Sequence[Clip],
+    splits_of: Mapping[str, Collection[str]],
+    words_of: Mapping[str, Collection[str]],
+    params: Params,
 ) -> tuple[dict[str, list[Clip]], list[str]]:
     """The clips of other words by people who are in validation alone, and by people who are in the test alone.
 
@@ -104,22 +127,22 @@ def by_people(
     Args:
         others: clips of words that training does not hear.
         splits_of: the splits in which each speaker is.
-        wanted: validation, test, or both.
+        words_of: the words of each split that is wanted: validation, test, or both.
         params: the parameters.
 
     Returns:
         The clips, by split. A line for each split for which only people say other words who are in another, too.
     """
-    found: dict[str, list[Clip]] = {split: [] for split in UNHEARD}
+    found: dict[str, list[Clip]] = {split: [] for split in words_of}
     for clip in others:
         splits = set() if params.split == "random" else set(splits_of.get(clip.speaker, ()))
         split = _dealt(clip, params) if not splits else splits.pop() if len(splits) == 1 else "train"
-        if split in found:
+        if clip.spoken in words_of.get(split, ()):
             found[split].append(clip)
     remarks = []
-    for split in [split for split in wanted if not found[split]]:
+    for split in [split for split in found if not found[split]]:
         elsewhere = {clip for clips in found.values() for clip in clips}
-        rest = [clip for clip in others if clip not in elsewhere]
+        rest = [clip for clip in others if clip.spoken in words_of[split] and clip not in elsewhere]
         found[split] = [clip for clip in rest if split in splits_of.get(clip.speaker, ())] or rest
         if rest:
             remarks.append(
@@ -162,5 +185,4 @@ def without_copies(clips: Iterable[Clip], used: Iterable[Clip]) -> list[Clip]:
 
 
 def _lot(name: str) -> bytes:
-    """A key for a random order that depends on a name alone."""
-    return hashlib.sha256(f"unheard {name}".encode()).digest()
+    return lot(name, "unheard ")

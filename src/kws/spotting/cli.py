@@ -24,7 +24,7 @@ from kws.audio.mono import Mono, UnusableClipError
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.naming import by_kind
-from kws.spotting.detect import SENSITIVITIES
+from kws.spotting.detect import SENSITIVITIES, one_threshold
 from kws.spotting.litert import Network
 from kws.spotting.spotter import Spotter
 
@@ -144,19 +144,33 @@ def _threshold(spotter: Spotter, options: argparse.Namespace) -> float:
 
 
 def _sensitivities(about: dict[str, Any]) -> str:
-    """A line for each sensitivity of a model: its threshold, and what the test says of it."""
+    """For each sensitivity of a model its threshold, and what the streams of validation and test say of it."""
     if "sensitivities" not in about:
         return ""
-    lines = [f"; chosen in {about['stream_hours']:.2g} h of validation stream, judged in as much test stream"]
-    for name, level in about["sensitivities"].items():
-        missed = f", {level['test_missed']:.1%} of the words missed" if "test_missed" in level else ""
-        allowed = f"{level['allowed_false_alarms_an_hour']:g} false alarms an hour"
-        kept = " (no threshold keeps that)" if "rate_not_kept" in level else ""
-        lines.append(
-            f"{'':12}{name.replace('_', '-'):17} {level['threshold']:<9g} for {allowed}{kept}; test: "
-            f"{level['test_false_alarms_an_hour']:.3g}{missed}"
-        )
-    return "\n".join(lines)
+    levels, hours = about["sensitivities"], about["stream_hours"]
+    lines = [f"; chosen in {hours:.2g} h of validation stream, judged in as much test stream"]
+    if about["kind"] != about["measured_with"]:
+        lines[0] += f"; measured with the {about['measured_with']} network, not with this one"
+    for name, level in levels.items():
+        chosen = f"for {level['allowed_false_alarms_an_hour']:g} false alarms an hour"
+        if "rate_not_kept" in level:
+            chosen += "; no threshold keeps that"
+        if "too_short" in level:
+            chosen += f"; {hours:.2g} h are too short to tell that"
+        lines.append(f"{'':12}{name.replace('_', '-'):17} {level['threshold']:<9g} {chosen}")
+        lines += [f"{'':30}{split}: {_measured(level, split)}" for split in ("validation", "test")]
+    same = one_threshold({name.replace("_", "-"): level["threshold"] for name, level in levels.items()})
+    return "\n".join([*lines, f"{'':12}{same}"] if same else lines)
+
+
+def _measured(level: dict[str, float], split: str) -> str:
+    """False alarms and missed words in the stream of a split, with their intervals."""
+    alarms, low, high = (level[f"{split}_false_alarms_an_hour{end}"] for end in ("", "_low", "_high"))
+    text = f"{alarms:.3g} ({low:.3g} to {high:.3g}) false alarms an hour"
+    if f"{split}_missed" in level:  # else no word was said
+        missed, low, high = (level[f"{split}_missed{end}"] for end in ("", "_low", "_high"))
+        text += f", {missed:.1%} ({low:.1%} to {high:.1%}) of the words missed"
+    return text
 
 
 def _refuse_what_is_no_file(given: str) -> None:

@@ -6,9 +6,9 @@ result as on a whole recording. All times follow the length of a clip, so that o
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -16,6 +16,12 @@ STEPS_A_CLIP = 10  # from one window to the next: this part of a clip, rounded t
 
 # How readily words are detected: the false alarms that the threshold is chosen for, as a multiple of those wanted.
 SENSITIVITIES = {"few_misses": 4.0, "balanced": 1.0, "few_false_alarms": 0.25}
+
+
+def one_threshold(thresholds: Mapping[str, float]) -> str:
+    """Which sensitivities have the same threshold, as a sentence without its full stop; empty if all differ."""
+    names = {value: [name for name, other in thresholds.items() if other == value] for value in thresholds.values()}
+    return "; ".join(f"{' and '.join(same)} have one threshold" for same in names.values() if len(same) > 1)
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,7 @@ class Timing:
         step_frames: frames from one window to the next.
         step_samples: the same in samples.
         smoothed: windows whose probabilities are averaged: those that start up to a quarter of a clip earlier or later.
-        apart: windows from one detection to the next, at least: a whole clip. A window that holds all of a word, or
-            most of it, shares no sound with the next detection's.
+        apart: windows from one detection to the next, at least: a clip's length, so that they share no sound.
     """
 
     step_frames: int
@@ -59,7 +64,16 @@ class Detection:
     word: int
     score: float
     probabilities: np.ndarray
-    reported: int = -1
+    reported: int
+
+
+class _Candidate(NamedTuple):
+    """A window that may become a detection; its fields are the first ones of Detection."""
+
+    window: int
+    word: int
+    score: float
+    probabilities: np.ndarray
 
 
 def detections(
@@ -76,57 +90,51 @@ def detections(
         threshold: lower scores are no detections. A detection depends on no lower score: those at a higher threshold
             are the same ones without those below it.
     """
-    heard = -1
+    reach = timing.apart - 1
+    open_ones: list[_Candidate] = []
+    settled: list[_Candidate] = []  # these wait for an earlier one, so that all are yielded in order
+    window = newest = -1
+    for window, (newest, probabilities) in enumerate(smooth(windows, timing.smoothed)):
+        word = max(words, key=lambda word: probabilities[word])
+        score = float(probabilities[word])
+        if score >= threshold:
+            open_ones.append(_Candidate(window, word, score, probabilities))
+        settled += _settled(open_ones, reach, window)
+        settled.sort(key=_window)
+        while settled and (not open_ones or settled[0].window < open_ones[0].window):
+            yield Detection(*settled.pop(0), reported=newest)
+    for candidate in sorted([*settled, *_settled(open_ones, reach, window + reach)], key=_window):
+        yield Detection(*candidate, reported=newest)
 
-    def counted() -> Iterator[np.ndarray]:
-        nonlocal heard
-        for heard, probabilities in enumerate(windows):  # noqa: B007 (read below)
-            yield probabilities
 
-    for detection in _highest(smooth(counted(), timing.smoothed), words, timing.apart - 1, threshold):
-        yield replace(detection, reported=heard)
+def smooth(windows: Iterable[np.ndarray], count: int) -> Iterator[tuple[int, np.ndarray]]:
+    """The mean of the `count` windows around each window; the first and the last are repeated at the ends.
 
-
-def smooth(windows: Iterable[np.ndarray], count: int) -> Iterator[np.ndarray]:
-    """The mean of the `count` windows around each window; the first and the last are repeated at the ends."""
+    Yields:
+        The number of the newest window that had to be heard for it, and the mean.
+    """
     around: deque[np.ndarray] = deque(maxlen=count)
     half = count // 2
-    for window in windows:
+    newest = -1
+    for newest, window in enumerate(windows):
         if not around:
             around.extend([window] * half)
         around.append(window)
         if len(around) == count:
-            yield np.mean(around, axis=0)
+            yield newest, np.mean(around, axis=0)
     if around:
         last = around[-1]
         for _ in range(half):
             around.append(last)
             if len(around) == count:
-                yield np.mean(around, axis=0)
+                yield newest, np.mean(around, axis=0)
 
 
-def _highest(scores: Iterable[np.ndarray], words: Sequence[int], reach: int, threshold: float) -> Iterator[Detection]:
-    """Detections where a score is the highest of `reach` windows on each side, in order."""
-    open_ones: list[Detection] = []
-    settled: list[Detection] = []  # these wait for an earlier one, so that all are yielded in order
-    window = -1
-    for window, probabilities in enumerate(scores):
-        word = max(words, key=lambda word: probabilities[word])
-        score = float(probabilities[word])
-        if score >= threshold:
-            open_ones.append(Detection(window, word, score, probabilities))
-        settled += _settled(open_ones, reach, window)
-        settled.sort(key=_window)
-        while settled and (not open_ones or settled[0].window < open_ones[0].window):
-            yield settled.pop(0)
-    yield from sorted([*settled, *_settled(open_ones, reach, window + reach)], key=_window)
-
-
-def _window(one: Detection) -> int:
+def _window(one: _Candidate) -> int:
     return one.window
 
 
-def _settled(open_ones: list[Detection], reach: int, newest: int) -> Iterator[Detection]:
+def _settled(open_ones: list[_Candidate], reach: int, newest: int) -> Iterator[_Candidate]:
     """Removes and yields detections that windows after `newest` cannot change. Of equal scores the first counts."""
     while True:
         best = next((one for one in open_ones if _is_highest(one, open_ones, reach)), None)
@@ -136,7 +144,7 @@ def _settled(open_ones: list[Detection], reach: int, newest: int) -> Iterator[De
         yield best
 
 
-def _is_highest(one: Detection, others: Sequence[Detection], reach: int) -> bool:
+def _is_highest(one: _Candidate, others: Sequence[_Candidate], reach: int) -> bool:
     return all(
         (other.score, -other.window) <= (one.score, -one.window)
         for other in others

@@ -71,7 +71,7 @@ def register(card: str) -> str:
     if not wins:
         return f"registered as {NAME} version {number}; champion stays version {aliases[ALIAS]}: {reason}"
     client.set_registered_model_alias(NAME, ALIAS, number)
-    chosen = _chosen(int(number))
+    chosen = _chosen(_networks(client))
     client.update_registered_model(NAME, _shortened(f"Version {number}: {chosen}.\n\n{card}"))
     return f"registered as {NAME} version {number}, the champion: {reason}; {chosen}"
 
@@ -170,11 +170,16 @@ def _is_better(champion: ModelVersion) -> tuple[bool, str]:
     return test.better, f"{test}, on the same {len(new.correct)} validation clips as version {champion.version}"
 
 
-def _chosen(versions: int) -> str:
-    """The test accuracy of the model of this workspace, beside the number of versions it was chosen from."""
+def _networks(client: mlflow.MlflowClient) -> int:
+    """How many networks are registered: one that is exported anew is a version more, and no network more."""
+    return len({found.tags.get(MODEL, found.version) for found in client.search_model_versions(f"name = '{NAME}'")})
+
+
+def _chosen(networks: int) -> str:
+    """The test accuracy of the model of this workspace, beside the number of networks it was chosen from."""
     test = read_answered(paths.ANSWERS)
     low, high = share_interval(test.correct, test.speakers)
-    among = f"1 of {versions} versions, chosen on validation clips" if versions > 1 else "the first version"
+    among = f"1 of {networks} networks, chosen on validation clips" if networks > 1 else "the first network"
     return f"{among}; test accuracy {test.correct.mean():.1%}, 95 % interval {low:.1%} to {high:.1%}"
 
 

@@ -26,9 +26,10 @@ from kws.recordings.clips import BACKGROUND, SPLITS, UNHEARD, Clip
 from kws.recordings.parts import part_of
 from kws.recordings.people import PERCENT, speaker_split
 from kws.recordings.speakers import NOHASH
+from kws.recordings.unheard import dealt_words
 
 NOISE_SECONDS = 30
-OTHER_SPEAKERS, OTHER_WORDS_EACH = 24, 20  # half of these speakers for validation, half for the test
+OTHER_SPEAKERS = 24  # half of them for validation, half for the test
 
 _ENGLISH = "en en-029 en-gb-scotland en-gb-x-gbclan en-gb-x-gbcwmd en-gb-x-rp en-us en-us en-us en-us en-us-nyc".split()  # noqa: SIM905 (reads better)
 # The variants of eSpeak NG 1.52 that sound like people, without near copies
@@ -208,7 +209,7 @@ def write_other_speech(target: Path, words: Sequence[str], voices: Voices) -> li
 
     Args:
         target: the archive, not compressed.
-        words: English ones; every speaker says `OTHER_WORDS_EACH` of them.
+        words: English ones; half of them are for validation, half for the test, and a speaker says all of a half.
         voices: the speakers, every other one for the test; their seed gives others than in a corpus.
 
     Returns:
@@ -222,8 +223,9 @@ def write_other_speech(target: Path, words: Sequence[str], voices: Voices) -> li
         (f"computed-{index:02d}", _draw_speaker(_rng(voices.seed, "other speech", index), voices, split))
         for index, split in zip(range(voices.speakers), itertools.cycle(UNHEARD))
     ]
-    says = {name: _draw_others(name, words, OTHER_WORDS_EACH) for name, _ in people}
     split_of = {name: speaker.split for name, speaker in people}
+    words_of = dealt_words(words)
+    says = {name: words_of[split] for name, split in split_of.items()}
     clips = []
     with written_whole(target) as partial, tarfile.open(partial, "w") as archive:
         for recorded in _record_all(people, says, None, _make_noises(voices), voices):
