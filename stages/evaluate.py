@@ -68,6 +68,8 @@ def main() -> None:
             words=words,
         )
         streams = stream_scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
+        leaking = stream_sound.leaking(paths.MANIFEST)
+        streams = stream_scores.with_other_speech(streams, outcome, source.unheard, leaking)
         figures |= streams | eight_bits.stream_figures(first_hour, streams["stream_threshold"])
 
         # in noise, and by condition
@@ -97,7 +99,8 @@ def main() -> None:
         write_answers(paths.VALIDATION, validation, classes, synthetic=spec.synthetic)
         write_answers(paths.ANSWERS, answers, classes, synthetic=spec.test_synthetic)
         stream.write_stream(paths.STREAM, outcome, figures["stream_threshold"])
-    for line in scores.summary_lines(figures, classes) + stream_scores.stream_lines(figures, classes):
+    lines = scores.summary_lines(figures, classes) + stream_scores.stream_lines(figures, classes)
+    for line in lines + stream_scores.other_speech_lines(figures, source.unheard):
         print(stage.voices_title(line, spec.test_synthetic))
 
 

@@ -41,6 +41,7 @@ def stream(alarms: int, *, words: bool = True) -> StreamOutcome:
         false_scores=np.array([0.9] * alarms + [0.1] * 5),
         kinds=np.array(["speech"] * (alarms + 5)),
         sources=np.array([f"{n}" for n in range(alarms + 5)]),
+        speech_hours=0.5,
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from kws.core.errors import UserError
 from kws.core.params import SILENCE, UNKNOWN
-from kws.featurize.splits import Chosen, Selection, check_classes, choose
+from kws.featurize.splits import Chosen, Selection, check_classes, check_unheard, choose
 from kws.recordings.archive import Contents
 from kws.recordings.background import is_nobody
 from kws.recordings.clips import SPLITS, UNHEARD, Clip
@@ -611,3 +611,13 @@ def test_words_of_the_test_data_set_are_not_heard_before(select):
     chosen = select(BIG, clips_of(*WORDS, "dog", speakers=["t1"], folder="test/"), dataset="mine", test_dataset="t")
     assert {clip.word for clip in of_split(chosen, "unheard_test")} == {"dog"}
     assert "dog" not in {clip.word for clip in of_split(chosen, "train", "validation", "unheard_validation")}
+
+
+def test_a_stream_without_other_speech_is_refused_in_one_line(select, make_params):
+    """It was silently made without, and evaluate failed at an empty list."""
+    chosen = select(BIG, dataset="mine", unknown=1.0)
+    check_unheard(chosen, make_params(unknown=1.0))
+    usable = [one for one in chosen if one.split != UNHEARD["test"]]
+    for unknown, way in ((1.0, "set unheard_words to 0"), (0.0, "take away those that are there")):
+        with pytest.raises(UserError, match=f"is left for the stream of test: add recordings of other words, or {way}"):
+            check_unheard(usable, make_params(unknown=unknown))

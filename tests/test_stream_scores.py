@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kws.evaluate.stream import StreamOutcome
-from kws.evaluate.stream_scores import det_rows, score_stream, stream_lines
+from kws.evaluate.stream_scores import det_rows, other_speech_lines, score_stream, stream_lines, with_other_speech
 from kws.spotting.detect import one_threshold
 
 WORDS = ["no", "yes"]
@@ -25,6 +25,7 @@ def outcome_of(hours=4.0, words=(), wrong=None, delays=None, *, false=(), kinds=
         false_scores=np.array(false, float),
         kinds=np.array(kinds or ["background"] * len(false), str),
         sources=np.array([f"{place}" for place in range(len(false))], str),
+        speech_hours=hours / 4,
     )
 
 
@@ -163,8 +164,8 @@ def test_a_threshold_that_does_not_carry_over_to_the_test_is_said_not_to(alarms,
     assert figures["stream_more_false_alarms_an_hour"] == pytest.approx((alarms - 3) / 6, abs=1e-6)
     assert low < (alarms - 3) / 6 < high
     told = (
-        "the threshold does not carry over: 0.5 false alarms an hour in the validation stream, 2.0 in the test stream, "
-        f"95 % interval of the difference {low:.1f} to {high:.1f}"
+        "the threshold does not carry over: 0.5 false alarms an hour in the validation stream, "
+        f"{alarms / 6:.1f} in the test stream, 95 % interval of the difference {low:.1f} to {high:.1f}"
     )
     assert (told in stream_lines(figures, WORDS)) == (not carries)
     assert any("carry over" in line for line in stream_lines(figures, WORDS)) == (not carries)
@@ -218,3 +219,45 @@ def test_the_det_curve_falls_from_none_to_all_false_alarms():
     assert [row["speech_false_alarms_an_hour"] for row in rows] == [0.5, 1.0, 1.0]
     assert [row["background_false_alarms_an_hour"] for row in rows] == [0.0, 0.0, 0.5]
     assert [row["word_false_alarms_an_hour"] for row in rows] == [0.0, 0.0, 0.0]
+
+
+REAL = {"unheard_validation": "dataset", "unheard_test": "test_dataset"}
+
+
+def test_false_alarms_at_other_speech_are_told_per_hour_of_it():
+    """Per hour of the stream they were fewer the longer a clip, since an hour then held less other speech."""
+    test = outcome_of(4, [0.9], false=[0.8, 0.7, 0.6], kinds=["speech", "speech", "background"])
+    figures = with_other_speech(score_stream(outcome_of(4, [0.9], false=[0.5] * 4), test, 0.5), test, REAL, 0.0)
+    assert figures["stream_speech_hours"] == 1
+    assert figures["stream_speech_false_alarms_an_hour"] == 0.5
+    assert figures["stream_false_alarms_an_hour_of_speech"] == 2
+    assert figures["stream_false_alarms_an_hour_of_speech_high"] == pytest.approx(7.2247, abs=1e-3)  # Garwood, of two
+    assert "unheard_leaking" not in figures
+    assert other_speech_lines(figures, REAL) == [
+        "60.0 minutes of the stream are other speech: 2.0 false alarms per hour of it, 95 % interval 0.2 to 7.2"
+    ]
+    silent = with_other_speech(figures, replace(test, speech_hours=0.0), REAL, 0.0)
+    assert silent["stream_speech_hours"] == 0
+
+
+def test_other_words_by_people_of_training_are_counted():
+    test = outcome_of(4, [0.9])
+    figures = with_other_speech(score_stream(test, test, 0.5), test, REAL, 0.25)
+    assert figures["unheard_leaking"] == 0.25
+    assert other_speech_lines(figures, REAL)[-1] == (
+        "25.0% of the clips of other words are said by people who are in training: false alarms at other speech may be "
+        "too few"
+    )
+
+
+def test_computed_speech_in_one_stream_alone_does_not_tell_whether_the_threshold_carries_over():
+    stream = outcome_of(10, [0.9], false=[0.5] * 9)
+    figures = score_stream(stream, stream, 0.5)
+    assert "stream_carries_over" in with_other_speech(figures, stream, REAL, 0.0)
+    mixed = REAL | {"unheard_validation": "computed"}
+    assert "stream_carries_over" not in with_other_speech(figures, stream, mixed, 0.0)
+    assert not any("does not carry over" in line for line in stream_lines(figures, WORDS))
+    assert other_speech_lines(with_other_speech(figures, stream, mixed, 0.0), mixed)[-1] == (
+        "other speech is computed in the validation stream, and the test data set's in the test stream: whether the "
+        "threshold carries over cannot be judged"
+    )

@@ -85,11 +85,6 @@ class Outcomes:
     clips: np.ndarray
 
 
-def rounded(figures: Mapping[str, float]) -> dict[str, float]:
-    """The same figures as they are written: of six decimals, and whole numbers as they are."""
-    return {name: value if isinstance(value, int) else round(float(value), 6) for name, value in figures.items()}
-
-
 def share_figures(
     name: str, correct: np.ndarray, people: np.ndarray, clips: np.ndarray | None = None
 ) -> dict[str, float]:

@@ -17,6 +17,7 @@ from kws.evaluate.noise_sweep import Predict
 from kws.spotting.detect import Timing, detections
 
 SECONDS = 60  # a stretch: computed at once, over one background
+_HOURS = ("hours", "speech_hours")  # the fields of an outcome that are no arrays
 AT = 0.5  # a window is at an utterance if it holds this part of the shorter of the two
 
 
@@ -87,6 +88,7 @@ class StreamOutcome:
         false_scores: scores of the false alarms.
         kinds: where they are: `word` (beside a word to detect), `speech` (other speech) or `background`.
         sources: who spoke, or the background recording.
+        speech_hours: how long other speech lasts in it.
     """
 
     hours: float
@@ -98,6 +100,7 @@ class StreamOutcome:
     false_scores: np.ndarray
     kinds: np.ndarray
     sources: np.ndarray
+    speech_hours: float
 
     def missed(self, threshold: float) -> np.ndarray:
         """Whether each word is missed: bool (words,). A word that is never detected is missed at a threshold of 0."""
@@ -134,8 +137,8 @@ def read_stream(path: Path) -> tuple[StreamOutcome, float]:
     """What `write_stream` was given."""
     with np.load(path) as parts:
         arrays = dict(parts)
-    threshold, hours = (float(arrays.pop(name)) for name in ("threshold", "hours"))
-    return StreamOutcome(hours=hours, **arrays), threshold
+    threshold, hours, speech_hours = (float(arrays.pop(name)) for name in ("threshold", *_HOURS))
+    return StreamOutcome(hours=hours, speech_hours=speech_hours, **arrays), threshold
 
 
 def simulate(
@@ -213,6 +216,7 @@ def judge(reactions: Sequence[Reaction], script: Sequence[Utterance], background
         false_scores=np.array(false_scores, float),
         kinds=np.array(kinds, str),
         sources=np.array(sources, str),
+        speech_hours=sum(one.end - one.start for one in script if one.word is None) / 3600,
     )
 
 
@@ -232,6 +236,7 @@ def _utterance_of(reaction: Reaction, script: Sequence[Utterance]) -> tuple[int 
 
 def joined(parts: Sequence[StreamOutcome]) -> StreamOutcome:
     """The outcome of a stream from those of its parts, in order."""
-    names = [field.name for field in fields(StreamOutcome) if field.name != "hours"]
+    names = [field.name for field in fields(StreamOutcome) if field.name not in _HOURS]
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return StreamOutcome(hours=sum(part.hours for part in parts), **arrays)
+    hours, speech_hours = (sum(getattr(part, name) for part in parts) for name in _HOURS)
+    return StreamOutcome(hours=hours, speech_hours=speech_hours, **arrays)

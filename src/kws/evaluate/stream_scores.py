@@ -1,7 +1,7 @@
 """The figures of the stream: thresholds chosen on validation, what test says of them, and the lines printed of it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,12 @@ import numpy as np
 from kws.core.params import UNKNOWN
 from kws.evaluate import metrics
 from kws.evaluate.stream import StreamOutcome
+from kws.recordings.clips import UNHEARD
+from kws.recordings.unheard import Origin
 from kws.spotting.detect import SENSITIVITIES, one_threshold
 
 KINDS = {"speech": "at other speech", "background": "in background", "word": "beside a word"}  # of false alarms
+_ORIGINS = {"dataset": "the data set's", "test_dataset": "the test data set's", "computed": "computed"}
 DET_POINTS = 500  # false alarms, at most, that the curve goes to
 DET_COLUMNS = (
     *("false_alarms_an_hour", "missed", "threshold"),
@@ -147,6 +150,61 @@ def stream_lines(scores: dict[str, float], classes: Sequence[str]) -> list[str]:
             "them, as in preset balanced"
         )
     return lines
+
+
+def with_other_speech(
+    figures: Mapping[str, float], test: StreamOutcome, origins: Mapping[str, Origin], leaking: float
+) -> dict[str, float]:
+    """The figures of `score_stream`, and those of the other speech.
+
+    `stream_carries_over` is left out where a computer speaks the other words in one of the two streams alone: the
+    rates of false alarms then differ by kind of speech.
+
+    Args:
+        figures: of `score_stream`.
+        test: the outcome that they are of.
+        origins: where the other words of the streams come from, by `UNHEARD`.
+        leaking: share of their clips that people who are in training say.
+    """
+    name = "stream_false_alarms_an_hour_of_speech"
+    more: dict[str, float] = {"stream_speech_hours": test.speech_hours}
+    if test.speech_hours:
+        alarms = test.alarms(figures["stream_threshold"], "speech")
+        more |= {name: len(alarms) / test.speech_hours}
+        more |= metrics.rate_interval(alarms, test.speech_hours).figures(name)
+    if leaking:
+        more["unheard_leaking"] = leaking
+    kept = {key: value for key, value in figures.items() if key != "stream_carries_over" or _of_one_kind(origins)}
+    return kept | {key: round(float(value), 6) for key, value in more.items()}
+
+
+def other_speech_lines(figures: Mapping[str, float], origins: Mapping[str, Origin]) -> list[str]:
+    """What the stage prints of the other speech: the figures of `with_other_speech`, and what they are not worth."""
+    lines = []
+    name = "stream_false_alarms_an_hour_of_speech"
+    if name in figures:
+        low, high = (figures[f"{name}_{end}"] for end in ("low", "high"))
+        lines.append(
+            f"{60 * figures['stream_speech_hours']:.1f} minutes of the stream are other speech: "
+            f"{figures[name]:.1f} false alarms per hour of it, 95 % interval {low:.1f} to {high:.1f}"
+        )
+    if "unheard_leaking" in figures:
+        lines.append(
+            f"{figures['unheard_leaking']:.1%} of the clips of other words are said by people who are in training: "
+            "false alarms at other speech may be too few"
+        )
+    if not _of_one_kind(origins):
+        said = {split: _ORIGINS[origins[name]] for split, name in UNHEARD.items()}
+        lines.append(
+            f"other speech is {said['validation']} in the validation stream, and {said['test']} in the test stream: "
+            "whether the threshold carries over cannot be judged"
+        )
+    return lines
+
+
+def _of_one_kind(origins: Mapping[str, Origin]) -> bool:
+    """Whether a computer speaks the other words of both streams, or of none."""
+    return len({origins[name] == "computed" for name in UNHEARD.values()}) == 1
 
 
 def det_rows(outcome: StreamOutcome) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ words to detect, and speech that is none of them: other words, whole utterances,
 experiment's parameter `seed`, so that two experiments on the same clips hear the same stream.
 """
 
-import hashlib
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ import numpy as np
 from kws.audio.cut import speech_interval
 from kws.audio.frontend import FrontEnd
 from kws.evaluate.stream import SECONDS, Stretch, Utterance
-from kws.recordings.clips import UNHEARD
+from kws.recordings.clips import UNHEARD, lot, speakers_of
 from kws.recordings.manifest import Recording, read_recordings, usable_rows
 from kws.recordings.source import DataSource
 
@@ -45,7 +45,8 @@ def recordings_of(
 ) -> tuple[list[Recording], list[Recording]]:
     """What is said in the stream of a split: clips of the words to detect, and of other words, few enough for memory.
 
-    The other words are those that training has never heard, said by people whom it has never heard.
+    The other words are those that training has never heard, said by people whom it has never heard where there are
+    such people: see `leaking`.
 
     Args:
         manifest: of the features.
@@ -63,11 +64,18 @@ def recordings_of(
     )
 
 
+def leaking(manifest: Path) -> float:
+    """The share of the clips of other words, in both streams, that people who are in training say: 0 to 1."""
+    heard = speakers_of(manifest, "train")
+    speakers = [row["speaker"] for split in UNHEARD.values() for row in usable_rows(manifest, split)]
+    return sum(speaker in heard for speaker in speakers) / max(1, len(speakers))
+
+
 def by_lot(rows: Iterable[Mapping[str, str]], count: int) -> list[Mapping[str, str]]:
     """At most `count` clips, drawn by their names alone: CLIPS_A_PERSON of each person, then as many more."""
     rounds: list[tuple[int, Mapping[str, str]]] = []
     clips_of: Counter[str] = Counter()
-    for row in sorted(rows, key=lambda row: hashlib.sha256(row["name"].encode()).digest()):
+    for row in sorted(rows, key=lambda row: lot(row["name"])):
         rounds.append((clips_of[row["speaker"]] // CLIPS_A_PERSON, row))
         clips_of[row["speaker"]] += 1
     return [row for _, row in sorted(rounds, key=lambda one: one[0])[:count]]
@@ -97,9 +105,10 @@ def stretches(  # noqa: PLR0913 (a stream has that many ingredients)
     rng = np.random.default_rng(seed)
     events = _events(_speech(words, front_end), _speech(speech, front_end), classes, front_end.sample_rate, rng)
     backgrounds = _in_turn(sorted(noises), rng)
+    waiting: list[_Event] = []
     for _ in range(minutes):
         name = next(backgrounds)
-        sound, script = _stretch(events, noises[name], front_end, rng)
+        sound, script, waiting = _stretch(itertools.chain(waiting, events), noises[name], front_end, rng)
         yield Stretch(front_end.log_mel(sound), script, name)
 
 
@@ -201,8 +210,11 @@ def _in_turn(values: Sequence[_T], rng: np.random.Generator) -> Iterator[_T]:
 
 def _stretch(
     events: Iterator[_Event], noise: np.ndarray, front_end: FrontEnd, rng: np.random.Generator
-) -> tuple[np.ndarray, list[Utterance]]:
-    """A minute of sound, float32 (samples,), and what is said in it. The last event that does not fit is left out."""
+) -> tuple[np.ndarray, list[Utterance], list[_Event]]:
+    """A minute of sound, float32 (samples,), what is said in it, and the event that does not fit, for the next minute.
+
+    Were it left out, long events would be rarer than short ones.
+    """
     rate, clip = front_end.sample_rate, front_end.clip_samples
     length = SECONDS * rate
     sound = noise[(rng.integers(len(noise)) + np.arange(length)) % len(noise)]  # a short recording comes again
@@ -211,12 +223,12 @@ def _stretch(
     start = clip + round(rng.uniform(0, GAP_SECONDS) * rate)
     for event in events:
         if start + len(event.sound) + 2 * clip > length:  # or its detection might not be told before the end
-            break
+            return sound, script, [event]
         sound[start : start + len(event.sound)] += event.sound
         said, shift = event.utterance, start / rate
         script.append(Utterance(said.start + shift, said.end + shift, said.word, said.speaker, said.clip))
         start += len(event.sound) + clip + round(rng.uniform(0, GAP_SECONDS) * rate)
-    return sound, script
+    return sound, script, []
 
 
 def _gain(samples: np.ndarray, dbfs: float) -> np.float32:

@@ -287,12 +287,12 @@ def det_figure(
     if scores["stream_words"]:
         for place, sensitivity in enumerate(sensitivities):
             names = [f"{sensitivity}_test_{figure}" for figure in ("false_alarms_an_hour", "missed")]
-            point, (across, along) = (
-                [scores[name] for name in names],
-                [[[scores[name] - scores[f"{name}_low"]], [scores[f"{name}_high"] - scores[name]]] for name in names],
+            rate, missing = (scores[name] for name in names)
+            across, along = (
+                [[scores[name] - scores[f"{name}_low"]], [scores[f"{name}_high"] - scores[name]]] for name in names
             )
             axes.errorbar(
-                *point, xerr=across, yerr=along, color=COLOURS[6], capsize=3, marker="^sv"[place],
+                rate, missing, xerr=across, yerr=along, color=COLOURS[6], capsize=3, marker="^sv"[place],
                 linestyle="none", label=f"{sensitivity.replace('_', ' ')}: threshold from validation",
             )  # fmt: skip
     axes.set_xscale("symlog", linthresh=1)
