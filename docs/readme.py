@@ -47,7 +47,6 @@ CASES = {  # in benchmarks/presets.csv: what is recognised, and the preset
     "fast rejecting": ("*eight*, unknown words, silence", "fast"),
     "best rejecting": ("*eight*, unknown words, silence", "best"),
     "balanced": ("*eight*, unknown words, silence", "balanced"),
-    "synthetic and neural": ("*ten*, trained only on computed voices", "synthetic and neural"),
 }
 SPEED_WORDS = {  # labels in benchmarks/speed.json, and what they mean
     ", doing nothing, against pyplot": ": time to start, against importing matplotlib",
