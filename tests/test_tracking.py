@@ -79,7 +79,8 @@ class Project:
                 writer.writeheader()
                 writer.writerows(CURVES)
         if stage == "evaluate":
-            write_answers(paths.ANSWERS, ANSWERS, ["yes", "no"], synthetic=True)
+            for answers in (paths.ANSWERS, paths.VALIDATION):
+                write_answers(answers, ANSWERS, ["yes", "no"], synthetic=True)
             paths.CURVES.parent.mkdir(parents=True, exist_ok=True)
             paths.CURVES.write_text("curves")
         if stage == "export":
