@@ -45,7 +45,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, small_spotter: Path, empty
         write_json(paths.SOURCE, SOURCE.to_json())
         one = np.zeros(1, np.int64)
         answers = Answers(np.array(["a.wav"]), np.array(["al"]), one, np.eye(2, dtype=np.float32)[:1], np.zeros((1, 3)))
-        write_answers(paths.ANSWERS, answers, ["yes", "no"], synthetic=True)
+        for path in (paths.ANSWERS, paths.VALIDATION):
+            write_answers(path, answers, ["yes", "no"], synthetic=True)
         import mlflow
 
         from kws.tracking.recorder import Recorder
@@ -57,8 +58,9 @@ def project(tmp_path_factory: pytest.TempPathFactory, small_spotter: Path, empty
                 recorder = Recorder()
                 recorder.register("# Card")
                 texts.append(recorder.answer()["registered"])
-        first = "registered as kws version 1, the champion: there was none"
-        second = "registered as kws version 2, the champion: it is the network of version 1, exported anew"
+        chosen = "the first network; test accuracy 100.0%, 95 % interval 0.0% to 100.0%"
+        first = f"registered as kws version 1, the champion: there was none; {chosen}"
+        second = f"registered as kws version 2, the champion: it is the network of version 1, exported anew; {chosen}"
         assert texts == [first, second, second]
     return root
 
