@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kws.evaluate.eight_bits import FLOAT32
 from kws.spotting.detect import SENSITIVITIES
+
+MEASURED_WITH = "float32"  # the network, by its name in `kws.export.convert.KINDS`, whose streams chose the thresholds
 
 
 def detection(evaluated: Mapping[str, float]) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def detection(evaluated: Mapping[str, float]) -> dict[str, Any]:
     return {
         "threshold": evaluated["stream_threshold"],
         "stream_hours": evaluated["stream_hours"],
-        "measured_with": FLOAT32,
+        "measured_with": MEASURED_WITH,
         "sensitivities": {
             name: {
                 key.removeprefix(f"{name}_"): value for key, value in evaluated.items() if key.startswith(f"{name}_")
