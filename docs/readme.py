@@ -71,6 +71,7 @@ def main() -> None:
             "presets": presets(),
             "training times": training_times(),
             "learning curve": learning_curve(),
+            "verdict": verdict(),
             "table": table(),
         },
         RECIPES: {"ablation": ablation()},
@@ -161,6 +162,27 @@ def learning_curve() -> str:
             by_seed = ", ".join(_percent(float(row["accuracy"])) for row in seeds) or "not measured"
             lines.append([recipe, f"{clips:,}", by_seed, law.get(clips, ""), foretold.get(clips, "")])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def verdict() -> str:
+    """Whether the published accuracy lies in the law's interval, and what to expect of the whole data set."""
+    with LAW.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    laws = [row for row in rows if row["what"] == "law"]
+    [published] = (float(row["accuracy"]) for row in rows if row["what"] == "published")
+    original, best = (max((row for row in laws if row["recipe"] == name), key=_clips) for name in ("original", "best"))
+    low, high = (float(original[f"accuracy_{end}"]) for end in ("low", "high"))
+    where = "lies in" if low <= published <= high else "lies outside"
+    return (
+        f"**The published {_percent(published)} {where} the interval of the law**: on as many training clips as the "
+        f"original had ({_clips(original):,}),\nthe law of the original recipe gives {_with_interval(original)}. "
+        f"For preset *best*, who downloads the whole data set may expect\n{_with_interval(best)} with "
+        f"{_clips(best):,} training clips. That is far from what was measured: four times the largest size."
+    )
+
+
+def _clips(row: dict[str, str]) -> int:
+    return int(row["train_clips"])
 
 
 def _with_interval(row: dict[str, str]) -> str:
