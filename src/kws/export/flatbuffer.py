@@ -88,12 +88,13 @@ class _Builder(flatbuffers.Builder):  # type: ignore[misc]  # FlatBuffers has no
 
 
 def peak_memory(content: bytes) -> int:
-    """The most bytes of activations that are alive at a time, when the operators run in the file's order.
+    """The most bytes of activations that are alive at a time, when the operators run in the file's order, and states.
 
-    What a runtime needs is this, its own state, and the file: a lower bound that does not depend on the machine.
+    A state is what a stream keeps from one inference to the next. What a runtime needs is this, its own bookkeeping,
+    and the file: a lower bound that does not depend on the machine.
     """
     model = flatbuffer_utils.read_model_from_bytearray(content)
-    [graph] = model.subgraphs
+    graph = model.subgraphs[0]  # others set the states to zero, once
     constants = {number for number, tensor in enumerate(graph.tensors) if model.buffers[tensor.buffer].data is not None}
     last_use = {number: step for step, operator in enumerate(graph.operators) for number in operator.inputs}
     last_use |= dict.fromkeys(graph.outputs, len(graph.operators))
@@ -102,16 +103,23 @@ def peak_memory(content: bytes) -> int:
         alive |= set(operator.outputs)
         peak = max(peak, sum(_bytes_of(graph.tensors[number]) for number in alive - constants))
         alive = {number for number in alive if last_use.get(number, -1) > step}
-    return peak
+    assigned = (operator for operator in graph.operators if _name(model, operator) == "ASSIGN_VARIABLE")
+    states = {int(handle): _bytes_of(graph.tensors[value]) for handle, value in (one.inputs for one in assigned)}
+    return peak + sum(states.values())
 
 
 def operators(content: bytes) -> Counter[str]:
     """How often each operator stands in a file, by LiteRT's names; those of others are `CUSTOM` and `FLEX…`."""
     model = flatbuffer_utils.read_model_from_bytearray(content)
-    names = [flatbuffer_utils.opcode_to_name(model, number) for number in range(len(model.operatorCodes))]
-    return Counter(names[operator.opcodeIndex] for operator in model.subgraphs[0].operators)
+    return Counter(_name(model, operator) for operator in model.subgraphs[0].operators)
+
+
+def _name(model: schema.ModelT, operator: schema.OperatorT) -> str:
+    return flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex)
 
 
 def _bytes_of(tensor: schema.TensorT) -> int:
+    if tensor.type == schema.TensorType.RESOURCE:  # the name of a state
+        return 0
     kind = np.dtype(flatbuffer_utils.type_to_name(tensor.type).lower())
     return int(np.prod(tensor.shape, dtype=np.int64)) * kind.itemsize

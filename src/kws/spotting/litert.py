@@ -12,13 +12,14 @@ from kws.core.errors import UserError
 from kws.core.stderr import without_banners
 
 ABOUT = "kws.json"  # the name of our entry in the file's metadata
+KINDS = {"float32": "kws.tflite", "int8": "kws_int8.tflite", "features": "kws_features.tflite"}  # the exported files
 
 
 class Network:
     """A network in a LiteRT file, on one thread.
 
     Attributes:
-        about: what the export stage wrote into the file: `kind` (float32, int8, features), `classes` in the order of
+        about: what the export stage wrote into the file: `kind` (one of KINDS), `classes` in the order of
             the network's outputs, `front_end` (`kws.audio.frontend.FrontEnd.to_json`), `threshold`, and what
             `kws.export.detection` says of it and of the thresholds beside it.
     """
