@@ -255,7 +255,7 @@ def make_front_end(*settings: float, **more: float) -> FrontEnd:
 
     A field that is added to FrontEnd gets its value here, in one place for most tests: the one that turns it off.
     """
-    return FrontEnd(*settings, **more)
+    return FrontEnd(*settings, **{"kind": "log_mel"} | more)
 
 
 FRONT_END = make_front_end(16_000, 16_000, 480, 320, 512, 40, 20.0, 7600.0, 1e-6)

@@ -148,7 +148,7 @@ def ask(
     probabilities: dict[str, list[np.ndarray]] = {kind: [] for kind in networks}
     seconds: dict[str, list[float]] = {kind: [] for kind in networks}
     for waveform in waveforms:
-        log_mel = front_end.log_mel(waveform)
+        log_mel = front_end.clip_log_mel(waveform)
         for kind, network in networks.items():
             start = time.thread_time()  # of this thread alone: others work beside it
             probabilities[kind].append(network.clip(log_mel if network.takes_features else waveform))
