@@ -15,6 +15,7 @@ from kws.core.errors import UserError
 
 UNKNOWN, SILENCE = "_unknown_", "_silence_"  # classes for other words and for no word, named as in Speech Commands
 Model = Literal["bc_resnet", "cnn", "ds_cnn", "matchboxnet", "matchboxnet_2d", "tc_resnet"]  # train/networks
+CAUSAL = ("ds_cnn", "matchboxnet", "matchboxnet_2d", "tc_resnet")  # the networks that can be causal
 PUBLISHED = ("mini_speech_commands", "speech_commands")
 # What a word may hold beside letters, marks and digits: two kinds of apostrophe, the dots of Catalan and Japanese, the
 # quotation marks of Hebrew, and the joiners of Persian and Indian scripts
@@ -98,6 +99,7 @@ class Params(BaseModel):
     log_offset: float = Field(ge=1e-30, le=1)
 
     model: Model
+    causal: bool
     width: float = Field(ge=0.125, le=16)
     epochs: int = Field(ge=1, le=1000)
     batch_size: int = Field(ge=1, le=4096)
@@ -213,6 +215,10 @@ class Params(BaseModel):
             )
         if self.model == "bc_resnet" and self.mel_bins != 40:
             raise ValueError(f"mel_bins: {self.mel_bins} does not fit model bc_resnet, which needs 40")
+        if self.causal and self.model not in CAUSAL:
+            raise ValueError(
+                f"causal: true does not fit model {self.model}; take {', '.join(CAUSAL[:-1])} or {CAUSAL[-1]}"
+            )
         return self
 
     @model_validator(mode="after")
