@@ -24,9 +24,9 @@ def main() -> None:
         recipe = training.Recipe.from_params(params)
         training.make_deterministic(params.seed, params.threads)
         model = networks.NETWORKS[params.model](
-            spec.front_end.frames, spec.front_end.mel_bins, len(spec.classes), params.width
+            spec.front_end.frames, spec.front_end.mel_bins, len(spec.classes), params.width, causal=params.causal
         )
-        network = f"{params.model} {params.width}"
+        network = f"{params.model} {params.width} {params.causal}"
         checkpoint = paths.scratch("training") / training.fingerprint(paths.FEATURES, network, recipe)
 
         with FileLock(f"{checkpoint}.lock"):  # two experiments of a queue may need the same training

@@ -1,3 +1,5 @@
+import json
+import zlib
 from pathlib import Path
 from typing import get_args
 
@@ -7,7 +9,7 @@ import pytest
 from conftest import make_spec
 
 from kws.core.errors import UserError
-from kws.core.params import Params
+from kws.core.params import CAUSAL, Params
 from kws.train import models, networks
 from kws.train.litert import network_file
 from kws.train.networks import NETWORKS
@@ -168,6 +170,67 @@ def test_the_narrowest_network_gives_answers_too(name):
 def test_width_multiplies_the_channels(name):
     narrow, wide = (NETWORKS[name](*SHAPES[name], CLASSES, width) for width in (1, 2))
     assert wide.get_layer("embedding").output.shape[-1] == 2 * narrow.get_layer("embedding").output.shape[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "digests"),
+    [
+        ("bc_resnet", (3656229861, 3680621576)),
+        ("cnn", (2922711076, 2922711076)),
+        ("ds_cnn", (4151479053, 2468296643)),
+        ("matchboxnet", (2135050453, 2169751881)),
+        ("matchboxnet_2d", (1983628129, 2676302228)),
+        ("tc_resnet", (2976988801, 1458174386)),
+    ],
+)
+def test_without_causal_layers_and_weights_are_as_before_there_was_a_choice(name, digests):
+    def digest(frames: int) -> int:
+        network = NETWORKS[name](frames, 40, 12, 1.25, causal=False)
+        weights = [(weight.path, list(weight.shape)) for weight in network.weights]
+        layers = [(type(layer).__name__, layer.name, list(layer.output.shape)) for layer in network.layers]
+        return zlib.crc32(json.dumps([weights, layers]).encode())
+
+    assert (digest(49), digest(98)) == digests
+
+
+@pytest.mark.parametrize(
+    ("name", "kernels", "frames_left"),
+    [
+        ("ds_cnn", [[10, 3, 3, 3, 3]] * 2, (12, 37)),
+        ("matchboxnet", [[5, 7, 7, 9, 15], [11, 13, 15, 17, 29]], (11, 18)),
+        ("matchboxnet_2d", [[3, 3, 5, 7, 7, 9, 15], [3, 3, 11, 13, 15, 17, 29]], (7, 14)),
+        ("tc_resnet", [[3] * 7, [3] + [5] * 6], (4, 7)),
+    ],
+)
+def test_a_causal_networks_kernels_leave_frames_of_a_clip_to_average_over(name, kernels, frames_left):
+    for frames, expected, left in zip((49, 98), kernels, frames_left, strict=True):
+        network = NETWORKS[name](frames, 40, CLASSES, 1, causal=True)
+        over_time = [layer.kernel_size[0] for layer in network.layers if hasattr(layer, "kernel_size")]
+        assert [kernel for kernel in over_time if kernel > 1] == expected
+        assert network.get_layer("embedding").input.shape[1] == left
+
+
+def test_those_that_can_be_causal_are_those_that_the_parameters_allow():
+    for name in NETWORKS:
+        if name in CAUSAL:
+            paddings = {
+                layer.padding for layer in NETWORKS[name](98, 40, 2, 1, causal=True).layers if hasattr(layer, "strides")
+            }
+            assert paddings == {"valid"}
+        else:
+            with pytest.raises(AssertionError):
+                NETWORKS[name](98, 40, 2, 1, causal=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "frames"), [("ds_cnn", 25), ("matchboxnet", 10), ("matchboxnet_2d", 14), ("tc_resnet", 30)]
+)
+def test_a_clip_of_too_few_frames_for_a_causal_network_is_refused_in_one_line(name, frames):
+    with pytest.raises(
+        UserError, match=r"^causal: true needs clips of more frames: layer \w+ spans \d+, and finds \d; take"
+    ):
+        NETWORKS[name](frames, 40, 2, 1, causal=True)
+    assert NETWORKS[name](49, 40, 2, 1, causal=True)
 
 
 def test_a_network_with_a_loop_is_refused_before_its_8_bits_are_made():

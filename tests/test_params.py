@@ -85,6 +85,10 @@ def test_yaml_is_read_as_dvc_writes_it(tmp_path):
         ({"words": ["yes", True]}, "words.1: True is refused"),
         ({"model": "transformer"}, "model: 'transformer' is refused: Input should be "),
         ({"model": "bc_resnet"}, "mel_bins: 80 does not fit model bc_resnet, which needs 40"),
+        (
+            {"causal": True},
+            "causal: true does not fit model cnn; take ds_cnn, matchboxnet, matchboxnet_2d or tc_resnet",
+        ),
         ({"width": 0.0}, "width: 0.0 is refused: Input should be greater than or equal to 0.125"),
         ({"schedule": "linear"}, "schedule: 'linear' is refused: Input should be 'constant' or 'cosine'"),
         ({"warmup_epochs": 31}, "warmup_epochs: 31 is more than epochs, 30"),

@@ -18,6 +18,7 @@ class Listener:
     def __init__(self, clip_samples: int = 1000, sample_rate: int = 1000, hop_length: int = 20) -> None:
         spec = {"sample_rate": sample_rate, "clip_samples": clip_samples, "hop_length": hop_length}
         self.about = {"kind": "int8", "classes": ["no", "_silence_", "yes"], "threshold": 0.5, "front_end": spec}
+        self.length = clip_samples
 
     def probabilities(self, waveform: np.ndarray) -> np.ndarray:
         assert waveform.shape == (self.about["front_end"]["clip_samples"],)

@@ -25,6 +25,7 @@ LIBRARIES = (
     "numpy",
     "pillow",
     "plotly",
+    "pymicro-features",
     "scikit-learn",
     "scipy",
     "soundfile",

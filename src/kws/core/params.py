@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from kws.audio import micro
 from kws.audio.mel import mel_matrix
 from kws.core import paths
 from kws.core.errors import UserError
 
 UNKNOWN, SILENCE = "_unknown_", "_silence_"  # classes for other words and for no word, named as in Speech Commands
 Model = Literal["bc_resnet", "cnn", "ds_cnn", "matchboxnet", "matchboxnet_2d", "tc_resnet"]  # train/networks
+CAUSAL = ("ds_cnn", "matchboxnet", "matchboxnet_2d", "tc_resnet")  # the networks that can be causal
 PUBLISHED = ("mini_speech_commands", "speech_commands")
 # What a word may hold beside letters, marks and digits: two kinds of apostrophe, the dots of Catalan and Japanese, the
 # quotation marks of Hebrew, and the joiners of Persian and Indian scripts
@@ -85,6 +87,7 @@ class Params(BaseModel):
     max_unusable_share: float = Field(ge=0, le=1)
     cut: Literal["auto", "word", "takes", "start"]
 
+    front_end: Literal["log_mel", "micro"]
     sample_rate: int = Field(ge=4000, le=48_000)
     clip_seconds: float = Field(ge=0.1, le=10)
     frame_length: int = Field(ge=16)
@@ -96,6 +99,7 @@ class Params(BaseModel):
     log_offset: float = Field(ge=1e-30, le=1)
 
     model: Model
+    causal: bool
     width: float = Field(ge=0.125, le=16)
     epochs: int = Field(ge=1, le=1000)
     batch_size: int = Field(ge=1, le=4096)
@@ -211,10 +215,18 @@ class Params(BaseModel):
             )
         if self.model == "bc_resnet" and self.mel_bins != 40:
             raise ValueError(f"mel_bins: {self.mel_bins} does not fit model bc_resnet, which needs 40")
+        if self.causal and self.model not in CAUSAL:
+            raise ValueError(
+                f"causal: true does not fit model {self.model}; take {', '.join(CAUSAL[:-1])} or {CAUSAL[-1]}"
+            )
         return self
 
     @model_validator(mode="after")
     def _front_end_is_possible(self) -> Self:
+        needed = {name: value for name, value in micro.SETTINGS.items() if getattr(self, name) != value}
+        if self.front_end == "micro" and needed:
+            wanted = ", ".join(f"{name} {value:g} (not {getattr(self, name):g})" for name, value in needed.items())
+            raise ValueError(f"front_end: micro is the front end of devices, with one set of values; set {wanted}")
         if self.frame_length > self.clip_samples:
             raise ValueError(f"frame_length: {self.frame_length} is longer than a clip; at most {self.clip_samples}")
         if self.hop_length > self.frame_length:

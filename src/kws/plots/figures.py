@@ -75,7 +75,7 @@ def clip_figure(waveform: np.ndarray, front_end: FrontEnd, title: str) -> Figure
     figure = Figure(figsize=(8, 8), layout="constrained")
     wave_axes, power_axes, mel_axes = figure.subplots(3, sharex=True)
     figure.suptitle(title, fontsize=13)
-    power, log_mel = front_end.power(waveform), front_end.log_mel(waveform)
+    power, log_mel = front_end.power(waveform), front_end.clip_log_mel(waveform)
 
     seconds = len(waveform) / front_end.sample_rate
     wave_axes.plot(np.arange(len(waveform)) / front_end.sample_rate, waveform, color=COLOURS[0], linewidth=0.5)

@@ -116,6 +116,17 @@ def listen(options: argparse.Namespace) -> int:
     return 0
 
 
+def wyoming(options: argparse.Namespace) -> int:
+    """Serves the words of a model to Home Assistant and others, until it is stopped."""
+    try:
+        from kws.spotting.wyoming import host_and_port, serve
+    except ImportError:
+        raise UserError("kws wyoming needs the package wyoming: pip install 'kws[wyoming]'") from None
+    threshold = _threshold(Spotter.load(options.model), options)
+    serve(host_and_port(options.uri), options.model.read_bytes(), threshold)
+    return 0
+
+
 def info(options: argparse.Namespace) -> int:
     """Prints the description that is stored in a model."""
     network = Network.load(options.model)
@@ -439,11 +450,13 @@ def _parser() -> argparse.ArgumentParser:
     for run, about in (
         (predict, "recognise words in sound files"),
         (listen, "recognise words from the microphone"),
+        (wyoming, "serve the words to Home Assistant, by the Wyoming protocol"),
         (info, "describe a model: classes, input, front end, threshold"),
     ):
         command = commands.add_parser(run.__name__, help=about, description=about)
         command.set_defaults(run=run)
-        command.add_argument("--json", action="store_true", help="one JSON object per line")
+        if run is not wyoming:
+            command.add_argument("--json", action="store_true", help="one JSON object per line")
         if run is info:
             command.add_argument("model", type=Path, nargs="?", default=MODEL, help=f"a LiteRT file ({MODEL})")
             continue
@@ -462,6 +475,12 @@ def _parser() -> argparse.ArgumentParser:
         if run is predict:
             command.add_argument(
                 "files", nargs="+", metavar="FILE", help="sound files, folders of them, or - for a pipe"
+            )
+        elif run is wyoming:
+            command.add_argument(
+                "--uri",
+                default="tcp://127.0.0.1:10400",
+                help="address to listen on (%(default)s: this machine alone; tcp://0.0.0.0:10400: its whole network)",
             )
         else:
             command.add_argument("--source", metavar="FILE", help="a sound file, or -, instead of the microphone")

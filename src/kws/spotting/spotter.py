@@ -1,6 +1,7 @@
 """Runs a trained network on clips, and on streams by a sliding window, with LiteRT and NumPy."""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -47,33 +48,55 @@ class Spotter:
 
     def clip(self, waveform: np.ndarray) -> np.ndarray:
         """Probabilities of the classes, float32 (classes,), for one clip: cut, or padded with zeros, to a window."""
-        return self._network.probabilities(cut_or_pad(waveform, self.clip_samples))
+        return self._network.clip(cut_or_pad(waveform, self.clip_samples))
 
     def windows(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Probabilities of each window that slides over a stream, (classes,) each; the stream as in `sound_windows`."""
-        return map(self._network.probabilities, self.sound_windows(blocks))
+        """Probabilities of the windows that slide over a stream, (classes,) each; the last one is filled with zeros.
 
-    def sound_windows(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The windows that slide over a stream: float32 (clip_samples,) each.
-
-        No more of the stream is in memory than a window and a block. Zeros fill the last step at its end.
+        A window is a clip long, and the next one starts a step later. A network that hears step by step gives the
+        same answers. Those before it has heard a clip's length mean nothing, and are left out.
 
         Args:
-            blocks: the stream, float32 (samples,) each, of any lengths.
+            blocks: the stream, float32 (samples,) each, of any lengths. No more of it is in memory than a window and a
+                block.
         """
-        heard = np.zeros(0, np.float32)
-        start = covered = 0  # in `heard`: where the next window starts, and where the last one ended
-        for block in blocks:
-            heard = np.concatenate([heard, block])
-            while start + self.clip_samples <= len(heard):
-                yield heard[start : start + self.clip_samples]
-                covered = start + self.clip_samples
-                start += self.step_samples
-            past = min(start, len(heard))
-            heard, start, covered = heard[past:], start - past, covered - past
-        if len(heard) > max(start, covered):
-            yield cut_or_pad(heard[start:], self.clip_samples)
+        length = self._network.length
+        before = self.clip_samples - length  # what the network has heard before, when it hears the end of a clip
+        start = np.zeros(-before % self.step_samples, np.float32)
+        sound = chain([start], filled(blocks, self.clip_samples, self.step_samples))
+        answers = map(self._network.probabilities, sliding(sound, length, self.step_samples))
+        return islice(answers, -(-before // self.step_samples), None)
 
     def detect(self, blocks: Iterable[np.ndarray], threshold: float) -> Iterator[Detection]:
         """Yields the words in a stream, each as soon as later sound cannot change it."""
         return detections(self.windows(blocks), self.words, self._timing, threshold)
+
+
+def filled(blocks: Iterable[np.ndarray], length: int, step: int) -> Iterator[np.ndarray]:
+    """A stream, and zeros behind it, until the last window is whole. A window starts each `step` samples.
+
+    Args:
+        blocks: the stream, float32 (samples,) each.
+        length: of a window.
+        step: from one window to the next.
+    """
+    samples = 0
+    for block in blocks:
+        samples += len(block)
+        yield block
+    if samples:
+        steps = max(0, -(-(samples - length) // step))
+        yield np.zeros(length + steps * step - samples, np.float32)
+
+
+def sliding(parts: Iterable[np.ndarray], length: int, step: int) -> Iterator[np.ndarray]:
+    """The windows of a sequence that comes in parts, along their first axis; one starts each `step`."""
+    heard: np.ndarray | None = None
+    start = 0  # of the next window, in `heard`
+    for part in parts:
+        heard = part if heard is None else np.concatenate([heard, part])
+        while start + length <= len(heard):
+            yield heard[start : start + length]
+            start += step
+        past = min(start, len(heard))
+        heard, start = heard[past:], start - past

@@ -8,8 +8,9 @@ import keras
 
 from kws.core.params import Model
 
-# By name: frames, mel_bins, classes, width -> network. `width` multiplies the channels. One layer is named
-# "normalization": training adapts it. The layer whose output stage project shows is named "embedding".
-NETWORKS: dict[str, Callable[[int, int, int, float], keras.Model]] = {
+# By name: frames, mel_bins, classes, width, causal=... -> network. `width` multiplies the channels. Those of `CAUSAL`
+# have valid convolutions over time with causal=True, so that train/streaming.py can make them hear step by step. One
+# layer is named "normalization": training adapts it. The layer whose output stage project shows is named "embedding".
+NETWORKS: dict[str, Callable[..., keras.Model]] = {
     name: import_module(f"kws.train.networks.{name}").build for name in get_args(Model)
 }

@@ -14,11 +14,12 @@ STAGES = ((2, 1, 1, 1), (2, 1.5, 2, 2), (4, 2, 2, 4), (4, 2.5, 1, 8))
 SUB_BANDS, DROPOUT = 5, 0.1
 
 
-def build(frames: int, mel_bins: int, classes: int, width: float) -> keras.Model:
+def build(frames: int, mel_bins: int, classes: int, width: float, *, causal: bool = False) -> keras.Model:
     """Log-Mel (frames, mel_bins, 1) -> logits (classes,); `mel_bins` must be 40.
 
     The paper's BC-ResNet-1 at width 1: 9,232 trainable parameters for twelve classes.
     """
+    assert not causal, "its dilated kernels span more frames than a clip has"
     inputs = keras.Input((frames, mel_bins, 1), name="log_mel")
     x = layers.Permute((2, 1, 3), name="frequency_first")(normalised(inputs))
     x = layers.Conv2D(channels(2 * CHANNELS, width), 5, (2, 1), "same", use_bias=False, name="stem")(x)

@@ -7,11 +7,12 @@ from kws.train.networks.layers import channels
 layers = keras.layers
 
 
-def build(frames: int, mel_bins: int, classes: int, width: float) -> keras.Model:
+def build(frames: int, mel_bins: int, classes: int, width: float, *, causal: bool = False) -> keras.Model:
     """Log-Mel (frames, mel_bins, 1) -> logits (classes,), by 2-D convolutions on the spectrogram as a picture.
 
     1,625,869 parameters for ten words, whatever the front end: the spectrogram is resized to 32 x 32 first.
     """
+    assert not causal, "it resizes the whole clip"
     return keras.Sequential(
         [
             keras.Input((frames, mel_bins, 1), name="log_mel"),
