@@ -21,7 +21,7 @@ class Spotter:
         sample_rate: Hz, of the input.
         clip_samples: length of a window.
         step_samples: from one window to the next.
-        threshold: the averaged probability from which a word is detected. The evaluation has chosen it.
+        threshold: the score from which a word is detected. The evaluation has chosen it.
         thresholds: the same for each of SENSITIVITIES; the one above is that of `balanced`.
     """
 
@@ -68,7 +68,7 @@ class Spotter:
         return islice(answers, -(-before // self.step_samples), None)
 
     def detect(self, blocks: Iterable[np.ndarray], threshold: float) -> Iterator[Detection]:
-        """Yields the words in a stream, each as soon as later sound cannot change it."""
+        """Yields the words in a stream, each at the window at which it is detected."""
         return detections(self.windows(blocks), self.words, self._timing, threshold)
 
 

@@ -104,17 +104,25 @@ class Augmenter:
         return tf.math.log(power + self._front_end.log_offset)
 
     def _cut(self, power: tf.Tensor, random: "_Random") -> tf.Tensor:
-        """Lead and clip out of power with margins: at another place (shift), and slower or faster (speed)."""
+        """A clip's length out of its power with margins: at another place (shift), and slower or faster (speed).
+
+        The lead before it comes along, at its own speed.
+        """
         what, f = self._what, self._front_end
         shift = tf.round(random.uniform(-what.shift_ms, what.shift_ms) / self._hop_ms)
         rate = 1 + random.uniform(-what.speed, what.speed)
         if not (what.shift_ms or what.speed or what.frequency_warp):
             return power[:, f.margin : f.margin + f.lead + f.frames]
-        middle = f.lead + (f.frames - 1) / 2
-        times = (tf.range(f.lead + f.frames, dtype=tf.float32) - middle) * rate[:, None] + middle
-        power = _interpolate(power, times + (f.margin + shift)[:, None])
+        middle = (f.frames - 1) / 2
+        times = (tf.range(f.frames, dtype=tf.float32) - middle) * rate[:, None] + middle
+        times += (f.margin + shift)[:, None]
+        clip = _interpolate(power[:, f.lead :], times)
+        if f.lead:
+            first = tf.cast(tf.maximum(times[:, :1], 0), tf.int32)  # of the lead, which ends where the clip starts
+            lead = tf.gather(power, first + tf.range(f.lead), batch_dims=1)
+            clip = tf.concat([lead, clip], axis=1)
         warp = rate * (1 + random.uniform(-what.frequency_warp, what.frequency_warp))
-        return _warp(power, warp, f) if what.speed or what.frequency_warp else power
+        return _warp(clip, warp, f) if what.speed or what.frequency_warp else clip
 
     def _add_noise(self, power: tf.Tensor, random: "_Random") -> tf.Tensor:
         """Adds a segment of a background recording at a signal-to-noise ratio drawn for each clip."""

