@@ -100,7 +100,7 @@ export class Detector {
   constructor(settings) {
     this.words = settings.words;
     this.timing = settings.timing;
-    this.newest = []; // the windows that count for a score
+    this.newest = []; // as many windows as a word must be held
     this.told = new Set(); // words whose score has not been below the threshold since they were detected
     this.window = -1;
     this.free = 0; // the window from which on a word may be detected
