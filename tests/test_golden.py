@@ -110,14 +110,14 @@ int main(void) {
   for (int i = 0; i < KWS_CLASSES; ++i) fprintf(stderr, "%s\n", kws_classes[i]);
   fprintf(stderr, "%d %d %g %g %g\n", KWS_SAMPLE_RATE, KWS_FRAMES, KWS_THRESHOLD_FEW_MISSES, KWS_THRESHOLD,
           KWS_THRESHOLD_FEW_FALSE_ALARMS);
-  fprintf(stderr, "%d %d %d\n", KWS_STEP_FRAMES, KWS_SMOOTHED, KWS_APART);
+  fprintf(stderr, "%d %d %d\n", KWS_STEP_FRAMES, KWS_HELD, KWS_APART);
   return ((unsigned long)kws_model) % 16;
 }
 """)
     subprocess.run([COMPILER, "-x", "c", "-std=c11", f"-I{tmp_path}", program, "-o", tmp_path / "program"], check=True)
     done = subprocess.run([tmp_path / "program"], capture_output=True, check=True)
     assert done.stdout == model
-    assert done.stderr.decode().splitlines() == ["yes", "été 'n", "16000 24 0.5 0.7 0.9", "2 7 13"]
+    assert done.stderr.decode().splitlines() == ["yes", "été 'n", "16000 24 0.5 0.7 0.9", "4 3 7"]
 
 
 @pytest.mark.skipif(not COMPILER or "TFLM" not in os.environ, reason="needs a checkout of tflite-micro, named by TFLM")
