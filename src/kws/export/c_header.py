@@ -102,7 +102,7 @@ def _constants(about: dict[str, Any]) -> dict[str, Any]:
         },
         "input_frames": f"{about.get('step_frames', spec['frames'])}  /* that the model takes at a time */",
         "step_frames": f"{timing.step_frames}  /* from one window of a stream to the next */",
-        "smoothed": f"{timing.smoothed}  /* windows whose probabilities are averaged */",
+        "held": f"{timing.held}  /* newest windows: the lowest probability of a word over them is its score */",
         "apart": f"{timing.apart}  /* windows from one detection to the next, at least */",
     }
 
