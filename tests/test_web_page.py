@@ -5,8 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +164,21 @@ def test_a_file_has_the_same_words_as_on_the_command_line(chromium, exported, ta
     assert_same(found, expected)
     assert visit.text("detail") == "talk.wav: 0:08.0, 2 words"
     assert visit.problems == []
+
+
+def test_any_static_host_will_do_and_any_folder_of_it(chromium, exported, talk, tmp_path):
+    assert cli.main(["web", "--model", str(exported / "kws.tflite"), "--out", str(tmp_path / "a" / "folder")]) == 0
+    host = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path))
+    threading.Thread(target=host.serve_forever).start()
+    try:
+        visit = Visit(chromium.new_page(), f"http://127.0.0.1:{host.server_port}/a/folder/")
+        visit.open()
+        assert [one["word"] for one in visit.read(talk)] == ["low", "high"]
+        assert {url for url in visit.requests if not url.startswith((visit.address, "data:"))} == set()
+        assert visit.problems == []
+    finally:
+        host.shutdown()
+        host.server_close()
 
 
 def test_a_file_of_another_rate_with_two_channels_has_the_same_words(visit, exported, tmp_path, capsys):
