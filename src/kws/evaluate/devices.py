@@ -16,7 +16,7 @@ from kws.audio.frontend import FrontEnd
 from kws.core.stderr import without_banners
 from kws.evaluate import metrics, stream
 from kws.evaluate.stream import Reaction, Stretch, StreamOutcome
-from kws.evaluate.stream_scores import ENOUGH, false_alarms, missed
+from kws.evaluate.stream_scores import ENOUGH, false_alarm_figures, missed_figures
 from kws.spotting.detect import SENSITIVITIES
 from kws.spotting.device_rule import HIGHEST_SCORE, detections, device_input, probability_of
 
@@ -189,11 +189,11 @@ def score_word(
     judged, before = test.at(cutoffs["balanced"], size), float32.at(cutoffs["balanced"], size)
     figures: dict[str, float] = {"hours": test.hours, "words": len(judged.missed), "step_frames": test.step}
     figures |= {"size": size, "cutoff": probability_of(cutoffs["balanced"])}
-    figures |= missed("missed", judged) | false_alarms("false_alarms_an_hour", judged)
+    figures |= missed_figures("missed", judged) | false_alarm_figures("false_alarms_an_hour", judged)
     delays = judged.delays[~judged.missed]
     if len(delays):
         figures |= {"delay_seconds": np.median(delays), "delay_95_seconds": np.quantile(delays, 0.95)}
-    figures |= missed("float32_missed", before) | false_alarms("float32_false_alarms_an_hour", before)
+    figures |= missed_figures("float32_missed", before) | false_alarm_figures("float32_false_alarms_an_hour", before)
     if len(judged.missed):
         lost = metrics.accuracy_difference(~judged.missed, ~before.missed, judged.speakers, judged.clips)
         figures |= {"lost": lost.accuracy, **lost.interval.figures("lost")}
@@ -206,8 +206,8 @@ def score_word(
         if len(outcomes["validation"].alarms()) > int(rate * validation.hours + 1e-9):
             figures[f"{name}_rate_not_kept"] = 1  # by no cutoff
         for split, outcome in outcomes.items():
-            figures |= missed(f"{name}_{split}_missed", outcome)
-            figures |= false_alarms(f"{name}_{split}_false_alarms_an_hour", outcome)
+            figures |= missed_figures(f"{name}_{split}_missed", outcome)
+            figures |= false_alarm_figures(f"{name}_{split}_false_alarms_an_hour", outcome)
     return metrics.rounded(figures)
 
 
