@@ -220,7 +220,7 @@ def seed_rate_scenarios() -> Iterator[Scenario]:
             rates = [float(len(alarms)) for alarms in heard]
             each = np.mean([metrics.rate_interval(alarms, 1.0) for alarms in heard], axis=0)
             reach = scipy.stats.t.ppf(0.975, seeds - 1) * np.std(rates, ddof=1) / np.sqrt(seeds)
-            figures = over_seeds.false_alarms("rate", [(outcome_of(alarms), 0.5) for alarms in heard])
+            figures = over_seeds.false_alarms("rate", [outcome_of(alarms) for alarms in heard])
             return {
                 OURS: (figures["rate_low"], figures["rate_high"]),
                 "mean of the seeds' intervals": (float(each[0]), float(each[1])),
@@ -240,9 +240,9 @@ def seed_rate_scenarios() -> Iterator[Scenario]:
 
 def outcome_of(alarms: np.ndarray) -> StreamOutcome:
     """An hour with these false alarms, by their sources, and no words."""
-    none, names = np.zeros(0), np.zeros(0, str)
-    scores, kinds = np.ones(len(alarms)), np.full(len(alarms), "speech")
-    return StreamOutcome(1.0, none, none, none, names, names, scores, kinds, alarms.astype(str))
+    no_word, no_delay, no_name = np.zeros(0, bool), np.zeros(0), np.zeros(0, str)
+    kinds = np.full(len(alarms), "speech")
+    return StreamOutcome(1.0, no_word, no_word, no_delay, no_name, no_name, kinds, alarms.astype(str), 0.0)
 
 
 def repeated_difference_scenarios() -> Iterator[Scenario]:

@@ -17,12 +17,11 @@ PICTURE = Path(__file__).with_name("stream-cases.png")
 WORDS = ["yes", "no"]
 YES = Utterance(1.6, 2.2, 0, "ada", "yes.wav")
 TALK = Utterance(1.0, 3.4, None, "bob", "talk.wav")
-THRESHOLD = 0.5
 
 
 def detection(start: float, word: str) -> Reaction:
     """A detection whose window of a second starts then."""
-    return Reaction(start, start + 1, WORDS.index(word), 0.9, start + 2.1)
+    return Reaction(start, start + 1, WORDS.index(word), 0.9)
 
 
 CASES = {  # what is said, and what is detected
@@ -41,10 +40,11 @@ def verdict(said: list[Utterance], detected: list[Reaction]) -> str:
     """What the evaluation says of a case, in words."""
     outcome = judge(detected, said, "room", 1.0)
     found = []
-    if len(outcome.right_scores):
-        missed, wrong = outcome.missed(THRESHOLD)[0], outcome.taken_for_another(THRESHOLD)[0]
-        found.append("missed, and wrong" if wrong else "missed" if missed else "right")
-    found += [f"false alarm {KINDS[kind]}" for kind in outcome.kinds[outcome.false_scores >= THRESHOLD]]
+    if len(outcome.missed):
+        found.append(
+            "missed, and wrong" if outcome.taken_for_another[0] else "missed" if outcome.missed[0] else "right"
+        )
+    found += [f"false alarm {KINDS[kind]}" for kind in outcome.kinds]
     return "\n".join(found)
 
 

@@ -54,20 +54,21 @@ def main() -> None:
 
         # in the streams: validation chooses the thresholds, test is judged by them
         words = [classes.index(word) for word in params.words]
-        chosen_on = stream.simulate(
+        chosen_on = stream.hear(
             {eight_bits.FLOAT32: network.probabilities},
             _stream("validation", params, source, spec, noises),
             front_end=front_end,
             words=words,
         )[eight_bits.FLOAT32]
-        outcome, first_hour = eight_bits.simulate(
+        heard, first_hour = eight_bits.hear(
             network.probabilities,
             int8.probabilities,
             _stream("test", params, source, spec, noises),
             front_end=front_end,
             words=words,
         )
-        streams = stream_scores.score_stream(chosen_on, outcome, params.false_alarms_an_hour)
+        streams = stream_scores.score_stream(chosen_on, heard, params.false_alarms_an_hour)
+        outcome = heard.at(streams["stream_threshold"])
         leaking = stream_sound.leaking(paths.MANIFEST)
         streams = stream_scores.with_other_speech(streams, outcome, source.unheard, leaking)
         figures |= streams | eight_bits.stream_figures(first_hour, streams["stream_threshold"])
@@ -93,12 +94,12 @@ def main() -> None:
             "mistakes": (scores.MISTAKE_COLUMNS, scores.worst_mistakes(answers, classes)),
             "calibration": (scores.CALIBRATION_COLUMNS, scores.calibration_rows(answers)),
             "noise": (noise_sweep.COLUMNS, noisy),
-            "det": (stream_scores.DET_COLUMNS, stream_scores.det_rows(outcome)),
+            "det": (stream_scores.DET_COLUMNS, stream_scores.det_rows(heard)),
         }
         _draw(tables, answers, figures, spec)
         write_answers(paths.VALIDATION, validation, classes, synthetic=spec.synthetic)
         write_answers(paths.ANSWERS, answers, classes, synthetic=spec.test_synthetic)
-        stream.write_stream(paths.STREAM, outcome, figures["stream_threshold"])
+        stream.write_stream(paths.STREAM, outcome)
     lines = scores.summary_lines(figures, classes) + stream_scores.stream_lines(figures, classes)
     for line in lines + stream_scores.other_speech_lines(figures, source.unheard):
         print(stage.voices_title(line, spec.test_synthetic))

@@ -16,11 +16,13 @@ from kws.core.params import load_params
 from kws.export import parity
 from kws.export.c_header import header
 from kws.export.detection import detection
-from kws.export.flatbuffer import peak_memory
+from kws.export.operations import cost
 from kws.export.reference import keras_answers
 from kws.recordings import background
 from kws.recordings.clips import read_clips
 from kws.recordings.source import DataSource
+from kws.spotting.detect import Timing
+from kws.spotting.litert import KINDS
 from kws.tracking.run import tracked_run
 
 
@@ -28,7 +30,7 @@ def main() -> None:
     """A trained network in, files for devices out."""
     params = load_params()
     with tracked_run(params, "export") as run, threadpool_limits(BLAS_THREADS):  # MLflow starts beside TensorFlow
-        from kws.export.convert import KINDS, convert_network
+        from kws.export.convert import convert_network
         from kws.train import models, training
 
         training.make_deterministic(seed=0, threads=params.threads)  # nothing is drawn here; the rest is as in training
@@ -46,10 +48,12 @@ def main() -> None:
         clips = parity.waveforms(paths.MANIFEST, source.archive_of("test"), noises["test"], front_end)
         exported = parity.examine(files, clips, position, front_end, params.threads)
         streamed = exported.streamed
+        answers_a_second = front_end.sample_rate / Timing.of(front_end.clip_samples, front_end.hop_length).step_samples
 
         scores = {
             "test_clips": len(position),
             "keras_accuracy": _accuracy(keras.probabilities.argmax(axis=1), keras.labels),
+            "answers_a_second": round(answers_a_second, 6),
         }
         for kind, content in files.items():
             scores |= parity.figures(kind, exported.answers[kind].probabilities, keras.probabilities, keras.labels)
@@ -57,7 +61,7 @@ def main() -> None:
                 scores[f"{kind}_undecided"] = parity.undecided(
                     exported.answers[kind].probabilities, keras.probabilities
                 )
-            scores |= {f"{kind}_bytes": len(content), f"{kind}_peak_memory_bytes": peak_memory(content)}
+            scores |= {f"{kind}_{what}": value for what, value in cost(content, answers_a_second).items()}
         whole_clips, labels = keras.probabilities[streamed], keras.labels[streamed]
         scores |= parity.figures("stream", exported.windows, whole_clips, labels)
         accuracy = _accuracy(whole_clips.argmax(axis=1), labels)

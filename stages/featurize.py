@@ -67,8 +67,16 @@ def main() -> None:
                     else:
                         usable.append(choice)
                         if choice.split in SPLITS:
-                            examples.setdefault(choice.label, features.mel_power)
-                        records.write(choice.split, features.name, choice.clip.speaker, label, features.mel_power)
+                            cached = features.mel_power if features.exact is None else features.exact
+                            examples.setdefault(choice.label, cached)
+                        records.write(
+                            choice.split,
+                            features.name,
+                            choice.clip.speaker,
+                            label,
+                            features.mel_power,
+                            exact=features.exact,
+                        )
                     row = manifest_row(choice, features)
                     manifest.writerow(row)
                     recorded = source.unheard.get(choice.split) != "computed"

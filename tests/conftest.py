@@ -255,7 +255,7 @@ def make_front_end(*settings: float, **more: float) -> FrontEnd:
 
     A field that is added to FrontEnd gets its value here, in one place for most tests: the one that turns it off.
     """
-    return FrontEnd(*settings, **more)
+    return FrontEnd(*settings, **{"kind": "log_mel"} | more)
 
 
 FRONT_END = make_front_end(16_000, 16_000, 480, 320, 512, 40, 20.0, 7600.0, 1e-6)
@@ -287,9 +287,10 @@ def exported(tmp_path_factory) -> Path:
     """A folder with the LiteRT files of a network that knows two words, a low tone and a high one, and silence."""
     import keras
 
-    from kws.export.convert import KINDS, convert_network
+    from kws.export.convert import convert_network
     from kws.export.detection import detection
     from kws.records.write import RecordWriter
+    from kws.spotting.litert import KINDS
     from kws.train.litert import calibration_clips, network_file, network_int8_file
 
     log_mel = keras.Input((FRONT_END.frames, FRONT_END.mel_bins, 1))

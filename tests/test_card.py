@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from conftest import ROOT, SOURCE, TEST_ARCHIVE
 
-from kws.project.card import model_card
+from kws.core.files import read_json
+from kws.project.card import OFFICIAL_MODELS, model_card
 from kws.spotting.detect import SENSITIVITIES
 
 FIGURES = {
@@ -14,12 +15,23 @@ FIGURES = {
     "train": {"epochs": 3, "parameters": 254_626},
     "export": {
         "test_clips": 1003,
-        "float32_bytes": 1_234_567,
-        "float32_accuracy": 0.9512,
-        "float32_agreement": 1.0,
-        "int8_bytes": 345_678,
-        "int8_accuracy": 0.9492,
-        "int8_agreement": 0.9937,
+        "answers_a_second": 12.5,
+        **{
+            f"{kind}_{figure}": value
+            for kind, *values in (
+                ("float32", 1_234_567, 0.9512, 1.0, 5_000_001, 62_500_013, 484_272),
+                ("int8", 345_678, 0.9492, 0.9937, 5_000_002, 62_500_025, 484_273),
+                ("features", 312_345, 0.9493, 0.9938, 4_000_003, 50_000_038, 78_976),
+            )
+            for figure, value in zip(
+                (
+                    *("bytes", "accuracy", "agreement"),
+                    *("multiplications", "multiplications_a_second", "peak_memory_bytes"),
+                ),
+                values,
+                strict=True,
+            )
+        },
     },
     "evaluate": {
         "test_clips": 1003,
@@ -162,7 +174,15 @@ def numbers_of(value):
 def test_every_number_in_the_card_is_found_in_the_files(card, make_params):
     text = card(*SECTIONS)
     words = 10
-    files = [FIGURES, WORDS, SECTIONS, SOURCE.to_json(), make_params(unknown=1.0, silence=1.0).model_dump(), words]
+    files = [
+        FIGURES,
+        read_json(OFFICIAL_MODELS),
+        WORDS,
+        SECTIONS,
+        SOURCE.to_json(),
+        make_params(unknown=1.0, silence=1.0).model_dump(),
+        words,
+    ]
     known = set().union(*(numbers_of(file) for file in files)) | {"-5", "-40", "20", "95", "32", "8", "1"}
     prose = re.sub(r"`[^`\n]*`|F1|SHA-256", "", text.partition("```yaml")[0])
     found = re.findall(r"-?\d+(?:,\d{3})*(?:\.\d+)?", prose)
@@ -180,7 +200,10 @@ def test_every_figure_of_the_metrics_that_the_card_tells_stands_in_it(card):
         "**Accuracy 95.1 %** on 1,003 test clips. The 95 % interval, for other speakers like these, is 93.6 to 96.3 %."
         in text
     )
-    assert "| `kws_int8.tflite` (8 bits) | 345,678 | 94.9 % | 99.4 % |" in text
+    assert "| `kws_int8.tflite` (8 bits) | waveform | 345,678 | 94.9 % | 99.4 % |" in text
+    assert "| `kws_features.tflite` (8 bits) | log-Mel | 312,345 | 94.9 % | 99.4 % |" in text
+    assert "An answer comes 12.5 times a second." in text
+    assert "| `kws_features.tflite` | 4,000,003 | 50,000,038 | 78,976 |" in text
     assert "12,345 clips of 678 speakers" in text
 
 

@@ -26,6 +26,7 @@ PLUMBING = {  # libraries that compute nothing of a result
     "urllib3",
 }
 ON_DEMAND = {"src/kws/audio/decode.py": {"av"}}  # what a module imports for recordings that these are not
+MICRO = {stage: {"pymicro-features"} for stage in ("featurize", "evaluate", "export")}  # with front_end micro
 WITH_TENSORFLOW = {"train", "export"}
 
 
@@ -69,6 +70,7 @@ def test_a_stage_depends_on_exactly_what_it_reads(finished, stage):
     [versions] = [entry["versions.yaml"] for entry in listed["params"] if "versions.yaml" in entry]
     pinned = set(REQUIRED) if stage == "project" else set()  # by the registered model
     demanded = {library for module in code for library in ON_DEMAND.get(module, ())}
+    demanded |= MICRO.get(stage, set())
     assert set(versions) == libraries_of([*code, f"stages/{stage}.py"], record["imports"]) | demanded | pinned
 
     assert ("tensorflow" in record["imports"]) == (stage in WITH_TENSORFLOW)

@@ -9,104 +9,122 @@ from hypothesis.extra import numpy as hnp
 from kws.spotting import detect
 from kws.spotting.detect import Timing
 
-TIMING = Timing.of(16_000, 256)  # reaches ten windows to each side
-UNSMOOTHED = replace(TIMING, smoothed=1)
+TIMING = Timing(step_frames=4, step_samples=1280, held=3, apart=5)
+AT_ONCE = replace(TIMING, held=1)
+WORDS = (0, 2)
+# few values, so that many are equal; class 1 is no word
+PROBABILITIES = hnp.arrays(np.float32, st.tuples(st.integers(1, 60), st.just(3)), elements=st.integers(0, 4).map(float))
+TIMINGS = st.builds(replace, st.just(TIMING), held=st.integers(1, 5), apart=st.integers(1, 9))
+THRESHOLD = st.sampled_from([0.0, 0.5, 1.0, 2.0, 2.5, 4.0, 5.0])
 
 
-def of_a_whole_recording(scores: np.ndarray, threshold: float = 0.0) -> list[tuple[int, int, float]]:
-    """The rule as one would write it down: the highest first, and nothing within a clip's length, a second, of it."""
-    best, word = scores.max(axis=1), scores.argmax(axis=1)
-    left, taken = [], np.zeros(len(scores), bool)
-    for index in np.argsort(-best, kind="stable"):
-        if not taken[index] and best[index] >= threshold:
-            left.append((int(index), int(word[index]), float(best[index])))
-            taken |= np.abs(np.arange(len(scores)) - index) * TIMING.step_samples < 16_000
-    return sorted(left)
+def plainly(probabilities: np.ndarray, timing: Timing, threshold: float) -> list[tuple[int, int, float]]:
+    """The rule as docs/evaluation.md has it, one sentence after the other."""
+
+    def score(window: int, word: int) -> float:
+        return float(min(probabilities[max(0, window - timing.held + 1) : window + 1, word]))
+
+    found: list[tuple[int, int, float]] = []
+    for window in range(len(probabilities)):
+        best = max(WORDS, key=lambda word: score(window, word))
+        before = [at for at, word, _ in found if word == best]
+        released = not before or any(score(at, best) < threshold for at in range(before[-1], window))
+        paused = not found or window - found[-1][0] >= timing.apart
+        if score(window, best) >= threshold and released and paused:
+            found.append((window, best, score(window, best)))
+    return found
 
 
-def found(scores, threshold=0.0, words=(0, 1)):
-    detections = detect.detections(scores, words, UNSMOOTHED, threshold)
-    return [(one.window, one.word, one.score) for one in detections]
+def found(probabilities, timing=AT_ONCE, threshold=0.5):
+    return [(one.window, one.word, one.score) for one in detect.detections(probabilities, WORDS, timing, threshold)]
 
 
-# few values, so that many are equal
+def word(*values: float) -> np.ndarray:
+    """Windows in which class 0 has these probabilities."""
+    return np.array([[value, 1 - value, 0] for value in values], np.float32)
+
+
 @settings(deadline=None)
-@given(
-    hnp.arrays(np.float32, st.tuples(st.integers(1, 60), st.just(2)), elements=st.integers(0, 9).map(float)),
-    st.integers(0, 9),
-)
-def test_windows_as_they_come_give_what_the_whole_recording_gives(scores, threshold):
-    assert found(scores, threshold) == of_a_whole_recording(scores, threshold)
+@given(PROBABILITIES, TIMINGS, THRESHOLD)
+def test_windows_as_they_come_give_what_the_plain_definition_gives(probabilities, timing, threshold):
+    assert found(probabilities, timing, threshold) == plainly(probabilities, timing, threshold)
 
 
-def test_of_detections_that_are_near_each_other_the_highest_stays():
-    scores = np.zeros((20, 2))
-    scores[3, 0], scores[5, 1], scores[16, 0] = 0.5, 0.9, 0.4
-    assert found(scores, 0.1) == [(5, 1, 0.9), (16, 0, 0.4)]
+@settings(deadline=None)
+@given(PROBABILITIES, TIMINGS, THRESHOLD)
+def test_the_fast_form_of_the_evaluation_detects_the_same(probabilities, timing, threshold):
+    scores = detect.lowest(probabilities[:, list(WORDS)], timing.held)
+    fast = [
+        (window, WORDS[word], float(scores[window, word]))
+        for window, word in detect.detected(scores, timing, threshold)
+    ]
+    assert fast == found(probabilities, timing, threshold)
 
 
-@pytest.mark.parametrize(("timing", "needed"), [(UNSMOOTHED, 10), (TIMING, 12)])
-def test_a_detection_is_told_as_soon_as_no_later_window_can_change_it_and_says_when(timing, needed):
-    heard = 0
+def test_a_word_is_told_before_the_next_window_is_heard():
+    heard = []
 
     def windows():
-        nonlocal heard
-        for number in range(40):
-            heard = number
-            yield np.array([0.875 if number == 5 else 0.125, 0.0])
+        for number, window in enumerate(word(0, 0, 1, 1, 1, 1, 1)):
+            heard.append(number)
+            yield window
 
-    first = next(detect.detections(windows(), [0], timing, 0.2))
-    assert first.window == (5 if timing.smoothed == 1 else 3)  # of equal averages the first
-    assert heard == first.reported == first.window + needed
+    first = next(detect.detections(windows(), WORDS, TIMING, 0.5))
+    assert first.window == heard[-1] == 4  # the third one that holds the word
 
 
-@settings(deadline=None)
-@given(
-    hnp.arrays(np.float32, st.tuples(st.integers(1, 60), st.just(2)), elements=st.integers(0, 9).map(float)),
-    st.integers(0, 9),
-)
-def test_a_threshold_leaves_detections_out_and_changes_no_other_one_nor_when_it_is_told(scores, threshold):
-    """So the evaluation, which has all detections at once, measures what listening at any threshold gives."""
-
-    def told(threshold):
-        return [(one.window, one.score, one.reported) for one in detect.detections(scores, [0, 1], TIMING, threshold)]
-
-    assert told(threshold) == [one for one in told(0.0) if one[1] >= threshold]
+def test_a_word_has_to_be_held():
+    assert found(word(0, 1, 1, 0, 1, 1, 0, 0.75, 0.5, 1, 1), TIMING) == [(9, 0, 0.5)]
 
 
-def test_only_words_are_detected_and_all_probabilities_are_told():
-    scores = np.array([[0.2, 0.7, 0.1]] * 3)
-    [detection] = detect.detections(scores, [0, 2], TIMING)
-    assert (detection.word, detection.score) == (0, 0.2)
-    assert detection.probabilities.tolist() == [0.2, 0.7, 0.1]
+def test_at_the_start_as_many_windows_count_as_there_are():
+    assert found(word(0.75, 1, 1), TIMING) == [(0, 0, 0.75)]
+    assert found(word(0.25, 1, 1, 1), TIMING) == [(3, 0, 1.0)]
+
+
+def test_after_a_detection_there_is_a_pause_for_all_words():
+    probabilities = word(1, 0, 1, 0, 0, 0, 1, 0)
+    probabilities[3:6, 2] = 1
+    assert found(probabilities, replace(AT_ONCE, apart=2)) == [(0, 0, 1.0), (2, 0, 1.0), (4, 2, 1.0), (6, 0, 1.0)]
+    assert found(probabilities) == [(0, 0, 1.0), (5, 2, 1.0)]  # five windows later it still is there
+
+
+def test_a_word_that_stays_is_detected_once():
+    assert found(word(*[1] * 40)) == [(0, 0, 1.0)]
+    assert found(word(*[1] * 10, 0.25, *[1] * 10)) == [(0, 0, 1.0), (11, 0, 1.0)]
+
+
+def test_a_word_below_another_one_is_not_detected_until_it_is_the_highest():
+    probabilities = np.array([[0.5, 0, 0.75]] * 7 + [[0.75, 0, 0.5]] * 7, np.float32)
+    assert found(probabilities, AT_ONCE, 0.4) == [(0, 2, 0.75), (7, 0, 0.75)]
+
+
+def test_only_words_are_detected_and_the_lowest_probabilities_of_all_classes_are_told():
+    probabilities = np.array([[0.2, 0.8, 0], [0.3, 0.6, 0.1], [0.25, 0.7, 0.05]])
+    *_, last = detect.detections(probabilities, WORDS, replace(TIMING, apart=1), 0.2)
+    assert (last.window, last.word, last.score) == (0, 0, 0.2)
+    [later] = detect.detections(np.concatenate([[[0, 1, 0]], probabilities]), WORDS, TIMING, 0.15)
+    assert later.window == 3
+    assert later.probabilities.tolist() == [0.2, 0.6, 0.0]
 
 
 def test_no_window_no_detection():
-    assert found(np.zeros((0, 2))) == []
-
-
-@pytest.mark.parametrize("windows", [1, 2, 3, 4, 5, 6, 50])
-def test_each_window_is_averaged_with_two_on_each_side_and_the_ends_count_for_those_beyond(windows):
-    values = np.random.default_rng(0).uniform(size=(windows, 3)).astype(np.float32)
-    newest, averaged = zip(*detect.smooth(values, 5), strict=True)
-    assert newest == tuple(min(number + 2, windows - 1) for number in range(windows))
-    around = np.pad(values, ((2, 2), (0, 0)), mode="edge")
-    expected = np.stack([around[number : number + 5].mean(axis=0) for number in range(windows)])
-    np.testing.assert_allclose(averaged, expected, rtol=1e-6)
+    assert found(np.zeros((0, 3))) == []
+    assert detect.detected(np.zeros((0, 3)), TIMING, 0.0) == []
 
 
 @pytest.mark.parametrize(
     ("clip_samples", "hop_length", "timing"),
     [
-        (16_000, 256, (6, 1536, 5, 11)),
-        (16_000, 320, (5, 1600, 5, 10)),  # a second: as it was when all times were constants
-        (16_000, 160, (10, 1600, 5, 10)),
-        (8000, 160, (5, 800, 5, 10)),
-        (24_000, 320, (8, 2560, 5, 10)),
-        (32_000, 320, (10, 3200, 5, 10)),
-        (48_000, 320, (15, 4800, 5, 10)),
-        (8000, 4000, (1, 4000, 1, 2)),  # long frames: no window lies within a quarter of a clip of another
-        (4000, 4000, (1, 4000, 1, 1)),
+        (16_000, 320, (4, 1280, 5, 13)),
+        (16_000, 160, (8, 1280, 5, 13)),
+        (16_000, 256, (8, 2048, 3, 8)),
+        (8000, 160, (4, 640, 5, 13)),
+        (24_000, 320, (8, 2560, 4, 10)),
+        (32_000, 320, (8, 2560, 5, 13)),
+        (48_000, 320, (16, 5120, 4, 10)),
+        (8000, 1000, (4, 4000, 2, 2)),  # long frames: half a clip from one window to the next
+        (8000, 4000, (2, 8000, 1, 1)),  # never more than a clip, or some sound would be in no window
     ],
 )
 def test_all_times_follow_the_length_of_a_clip(clip_samples, hop_length, timing):

@@ -85,7 +85,7 @@ def stretches(count: int = 2) -> Iterator[Stretch]:
 
 def in_the_stream(networks, int8: str) -> dict[str, float]:
     pair = [networks[name].probabilities for name in (FLOAT32, int8)]
-    whole, first = eight_bits.simulate(*pair, stretches(), front_end=FRONT_END, words=[0, 1])
+    whole, first = eight_bits.hear(*pair, stretches(), front_end=FRONT_END, words=[0, 1])
     assert whole.hours == first[INT8].hours
     return eight_bits.stream_figures(first, 0.5)
 
@@ -133,18 +133,20 @@ def test_the_figures_of_noise_compare_answer_by_answer():
 def test_of_a_long_stream_8_bits_hear_the_first_hour_alone(networks, monkeypatch):
     monkeypatch.setattr(eight_bits, "STREAM_STRETCHES", 1)
     pair = [networks[name].probabilities for name in (FLOAT32, "good")]
-    whole, first = eight_bits.simulate(*pair, stretches(3), front_end=FRONT_END, words=[0, 1])
+    whole, first = eight_bits.hear(*pair, stretches(3), front_end=FRONT_END, words=[0, 1])
     assert (whole.hours, first[FLOAT32].hours, first[INT8].hours) == pytest.approx((3 / 60, 1 / 60, 1 / 60))
-    assert (len(whole.right_scores), len(first[INT8].right_scores)) == (36, 12)
-    [alone] = stream.simulate({"": pair[0]}, stretches(3), front_end=FRONT_END, words=[0, 1]).values()
-    np.testing.assert_array_equal(whole.right_scores, alone.right_scores)
+    assert (len(whole.at(0.5).missed), len(first[INT8].at(0.5).missed)) == (36, 12)
+    [alone] = stream.hear({"": pair[0]}, stretches(3), front_end=FRONT_END, words=[0, 1]).values()
+    for ours, theirs in zip(whole.stretches, alone.stretches, strict=True):
+        np.testing.assert_array_equal(ours.scores, theirs.scores)
+        assert ours.script == theirs.script
     assert eight_bits.stream_figures(first, 0.5)["int8_stream_hours"] == pytest.approx(1 / 60, abs=1e-6)
 
 
 def test_a_stream_in_which_no_word_is_said_has_false_alarms_alone(networks):
     silent = [Stretch(stretch.log_mel, [], "hiss") for stretch in stretches(1)]
     pair = [networks[name].probabilities for name in (FLOAT32, "good")]
-    _, first = eight_bits.simulate(*pair, silent, front_end=FRONT_END, words=[0, 1])
+    _, first = eight_bits.hear(*pair, silent, front_end=FRONT_END, words=[0, 1])
     figures = eight_bits.stream_figures(first, 0.5)
     assert not [name for name in figures if "missed" in name or "lost" in name]
     assert figures["int8_stream_false_alarms_an_hour"] > 0

@@ -77,8 +77,10 @@ def test_the_parameters_make_the_front_end_and_its_json_says_all_of_it(make_para
         "mel_low_hz": 20.0,
         "mel_high_hz": 7600.0,
         "log_offset": 1e-7,
+        "kind": "log_mel",
         "frames": 28,
         "margin": 12,
+        "lead": 0,
     }
     assert FrontEnd.from_json(f.to_json() | {"classes": ["yes", "no"]}) == f
 

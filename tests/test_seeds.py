@@ -33,14 +33,13 @@ def stream(alarms: int, *, words: bool = True) -> StreamOutcome:
     said = slice(None if words else 0)
     return StreamOutcome(
         hours=2.0,
-        right_scores=np.where(np.arange(1000) < 300, 0.2, 0.8)[said],
-        wrong_scores=np.zeros(1000)[said],
+        missed=(np.arange(1000) < 300)[said],
+        taken_for_another=np.zeros(1000, bool)[said],
         delays=np.zeros(1000)[said],
         speakers=PEOPLE[said],
         clips=np.arange(1000).astype(str)[said],
-        false_scores=np.array([0.9] * alarms + [0.1] * 5),
-        kinds=np.array(["speech"] * (alarms + 5)),
-        sources=np.array([f"{n}" for n in range(alarms + 5)]),
+        kinds=np.array(["speech"] * alarms),
+        sources=np.array([f"{n}" for n in range(alarms)]),
         speech_hours=0.5,
     )
 
@@ -60,7 +59,7 @@ def project(tmp_path, monkeypatch) -> Path:
         seed = int(command[-2].removeprefix("seed="))
         write_answers(paths.VALIDATION, answers(0.95), ["no", "yes"], synthetic=False)
         write_answers(paths.ANSWERS, answers(SHARES[seed - 1]), ["no", "yes"], synthetic=False)
-        write_stream(paths.STREAM, stream(seed), threshold=0.5)
+        write_stream(paths.STREAM, stream(seed))
         (tmp_path / "params.yaml").write_text(before.replace("seed: 1 ", f"seed: {seed} "))
 
     monkeypatch.setattr(subprocess, "run", pretend)
@@ -125,7 +124,7 @@ def test_where_the_split_is_random_the_report_says_that_seeds_have_other_clips(r
 
 
 def test_a_stream_without_words_has_false_alarms_alone(results):
-    write_stream(paths.STREAM, stream(2, words=False), threshold=0.5)
+    write_stream(paths.STREAM, stream(2, words=False))
     rows = seeds.seed_rows([*results, seeds.read_result()])
     assert "stream_missed" not in rows[-1]
     assert "missed words" not in seeds.report(rows, at_random=False)

@@ -373,7 +373,18 @@ def _check(rate: int, channels: int, before: tuple[int, int]) -> None:
     """Refuses a part of a file whose rate and channels make no sense, or differ from those of the part before."""
     if (rate, channels) != before:
         raise _UnreadableError("the sample rate or the number of channels changes")
+    check_rate_and_channels(rate, channels)
+
+
+def check_rate_and_channels(rate: int, channels: int) -> None:
+    """Refuses a sample rate in Hz, or a number of channels, that makes no sense.
+
+    Raises:
+        UnusableClipError: it is out of range.
+    """
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise UnusableClipError(f"a sample rate of {rate} Hz")
+    if channels < 1:
+        raise UnusableClipError(f"{channels} channels")
     if channels > MOST_CHANNELS:
         raise UnusableClipError(f"{channels} channels, more than {MOST_CHANNELS}")

@@ -34,13 +34,13 @@ class SeedResult:
     Attributes:
         validation: answers to the validation clips.
         test: answers to the test clips.
-        stream: the test stream, and the threshold that the validation stream chose.
+        stream: what becomes of the test stream, at the threshold that the validation stream chose.
         synthetic: whether the test clips are computed voices.
     """
 
     validation: Answers
     test: Answers
-    stream: tuple[StreamOutcome, float]
+    stream: StreamOutcome
     synthetic: bool
 
 

@@ -25,11 +25,13 @@ LIBRARIES = (
     "numpy",
     "pillow",
     "plotly",
+    "pymicro-features",
     "scikit-learn",
     "scipy",
     "soundfile",
     "soxr",
     "tensorflow",  # on Linux x86-64 tensorflow-cpu, of the same version
+    "tflite-micro",
     "umap-learn",
 )
 HEADER = """\

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from kws.audio import micro
 from kws.audio.mel import mel_matrix
 from kws.core import paths
 from kws.core.errors import UserError
@@ -86,6 +87,7 @@ class Params(BaseModel):
     max_unusable_share: float = Field(ge=0, le=1)
     cut: Literal["auto", "word", "takes", "start"]
 
+    front_end: Literal["log_mel", "micro"]
     sample_rate: int = Field(ge=4000, le=48_000)
     clip_seconds: float = Field(ge=0.1, le=10)
     frame_length: int = Field(ge=16)
@@ -221,6 +223,10 @@ class Params(BaseModel):
 
     @model_validator(mode="after")
     def _front_end_is_possible(self) -> Self:
+        needed = {name: value for name, value in micro.SETTINGS.items() if getattr(self, name) != value}
+        if self.front_end == "micro" and needed:
+            wanted = ", ".join(f"{name} {value:g} (not {getattr(self, name):g})" for name, value in needed.items())
+            raise ValueError(f"front_end: micro is the front end of devices, with one set of values; set {wanted}")
         if self.frame_length > self.clip_samples:
             raise ValueError(f"frame_length: {self.frame_length} is longer than a clip; at most {self.clip_samples}")
         if self.hop_length > self.frame_length:

@@ -12,7 +12,7 @@ from kws.audio.frontend import FrontEnd
 from kws.evaluate import metrics, stream
 from kws.evaluate.answers import Answers
 from kws.evaluate.noise_sweep import SNR_DB, NoiseOutcome, Predict
-from kws.evaluate.stream import StreamOutcome, Stretch
+from kws.evaluate.stream import HeardStream, Stretch
 
 FLOAT32, INT8 = "float32", "int8"  # names of the two networks
 STREAM_STRETCHES = 3600 // stream.SECONDS  # an hour: the most of a stream that the network in 8 bits hears
@@ -40,9 +40,9 @@ def noise_figures(outcome: NoiseOutcome) -> dict[str, float]:
     return metrics.rounded(figures | lost)
 
 
-def simulate(
+def hear(
     float32: Predict, int8: Predict, stretches: Iterable[Stretch], *, front_end: FrontEnd, words: Sequence[int]
-) -> tuple[StreamOutcome, dict[str, StreamOutcome]]:
+) -> tuple[HeardStream, dict[str, HeardStream]]:
     """Runs both networks over the first hour of a stream, and the one in float32 over all of it.
 
     Args:
@@ -53,30 +53,29 @@ def simulate(
         words: the classes to detect.
 
     Returns:
-        What becomes of the stream with the network in float32; and of its first hour, by name of the network.
+        What the network in float32 hears of the stream; and what each hears of its first hour, by name of the network.
     """
     stretches = iter(stretches)
     both = {FLOAT32: float32, INT8: int8}
-    first = stream.simulate(both, islice(stretches, STREAM_STRETCHES), front_end=front_end, words=words)
-    rest = stream.simulate({FLOAT32: float32}, stretches, front_end=front_end, words=words)
-    return stream.joined([first[FLOAT32], *rest.values()]), first
+    first = stream.hear(both, islice(stretches, STREAM_STRETCHES), front_end=front_end, words=words)
+    rest = stream.hear({FLOAT32: float32}, stretches, front_end=front_end, words=words)
+    return stream.joined([first[FLOAT32], rest[FLOAT32]]), first
 
 
-def stream_figures(outcomes: Mapping[str, StreamOutcome], threshold: float) -> dict[str, float]:
+def stream_figures(heard: Mapping[str, HeardStream], threshold: float) -> dict[str, float]:
     """Missed words and false alarms in 8 bits, and how many more words are missed: `int8_stream_lost`.
 
     Args:
-        outcomes: of the same stream, by name of the network.
+        heard: what each network hears of the same stream, by its name.
         threshold: of both networks.
     """
-    float32, int8 = outcomes[FLOAT32], outcomes[INT8]
+    float32, int8 = (heard[name].at(threshold) for name in (FLOAT32, INT8))
     figures: dict[str, float] = {"int8_stream_hours": int8.hours}
-    if len(int8.right_scores):  # a short stream may consist of other words alone
-        detected = {name: ~outcome.missed(threshold) for name, outcome in outcomes.items()}
-        figures |= metrics.share_figures("int8_stream_missed", ~detected[INT8], int8.speakers, int8.clips)
-        figures |= _lost("int8_stream_lost", detected[FLOAT32], detected[INT8], int8.speakers, int8.clips)
+    if len(int8.missed):  # a short stream may consist of other words alone
+        figures |= metrics.share_figures("int8_stream_missed", int8.missed, int8.speakers, int8.clips)
+        figures |= _lost("int8_stream_lost", ~float32.missed, ~int8.missed, int8.speakers, int8.clips)
     for name, outcome in (("int8_stream", int8), ("int8_stream_float32", float32)):
-        alarms = outcome.alarms(threshold)
+        alarms = outcome.alarms()
         rate = {f"{name}_false_alarms_an_hour": len(alarms) / outcome.hours}
         figures |= rate | metrics.rate_interval(alarms, outcome.hours).figures(f"{name}_false_alarms_an_hour")
     return metrics.rounded(figures)

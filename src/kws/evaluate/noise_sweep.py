@@ -71,7 +71,7 @@ def sweep(  # noqa: PLR0913 (a measurement has that many ingredients)
             kind, start = _drawn(recording.name, len(kinds))
             under.append(kinds[kind])
             noise = noises[kinds[kind]]  # a look-up may read a file
-            log_mels += [front_end.log_mel(_mix(recording.waveform, noise, start, snr)) for snr in SNR_DB]
+            log_mels += [front_end.clip_log_mel(_mix(recording.waveform, noise, start, snr)) for snr in SNR_DB]
         labels = np.array([classes.index(recording.label) for recording in task])
         predicted = {name: predict(log_mels).argmax(axis=1) for name, predict in networks.items()}
         return NoiseOutcome(

@@ -23,19 +23,19 @@ def accuracy(name: str, seeds: Sequence[Answers]) -> dict[str, float]:
     return share(name, [Outcomes(one.correct, one.speakers, one.names) for one in seeds])
 
 
-def missed_words(name: str, seeds: Sequence[tuple[StreamOutcome, float]]) -> dict[str, float]:
+def missed_words(name: str, seeds: Sequence[StreamOutcome]) -> dict[str, float]:
     """The share of the words in the stream that is missed; nothing, if a stream has no words.
 
     Args:
         name: of the figure.
-        seeds: what became of the stream, and the threshold, one entry for each seed.
+        seeds: what became of the stream at the threshold of each seed, one entry for each.
     """
-    if not all(len(stream.right_scores) for stream, _ in seeds):
+    if not all(len(stream.missed) for stream in seeds):
         return {}
-    return share(name, [Outcomes(stream.missed(level), stream.speakers, stream.clips) for stream, level in seeds])
+    return share(name, [Outcomes(stream.missed, stream.speakers, stream.clips) for stream in seeds])
 
 
-def false_alarms(name: str, seeds: Sequence[tuple[StreamOutcome, float]], kind: str | None = None) -> dict[str, float]:
+def false_alarms(name: str, seeds: Sequence[StreamOutcome], kind: str | None = None) -> dict[str, float]:
     """The false alarms an hour.
 
     A source that several seeds' networks take for a word counts once, with the mean number of their alarms. So it may
@@ -46,8 +46,8 @@ def false_alarms(name: str, seeds: Sequence[tuple[StreamOutcome, float]], kind: 
         seeds: as of `missed_words`.
         kind: of false alarms: `speech`, `background` or `word`; None: all.
     """
-    alarms = [stream.alarms(level, kind) for stream, level in seeds]
-    hours = [stream.hours for stream, _ in seeds]
+    alarms = [stream.alarms(kind) for stream in seeds]
+    hours = [stream.hours for stream in seeds]
     rates = [len(sources) / length for sources, length in zip(alarms, hours, strict=True)]
     pooled = rate_interval(np.concatenate(alarms), float(np.mean(hours)), len(seeds))
     return {name: float(np.mean(rates)), **over_seeds(pooled, rates).figures(name)}

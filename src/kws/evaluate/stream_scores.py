@@ -8,24 +8,24 @@ import numpy as np
 
 from kws.core.params import UNKNOWN
 from kws.evaluate import metrics
-from kws.evaluate.stream import StreamOutcome
+from kws.evaluate.stream import THRESHOLDS, HeardStream, StreamOutcome
 from kws.recordings.clips import UNHEARD
 from kws.recordings.unheard import Origin
 from kws.spotting.detect import SENSITIVITIES, one_threshold
 
 KINDS = {"speech": "at other speech", "background": "in background", "word": "beside a word"}  # of false alarms
 _ORIGINS = {"dataset": "the data set's", "test_dataset": "the test data set's", "computed": "computed"}
-DET_POINTS = 500  # false alarms, at most, that the curve goes to
+DET_ALARMS = 500  # false alarms, at most, that the curve goes to
 DET_COLUMNS = (
     *("false_alarms_an_hour", "missed", "threshold"),
     *(f"{kind}_false_alarms_an_hour" for kind in KINDS),
 )
 MANY_MISSED = 0.5  # share of the words from which the stage says what would help
-HIGHEST = 20  # false alarms, which the threshold has to be above
+HIGHEST = 20  # false alarms, at least: those of the highest threshold that has so many
 ENOUGH = 3  # false alarms that the wanted rate must allow: of none seen, up to three are likely
 
 
-def score_stream(validation: StreamOutcome, test: StreamOutcome, false_alarms_an_hour: float) -> dict[str, float]:
+def score_stream(validation: HeardStream, test: HeardStream, false_alarms_an_hour: float) -> dict[str, float]:
     """The figures of `metrics/evaluate.json`, rounded to 6 decimals.
 
     The thresholds are those of SENSITIVITIES, each the lowest that keeps its rate of false alarms in the validation
@@ -39,57 +39,67 @@ def score_stream(validation: StreamOutcome, test: StreamOutcome, false_alarms_an
         false_alarms_an_hour: wanted.
     """
     threshold = validation.threshold(false_alarms_an_hour)
-    figures: dict[str, float] = {"stream_hours": test.hours, "stream_words": len(test.right_scores)}
-    figures |= {"stream_threshold": threshold, **_missed("stream_missed", test, threshold)}
-    if len(test.right_scores):
-        wrong = test.taken_for_another(threshold)
-        figures |= metrics.share_figures("stream_wrong", wrong, test.speakers, test.clips)
-    delays = test.delays[~test.missed(threshold)]
+    chosen_on, judged = validation.at(threshold), test.at(threshold)
+    figures: dict[str, float] = {"stream_hours": judged.hours, "stream_words": len(judged.missed)}
+    figures |= {"stream_threshold": threshold, **missed_figures("stream_missed", judged)}
+    if len(judged.missed):
+        figures |= metrics.share_figures("stream_wrong", judged.taken_for_another, judged.speakers, judged.clips)
+    delays = judged.delays[~judged.missed]
     if len(delays):
         figures |= {"stream_delay_seconds": np.median(delays), "stream_delay_95_seconds": np.quantile(delays, 0.95)}
-    figures |= _false_alarms("stream_false_alarms_an_hour", test, threshold)
-    figures |= _more_false_alarms("stream_more_false_alarms_an_hour", validation, test, threshold)
+    figures |= false_alarm_figures("stream_false_alarms_an_hour", judged)
+    figures |= _more_false_alarms("stream_more_false_alarms_an_hour", chosen_on, judged)
     if validation.hours * false_alarms_an_hour >= ENOUGH:
         low, high = (figures[f"stream_more_false_alarms_an_hour_{end}"] for end in ("low", "high"))
         figures["stream_carries_over"] = int(low <= 0 <= high)
-    highest = validation.kinds[np.argsort(-validation.false_scores, kind="stable")[:HIGHEST]]
+    highest = _highest_alarms(validation)
     if len(highest):
         figures["stream_highest_at_speech"] = np.mean(highest == "speech")
     for kind in KINDS:
-        figures |= _false_alarms(f"stream_{kind}_false_alarms_an_hour", test, threshold, kind)
+        figures |= false_alarm_figures(f"stream_{kind}_false_alarms_an_hour", judged, kind)
     for name, factor in SENSITIVITIES.items():
         rate = factor * false_alarms_an_hour
         threshold = validation.threshold(rate)
         figures |= {f"{name}_threshold": threshold, f"{name}_allowed_false_alarms_an_hour": rate}
         if validation.hours * rate < ENOUGH:
             figures[f"{name}_too_short"] = 1
-        if len(validation.alarms(threshold)) > validation.allowed(rate):
+        outcomes = {"validation": validation.at(threshold), "test": test.at(threshold)}
+        if len(outcomes["validation"].alarms()) > validation.allowed(rate):
             figures[f"{name}_rate_not_kept"] = 1  # by no threshold: more false alarms have a score of 1
-        for split, outcome in (("validation", validation), ("test", test)):
-            figures |= _missed(f"{name}_{split}_missed", outcome, threshold)
-            figures |= _false_alarms(f"{name}_{split}_false_alarms_an_hour", outcome, threshold)
+        for split, outcome in outcomes.items():
+            figures |= missed_figures(f"{name}_{split}_missed", outcome)
+            figures |= false_alarm_figures(f"{name}_{split}_false_alarms_an_hour", outcome)
     return metrics.rounded(figures)
 
 
-def _missed(name: str, outcome: StreamOutcome, threshold: float) -> dict[str, float]:
+def _highest_alarms(heard: HeardStream) -> np.ndarray:
+    """The kinds of the false alarms at the highest threshold that has HIGHEST of them, else of the lowest one."""
+    for threshold in reversed(THRESHOLDS):
+        kinds = heard.at(threshold).kinds
+        if len(kinds) >= HIGHEST:
+            break
+    return kinds
+
+
+def missed_figures(name: str, outcome: StreamOutcome) -> dict[str, float]:
     """The share of the words that are missed, and its interval; nothing of a stream without words."""
-    if not len(outcome.right_scores):
+    if not len(outcome.missed):
         return {}
-    return metrics.share_figures(name, outcome.missed(threshold), outcome.speakers, outcome.clips)
+    return metrics.share_figures(name, outcome.missed, outcome.speakers, outcome.clips)
 
 
-def _false_alarms(name: str, outcome: StreamOutcome, threshold: float, kind: str | None = None) -> dict[str, float]:
-    alarms = outcome.alarms(threshold, kind)
+def false_alarm_figures(name: str, outcome: StreamOutcome, kind: str | None = None) -> dict[str, float]:
+    alarms = outcome.alarms(kind)
     return {name: len(alarms) / outcome.hours, **metrics.rate_interval(alarms, outcome.hours).figures(name)}
 
 
-def _more_false_alarms(name: str, validation: StreamOutcome, test: StreamOutcome, threshold: float) -> dict[str, float]:
+def _more_false_alarms(name: str, validation: StreamOutcome, test: StreamOutcome) -> dict[str, float]:
     """By how much the rate is higher in the test stream, and the interval of the difference, from those of both rates.
 
     The interval is by square-and-add (Zou and Donner, 2008), which takes the two streams as independent.
     """
-    before, after = (len(one.alarms(threshold)) / one.hours for one in (validation, test))
-    of_validation, of_test = (metrics.rate_interval(one.alarms(threshold), one.hours) for one in (validation, test))
+    before, after = (len(one.alarms()) / one.hours for one in (validation, test))
+    of_validation, of_test = (metrics.rate_interval(one.alarms(), one.hours) for one in (validation, test))
     more = after - before
     low = more - math.hypot(after - of_test.low, of_validation.high - before)
     high = more + math.hypot(of_test.high - after, before - of_validation.low)
@@ -162,14 +172,14 @@ def with_other_speech(
 
     Args:
         figures: of `score_stream`.
-        test: the outcome that they are of.
+        test: what becomes of the test stream at `stream_threshold`.
         origins: where the other words of the streams come from, by `UNHEARD`.
         leaking: share of their clips that people who are in training say.
     """
     name = "stream_false_alarms_an_hour_of_speech"
     more: dict[str, float] = {"stream_speech_hours": test.speech_hours}
     if test.speech_hours:
-        alarms = test.alarms(figures["stream_threshold"], "speech")
+        alarms = test.alarms("speech")
         more |= {name: len(alarms) / test.speech_hours}
         more |= metrics.rate_interval(alarms, test.speech_hours).figures(name)
     if leaking:
@@ -207,19 +217,19 @@ def _of_one_kind(origins: Mapping[str, Origin]) -> bool:
     return len({origins[name] == "computed" for name in UNHEARD.values()}) == 1
 
 
-def det_rows(outcome: StreamOutcome) -> list[dict[str, Any]]:
-    """Missed words against false alarms an hour, a row for each threshold at which one more is false."""
-    if not len(outcome.right_scores):
-        return []
-    return [
-        {
-            "false_alarms_an_hour": round(len(outcome.alarms(threshold)) / outcome.hours, 6),
-            "missed": round(float(outcome.missed(threshold).mean()), 6),
-            "threshold": round(float(threshold), 6),
-        }
-        | {
-            f"{kind}_false_alarms_an_hour": round(len(outcome.alarms(threshold, kind)) / outcome.hours, 6)
-            for kind in KINDS
-        }
-        for threshold in np.sort(outcome.false_scores)[::-1][:DET_POINTS]
-    ]
+def det_rows(heard: HeardStream) -> list[dict[str, Any]]:
+    """Missed words against false alarms an hour, a row for each of THRESHOLDS from the highest on; none without words.
+
+    They end where there are more than DET_ALARMS false alarms.
+    """
+    rows = []
+    for threshold in reversed(THRESHOLDS):
+        outcome = heard.at(threshold)
+        if not len(outcome.missed) or len(outcome.alarms()) > DET_ALARMS:
+            break
+        rates = {"": len(outcome.alarms())} | {f"{kind}_": len(outcome.alarms(kind)) for kind in KINDS}
+        rows.append(
+            {"missed": round(float(outcome.missed.mean()), 6), "threshold": threshold}
+            | {f"{kind}false_alarms_an_hour": round(number / outcome.hours, 6) for kind, number in rates.items()}
+        )
+    return rows

@@ -109,7 +109,7 @@ def stretches(  # noqa: PLR0913 (a stream has that many ingredients)
     for _ in range(minutes):
         name = next(backgrounds)
         sound, script, waiting = _stretch(itertools.chain(waiting, events), noises[name], front_end, rng)
-        yield Stretch(front_end.log_mel(sound), script, name)
+        yield Stretch(front_end.clip_log_mel(sound), script, name)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from kws.audio.frontend import FrontEnd
+from kws.export.flatbuffer import operators
 from kws.spotting.detect import Timing
-from kws.spotting.litert import read_about
+from kws.spotting.litert import KINDS, read_about
 
 _TEMPLATE = """\
 /* A keyword spotter, written by the export stage of kws. In C and C++.
@@ -15,8 +16,8 @@ _TEMPLATE = """\
  * A clip of KWS_CLIP_SAMPLES samples at KWS_SAMPLE_RATE Hz, full scale = 1, becomes KWS_FRAMES frames, one each
  * KWS_HOP_LENGTH samples. Each is multiplied by kws_window, padded with zeros to KWS_FFT_LENGTH and transformed; the
  * squared magnitudes are weighted by the Mel filters, KWS_LOG_OFFSET is added, the logarithm taken: KWS_FRAMES times
- * KWS_MEL_BINS floats, which are the model's input. Its output is a float, a probability, for each of KWS_CLASSES. The
- * network in between has 8 bits.
+ * KWS_MEL_BINS floats. The model takes KWS_INPUT_FRAMES of these frames: {takes}. Its output is a
+ * float, a probability, for each of KWS_CLASSES. The network in between has 8 bits.
  */
 #ifndef KWS_MODEL_H
 #define KWS_MODEL_H
@@ -49,7 +50,7 @@ static const float kws_mel_weights[{weights_number}] = {{
 {weights}
 }};
 
-/* kws_features.tflite */
+/* {file} */
 static const unsigned int kws_model_bytes = {model_bytes};
 KWS_ALIGNED static const unsigned char kws_model[{model_bytes}] = {{
 {model}
@@ -63,14 +64,18 @@ def header(model: bytes, front_end: FrontEnd) -> str:
     """The header.
 
     Args:
-        model: a LiteRT file that takes features.
+        model: a LiteRT file that takes features, of a clip or step by step.
         front_end: that computes them.
     """
     about = read_about(model)
+    takes = "a whole clip" if about["kind"] == "features" else "the newest ones, since it keeps a state"
     used = [np.flatnonzero(weights) for weights in front_end.weights.T]
     weights = [front_end.weights[bins[0] : bins[-1] + 1, number] for number, bins in enumerate(used)]
     return _TEMPLATE.format(
-        constants="\n".join(f"#define KWS_{name.upper()} {value}" for name, value in _constants(about).items()),
+        takes=takes,
+        file=KINDS[about["kind"]],
+        constants="\n".join(f"#define KWS_{name.upper()} {value}" for name, value in _constants(about).items())
+        + f"\n#define KWS_STATES {operators(model)['VAR_HANDLE']}  /* of the model */",
         classes=",\n".join(f'    "{_escaped(name)}"' for name in about["classes"]),
         window=_lines(map(_float, front_end.window)),
         first=_lines(str(bins[0]) for bins in used),
@@ -95,8 +100,9 @@ def _constants(about: dict[str, Any]) -> dict[str, Any]:
             for name, level in about["sensitivities"].items()
             if name != "balanced"  # that is the one above
         },
+        "input_frames": f"{about.get('step_frames', spec['frames'])}  /* that the model takes at a time */",
         "step_frames": f"{timing.step_frames}  /* from one window of a stream to the next */",
-        "smoothed": f"{timing.smoothed}  /* windows whose probabilities are averaged */",
+        "held": f"{timing.held}  /* newest windows: the lowest probability of a word over them is its score */",
         "apart": f"{timing.apart}  /* windows from one detection to the next, at least */",
     }
 

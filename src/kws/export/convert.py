@@ -17,9 +17,9 @@ import tensorflow as tf
 from kws.audio.frontend import FrontEnd
 from kws.export.flatbuffer import join, with_output
 from kws.records.spec import FeatureSpec
+from kws.spotting.litert import KINDS
 from kws.train.litert import to_litert
 
-KINDS = {"float32": "kws.tflite", "int8": "kws_int8.tflite", "features": "kws_features.tflite"}
 BANDS = 8  # of the Mel filter bank
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from kws.spotting.detect import SENSITIVITIES
 
-MEASURED_WITH = "float32"  # the network, by its name in `kws.export.convert.KINDS`, whose streams chose the thresholds
+MEASURED_WITH = "float32"  # the network, by its name in `kws.spotting.litert.KINDS`, whose streams chose the thresholds
 
 
 def detection(evaluated: Mapping[str, float]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from kws.core.parallel import map_in_order
 from kws.recordings.background import is_nobody, silence
 from kws.recordings.manifest import read_waveforms, usable_rows
 from kws.spotting.litert import Network, read_about
-from kws.spotting.spotter import Spotter
+from kws.spotting.spotter import Spotter, sliding
 
 # What an export may lose against Keras; what loses more is refused.
 FLOAT_DIFFERENCE = 1e-4  # of a probability: float32 differs in the order of its sums alone
@@ -148,10 +148,10 @@ def ask(
     probabilities: dict[str, list[np.ndarray]] = {kind: [] for kind in networks}
     seconds: dict[str, list[float]] = {kind: [] for kind in networks}
     for waveform in waveforms:
-        log_mel = front_end.log_mel(waveform)
+        log_mel = front_end.clip_log_mel(waveform)
         for kind, network in networks.items():
             start = time.thread_time()  # of this thread alone: others work beside it
-            probabilities[kind].append(network.probabilities(log_mel if kind == "features" else waveform))
+            probabilities[kind].append(network.clip(log_mel if network.takes_features else waveform))
             seconds[kind].append(time.thread_time() - start)
     return {kind: ExportAnswers(np.stack(probabilities[kind]), np.array(seconds[kind])) for kind in networks}
 
@@ -172,9 +172,8 @@ def slide(spotter: Spotter, waveforms: Sequence[np.ndarray]) -> np.ndarray:
     padded = [cut_or_pad(waveform, steps * spotter.step_samples) for waveform in waveforms]
     stream = np.concatenate([np.zeros(0, np.float32), *padded])
     blocks = np.split(stream, range(BLOCK_SAMPLES, len(stream), BLOCK_SAMPLES))
-    windows = islice(
-        spotter.sound_windows(blocks), 0, steps * len(waveforms), steps
-    )  # the others have no answer to compare
+    windows = sliding(blocks, spotter.clip_samples, spotter.step_samples)
+    windows = islice(windows, 0, steps * len(waveforms), steps)  # the others have no answer to compare
     return np.reshape([spotter.clip(window) for window in windows], (len(waveforms), len(spotter.classes)))
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from kws.audio import micro
+from kws.audio.clip import cut_or_pad
 from kws.audio.cut import Cut, clip_starts, touches_edge
 from kws.audio.decode import decode_recording
 from kws.audio.frontend import BLAS_THREADS, FrontEnd
@@ -35,7 +37,8 @@ class Features:
         name: of the clip: the recording's, with a number behind it from the second clip on.
         start: of the clip in the recording, in seconds.
         samples: length of the recording at the front end's sample rate.
-        mel_power: float32 (frames + 2 margin, mel_bins), or None if the recording is unusable.
+        mel_power: as `FrontEnd.with_margins` gives it, or None if the recording is unusable.
+        exact: of front end `micro`, its features as devices have them, uint16 (frames, mel_bins); else None.
         reason: of that.
         remarks: what was mended, and what is doubtful.
     """
@@ -47,6 +50,7 @@ class Features:
     mel_power: np.ndarray | None
     reason: str = ""
     remarks: tuple[str, ...] = ()
+    exact: np.ndarray | None = None
 
 
 def compute_recording(choice: Chosen, data: bytes | None, front_end: FrontEnd, cut: Cut) -> list[Features]:
@@ -71,12 +75,14 @@ def compute_recording(choice: Chosen, data: bytes | None, front_end: FrontEnd, c
         return [Features(name, name, 0.0, samples, None, NO_WORD)]
     computed = []
     for number, start in enumerate(cuts.starts, 1):
-        mel_power = front_end.with_margins(sound.samples, round(start * front_end.sample_rate))
-        frames = mel_power[front_end.margin : front_end.margin + front_end.frames].sum(axis=1)
+        first = round(start * front_end.sample_rate)
+        mel_power = front_end.with_margins(sound.samples, first)
+        frames = mel_power[front_end.clip_frames].sum(axis=1)
         at_edge = not silent and touches_edge(10 * np.log10(frames + front_end.log_offset))
         remarks = sound.remarks + (cuts.remarks if number == 1 else ()) + ((AT_EDGE,) if at_edge else ())
         clip_name = name if number == 1 else f"{name}#{number}"
-        computed.append(Features(name, clip_name, start, samples, mel_power, remarks=remarks))
+        exact = _exact(sound.samples, first, front_end)
+        computed.append(Features(name, clip_name, start, samples, mel_power, remarks=remarks, exact=exact))
     return computed
 
 
@@ -111,7 +117,16 @@ def compute_chosen(
                 yield from task
         for name, choice in silent.items():
             waveform = silence(name, noises[choice.split], front_end.clip_samples)
-            yield choice, [Features(name, name, 0.0, len(waveform), front_end.with_margins(waveform))]
+            mel_power, exact = front_end.with_margins(waveform), _exact(waveform, 0, front_end)
+            yield choice, [Features(name, name, 0.0, len(waveform), mel_power, exact=exact)]
+
+
+def _exact(recording: np.ndarray, start: int, front_end: FrontEnd) -> np.ndarray | None:
+    """What front end `micro` makes of a clip with what was recorded before it, uint16 (frames, mel_bins)."""
+    if front_end.kind != "micro":
+        return None
+    features = front_end.clip_log_mel(cut_or_pad(recording, front_end.clip_samples, start), recording[:start])
+    return np.rint(features / micro.SCALE).astype(np.uint16)
 
 
 def _compute_task(

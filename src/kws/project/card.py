@@ -9,12 +9,15 @@ from typing import Any
 import jinja2
 
 from kws.core.address import public_address
+from kws.core.files import read_json
 from kws.core.params import Params
-from kws.evaluate.stream_scores import KINDS
+from kws.evaluate.stream_scores import KINDS as STREAM_KINDS
 from kws.recordings.source import DataSource
 from kws.spotting.detect import SENSITIVITIES, one_threshold
+from kws.spotting.litert import KINDS
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
+OFFICIAL_MODELS = Path(__file__).with_name("official_models.json")  # benchmarks/official_models.py writes it
 _NOISE = re.compile(r"noise_(?:clean|(-?\d+)db)_accuracy")
 
 
@@ -39,11 +42,13 @@ def model_card(params: Params, source: DataSource, figures: Mapping[str, Mapping
         source=source,
         params=params,
         parameters=_public(params.model_dump(mode="json")),
+        files=[(kind, file) for kind, file in KINDS.items() if f"{kind}_bytes" in figures["export"]],
+        official=read_json(OFFICIAL_MODELS),
         words=params.words,
         classes=params.classes,
         sensitivities=SENSITIVITIES,
         one_threshold=_one_threshold(figures["evaluate"]),
-        stream_kinds=[("", ""), *((f"{kind}_", f" {where}") for kind, where in KINDS.items())],
+        stream_kinds=[("", ""), *((f"{kind}_", f" {where}") for kind, where in STREAM_KINDS.items())],
         noises=[(name, _level(found[1])) for name in figures["evaluate"] if (found := _NOISE.fullmatch(name))],
     )
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"

@@ -53,11 +53,12 @@ def cached_clips(folder: Path, split: str, spec: FeatureSpec) -> Iterator[Cached
         UserError: a file is damaged, or clips are missing.
     """
     clips = 0
+    sound, kind = ("features", "<u2") if spec.front_end.kind == "micro" else ("mel_power", "<f4")
     for shard in shards_of(folder, split):
         for example in read_records(shard):
             features: dict[str, Any] = parse(example)
-            power = np.frombuffer(features["mel_power"], "<f4").reshape(-1, spec.front_end.mel_bins)
-            log_mel = spec.front_end.cached_log_mel(power)
+            cached = np.frombuffer(features[sound], kind).reshape(-1, spec.front_end.mel_bins)
+            log_mel = spec.front_end.cached_log_mel(cached)
             yield CachedClip(features["name"].decode(), features["speaker"].decode(), features["label"], log_mel)
             clips += 1
     if clips != spec.clips[split]:

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from kws.audio import micro
+from kws.audio.frontend import FrontEnd
 from kws.records.clips import shards_of
 from kws.records.spec import FeatureSpec
 
@@ -13,37 +15,49 @@ SHUFFLE_BUFFER = 8192  # clips; bounds the memory. Larger sets are mixed well, s
 
 def read_split(folder: Path, split: str, spec: FeatureSpec, batch_size: int) -> tf.data.Dataset:
     """One split in fixed order, in batches: {"log_mel": (clips, frames, mel_bins, 1), "label", "name", "speaker"}."""
-    batches = _read(tf.data.TFRecordDataset([str(path) for path in shards_of(folder, split)]), spec, split, batch_size)
-    margin, frames, offset = spec.front_end.margin, spec.front_end.frames, spec.front_end.log_offset
+    records = tf.data.TFRecordDataset([str(path) for path in shards_of(folder, split)])
+    front_end = spec.front_end
 
     def finish(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        power = batch.pop("mel_power")[:, margin : margin + frames, :, None]
-        return batch | {"log_mel": tf.math.log(power + offset)}
+        if front_end.kind == "micro":
+            shape = (-1, front_end.frames, front_end.mel_bins, 1)
+            whole = tf.io.decode_raw(batch.pop("features"), tf.uint16, little_endian=True)
+            return batch | {"log_mel": micro.SCALE * tf.reshape(tf.cast(whole, tf.float32), shape)}
+        power = _mel_power(batch.pop("mel_power"), front_end)[:, front_end.clip_frames, :, None]
+        return batch | {"log_mel": tf.math.log(power + front_end.log_offset)}
 
-    return batches.map(finish).prefetch(2)
+    sound = "features" if front_end.kind == "micro" else "mel_power"
+    return _read(records, spec, split, batch_size, sound).map(finish).prefetch(2)
 
 
 def training_batches(folder: Path, spec: FeatureSpec, batch_size: int, seed: int, epoch: int) -> tf.data.Dataset:
-    """The training split in an order drawn for this epoch: {"mel_power": (clips, frames + 2 margin, mel_bins), ...}.
+    """The training split in an order drawn for this epoch, with Mel power as `FrontEnd.with_margins` gives it.
 
-    The order depends only on (seed, epoch), so a resumed training sees the same batches.
+    {"mel_power": (clips, lead + frames + 2 margin, mel_bins), "label", "name", "speaker"}. The order depends only on
+    (seed, epoch), so a resumed training sees the same batches.
     """
     rng = np.random.default_rng((seed, epoch))
     shards = [str(path) for path in shards_of(folder, "train")]
     records = tf.data.TFRecordDataset(rng.permutation(shards))
     records = records.shuffle(SHUFFLE_BUFFER, seed=int(rng.integers(2**31)))
-    return _read(records, spec, "train", batch_size)
+    front_end = spec.front_end
+    sound = "magnitude" if front_end.kind == "micro" else "mel_power"
+    batches = _read(records, spec, "train", batch_size, sound)
+    return batches.map(lambda batch: batch | {"mel_power": _mel_power(batch.pop(sound), front_end)})
 
 
-def _read(records: tf.data.Dataset, spec: FeatureSpec, split: str, batch_size: int) -> tf.data.Dataset:
+def _read(records: tf.data.Dataset, spec: FeatureSpec, split: str, batch_size: int, sound: str) -> tf.data.Dataset:
+    """Batches of records: {"label", "name", "speaker"} and the field of the sound, as bytes."""
     text = tf.io.FixedLenFeature([], tf.string)
-    features = {"mel_power": text, "label": tf.io.FixedLenFeature([], tf.int64), "name": text, "speaker": text}
-    shape = (-1, spec.front_end.frames + 2 * spec.front_end.margin, spec.front_end.mel_bins)
-
-    def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        batch = tf.io.parse_example(serialized, features)
-        values = tf.io.decode_raw(batch["mel_power"], tf.float32, little_endian=True)
-        return batch | {"mel_power": tf.reshape(values, shape)}
-
+    features = {sound: text, "label": tf.io.FixedLenFeature([], tf.int64), "name": text, "speaker": text}
     counted = records.apply(tf.data.experimental.assert_cardinality(spec.clips[split]))
-    return counted.batch(batch_size).map(parse)
+    return counted.batch(batch_size).map(lambda serialized: tf.io.parse_example(serialized, features))
+
+
+def _mel_power(sound: tf.Tensor, front_end: FrontEnd) -> tf.Tensor:
+    """Mel power with lead and margins from the bytes of records; those of front end `micro` hold its square root."""
+    shape = (-1, front_end.lead + front_end.frames + 2 * front_end.margin, front_end.mel_bins)
+    if front_end.kind == "micro":
+        magnitude = tf.io.decode_raw(sound, tf.float16, little_endian=True)
+        return tf.reshape(tf.square(tf.cast(magnitude, tf.float32)), shape)
+    return tf.reshape(tf.io.decode_raw(sound, tf.float32, little_endian=True), shape)

@@ -3,6 +3,10 @@
 Each record: `mel_power` (bytes: float32, little endian, margin + frames + margin times mel_bins), `label` (int64: index
 into the spec's classes), `name` and `speaker` (bytes). Which shard a clip is in follows from its name and the number of
 shards.
+
+Front end `micro`: in place of `mel_power` a record holds the exact `features` (bytes: uint16, little endian, frames
+times mel_bins). Training needs power, too, to add noise to: its records also hold `magnitude`, the square root of Mel
+power in half the bytes (float16, little endian, lead + margin + frames + margin times mel_bins).
 """
 
 import zlib
@@ -49,16 +53,34 @@ class RecordWriter:
         if error is None:
             self._write_waiting()
 
-    def write(self, split: str, name: str, speaker: str, label: int, mel_power: np.ndarray) -> None:
-        """Appends one clip; `mel_power` is float32 (frames + 2 margin, mel_bins)."""
-        example = serialize(
-            {
-                "label": label,
-                "mel_power": mel_power.astype("<f4", copy=False).tobytes(),
-                "name": name.encode(),
-                "speaker": speaker.encode(),
-            }
-        )
+    def write(  # noqa: PLR0913 (a record has that many fields)
+        self,
+        split: str,
+        name: str,
+        speaker: str,
+        label: int,
+        mel_power: np.ndarray,
+        *,
+        exact: np.ndarray | None = None,
+    ) -> None:
+        """Appends one clip.
+
+        Args:
+            split: of the clip.
+            name: of the clip.
+            speaker: who speaks.
+            label: index of its class.
+            mel_power: as `FrontEnd.with_margins` gives it.
+            exact: the features of front end `micro`, uint16 (frames, mel_bins).
+        """
+        fields: dict[str, bytes | int] = {"label": label, "name": name.encode(), "speaker": speaker.encode()}
+        if exact is None:
+            fields["mel_power"] = mel_power.astype("<f4", copy=False).tobytes()
+        else:
+            fields["features"] = exact.astype("<u2", copy=False).tobytes()
+            if split == "train":
+                fields["magnitude"] = np.sqrt(mel_power).astype("<f2").tobytes()
+        example = serialize(fields)
         record, shards = framed(example), self._shards[split]
         self._waiting[shards[zlib.crc32(name.encode()) % len(shards)]].append(record)
         self._waiting_bytes += len(record)

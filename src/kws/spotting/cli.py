@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,11 +25,12 @@ from kws.audio.mono import Mono, UnusableClipError
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.naming import by_kind
-from kws.spotting.detect import SENSITIVITIES, one_threshold
-from kws.spotting.litert import Network
+from kws.spotting.detect import SENSITIVITIES, Timing, one_threshold
+from kws.spotting.litert import KINDS, Network
 from kws.spotting.spotter import Spotter
 
 MODEL = paths.SPOTTER
+STREAM = MODEL.with_name(KINDS["stream"])  # hears the same with less work: `kws listen` takes it where it is there
 PIPE = "-"  # in place of a file: standard input
 ELSEWHERE = "or give a sound file: --source FILE"
 SHOWN = 3  # likeliest classes
@@ -36,6 +38,7 @@ MOST_PIPE_BYTES = 2**28  # are kept in memory
 LONGER = 1.1  # times a clip's length: a file up to this length is one clip, cut as in training
 METER = 40  # characters of the level meter, from -METER_DB to full scale
 METER_DB = 60
+PORT = 5002  # of the page; `make ui` and `make serve` take those before it
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -97,7 +100,7 @@ def listen(options: argparse.Namespace) -> int:
         _refuse_what_is_no_file(name)
         blocks = read_blocks(_standard_input() if name == PIPE else Path(name), spotter.sample_rate, remarks)
     words = ", ".join(spotter.classes[index] for index in spotter.words)
-    print(f"listening for {words}; threshold {threshold:.2f}; Ctrl-C stops", file=sys.stderr)
+    print(f"listening for {words}; {options.model.name}; threshold {threshold:.2f}; Ctrl-C stops", file=sys.stderr)
     try:
         for found in spotter.detect(_metered(_remarked(blocks, name, remarks)), threshold):
             seconds = found.window * spotter.step_samples / spotter.sample_rate
@@ -114,6 +117,17 @@ def listen(options: argparse.Namespace) -> int:
     return 0
 
 
+def wyoming(options: argparse.Namespace) -> int:
+    """Serves the words of a model to Home Assistant and others, until it is stopped."""
+    try:
+        from kws.spotting.wyoming import host_and_port, serve
+    except ImportError:
+        raise UserError("kws wyoming needs the package wyoming: pip install 'kws[wyoming]'") from None
+    threshold = _threshold(Spotter.load(options.model), options)
+    serve(host_and_port(options.uri), options.model.read_bytes(), threshold)
+    return 0
+
+
 def info(options: argparse.Namespace) -> int:
     """Prints the description that is stored in a model."""
     network = Network.load(options.model)
@@ -123,13 +137,38 @@ def info(options: argparse.Namespace) -> int:
         return 0
     spec = about["front_end"]
     seconds = spec["clip_samples"] / spec["sample_rate"]
+    step = about.get("step_frames", 0) * spec["hop_length"] / spec["sample_rate"]
+    steps = f", heard in steps of {step:g} s" if step else ""
     print(f"""\
 kind        {about["kind"]}, {about["bytes"]:,} bytes
 classes     {", ".join(about["classes"])}
-input       {"log-Mel" if about["kind"] == "features" else "waveform"} of {seconds:g} s at {spec["sample_rate"]} Hz
-front end   {spec["frames"]} frames of {spec["frame_length"]} samples, one each {spec["hop_length"]}, FFT of \
+input       {"log-Mel" if network.takes_features else "waveform"} of {seconds:g} s at {spec["sample_rate"]} Hz{steps}
+front end   {spec.get("kind", "log_mel")}: {spec["frames"]} frames of {spec["frame_length"]} samples, one each {spec["hop_length"]}, FFT of \
 {spec["fft_length"]}, {spec["mel_bins"]} Mel bins from {spec["mel_low_hz"]:g} to {spec["mel_high_hz"]:g} Hz
 threshold   {about["threshold"]:g}{_sensitivities(about)}""")
+    return 0
+
+
+def web(options: argparse.Namespace) -> int:
+    """Shows a page that listens in the browser, or writes it for any static host."""
+    from kws.web.page import page, serve_page, write_page
+
+    network = Network.load(options.model)
+    if network.takes_features:
+        raise UserError(f"{options.model}: takes features, and the page has no front end: give a file that takes sound")
+    spotter = Spotter(network)
+    settings = {
+        "about": network.about,
+        "words": spotter.words,
+        "timing": asdict(Timing.of(spotter.clip_samples, network.about["front_end"]["hop_length"])),
+        "longest_clip_samples": int(LONGER * spotter.clip_samples),
+    }
+    content = page(options.model.read_bytes(), settings)
+    if options.out:
+        write_page(content, options.out)
+        print(f"{options.out}: the page, {sum(map(len, content.values())):,} bytes")
+    else:
+        serve_page(content, options.port)
     return 0
 
 
@@ -404,21 +443,30 @@ def _share(text: str) -> float:
     return value
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**16:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 65535")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kws", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for run, about in (
         (predict, "recognise words in sound files"),
         (listen, "recognise words from the microphone"),
+        (wyoming, "serve the words to Home Assistant, by the Wyoming protocol"),
         (info, "describe a model: classes, input, front end, threshold"),
     ):
         command = commands.add_parser(run.__name__, help=about, description=about)
         command.set_defaults(run=run)
-        command.add_argument("--json", action="store_true", help="one JSON object per line")
+        if run is not wyoming:
+            command.add_argument("--json", action="store_true", help="one JSON object per line")
         if run is info:
             command.add_argument("model", type=Path, nargs="?", default=MODEL, help=f"a LiteRT file ({MODEL})")
             continue
-        command.add_argument("--model", "-m", type=Path, default=MODEL, help=f"a LiteRT file ({MODEL})")
+        default = STREAM if run is listen and STREAM.is_file() else MODEL
+        command.add_argument("--model", "-m", type=Path, default=default, help=f"a LiteRT file ({default})")
         when = command.add_mutually_exclusive_group()
         when.add_argument(
             "--threshold",
@@ -434,8 +482,19 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "files", nargs="+", metavar="FILE", help="sound files, folders of them, or - for a pipe"
             )
+        elif run is wyoming:
+            command.add_argument(
+                "--uri",
+                default="tcp://127.0.0.1:10400",
+                help="address to listen on (%(default)s: this machine alone; tcp://0.0.0.0:10400: its whole network)",
+            )
         else:
             command.add_argument("--source", metavar="FILE", help="a sound file, or -, instead of the microphone")
             command.add_argument("--device", help="name or number of the microphone")
             command.add_argument("--devices", action="store_true", help="list the microphones")
+    command = commands.add_parser(web.__name__, help=web.__doc__, description=web.__doc__)
+    command.set_defaults(run=web)
+    command.add_argument("--model", "-m", type=Path, default=MODEL, help=f"a LiteRT file ({MODEL})")
+    command.add_argument("--out", type=Path, metavar="FOLDER", help="write the page into a folder, and stop")
+    command.add_argument("--port", type=_port, default=PORT, help=f"to serve the page at on this machine ({PORT})")
     return parser

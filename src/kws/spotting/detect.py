@@ -1,18 +1,20 @@
-"""Detects words from the probabilities of a sliding window. Evaluation and use share this code.
+"""Detects words from the probabilities of a sliding window. Evaluation and use share this rule.
 
-The probabilities of neighbouring windows are averaged (Chen et al., 2014, "Small-footprint keyword spotting"). A word
-is detected where its average is the highest nearby. Both steps take one window after the other, and give the same
-result as on a whole recording. All times follow the length of a clip, so that one rule fits clips of any length.
+The score of a word is its lowest probability over the newest windows: a word must be held for a while. It is detected
+as soon as its score reaches a threshold, and no later window is waited for. docs/evaluation.md has the whole rule, and
+docs/decisions/0009 says how it was chosen. All times follow the length of a clip, so that one rule fits all lengths.
 """
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 
-STEPS_A_CLIP = 10  # from one window to the next: this part of a clip, rounded to whole frames
+STEPS_A_CLIP = 10  # from one window to the next: about this part of a clip
+STEP_FRAMES_MULTIPLE = 4  # and a multiple of so many frames, so that networks that halve time twice can stream
+HELD_CLIPS = 0.3  # from the first window at which a word must be above the threshold to the last one, in clips
 
 # How readily words are detected: the false alarms that the threshold is chosen for, as a multiple of those wanted.
 SENSITIVITIES = {"few_misses": 4.0, "balanced": 1.0, "few_false_alarms": 0.25}
@@ -31,21 +33,23 @@ class Timing:
     Attributes:
         step_frames: frames from one window to the next.
         step_samples: the same in samples.
-        smoothed: windows whose probabilities are averaged: those that start up to a quarter of a clip earlier or later.
+        held: how many of the newest windows count for a score.
         apart: windows from one detection to the next, at least: a clip's length, so that they share no sound.
     """
 
     step_frames: int
     step_samples: int
-    smoothed: int
+    held: int
     apart: int
 
     @classmethod
     def of(cls, clip_samples: int, hop_length: int) -> Self:
         """The times for clips of `clip_samples`, which the front end cuts into frames each `hop_length` samples."""
-        frames = max(1, round(clip_samples / STEPS_A_CLIP / hop_length))
+        multiple = STEP_FRAMES_MULTIPLE * hop_length
+        frames = STEP_FRAMES_MULTIPLE * max(1, round(clip_samples / STEPS_A_CLIP / multiple))
+        frames = min(frames, max(1, clip_samples // hop_length))  # of few long frames: no sound between two windows
         step = frames * hop_length
-        return cls(frames, step, smoothed=1 + 2 * (clip_samples // (4 * step)), apart=-(-clip_samples // step))
+        return cls(frames, step, held=1 + round(HELD_CLIPS * clip_samples / step), apart=-(-clip_samples // step))
 
 
 @dataclass(frozen=True)
@@ -53,22 +57,11 @@ class Detection:
     """A word in a stream.
 
     Attributes:
-        window: number of the window, from 0.
+        window: number of the newest window, from 0: the one at which the word is told.
         word: index of the word, as a class.
-        score: its averaged probability.
-        probabilities: the averaged probabilities of all classes.
-        reported: number of the newest window that had to be heard, until no later sound could change the detection.
+        score: its lowest probability over the newest windows.
+        probabilities: the lowest probability of each class over these windows.
     """
-
-    window: int
-    word: int
-    score: float
-    probabilities: np.ndarray
-    reported: int
-
-
-class _Candidate(NamedTuple):
-    """A window that may become a detection; its fields are the first ones of Detection."""
 
     window: int
     word: int
@@ -77,76 +70,75 @@ class _Candidate(NamedTuple):
 
 
 def detections(
-    windows: Iterable[np.ndarray], words: Sequence[int], timing: Timing, threshold: float = 0.0
+    windows: Iterable[np.ndarray], words: Sequence[int], timing: Timing, threshold: float
 ) -> Iterator[Detection]:
-    """Yields the windows in which a word's score is the highest within a clip's length, as soon as this is known.
+    """Yields the words in a stream, each before the next window is taken.
 
-    A score is the mean probability of a word over `timing.smoothed` windows.
+    The score of a word is its lowest probability over the newest `timing.held` windows, fewer at the start. A word is
+    detected where its score reaches the threshold and is the highest of all words, if the last detection is
+    `timing.apart` windows ago or more. It is detected again only after its score has been below the threshold.
 
     Args:
         windows: probabilities of the classes, (classes,) for each window.
         words: the classes to detect.
         timing: of the windows.
-        threshold: lower scores are no detections. A detection depends on no lower score: those at a higher threshold
-            are the same ones without those below it.
+        threshold: of the score.
     """
-    reach = timing.apart - 1
-    open_ones: list[_Candidate] = []
-    settled: list[_Candidate] = []  # these wait for an earlier one, so that all are yielded in order
-    window = newest = -1
-    for window, (newest, probabilities) in enumerate(smooth(windows, timing.smoothed)):
-        word = max(words, key=lambda word: probabilities[word])
-        score = float(probabilities[word])
-        if score >= threshold:
-            open_ones.append(_Candidate(window, word, score, probabilities))
-        settled += _settled(open_ones, reach, window)
-        settled.sort(key=_window)
-        while settled and (not open_ones or settled[0].window < open_ones[0].window):
-            yield Detection(*settled.pop(0), reported=newest)
-    for candidate in sorted([*settled, *_settled(open_ones, reach, window + reach)], key=_window):
-        yield Detection(*candidate, reported=newest)
+    newest: deque[np.ndarray] = deque(maxlen=timing.held)
+    told: set[int] = set()  # words whose score has not been below the threshold since they were detected
+    free = 0  # the window from which on a word may be detected
+    for window, probabilities in enumerate(windows):
+        newest.append(probabilities)
+        scores = np.min(newest, axis=0)
+        told = {word for word in told if scores[word] >= threshold}
+        word = max(words, key=lambda word: scores[word])
+        if scores[word] >= threshold and word not in told and window >= free:
+            yield Detection(window, word, float(scores[word]), scores)
+            told.add(word)
+            free = window + timing.apart
 
 
-def smooth(windows: Iterable[np.ndarray], count: int) -> Iterator[tuple[int, np.ndarray]]:
-    """The mean of the `count` windows around each window; the first and the last are repeated at the ends.
+def lowest(probabilities: np.ndarray, held: int) -> np.ndarray:
+    """The scores at all windows of a sound, (windows, classes), as `detections` computes them one after the other.
 
-    Yields:
-        The number of the newest window that had to be heard for it, and the mean.
+    Args:
+        probabilities: of the windows, (windows, classes).
+        held: how many of the newest windows count.
     """
-    around: deque[np.ndarray] = deque(maxlen=count)
-    half = count // 2
-    newest = -1
-    for newest, window in enumerate(windows):
-        if not around:
-            around.extend([window] * half)
-        around.append(window)
-        if len(around) == count:
-            yield newest, np.mean(around, axis=0)
-    if around:
-        last = around[-1]
-        for _ in range(half):
-            around.append(last)
-            if len(around) == count:
-                yield newest, np.mean(around, axis=0)
+    scores = probabilities.copy()
+    for ago in range(1, min(held, len(scores))):
+        np.minimum(scores[ago:], probabilities[:-ago], out=scores[ago:])
+    return scores
 
 
-def _window(one: _Candidate) -> int:
-    return one.window
+def detected(scores: np.ndarray, timing: Timing, threshold: float) -> list[tuple[int, int]]:
+    """What `detections` detects in a sound whose windows are all there: fast, since it looks at few of them.
 
+    Args:
+        scores: of the words alone, (windows, words), as `lowest` gives them.
+        timing: of the windows.
+        threshold: of the score.
 
-def _settled(open_ones: list[_Candidate], reach: int, newest: int) -> Iterator[_Candidate]:
-    """Removes and yields detections that windows after `newest` cannot change. Of equal scores the first counts."""
-    while True:
-        best = next((one for one in open_ones if _is_highest(one, open_ones, reach)), None)
-        if best is None or best.window + reach > newest:
-            return
-        open_ones[:] = [one for one in open_ones if abs(one.window - best.window) > reach]
-        yield best
-
-
-def _is_highest(one: _Candidate, others: Sequence[_Candidate], reach: int) -> bool:
-    return all(
-        (other.score, -other.window) <= (one.score, -one.window)
-        for other in others
-        if abs(other.window - one.window) <= reach
-    )
+    Returns:
+        The number of the window, and the number of the word, of each detection.
+    """
+    above = scores >= threshold
+    if not above.any():
+        return []
+    rises = np.cumsum(above & ~np.pad(above[:-1], ((1, 0), (0, 0))), axis=0)  # how often each score has risen so far
+    best = scores.argmax(axis=1)
+    places = np.flatnonzero(above.any(axis=1))  # there the best one is above
+    rise = rises[places, best[places]]
+    parts = np.flatnonzero((np.diff(places) > 1) | (np.diff(best[places]) != 0) | (np.diff(rise) != 0)) + 1
+    told: set[tuple[int, int]] = set()
+    found = []
+    free = 0
+    for first, end in zip(
+        [0, *parts], [*parts, len(places)], strict=True
+    ):  # one word is the highest, in one rise of it
+        window, word = max(free, int(places[first])), int(best[places[first]])
+        if window <= places[end - 1] and (word, int(rise[first])) not in told:
+            found.append((window, word))
+            told.add((word, int(rise[first])))
+            free = window + timing.apart
+    return found

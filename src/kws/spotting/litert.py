@@ -12,13 +12,24 @@ from kws.core.errors import UserError
 from kws.core.stderr import without_banners
 
 ABOUT = "kws.json"  # the name of our entry in the file's metadata
+KINDS = {  # the exported files; the last two hear step by step, and are there if the network is causal
+    "float32": "kws.tflite",
+    "int8": "kws_int8.tflite",
+    "features": "kws_features.tflite",
+    "stream": "kws_stream.tflite",
+    "stream_features": "kws_stream_features.tflite",
+}
 
 
 class Network:
     """A network in a LiteRT file, on one thread.
 
+    It hears a clip, or step by step a stream. In the second case it has a state, so that each stream needs a network of
+    its own.
+
     Attributes:
-        about: what the export stage wrote into the file: `kind` (float32, int8, features), `classes` in the order of
+        length: samples, or frames of log-Mel, that it takes at a time: a clip's, or a step's.
+        about: what the export stage wrote into the file: `kind` (one of KINDS), `classes` in the order of
             the network's outputs, `front_end` (`kws.audio.frontend.FrontEnd.to_json`), `threshold`, and what
             `kws.export.detection` says of it and of the thresholds beside it.
     """
@@ -29,6 +40,7 @@ class Network:
             self._interpreter.allocate_tensors()
         self.about = read_about(content)
         [self._input], [self._output] = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        self.length = int(self._input["shape"][1])
 
     @classmethod
     def load(cls, path: Path) -> "Network":
@@ -44,11 +56,28 @@ class Network:
         except (OSError, RuntimeError, ValueError) as error:  # unreadable, unknown operators, no LiteRT file
             raise UserError(f"{path}: not a model of the export stage, or damaged: {error}") from None
 
-    def probabilities(self, values: np.ndarray) -> np.ndarray:
-        """The probabilities of the classes for one clip.
+    @property
+    def takes_features(self) -> bool:
+        """Whether it takes log-Mel, not sound."""
+        return len(self._input["shape"]) > 2
+
+    def clip(self, values: np.ndarray) -> np.ndarray:
+        """The probabilities of the classes for one clip; those at its end, if the network hears step by step.
+
+        They depend on nothing that was heard before.
 
         Args:
-            values: float32, the waveform (clip_samples,); for a model of kind features, log-Mel (frames, mel_bins).
+            values: float32, the waveform (clip_samples,), or log-Mel (frames, mel_bins).
+        """
+        start = -len(values) % self.length  # zeros, so that a step ends with the clip
+        whole = np.pad(values, [(start, 0), *[(0, 0)] * (values.ndim - 1)])
+        return [self.probabilities(step) for step in np.split(whole, len(whole) // self.length)][-1]
+
+    def probabilities(self, values: np.ndarray) -> np.ndarray:
+        """The probabilities of the classes after one inference.
+
+        Args:
+            values: float32, the waveform (length,), or log-Mel (length, mel_bins).
 
         Returns:
             float32 (classes,).

@@ -1,5 +1,7 @@
 """Augmentation: each epoch hears every training clip a little differently. Linear Mel power in, log-Mel out.
 
+For front end `micro` the sound before a clip, the lead, is treated as the clip is, and the features come last.
+
 Power is what adds when sounds do, so that shift, noise, gain and speed can be had without the waveform; tests compare
 each with the same thing done on the waveform. All randomness follows from a seed of two numbers.
 """
@@ -15,6 +17,7 @@ import tensorflow as tf
 from kws.audio.frontend import FrontEnd
 from kws.audio.mel import hz_to_mel
 from kws.core.params import Params
+from kws.train.micro import micro_compression
 
 QUIET_DBFS = -50.0  # noise is added to softer clips, and to silence, as if they were as loud as this
 NO_NOISE_DBFS = -120.0  # what is softer in a background recording, as zeros are, is made no louder than this allows
@@ -75,7 +78,7 @@ class Augmenter:
         """Augments a batch.
 
         Args:
-            power: Mel power with its margins, float32 (clips, frames + 2 margin, mel_bins).
+            power: Mel power with lead and margins, float32 (clips, lead + frames + 2 margin, mel_bins).
             labels: shares of the classes, float32 (clips, classes).
             seed: int32 (2,); the same seed does the same.
 
@@ -85,28 +88,41 @@ class Augmenter:
         what, random = self._what, _Random(seed, tf.shape(power)[0])
         power = self._cut(power, random)
         if what.spliced and self._unknown is not None:
-            power, labels = _splice(power, labels, what.spliced, self._unknown, random)
+            power, labels = _splice(power, labels, what.spliced, self._unknown, random, lead=self._front_end.lead)
         if what.mixup:
             power, labels = _mix(power, labels, what.mixup, random)
         if what.noise_share:
             power = self._add_noise(power, random)
         if what.gain_db:
             power *= decibels(random.uniform(-what.gain_db, what.gain_db))[:, None, None]
-        log_mel = self._mask(tf.math.log(power + self._front_end.log_offset), random)
-        return log_mel[..., None], labels
+        return self._mask(self._log_mel(power), random)[..., None], labels
+
+    def _log_mel(self, power: tf.Tensor) -> tf.Tensor:
+        """The features of clips, (clips, frames, mel_bins), from Mel power with its lead."""
+        if self._front_end.kind == "micro":
+            return micro_compression(power, self._front_end.frames)
+        return tf.math.log(power + self._front_end.log_offset)
 
     def _cut(self, power: tf.Tensor, random: "_Random") -> tf.Tensor:
-        """A clip's length out of its power with margins: at another place (shift), and slower or faster (speed)."""
-        what, frames = self._what, self._front_end.frames
+        """A clip's length out of its power with margins: at another place (shift), and slower or faster (speed).
+
+        The lead before it comes along, at its own speed.
+        """
+        what, f = self._what, self._front_end
         shift = tf.round(random.uniform(-what.shift_ms, what.shift_ms) / self._hop_ms)
         rate = 1 + random.uniform(-what.speed, what.speed)
         if not (what.shift_ms or what.speed or what.frequency_warp):
-            return power[:, self._front_end.margin : self._front_end.margin + frames]
-        middle = (frames - 1) / 2
-        times = (tf.range(frames, dtype=tf.float32) - middle) * rate[:, None] + middle
-        power = _interpolate(power, times + (self._front_end.margin + shift)[:, None])
+            return power[:, f.margin : f.margin + f.lead + f.frames]
+        middle = (f.frames - 1) / 2
+        times = (tf.range(f.frames, dtype=tf.float32) - middle) * rate[:, None] + middle
+        times += (f.margin + shift)[:, None]
+        clip = _interpolate(power[:, f.lead :], times)
+        if f.lead:
+            first = tf.cast(tf.maximum(times[:, :1], 0), tf.int32)  # of the lead, which ends where the clip starts
+            lead = tf.gather(power, first + tf.range(f.lead), batch_dims=1)
+            clip = tf.concat([lead, clip], axis=1)
         warp = rate * (1 + random.uniform(-what.frequency_warp, what.frequency_warp))
-        return _warp(power, warp, self._front_end) if what.speed or what.frequency_warp else power
+        return _warp(clip, warp, f) if what.speed or what.frequency_warp else clip
 
     def _add_noise(self, power: tf.Tensor, random: "_Random") -> tf.Tensor:
         """Adds a segment of a background recording at a signal-to-noise ratio drawn for each clip."""
@@ -117,16 +133,22 @@ class Augmenter:
         noise = tf.ensure_shape(noise, power.shape)
         snr = decibels(random.uniform(what.noise_snr_low, what.noise_snr_high))
         quiet, no_noise = self._front_end.noise_power(QUIET_DBFS), self._front_end.noise_power(NO_NOISE_DBFS)
-        level = tf.maximum(_mean(power), quiet) / tf.maximum(_mean(noise), no_noise)
+        lead = self._front_end.lead  # is not part of the clips, whose levels count
+        level = tf.maximum(_mean(power[:, lead:]), quiet) / tf.maximum(_mean(noise[:, lead:]), no_noise)
         level *= tf.cast(random.uniform(0, 1) < what.noise_share, tf.float32)
         return power + noise * (level / snr)[:, None, None]
 
     def _stretches(self, recordings: np.ndarray, first: np.ndarray) -> np.ndarray:
-        """The segments of background recordings that begin at these frames: float32 (clips, frames, mel_bins)."""
-        frames = self._front_end.frames
-        stretches = np.empty((len(first), frames, self._front_end.mel_bins), np.float32)
+        """The segments of background recordings that begin at these frames: float32 (clips, lead + frames, mel_bins).
+
+        The lead is what is before a segment; before the first frame of a recording comes its last one.
+        """
+        lead, frames = self._front_end.lead, self._front_end.frames
+        stretches = np.empty((len(first), lead + frames, self._front_end.mel_bins), np.float32)
         for stretch, recording, start in zip(stretches, recordings, first, strict=True):
-            stretch[:] = self._background[self._names[recording]][start : start + frames]
+            background = self._background[self._names[recording]]
+            stretch[lead:] = background[start : start + frames]
+            stretch[:lead] = background[np.arange(start - lead, start) % len(background)]
         return stretches
 
     def _mask(self, log_mel: tf.Tensor, random: "_Random") -> tf.Tensor:
@@ -183,19 +205,19 @@ def _warp(power: tf.Tensor, factor: tf.Tensor, front_end: FrontEnd) -> tf.Tensor
     return tf.matmul(power, weights, transpose_b=True)
 
 
-def _splice(
-    power: tf.Tensor, labels: tf.Tensor, share: float, unknown: int, random: "_Random"
+def _splice(  # noqa: PLR0913 (a splice has that many ingredients)
+    power: tf.Tensor, labels: tf.Tensor, share: float, unknown: int, random: "_Random", *, lead: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Makes unknown words of known ones: the beginning of a clip, then the end of the next one in the batch.
 
     Only where both are words and not the same one. A network that has heard few other words learns from them that the
     whole of a word counts.
     """
-    _, frames, _ = power.shape
+    frames = power.shape[1]
     words, others = labels[:, :unknown], tf.roll(labels, 1, axis=0)[:, :unknown]
     two_words = (tf.reduce_sum(words, 1) * tf.reduce_sum(others, 1) > 0) & (tf.reduce_sum(words * others, 1) == 0)
     chosen = two_words & (random.uniform(0, 1) < share)
-    cut = random.uniform(*SPLICED_AT) * frames
+    cut = lead + random.uniform(*SPLICED_AT) * (frames - lead)
     end = chosen[:, None] & (tf.range(frames, dtype=tf.float32) >= cut[:, None])
     power = tf.where(end[:, :, None], tf.roll(power, 1, axis=0), power)
     return power, tf.where(chosen[:, None], tf.one_hot(unknown, labels.shape[1]), labels)

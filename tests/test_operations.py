@@ -1,0 +1,92 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import FRONT_END
+
+from kws.core.errors import UserError
+from kws.export import operations
+from kws.export.convert import front_end_model
+from kws.export.flatbuffer import peak_memory
+from kws.export.operations import multiplications
+from kws.train.litert import to_litert
+from kws.train.networks import NETWORKS
+
+layers = keras.layers
+
+
+def converted(*stack, shape=(12, 10, 1), calibration=None) -> bytes:
+    inputs = keras.Input(shape, batch_size=1)
+    x = inputs
+    for layer in stack:
+        x = layer(x)
+    return to_litert(keras.Model(inputs, x), calibration)
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (lambda: layers.Conv2D(6, (3, 4)), 10 * 7 * 6 * 3 * 4),
+        (lambda: layers.Conv2D(6, (3, 4), strides=(2, 1), padding="same"), 6 * 10 * 6 * 3 * 4),
+        (lambda: layers.DepthwiseConv2D((5, 3), depth_multiplier=2), 8 * 8 * 2 * 5 * 3),
+        (lambda: layers.MaxPooling2D(2), 0),
+        (lambda: layers.Rescaling(2.0), 12 * 10),
+    ],
+)
+def test_products_of_a_layer(layer, expected):
+    assert multiplications(converted(layer())) == expected
+
+
+def test_products_of_layers_add_up_and_8_bits_have_as_many():
+    stack = (layers.Conv2D(4, 3, activation="relu"), layers.Flatten(), layers.Dense(7), layers.Dense(3))
+    expected = 10 * 8 * 4 * 9 + 320 * 7 + 7 * 3
+    assert multiplications(converted(*stack)) == expected
+    clips = np.random.default_rng(0).normal(size=(3, 12, 10, 1)).astype(np.float32)
+    assert multiplications(converted(*stack, calibration=clips)) == expected
+
+
+def test_a_convolution_over_time_with_dilation():
+    content = converted(layers.Conv1D(5, 3, dilation_rate=2), shape=(20, 4))
+    assert multiplications(content) == 16 * 5 * 3 * 4
+
+
+def test_products_of_the_front_end():
+    frames, bins = 49, 257
+    window, fft, power = frames * 480, frames * 512 * 9, frames * 2 * bins
+    used = [np.flatnonzero(mels.any(axis=1)) for mels in np.array_split(FRONT_END.weights, 8, axis=1)]
+    mel = frames * sum(5 * (band[-1] + 1 - band[0]) for band in used)
+    assert multiplications(to_litert(front_end_model(FRONT_END))) == window + fft + power + mel
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_the_operators_of_every_network_are_known(name):
+    model = NETWORKS[name](FRONT_END.frames, FRONT_END.mel_bins, 3, 1.0)
+    log_mel = keras.Input(model.input_shape[1:], batch_size=1)
+    assert multiplications(to_litert(keras.Model(log_mel, model(log_mel, training=False)))) > 100_000
+
+
+def test_an_operator_without_a_count_is_one_line(monkeypatch):
+    monkeypatch.setattr(operations, "_NONE", operations._NONE - {"MAX_POOL_2D"})
+    with pytest.raises(
+        UserError, match="the operator MAX_POOL_2D: how many multiplications it takes stands in no list"
+    ):
+        multiplications(converted(layers.MaxPooling2D(2)))
+
+
+class Delay(layers.Layer):
+    """The frame before, from a state."""
+
+    def build(self, _):
+        self.frame = self.add_weight(shape=(1, 6), initializer="zeros", trainable=False)
+
+    def call(self, x):
+        before = keras.ops.copy(self.frame)
+        self.frame.assign(x)
+        return before * 2 + x
+
+
+def test_states_need_memory_from_one_inference_to_the_next():
+    inputs = keras.Input((6,), batch_size=1)
+    content = bytes(tf.lite.TFLiteConverter.from_keras_model(keras.Model(inputs, Delay()(inputs))).convert())
+    assert multiplications(content) == 6
+    assert peak_memory(content) == 6 * 4 + 3 * 6 * 4  # the state; and the frame before, its double, and the input
