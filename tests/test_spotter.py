@@ -19,6 +19,7 @@ class Listener:
         spec = {"sample_rate": sample_rate, "clip_samples": clip_samples, "hop_length": hop_length}
         self.about = {"kind": "int8", "classes": ["no", "_silence_", "yes"], "threshold": 0.5, "front_end": spec}
         self.length = clip_samples
+        self.takes_features = False
 
     def probabilities(self, waveform: np.ndarray) -> np.ndarray:
         assert waveform.shape == (self.about["front_end"]["clip_samples"],)
