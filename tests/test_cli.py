@@ -170,7 +170,7 @@ def test_info_says_what_a_model_recognises(kws):
 def test_listen_hears_a_file_in_place_of_a_microphone(kws):
     code, out, err = kws("listen", "--source", "long.wav")
     assert code == 0
-    assert err == ["listening for low, high; threshold 0.60; Ctrl-C stops"]
+    assert err == ["listening for low, high; kws.tflite; threshold 0.60; Ctrl-C stops"]
     assert [line.split()[1] for line in out] == ["low", "high"]
     heard = [json.loads(line) for line in kws("listen --json", "--source", "long.wav")[1]]
     predicted = [json.loads(line) for line in kws("predict --json", "long.wav")[1]]
@@ -180,9 +180,9 @@ def test_listen_hears_a_file_in_place_of_a_microphone(kws):
 
 def test_a_sensitivity_takes_the_models_threshold_for_it(kws):
     code, out, err = kws("listen --sensitivity few-misses", "--source", "long.wav")
-    assert (code, err) == (0, ["listening for low, high; threshold 0.45; Ctrl-C stops"])
+    assert (code, err) == (0, ["listening for low, high; kws.tflite; threshold 0.45; Ctrl-C stops"])
     assert [line.split()[1] for line in out] == ["low", "high"]
-    assert kws("listen --sensitivity few-false-alarms", "--source", "long.wav")[2][0].split("; ")[1] == "threshold 0.99"
+    assert kws("listen --sensitivity few-false-alarms", "--source", "long.wav")[2][0].split("; ")[2] == "threshold 0.99"
     assert len(kws("predict --sensitivity few-false-alarms", "long.wav")[1]) == 1
     assert len(kws("predict --sensitivity balanced", "long.wav")[1]) == 2
 
@@ -316,7 +316,7 @@ def sounddevice(monkeypatch) -> FakeSounddevice:
 def test_listen_hears_the_microphone_until_it_is_gone(kws, sounddevice, device):
     code, out, err = kws("listen", *device)
     asked = {"device": {"3": 3}.get(device[1], device[1]) if device else None}
-    assert sounddevice.opened == asked | {"samplerate": 16_000, "blocksize": 1600, "channels": 1, "dtype": "float32"}
+    assert sounddevice.opened == asked | {"samplerate": 16_000, "blocksize": 1280, "channels": 1, "dtype": "float32"}
     assert [line.split()[1] for line in out] == ["low", "high"]
     assert code == 1
     assert err[1:] == [
@@ -350,7 +350,7 @@ def test_a_microphone_of_any_rate_and_channels_is_opened_as_it_is(kws, sounddevi
     sounddevice.own_rate, sounddevice.channels = own
     _, out, _ = kws("listen --json --threshold 0.5")
     assert (sounddevice.opened["samplerate"], sounddevice.opened["channels"]) == opened
-    assert sounddevice.opened["blocksize"] == opened[0] // 10
+    assert sounddevice.opened["blocksize"] == round(0.08 * opened[0])  # a step
     found = [json.loads(line) for line in out]
     assert [one["word"] for one in found] == ["low", "high"]
     assert [one["start"] for one in found] == pytest.approx([2, 5], abs=0.2)

@@ -1,6 +1,6 @@
 // Listens: samples come in one by one, and words go out as they are said. With the tables and constants in kws_model.h,
 // the front end in front_end.h, and a network. The rule of detection is that of src/kws/spotting/detect.py, window by
-// window; tests/test_micro.py compares the two. No heap, no library but the standard one.
+// window; tests/test_microcontrollers.py compares the two. No heap, no library but the standard one.
 #ifndef LISTENER_H
 #define LISTENER_H
 

@@ -13,7 +13,6 @@ from functools import cache
 from typing import Any, Literal, Self
 
 import numpy as np
-import scipy.fft
 
 from kws.audio import micro
 from kws.audio.mel import mel_matrix
@@ -88,6 +87,8 @@ class FrontEnd:
 
     def power(self, waveform: np.ndarray) -> np.ndarray:
         """Power spectrum of each frame: float32 (samples,) -> (frames, fft_length // 2 + 1)."""
+        import scipy.fft  # which `kws predict` does without: exported models have the front end inside
+
         frames = np.lib.stride_tricks.sliding_window_view(waveform, self.frame_length)[:: self.hop_length]
         if self.kind == "micro":
             return micro.power(frames)

@@ -12,7 +12,6 @@ from Mel power, to which noise can be added: it has them in float, in `kws.train
 from types import MappingProxyType
 
 import numpy as np
-import scipy.fft
 
 SAMPLE_RATE, FRAME_LENGTH, HOP_LENGTH, FFT_LENGTH, MEL_BINS = 16_000, 480, 160, 512, 40
 SETTINGS = MappingProxyType(  # what the parameters must be: this front end has no others
@@ -57,6 +56,8 @@ def power(frames: np.ndarray) -> np.ndarray:
     The window is applied in whole numbers, as on devices. The FFT is in float. What the FFT of devices loses by its 16
     bits, after a shift that makes the most of them, is added as noise of the same power.
     """
+    import scipy.fft  # which `kws predict` does without
+
     windowed = (_in_16_bits(frames).astype(np.int32) * WINDOW) >> _BITS
     _, bits = np.frexp(np.abs(windowed).max(axis=1).astype(np.float32))
     spectrum = scipy.fft.rfft(windowed.astype(np.float32) / FULL_SCALE, n=FFT_LENGTH)

@@ -26,10 +26,11 @@ from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.naming import by_kind
 from kws.spotting.detect import SENSITIVITIES, Timing, one_threshold
-from kws.spotting.litert import Network
+from kws.spotting.litert import KINDS, Network
 from kws.spotting.spotter import Spotter
 
 MODEL = paths.SPOTTER
+STREAM = MODEL.with_name(KINDS["stream"])  # hears the same with less work: `kws listen` takes it where it is there
 PIPE = "-"  # in place of a file: standard input
 ELSEWHERE = "or give a sound file: --source FILE"
 SHOWN = 3  # likeliest classes
@@ -99,7 +100,7 @@ def listen(options: argparse.Namespace) -> int:
         _refuse_what_is_no_file(name)
         blocks = read_blocks(_standard_input() if name == PIPE else Path(name), spotter.sample_rate, remarks)
     words = ", ".join(spotter.classes[index] for index in spotter.words)
-    print(f"listening for {words}; threshold {threshold:.2f}; Ctrl-C stops", file=sys.stderr)
+    print(f"listening for {words}; {options.model.name}; threshold {threshold:.2f}; Ctrl-C stops", file=sys.stderr)
     try:
         for found in spotter.detect(_metered(_remarked(blocks, name, remarks)), threshold):
             seconds = found.window * spotter.step_samples / spotter.sample_rate
@@ -136,12 +137,14 @@ def info(options: argparse.Namespace) -> int:
         return 0
     spec = about["front_end"]
     seconds = spec["clip_samples"] / spec["sample_rate"]
+    step = about.get("step_frames", 0) * spec["hop_length"] / spec["sample_rate"]
+    steps = f", heard in steps of {step:g} s" if step else ""
     print(f"""\
 kind        {about["kind"]}, {about["bytes"]:,} bytes
 classes     {", ".join(about["classes"])}
-input       {"log-Mel" if about["kind"] == "features" else "waveform"} of {seconds:g} s at {spec["sample_rate"]} Hz
-front end   {spec["frames"]} frames of {spec["frame_length"]} samples, one each {spec["hop_length"]}, FFT of \
-{spec["fft_length"]}, {spec["mel_bins"]} Mel bins from {spec["mel_low_hz"]:g} to {spec["mel_high_hz"]:g} Hz
+input       {"log-Mel" if network.takes_features else "waveform"} of {seconds:g} s at {spec["sample_rate"]} Hz{steps}
+front end   {spec.get("kind", "log_mel")}: {spec["frames"]} frames of {spec["frame_length"]} samples, \
+one each {spec["hop_length"]}, FFT of {spec["fft_length"]}, {spec["mel_bins"]} Mel bins from {spec["mel_low_hz"]:g} to {spec["mel_high_hz"]:g} Hz
 threshold   {about["threshold"]:g}{_sensitivities(about)}""")
     return 0
 
@@ -462,7 +465,8 @@ def _parser() -> argparse.ArgumentParser:
         if run is info:
             command.add_argument("model", type=Path, nargs="?", default=MODEL, help=f"a LiteRT file ({MODEL})")
             continue
-        command.add_argument("--model", "-m", type=Path, default=MODEL, help=f"a LiteRT file ({MODEL})")
+        default = STREAM if run is listen and STREAM.is_file() else MODEL
+        command.add_argument("--model", "-m", type=Path, default=default, help=f"a LiteRT file ({default})")
         when = command.add_mutually_exclusive_group()
         when.add_argument(
             "--threshold",

@@ -12,7 +12,13 @@ from kws.core.errors import UserError
 from kws.core.stderr import without_banners
 
 ABOUT = "kws.json"  # the name of our entry in the file's metadata
-KINDS = {"float32": "kws.tflite", "int8": "kws_int8.tflite", "features": "kws_features.tflite"}  # the exported files
+KINDS = {  # the exported files; the last two hear step by step, and are there if the network is causal
+    "float32": "kws.tflite",
+    "int8": "kws_int8.tflite",
+    "features": "kws_features.tflite",
+    "stream": "kws_stream.tflite",
+    "stream_features": "kws_stream_features.tflite",
+}
 
 
 class Network:

@@ -1,12 +1,15 @@
 """Runs a trained network on clips, and on streams by a sliding window, with LiteRT and NumPy."""
 
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 
+from kws.audio import micro
 from kws.audio.clip import cut_or_pad
+from kws.audio.frontend import NO_SOUND, FrontEnd
 from kws.core.errors import UserError
 from kws.spotting.detect import Detection, Timing, detections
 from kws.spotting.litert import Network
@@ -27,15 +30,20 @@ class Spotter:
 
     def __init__(self, network: Network) -> None:
         about = network.about
-        if about["kind"] == "features":
-            raise UserError("this model takes features, not sound: use kws.tflite or kws_int8.tflite")
+        spec = about["front_end"]
+        self._micro: FrontEnd | None = None
+        if network.takes_features:  # with front_end micro, which no LiteRT file can hold, all files do
+            if spec.get("kind") != "micro":
+                raise UserError("this model takes features, not sound: use kws.tflite or kws_int8.tflite")
+            if not find_spec("pymicro_features"):
+                raise UserError("this model needs the package pymicro-features: pip install 'kws[micro]'")
+            self._micro = FrontEnd.from_json(spec)
         self._network = network
         self.classes: list[str] = about["classes"]
         self.words = [index for index, name in enumerate(self.classes) if not name.startswith("_")]
         self.threshold: float = about["threshold"]
         levels = about.get("sensitivities", {})  # files of older versions have one threshold
         self.thresholds: dict[str, float] = {name: level["threshold"] for name, level in levels.items()}
-        spec = about["front_end"]
         self.sample_rate: int = spec["sample_rate"]
         self.clip_samples: int = spec["clip_samples"]
         self._timing = Timing.of(self.clip_samples, spec["hop_length"])
@@ -48,7 +56,8 @@ class Spotter:
 
     def clip(self, waveform: np.ndarray) -> np.ndarray:
         """Probabilities of the classes, float32 (classes,), for one clip: cut, or padded with zeros, to a window."""
-        return self._network.clip(cut_or_pad(waveform, self.clip_samples))
+        waveform = cut_or_pad(waveform, self.clip_samples)
+        return self._network.clip(self._micro.clip_log_mel(waveform) if self._micro else waveform)
 
     def windows(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Probabilities of the windows that slide over a stream, (classes,) each; the last one is filled with zeros.
@@ -60,12 +69,16 @@ class Spotter:
             blocks: the stream, float32 (samples,) each, of any lengths. No more of it is in memory than a window and a
                 block.
         """
+        values = filled(blocks, self.clip_samples, self.step_samples)
+        clip, step, shape = self.clip_samples, self.step_samples, tuple[int, ...]()
+        if self._micro:  # frames take the place of samples
+            values = micro_features(values, self._micro)
+            clip, step, shape = self._micro.frames, self._timing.step_frames, (self._micro.mel_bins,)
         length = self._network.length
-        before = self.clip_samples - length  # what the network has heard before, when it hears the end of a clip
-        start = np.zeros(-before % self.step_samples, np.float32)
-        sound = chain([start], filled(blocks, self.clip_samples, self.step_samples))
-        answers = map(self._network.probabilities, sliding(sound, length, self.step_samples))
-        return islice(answers, -(-before // self.step_samples), None)
+        before = clip - length  # what the network has heard when it hears the end of the first clip
+        start = np.zeros((-before % step, *shape), np.float32)  # so that it hears this end with a step
+        answers = map(self._network.probabilities, sliding(chain([start], values), length, step))
+        return islice(answers, -(-before // step), None)
 
     def detect(self, blocks: Iterable[np.ndarray], threshold: float) -> Iterator[Detection]:
         """Yields the words in a stream, each at the window at which it is detected."""
@@ -87,6 +100,27 @@ def filled(blocks: Iterable[np.ndarray], length: int, step: int) -> Iterator[np.
     if samples:
         steps = max(0, -(-(samples - length) // step))
         yield np.zeros(length + steps * step - samples, np.float32)
+
+
+def micro_features(blocks: Iterable[np.ndarray], front_end: FrontEnd) -> Iterator[np.ndarray]:
+    """The features of a stream, float32 (frames, mel_bins) each, by the front end of devices.
+
+    Its state settles in a second that is made of the first clip, as for one clip: `FrontEnd.clip_log_mel`.
+
+    Args:
+        blocks: the stream, float32 (samples,) each; at least a clip in all.
+        front_end: of kind `micro`.
+    """
+    features = micro.MicroFeatures()
+    coming = iter(blocks)
+    sound = np.zeros(0, np.float32)
+    while len(sound) < front_end.clip_samples:
+        if (block := next(coming, None)) is None:
+            return
+        sound = np.concatenate([sound, block])
+    before = micro.sound_before(sound[: front_end.clip_samples], NO_SOUND, front_end.lead * front_end.hop_length)
+    yield features.push(np.concatenate([before, sound]))[front_end.lead :]
+    yield from map(features.push, coming)
 
 
 def sliding(parts: Iterable[np.ndarray], length: int, step: int) -> Iterator[np.ndarray]:
