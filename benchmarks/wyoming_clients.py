@@ -1,10 +1,10 @@
 """Sends hours of sound to `kws wyoming` from several clients at once, and counts what gets lost.
 
-python benchmarks/wyoming_clients.py speech_commands_v0.02.tar.gz                # 8 clients, an hour of sound each
-python benchmarks/wyoming_clients.py speech_commands_v0.02.tar.gz --minutes 7.5  # an hour in all
+python benchmarks/wyoming_clients.py speech_commands_v0.02.tar.gz               # 8 clients, an hour of sound in all
+python benchmarks/wyoming_clients.py speech_commands_v0.02.tar.gz --minutes 60  # an hour each
 
 The sound is made of an archive in the layout of Speech Commands: words over background, another mixture for each
-client. The clients are those of the public library (package `wyoming`), and send as fast as the server takes it. Every
+client. The clients are those of the public library (package `wyoming`), and send as fast as the server takes it. Each
 detection and its time must be what `Spotter.detect` gives for the same sound. Linux only, for the memory. Writes
 benchmarks/wyoming_clients.json.
 """
@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("archive", type=Path)
     parser.add_argument("--model", type=Path, default=paths.SPOTTER)
     parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--minutes", type=float, default=60, help="of each client")
+    parser.add_argument("--minutes", type=float, default=7.5, help="of each client")
     options = parser.parse_args()
 
     clips, noise = sounds(options.archive, options.model)

@@ -199,7 +199,7 @@ def test_without_causal_layers_and_weights_are_as_before_there_was_a_choice(name
         ("ds_cnn", [[10, 3, 3, 3, 3]] * 2, (12, 37)),
         ("matchboxnet", [[5, 7, 7, 9, 15], [11, 13, 15, 17, 29]], (11, 18)),
         ("matchboxnet_2d", [[3, 3, 5, 7, 7, 9, 15], [3, 3, 11, 13, 15, 17, 29]], (7, 14)),
-        ("tc_resnet", [[3] * 7, [3] + [5] * 6], (4, 7)),
+        ("tc_resnet", [[3, 3, 2, 3, 3, 2, 3, 3, 3], [3, 5, 2, 5, 5, 2, 5, 5, 5]], (4, 7)),
     ],
 )
 def test_a_causal_networks_kernels_leave_frames_of_a_clip_to_average_over(name, kernels, frames_left):

@@ -49,7 +49,7 @@ def test_every_parameter_is_explained_in_params_yaml():
 def test_the_comments_in_params_yaml_name_every_choice():
     comments = dict(re.findall(r"^(\w+):.*?# (.*)$", (ROOT / "params.yaml").read_text(), flags=re.MULTILINE))
     choices = {name: get_args(field.annotation) for name, field in Params.model_fields.items()}
-    for name in ("model", "schedule", "split"):
+    for name in ("front_end", "model", "schedule", "split"):
         assert re.match(r"[\w |]+\w", comments[name])[0].split(" | ") == list(choices[name])
 
 
@@ -77,6 +77,15 @@ def test_yaml_is_read_as_dvc_writes_it(tmp_path):
         ({"fft_length": 512}, "fft_length: 512 cuts the frame; at least frame_length, 1024"),
         ({"hop_length": 2048}, "hop_length: 2048 skips sound; at most frame_length, 1024"),
         ({"frame_length": 20_000, "fft_length": 20_000}, "frame_length: 20000 is longer than a clip; at most 16000"),
+        (
+            {"front_end": "micro", "sample_rate": 8000, "mel_high_hz": 4000.0, "mel_bins": 40, "hop_length": 160},
+            (
+                "front_end: micro is the front end of devices, with one set of values; set sample_rate 16000 (not 8000), "
+                "frame_length 480 (not 1024), fft_length 512 (not 1024), mel_low_hz 125 (not 20), "
+                "mel_high_hz 7500 (not 4000)"
+            ),
+        ),
+        ({"front_end": "mfcc"}, "front_end: 'mfcc' is refused: Input should be 'log_mel' or 'micro'"),
         ({"words": []}, "words: [] is refused: "),
         ({"words": ["yes"]}, "words: 'yes' alone leaves nothing to tell it from; set unknown or silence above 0, or "),
         ({"words": ["yes", "no", "yes"]}, "words: 'yes' is listed twice; list each word once"),

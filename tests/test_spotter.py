@@ -15,7 +15,7 @@ from kws.spotting.spotter import Spotter
 class Listener:
     """A network that answers with the first and the last sample that it hears."""
 
-    def __init__(self, clip_samples: int = 1000, sample_rate: int = 1000, hop_length: int = 25) -> None:
+    def __init__(self, clip_samples: int = 1000, sample_rate: int = 1000, hop_length: int = 20) -> None:
         spec = {"sample_rate": sample_rate, "clip_samples": clip_samples, "hop_length": hop_length}
         self.about = {"kind": "int8", "classes": ["no", "_silence_", "yes"], "threshold": 0.5, "front_end": spec}
         self.length = clip_samples
@@ -32,9 +32,9 @@ def test_windows_are_a_step_apart_whatever_the_blocks_and_zeros_fill_the_last_on
     sound = np.arange(1, samples + 1, dtype=np.float32)
     blocks = [sound[first : first + block] for first in range(0, samples, block)]
     windows = np.array(list(Spotter(Listener()).windows(blocks)))
-    steps = max(0, -(-(samples - 1000) // 100))
-    assert windows[:, 0].tolist() == [1 + 100 * number for number in range(steps + 1)]
-    heard = 1000 + 100 * np.arange(steps + 1)
+    steps = max(0, -(-(samples - 1000) // 80))
+    assert windows[:, 0].tolist() == [1 + 80 * number for number in range(steps + 1)]
+    heard = 1000 + 80 * np.arange(steps + 1)
     assert windows[:, 1].tolist() == np.where(heard <= samples, heard, 0).tolist()
 
 
@@ -45,8 +45,8 @@ def test_steps_may_be_almost_as_long_as_windows():
     assert [window[0] for window in windows] == [0, 10, 20, 0, 10, 20, 0, 10]
 
 
-@pytest.mark.parametrize(("clip_samples", "step"), [(500, 100), (1000, 100), (2000, 200), (3000, 300)])
-def test_windows_are_about_a_tenth_of_a_clip_apart_in_whole_frames(clip_samples, step):
+@pytest.mark.parametrize(("clip_samples", "step"), [(500, 80), (1000, 80), (2000, 160), (3000, 320)])
+def test_windows_are_about_a_tenth_of_a_clip_apart_in_a_multiple_of_four_frames(clip_samples, step):
     assert Spotter(Listener(clip_samples=clip_samples)).step_samples == step
 
 

@@ -1,54 +1,84 @@
 import json
 import math
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
-from kws.evaluate.stream import StreamOutcome
-from kws.evaluate.stream_scores import det_rows, other_speech_lines, score_stream, stream_lines, with_other_speech
-from kws.spotting.detect import one_threshold
+from kws.evaluate.stream import THRESHOLDS, HeardStream, StreamOutcome
+from kws.evaluate.stream_scores import (
+    DET_ALARMS,
+    KINDS,
+    det_rows,
+    other_speech_lines,
+    score_stream,
+    stream_lines,
+    with_other_speech,
+)
+from kws.spotting.detect import Timing, one_threshold
 
 WORDS = ["no", "yes"]
 
 
-def outcome_of(hours=4.0, words=(), wrong=None, delays=None, *, false=(), kinds=None) -> StreamOutcome:  # noqa: PLR0913
-    """An outcome in which each word is of another person, and each false alarm of another source."""
-    number = len(words)
-    return StreamOutcome(
-        hours=hours,
-        right_scores=np.array(words, float),
-        wrong_scores=np.array(wrong or [0.0] * number, float),
-        delays=np.array(delays or [1.0 if score else math.nan for score in words], float),
-        speakers=np.array([f"{place}" for place in range(number)], str),
-        clips=np.array([f"{place}.wav" for place in range(number)], str),
-        false_scores=np.array(false, float),
-        kinds=np.array(kinds or ["background"] * len(false), str),
-        sources=np.array([f"{place}" for place in range(len(false))], str),
-        speech_hours=hours / 4,
-    )
+@dataclass(frozen=True)
+class Scored(HeardStream):
+    """A stream in which each word, and each false alarm, is detected up to a threshold of its own.
+
+    Each word is of another person, and each false alarm of another source.
+    """
+
+    length: float = 4.0
+    words_said: Sequence[float] = ()
+    wrong: Sequence[float] = ()
+    delays: Sequence[float] = ()
+    false: Sequence[float] = ()
+    kinds: Sequence[str] = ()
+    people: Sequence[str] = ()  # of the words
+    clips: Sequence[str] = ()
+    sources: Sequence[str] = ()
+
+    @property
+    def hours(self) -> float:
+        return self.length
+
+    def at(self, threshold: float) -> StreamOutcome:
+        right, wrong = np.array(self.words_said, float), np.array(self.wrong or [0] * len(self.words_said), float)
+        missed = (right < threshold) | (right == 0)
+        alarms = np.array(self.false, float) >= threshold
+        number = len(right)
+        return StreamOutcome(
+            hours=self.length,
+            missed=missed,
+            taken_for_another=missed & (wrong >= threshold) & (wrong > 0),
+            delays=np.where(missed, math.nan, np.array(self.delays or [0.2] * number, float)),
+            speakers=np.array(self.people or [f"{place}" for place in range(number)], str),
+            clips=np.array(self.clips or [f"{place}.wav" for place in range(number)], str),
+            kinds=np.array(self.kinds or ["background"] * len(alarms), str)[alarms],
+            sources=np.array(self.sources or [f"{place}" for place in range(len(alarms))], str)[alarms],
+            speech_hours=self.length / 4,
+        )
 
 
-def test_the_threshold_is_the_lowest_that_keeps_false_alarms_within_the_number_asked_for():
-    outcome = outcome_of(10, [0.9, 0.5, 0.0], false=[0.2, 0.95, 0.4, 0.6])
-    assert outcome.threshold(0.1) == 0.600001
-    assert len(outcome.alarms(0.600001)) == 1
-    assert outcome.missed(0.600001).tolist() == [False, True, True]
-    assert outcome.threshold(0.05) == 0.950001
-    assert outcome.threshold(1) == 1e-6  # a score of 0 is no detection
-    assert outcome.missed(0.0).tolist() == [False, False, True]  # a word that was never detected
+def heard_of(hours=4.0, words=(), wrong=(), delays=(), *, false=(), **more) -> Scored:
+    return Scored([], [], Timing(4, 1280, 5, 13), 0.08, 1.0, hours, words, wrong, delays, false, **more)
+
+
+def above(score: float) -> float:
+    """The lowest threshold above a score."""
+    return min(one for one in THRESHOLDS if one > score)
 
 
 def test_the_stream_is_scored_at_the_threshold_of_the_validation_stream():
-    validation = outcome_of(2, [0.9], false=[0.6, 0.7, 0.3])
+    validation = heard_of(2, [0.9], false=[0.6, 0.7, 0.3])
     kinds = ["word", "speech", "speech", "background"]
-    test = outcome_of(
+    test = heard_of(
         *(4, [0.9, 0.8, 0.65, 0.0], [0.99, 0.1, 0.1, 0.95], [1.0, 1.2, 1.6, math.nan]),
         false=[0.75, 0.9, 0.1, 0.8],
         kinds=kinds,
     )
     figures = score_stream(validation, test, false_alarms_an_hour=0.5)
-    assert figures["stream_threshold"] == 0.600001  # one false alarm in two hours
+    assert figures["stream_threshold"] == above(0.6)  # one false alarm in two hours
     assert (figures["stream_words"], figures["stream_missed"]) == (4, 0.25)
     assert figures["stream_missed_low"] < 0.25 < figures["stream_missed_high"]
     assert figures["stream_wrong"] == 0.25
@@ -65,12 +95,9 @@ def test_the_stream_is_scored_at_the_threshold_of_the_validation_stream():
 
 def test_repeats_of_a_clip_make_no_interval_narrower():
     """E4: 18 clips in two hours, three of them always missed, were told to be missed by 15.0 to 18.5 %."""
-    once = outcome_of(2, [0.0] * 3 + [0.9] * 15)
-    often = replace(
-        once,
-        **{name: np.tile(getattr(once, name), 100) for name in ("right_scores", "wrong_scores", "delays", "speakers")},
-    )
-    often = replace(often, clips=np.tile(once.clips, 100))
+    said = [0.0] * 3 + [0.9] * 15
+    names = [f"{place}" for place in range(len(said))]
+    once, often = (heard_of(2, said * times, people=names * times, clips=names * times) for times in (1, 100))
     figures = [score_stream(outcome, outcome, 0.5) for outcome in (once, often)]
     for one in figures:
         assert one["stream_missed"] == pytest.approx(1 / 6, abs=1e-6)
@@ -79,21 +106,21 @@ def test_repeats_of_a_clip_make_no_interval_narrower():
 
 
 def test_false_alarms_of_one_person_are_no_independent_ones():
-    apart = outcome_of(4, [0.9], false=[0.8] * 8, kinds=["speech"] * 8)
-    of_one = replace(apart, sources=np.array(["ada"] * 8))
-    high = [score_stream(outcome_of(4, [0.9]), one, 0.5)["stream_false_alarms_an_hour_high"] for one in (apart, of_one)]
+    apart = heard_of(4, [0.9], false=[0.8] * 8, kinds=["speech"] * 8)
+    of_one = replace(apart, sources=["ada"] * 8)
+    high = [score_stream(heard_of(4, [0.9]), one, 0.5)["stream_false_alarms_an_hour_high"] for one in (apart, of_one)]
     assert high[0] == pytest.approx(15.76 / 4, abs=0.01)  # Garwood
     assert high[1] > 2 * high[0]
 
 
 def test_each_sensitivity_has_a_threshold_from_validation_and_what_both_streams_say_of_it():
-    validation = outcome_of(4, [0.9, 0.7, 0.5], false=[0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.04, 0.03, 0.02])
-    test = outcome_of(4, [0.95, 0.55, 0.45], false=[0.85, 0.65])
+    validation = heard_of(4, [0.9, 0.7, 0.5], false=[0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.04, 0.03, 0.02])
+    test = heard_of(4, [0.95, 0.55, 0.45], false=[0.85, 0.65])
     figures = score_stream(validation, test, false_alarms_an_hour=0.5)
     for name, rate, threshold, missed, false in (
-        ("few_misses", 2, 0.040001, (0, 0), (2, 0.5)),  # eight false alarms in four hours
-        ("balanced", 0.5, 0.500001, (1 / 3, 1 / 3), (0.5, 0.5)),  # two
-        ("few_false_alarms", 0.125, 0.800001, (2 / 3, 2 / 3), (0, 0.25)),  # none
+        ("few_misses", 2, above(0.04), (0, 0), (2, 0.5)),  # eight false alarms in four hours
+        ("balanced", 0.5, above(0.5), (1 / 3, 1 / 3), (0.5, 0.5)),  # two
+        ("few_false_alarms", 0.125, above(0.8), (2 / 3, 2 / 3), (0, 0.25)),  # none
     ):
         assert figures[f"{name}_allowed_false_alarms_an_hour"] == rate
         assert figures[f"{name}_threshold"] == threshold
@@ -110,7 +137,7 @@ def test_each_sensitivity_has_a_threshold_from_validation_and_what_both_streams_
 
 def test_where_no_threshold_keeps_the_rate_the_highest_is_taken_and_it_is_said():
     """E14: the threshold was above 1 before, so that nothing was ever detected, and nothing was said."""
-    outcome = outcome_of(10, [1.0, 0.9], false=[1.0] * 8)
+    outcome = heard_of(10, [1.0, 0.9], false=[1.0] * 8)
     assert outcome.threshold(0.5) == 1.0
     figures = score_stream(outcome, outcome, false_alarms_an_hour=0.5)
     assert (figures["stream_threshold"], figures["stream_missed"]) == (1.0, 0.5)
@@ -123,7 +150,7 @@ def test_where_no_threshold_keeps_the_rate_the_highest_is_taken_and_it_is_said()
 
 
 def test_a_short_stream_says_what_none_seen_means_and_what_length_would_do():
-    lines = stream_lines(score_stream(*[outcome_of(1 / 6, [0.9])] * 2, 0.5), WORDS)
+    lines = stream_lines(score_stream(*[heard_of(1 / 6, [0.9])] * 2, 0.5), WORDS)
     assert (
         "short: no false alarm in 0.2 h means 0 to 22.1 an hour; stream_minutes that would tell a rate: "
         "2 (few_misses) 90, 0.5 (balanced) 360, 0.125 (few_false_alarms) 1440"
@@ -141,7 +168,7 @@ def test_a_short_stream_says_what_none_seen_means_and_what_length_would_do():
     ],
 )
 def test_each_sensitivity_says_whether_the_stream_is_too_short_for_its_rate(hours, short):
-    outcome = outcome_of(hours, [0.9], false=np.linspace(0.1, 0.8, 100))
+    outcome = heard_of(hours, [0.9], false=np.linspace(0.1, 0.8, 100))
     figures = score_stream(outcome, outcome, 0.5)
     assert [name.removesuffix("_too_short") for name in figures if name.endswith("_too_short")] == short
     told = " ".join(line for line in stream_lines(figures, WORDS) if line.startswith("short"))
@@ -157,7 +184,7 @@ def test_thresholds_that_are_one_are_said_to_be_so():
 
 @pytest.mark.parametrize(("alarms", "carries"), [(0, 1), (2, 1), (9, 1), (15, 0)])
 def test_a_threshold_that_does_not_carry_over_to_the_test_is_said_not_to(alarms, carries):
-    validation, test = outcome_of(6, [0.9], false=[0.5] * 3), outcome_of(6, [0.9], false=[0.8] * alarms)
+    validation, test = heard_of(6, [0.9], false=[0.5] * 3), heard_of(6, [0.9], false=[0.8] * alarms)
     figures = score_stream(validation, test, 0.5)
     assert figures["stream_carries_over"] == carries
     low, high = (figures[f"stream_more_false_alarms_an_hour_{end}"] for end in ("low", "high"))
@@ -173,8 +200,8 @@ def test_a_threshold_that_does_not_carry_over_to_the_test_is_said_not_to(alarms,
 
 def test_what_is_printed_tells_false_alarms_by_kind_and_the_delay():
     kinds = ["speech"] * 4 + ["background"] * 2
-    test = outcome_of(2, [0.9, 0.9, 0.8], delays=[1.2, 1.3, 1.4], false=[0.8] * 6, kinds=kinds)
-    first, second, *_ = stream_lines(score_stream(outcome_of(2, [0.9]), test, 0.5), WORDS)
+    test = heard_of(2, [0.9, 0.9, 0.8], delays=[1.2, 1.3, 1.4], false=[0.8] * 6, kinds=kinds)
+    first, second, *_ = stream_lines(score_stream(heard_of(2, [0.9]), test, 0.5), WORDS)
     assert first.startswith(
         "in a stream of 2.0 h: 3.0 false alarms an hour, 95 % interval 1.1 to 6.5 (2.0 at other speech, "
         "1.0 in background, 0.0 beside a word), missed words 0.0%, 95 % interval 0.0% to "
@@ -183,11 +210,11 @@ def test_what_is_printed_tells_false_alarms_by_kind_and_the_delay():
 
 
 def test_a_threshold_at_which_no_word_is_detected_is_said_to_be_so():
-    validation = outcome_of(4, [0.9], false=[0.97] * 3, kinds=["speech", "speech", "background"])
-    figures = score_stream(validation, outcome_of(4, [0.9]), 0.5)
+    validation = heard_of(4, [0.9], false=[0.97] * 3, kinds=["speech", "speech", "background"])
+    figures = score_stream(validation, heard_of(4, [0.9]), 0.5)
     assert figures["stream_missed"] == 1
     *_, told, helps = stream_lines(figures, WORDS)
-    assert told == "at 0.970001, the threshold of this rate, no word is detected"
+    assert told == f"at {above(0.97):g}, the threshold of this rate, no word is detected"
     assert "unknown above 0" in helps
     assert stream_lines(figures, [*WORDS, "_unknown_"])[-1] == told
 
@@ -196,14 +223,14 @@ def test_a_threshold_at_which_no_word_is_detected_is_said_to_be_so():
 def test_a_class_for_other_words_is_no_advice_where_it_is_not_other_speech_that_is_taken_for_words(kind):
     lower = [0.5] * 30  # these do not hold the threshold up
     kinds = ["speech", kind, kind, *["background"] * 18, *["speech"] * 12]
-    validation = outcome_of(4, [0.9], false=[0.97] * 3 + lower, kinds=kinds)
-    figures = score_stream(validation, outcome_of(4, [0.9]), 0.5)
+    validation = heard_of(4, [0.9], false=[0.97] * 3 + lower, kinds=kinds)
+    figures = score_stream(validation, heard_of(4, [0.9]), 0.5)
     assert figures["stream_missed"] == 1
     assert not [line for line in stream_lines(figures, WORDS) if "unknown above 0" in line]
 
 
 def test_a_stream_in_which_no_word_was_said_has_false_alarms_alone():
-    silent = outcome_of(2, false=[0.6, 0.2])
+    silent = heard_of(2, false=[0.6, 0.2])
     figures = score_stream(silent, silent, false_alarms_an_hour=0.5)
     assert figures["stream_words"] == 0
     assert figures["stream_false_alarms_an_hour"] == 0.5
@@ -212,13 +239,22 @@ def test_a_stream_in_which_no_word_was_said_has_false_alarms_alone():
     assert stream_lines(figures, WORDS)[0].endswith("no word was said: too short")
 
 
-def test_the_det_curve_falls_from_none_to_all_false_alarms():
-    outcome = outcome_of(2, [0.9, 0.5, 0.2, 0.0], false=[0.3, 0.8, 0.1], kinds=["speech", "speech", "background"])
-    rows = det_rows(outcome)
-    assert [(row["false_alarms_an_hour"], row["missed"]) for row in rows] == [(0.5, 0.75), (1.0, 0.5), (1.5, 0.25)]
-    assert [row["speech_false_alarms_an_hour"] for row in rows] == [0.5, 1.0, 1.0]
-    assert [row["background_false_alarms_an_hour"] for row in rows] == [0.0, 0.0, 0.5]
-    assert [row["word_false_alarms_an_hour"] for row in rows] == [0.0, 0.0, 0.0]
+def test_the_det_curve_has_a_row_for_each_threshold_from_the_highest_on():
+    heard = heard_of(2, [0.9, 0.5, 0.2, 0.0], false=[0.3, 0.8, 0.1], kinds=["speech", "speech", "background"])
+    rows = det_rows(heard)
+    assert [row["threshold"] for row in rows] == sorted(THRESHOLDS, reverse=True)
+    at = {row["threshold"]: row for row in rows}
+    for threshold, missed, alarms in ((above(0.8), 0.75, 0.0), (above(0.4), 0.5, 0.5), (above(0.2), 0.5, 1.0)):
+        assert (at[threshold]["missed"], at[threshold]["false_alarms_an_hour"]) == (missed, alarms)
+    lowest = at[THRESHOLDS[0]]
+    assert (lowest["missed"], lowest["false_alarms_an_hour"]) == (0.25, 1.5)
+    assert [lowest[f"{kind}_false_alarms_an_hour"] for kind in KINDS] == [1.0, 0.5, 0.0]
+
+
+def test_the_det_curve_ends_where_there_are_too_many_false_alarms():
+    rows = det_rows(heard_of(2, [0.9], false=[0.8] * DET_ALARMS + [0.5]))
+    assert rows[-1]["threshold"] == above(0.5)
+    assert rows[-1]["false_alarms_an_hour"] == DET_ALARMS / 2
 
 
 REAL = {"unheard_validation": "dataset", "unheard_test": "test_dataset"}
@@ -226,8 +262,10 @@ REAL = {"unheard_validation": "dataset", "unheard_test": "test_dataset"}
 
 def test_false_alarms_at_other_speech_are_told_per_hour_of_it():
     """Per hour of the stream they were fewer the longer a clip, since an hour then held less other speech."""
-    test = outcome_of(4, [0.9], false=[0.8, 0.7, 0.6], kinds=["speech", "speech", "background"])
-    figures = with_other_speech(score_stream(outcome_of(4, [0.9], false=[0.5] * 4), test, 0.5), test, REAL, 0.0)
+    heard = heard_of(4, [0.9], false=[0.8, 0.7, 0.6], kinds=["speech", "speech", "background"])
+    figures = score_stream(heard_of(4, [0.9], false=[0.5] * 4), heard, 0.5)
+    test = heard.at(figures["stream_threshold"])
+    figures = with_other_speech(figures, test, REAL, 0.0)
     assert figures["stream_speech_hours"] == 1
     assert figures["stream_speech_false_alarms_an_hour"] == 0.5
     assert figures["stream_false_alarms_an_hour_of_speech"] == 2
@@ -241,8 +279,8 @@ def test_false_alarms_at_other_speech_are_told_per_hour_of_it():
 
 
 def test_other_words_by_people_of_training_are_counted():
-    test = outcome_of(4, [0.9])
-    figures = with_other_speech(score_stream(test, test, 0.5), test, REAL, 0.25)
+    test = heard_of(4, [0.9])
+    figures = with_other_speech(score_stream(test, test, 0.5), test.at(0.5), REAL, 0.25)
     assert figures["unheard_leaking"] == 0.25
     assert other_speech_lines(figures, REAL)[-1] == (
         "25.0% of the clips of other words are said by people who are in training: false alarms at other speech may be "
@@ -251,11 +289,11 @@ def test_other_words_by_people_of_training_are_counted():
 
 
 def test_computed_speech_in_one_stream_alone_does_not_tell_whether_the_threshold_carries_over():
-    stream = outcome_of(10, [0.9], false=[0.5] * 9)
+    stream = heard_of(10, [0.9], false=[0.5] * 9)
     figures = score_stream(stream, stream, 0.5)
-    assert "stream_carries_over" in with_other_speech(figures, stream, REAL, 0.0)
+    assert "stream_carries_over" in with_other_speech(figures, stream.at(0.5), REAL, 0.0)
     mixed = REAL | {"unheard_validation": "computed"}
-    judged = with_other_speech(figures, stream, mixed, 0.0)
+    judged = with_other_speech(figures, stream.at(0.5), mixed, 0.0)
     assert "stream_carries_over" not in judged
     assert not any("does not carry over" in line for line in stream_lines(judged, WORDS))
     assert other_speech_lines(judged, mixed)[-1] == (

@@ -181,7 +181,9 @@ def test_a_model_that_takes_no_sound_is_refused_before_anything_is_downloaded(ex
     monkeypatch.setattr("kws.web.page.litert_js", lambda: pytest.fail("it was downloaded"))
     code, out, [line] = kws("web", "--model", exported / "kws_features.tflite", capsys=capsys)
     assert (code, out) == (1, "")
-    assert line.startswith("error: this model takes features, not sound")
+    assert line.endswith(
+        "kws_features.tflite: takes features, and the page has no front end: give a file that takes sound"
+    )
     code, out, [line] = kws("web", "--model", "nothing.tflite", capsys=capsys)
     assert line.startswith("error: nothing.tflite: no such model")
 

@@ -6,7 +6,7 @@ is right, wrong and false, by the rule in docs/evaluation.md. `kws.evaluate.stre
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +139,7 @@ class HeardStream:
     timing: Timing
     step: float
     clip: float
+    _outcomes: dict[float, StreamOutcome] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def hours(self) -> float:
@@ -146,8 +147,10 @@ class HeardStream:
         return len(self.stretches) * SECONDS / 3600
 
     def at(self, threshold: float) -> StreamOutcome:
-        """What becomes of the stream at a threshold."""
-        return _joined([self._judged(one, threshold) for one in self.stretches])
+        """What becomes of the stream at a threshold. It is kept, since thresholds are tried again for each rate."""
+        if threshold not in self._outcomes:
+            self._outcomes[threshold] = joined_outcomes([self._judged(one, threshold) for one in self.stretches])
+        return self._outcomes[threshold]
 
     def threshold(self, false_alarms_an_hour: float) -> float:
         """The lowest of THRESHOLDS from which on all keep false alarms within this number an hour; else 1."""
@@ -278,9 +281,9 @@ def joined(parts: Sequence[HeardStream]) -> HeardStream:
     return replace(parts[0], stretches=[one for part in parts for one in part.stretches])
 
 
-def _joined(parts: Sequence[StreamOutcome]) -> StreamOutcome:
+def joined_outcomes(parts: Sequence[StreamOutcome]) -> StreamOutcome:
     """The outcome of a stream from those of its parts, in order."""
-    names = [field.name for field in fields(StreamOutcome) if field.name not in _HOURS]
+    names = [one.name for one in fields(StreamOutcome) if one.name not in _HOURS]
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     hours, speech_hours = (sum(getattr(part, name) for part in parts) for name in _HOURS)
     return StreamOutcome(hours=hours, speech_hours=speech_hours, **arrays)

@@ -37,9 +37,15 @@ def join(parts: Sequence[bytes], about: Mapping[str, Any]) -> bytes:
     flatbuffer_utils.strip_strings(joined)
     joined.buffers.append(schema.BufferT(data=np.frombuffer(json.dumps(about).encode(), np.uint8)))
     joined.metadata = [schema.MetadataT(name=ABOUT, buffer=len(joined.buffers) - 1)]
-    builder = _Builder()
-    builder.Finish(joined.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    return _packed(joined)
+
+
+def without_names(content: bytes) -> bytes:
+    """The same file without names of tensors and descriptions, its states numbered."""
+    model = flatbuffer_utils.read_model_from_bytearray(content)
+    _name_states(model, "")
+    flatbuffer_utils.strip_strings(model)
+    return _packed(model)
 
 
 def _name_states(model: schema.ModelT, prefix: str) -> None:
@@ -81,6 +87,10 @@ def with_output(content: bytes, name: str) -> bytes:
     [signature] = model.signatureDefs
     model.subgraphs[0].outputs = [output.tensorIndex for output in signature.outputs if output.name == name.encode()]
     model.signatureDefs = None
+    return _packed(model)
+
+
+def _packed(model: schema.ModelT) -> bytes:
     builder = _Builder()
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
@@ -129,6 +139,12 @@ def operators(content: bytes) -> Counter[str]:
     """How often each operator stands in a file, by LiteRT's names; those of others are `CUSTOM` and `FLEX…`."""
     model = flatbuffer_utils.read_model_from_bytearray(content)
     return Counter(_name(model, operator) for operator in model.subgraphs[0].operators)
+
+
+def all_operators(content: bytes) -> set[str]:
+    """The operators of a file, those that set its states to zero among them."""
+    model = flatbuffer_utils.read_model_from_bytearray(content)
+    return {flatbuffer_utils.opcode_to_name(model, number) for number in range(len(model.operatorCodes))}
 
 
 def _name(model: schema.ModelT, operator: schema.OperatorT) -> str:

@@ -269,7 +269,7 @@ def det_figure(
     """Draws DET curves: missed words over false alarms an hour, of all kinds and of each. It marks the thresholds.
 
     Args:
-        rows: as `kws.evaluate.stream_scores.det_rows` returns them; none if no word was said.
+        rows: as `kws.evaluate.stream_scores.det_rows` returns them, one for each threshold; none if no word was said.
         scores: figures of the evaluation: `stream_...`, and those of each sensitivity.
         kinds: of false alarms, and where each is.
         sensitivities: whose thresholds are marked.
@@ -279,11 +279,11 @@ def det_figure(
     axes = figure.subplots()
     missed = [row["missed"] for row in rows]
     alarms = [row["false_alarms_an_hour"] for row in rows]
-    axes.step(alarms, missed, where="post", label="all false alarms", color="black", linewidth=2)
+    axes.plot(alarms, missed, label="all false alarms", color="black", linewidth=2)
     for number, (kind, where) in enumerate(kinds.items()):
         alarms = [row[f"{kind}_false_alarms_an_hour"] for row in rows]
         dashes = ("--", "-.", ":")[number % 3]
-        axes.step(alarms, missed, where="post", label=where, color=COLOURS[2 * number], linestyle=dashes)
+        axes.plot(alarms, missed, label=where, color=COLOURS[2 * number], linestyle=dashes)
     if scores["stream_words"]:
         for place, sensitivity in enumerate(sensitivities):
             names = [f"{sensitivity}_test_{figure}" for figure in ("false_alarms_an_hour", "missed")]

@@ -154,6 +154,8 @@ def web(options: argparse.Namespace) -> int:
     from kws.web.page import page, serve_page, write_page
 
     network = Network.load(options.model)
+    if network.takes_features:
+        raise UserError(f"{options.model}: takes features, and the page has no front end: give a file that takes sound")
     spotter = Spotter(network)
     settings = {
         "about": network.about,

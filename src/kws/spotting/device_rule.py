@@ -12,6 +12,7 @@ import numpy as np
 
 IGNORED_SLICES = 100  # after the start, and after each detection
 HIGHEST_SCORE = 255
+HIGHEST_FEATURE = 26.0  # what a byte holds; louder sound is clipped
 
 
 def device_input(features: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import hashlib
 import ipaddress
+import json
 import os
 import signal
 import socket
@@ -138,7 +139,7 @@ class Client(AsyncEventHandler):
         return True
 
     async def tell(self, word: str, score: float, milliseconds: int) -> None:
-        """Sends a detection, if the client wants the word, and prints it."""
+        """Prints a detection, and sends it."""
         print(f"{self._name}  {milliseconds / 1000:.1f} s  {word}  {score:.1%}", flush=True)
         with contextlib.suppress(ConnectionError):  # the client is gone, which its next event would tell
             await self.write_event(Detection(word, milliseconds, context=self._asked.context).event())
@@ -295,8 +296,9 @@ async def _serve(address: tuple[str, int], service: Service) -> None:
     try:
         await server.start(partial(Client, service))
     except OSError as problem:
-        no_such_host = isinstance(problem, socket.gaierror)
-        reason = problem.strerror if no_such_host else os.strerror(problem.errno or 0)  # asyncio repeats the address
+        reason = problem.strerror or str(problem)
+        if problem.errno and not isinstance(problem, socket.gaierror):
+            reason = os.strerror(problem.errno)  # asyncio's own text repeats the address
         raise UserError(f"tcp://{host}:{port}: {reason}; --uri gives another address") from None
     words = ", ".join(service.words)
     print(
@@ -387,7 +389,7 @@ def _format(event: Event) -> PcmFormat:
 def _number(event: Event, name: str) -> int | None:
     value = event.data.get(name)
     if value is not None and type(value) is not int:
-        raise _RefusedError(f"{event.type}: {name} is no whole number: {str(value)[:SHOWN]}")
+        raise _RefusedError(f"{event.type}: {name} is no whole number: {str(value)[:SHOWN]!a}")
     return value
 
 
@@ -398,4 +400,8 @@ def _checked_detect(event: Event) -> Detect:
         raise _RefusedError("detect: names are no list of texts")
     if asked.context is not None and not isinstance(asked.context, dict):
         raise _RefusedError("detect: the context is no object")
+    try:
+        json.dumps(asked.context, ensure_ascii=False).encode()  # it is sent back
+    except (UnicodeEncodeError, RecursionError):
+        raise _RefusedError("detect: the context cannot be sent back") from None
     return asked

@@ -22,8 +22,11 @@ def build(frames: int, mel_bins: int, classes: int, width: float, *, causal: boo
         return layers.Conv1D(filters, kernel, stride, "valid" if causal else "same", use_bias=False, name=name)(x)
 
     def block(x: keras.KerasTensor, filters: int, stride: int, name: str) -> keras.KerasTensor:
-        """Two convolutions beside a pointwise one; with stride 2, half as many frames come out."""
-        skip = norm_relu(conv(x, filters, 1, stride, f"{name}_skip"), f"{name}_skip")
+        """Two convolutions beside a pointwise one; with stride 2, half as many frames come out.
+
+        Causal, the one beside them spans its stride, so that it hears every frame.
+        """
+        skip = norm_relu(conv(x, filters, stride if causal else 1, stride, f"{name}_skip"), f"{name}_skip")
         x = norm_relu(conv(x, filters, long, stride, f"{name}_conv1"), f"{name}_conv1")
         x = norm(conv(x, filters, long, 1, f"{name}_conv2"), f"{name}_conv2_norm")
         skip = newest(skip, x.shape[1], f"{name}_newest")

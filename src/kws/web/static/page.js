@@ -223,6 +223,7 @@ function forget() {
   element("rows").replaceChildren();
   element("history").hidden = true;
   element("word").textContent = "\u00a0";
+  light(undefined);
 }
 
 // Shows the next window: its likeliest word, and whether it is detected.
@@ -243,18 +244,22 @@ function showClip(probabilities) {
 function showWord(word, score, start) {
   element("word").textContent = named(word);
   element("word").classList.remove("past");
-  const chips = [...element("words").children];
-  for (const [place, chip] of chips.entries()) chip.classList.toggle("heard", settings.words[place] === word);
+  light(word);
   clearTimeout(fading);
   fading = setTimeout(() => {
     element("word").classList.add("past");
-    for (const chip of chips) chip.classList.remove("heard");
+    light(undefined);
   }, SHOWN_MS);
   const row = document.createElement("tr");
   Object.assign(row.dataset, {start, word: settings.about.classes[word], score});
   row.append(withText("td", clock(start)), withText("td", named(word)), withText("td", percent(score)));
   element("rows").prepend(row);
   element("history").hidden = false;
+}
+
+// Marks one of the words that the page listens for.
+function light(word) {
+  [...element("words").children].forEach((chip, place) => chip.classList.toggle("heard", settings.words[place] === word));
 }
 
 function showLevel(block) {

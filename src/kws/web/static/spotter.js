@@ -100,7 +100,7 @@ export class Detector {
   constructor(settings) {
     this.words = settings.words;
     this.timing = settings.timing;
-    this.newest = []; // the windows that are averaged
+    this.newest = []; // as many windows as a word must be held
     this.told = new Set(); // words whose score has not been below the threshold since they were detected
     this.window = -1;
     this.free = 0; // the window from which on a word may be detected
@@ -110,8 +110,8 @@ export class Detector {
   push(probabilities, threshold) {
     this.window++;
     this.newest.push(probabilities);
-    if (this.newest.length > this.timing.smoothed) this.newest.shift();
-    const score = (word) => this.newest.reduce((sum, each) => sum + each[word], 0) / this.newest.length;
+    if (this.newest.length > this.timing.held) this.newest.shift();
+    const score = (word) => Math.min(...this.newest.map((each) => each[word]));
     this.told = new Set([...this.told].filter((word) => score(word) >= threshold));
     const word = this.words.reduce((best, each) => (score(each) > score(best) ? each : best));
     const detected = score(word) >= threshold && !this.told.has(word) && this.window >= this.free;

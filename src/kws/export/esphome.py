@@ -1,0 +1,133 @@
+"""The pair for ESPHome's `micro_wake_word`: the file of a word and its manifest, or lines that say why there is none.
+
+docs/esphome.md says how to use it. The format is that of ESPHome 2026.6.5.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from kws.core.stderr import without_banners
+from kws.export.flatbuffer import all_operators, operators
+from kws.spotting.device_rule import HIGHEST_FEATURE, HIGHEST_SCORE
+
+# All that the component registers.
+OPERATORS = frozenset(
+    "ADD ASSIGN_VARIABLE AVERAGE_POOL_2D CALL_ONCE CONCATENATION CONV_2D DEPTHWISE_CONV_2D FULLY_CONNECTED LOGISTIC "
+    "MAX_POOL_2D MEAN MUL PACK PAD QUANTIZE READ_VARIABLE RESHAPE SPLIT_V STRIDED_SLICE VAR_HANDLE".split()
+)
+MOST_STATES = 20
+INPUT_SCALE = (HIGHEST_FEATURE / HIGHEST_SCORE, -128)  # and zero point
+OUTPUT_SCALE = (1 / (HIGHEST_SCORE + 1), 0)
+ARENA_STEP = 16  # bytes
+# Other processors need another arena, and ESPHome crashes where the first try is too small (its issue 17750).
+ARENA_ROOM = 1.5
+
+# What a pair may lose against the network in float32; one that loses more is refused.
+DIFFERENCE = 0.1  # of the scores, on average, where one of them is above 0.1
+LOST = 0.02  # of the words in the stream, more that are missed; the low end of the 95 % interval
+ROUNDING = 1e-6  # of the figures
+
+
+def manifest(word: str, model: str, figures: Mapping[str, float], arena: int, language: str) -> dict[str, Any]:
+    """The manifest, version 2, of a word.
+
+    Args:
+        word: as people say it.
+        model: name of the file beside it.
+        figures: of the word, from metrics/devices.json.
+        arena: bytes that the model needs, as `arena_bytes` measures it.
+        language: of the word.
+    """
+    room = ARENA_STEP * math.ceil(ARENA_ROOM * arena / ARENA_STEP)
+    return {
+        "type": "micro",
+        "wake_word": word,
+        "author": "kws",
+        "model": model,
+        "trained_languages": [language],
+        "version": 2,
+        "micro": {
+            "probability_cutoff": figures["cutoff"],
+            "sliding_window_size": int(figures["size"]),
+            "feature_step_size": 10,
+            "tensor_arena_size": room,
+            "minimum_esphome_version": "2024.7.0",
+        },
+    }
+
+
+def refusals(content: bytes, figures: Mapping[str, float], arena: int | None) -> list[str]:
+    """Why a device could not use a file, or should not; empty if it can.
+
+    Args:
+        content: of the file.
+        figures: of the word, from metrics/devices.json.
+        arena: as `arena_bytes` measures it.
+    """
+    found = []
+    foreign = sorted(all_operators(content) - OPERATORS)
+    if foreign:
+        found.append(f"ESPHome does not have the operators {', '.join(foreign)}")
+    states = operators(content)["VAR_HANDLE"]
+    if states > MOST_STATES:
+        found.append(f"it has {states} states, where {MOST_STATES} are the most")
+    found += _wrong_ends(content, int(figures["step_frames"]))
+    if arena is None:
+        found.append("the memory that it needs is unknown: package tflite-micro, for Linux on x86-64, measures it")
+    if figures["differs_by"] > DIFFERENCE + ROUNDING:
+        found.append(f"8 bits change the scores by {figures['differs_by']:.2g}, where {DIFFERENCE:g} is the most")
+    if figures.get("lost_low", 0) > LOST + ROUNDING:
+        found.append(
+            f"8 bits miss {figures['lost']:.1%} of the words more, at least {figures['lost_low']:.1%} (95 %), where "
+            f"{LOST:.1%} are the most"
+        )
+    return found
+
+
+def _wrong_ends(content: bytes, step: int) -> list[str]:
+    """What is wrong with the input and the output."""
+    with without_banners():
+        interpreter = Interpreter(model_content=content)
+    [takes], [gives] = interpreter.get_input_details(), interpreter.get_output_details()
+    wanted = {
+        "input": (takes, (1, step, 40), np.int8, INPUT_SCALE),
+        "output": (gives, (1, 1), np.uint8, OUTPUT_SCALE),
+    }
+    return [
+        f"its {name} is {found['dtype'].__name__} {tuple(found['shape'].tolist())} in steps of "
+        f"{found['quantization'][0]:.6g} from {found['quantization'][1]}, not {np.dtype(kind).name} {shape} in steps "
+        f"of {scale[0]:.6g} from {scale[1]}"
+        for name, (found, shape, kind, scale) in wanted.items()
+        if tuple(found["shape"]) != shape or found["dtype"] != kind or not np.allclose(found["quantization"], scale)
+    ]
+
+
+def arena_bytes(content: bytes) -> int | None:
+    """The smallest arena, a multiple of ARENA_STEP, in which TensorFlow Lite Micro runs a file on this machine.
+
+    On the 32 bits of a small device it is smaller. None: package tflite-micro is not there.
+    """
+    try:
+        from tflite_micro.python.tflite_micro.runtime import Interpreter as MicroInterpreter
+    except ModuleNotFoundError:
+        return None
+
+    def runs(steps: int) -> bool:
+        try:
+            with without_banners():  # it tells each time what did not fit
+                MicroInterpreter.from_bytes(content, arena_size=ARENA_STEP * steps).invoke()
+        except RuntimeError:
+            return False
+        return True
+
+    too_small, enough = 0, 1
+    while not runs(enough):
+        too_small, enough = enough, 2 * enough
+    while enough - too_small > 1:
+        middle = (too_small + enough) // 2
+        too_small, enough = (too_small, middle) if runs(middle) else (middle, enough)
+    return ARENA_STEP * enough
