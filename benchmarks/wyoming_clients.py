@@ -181,9 +181,10 @@ def main() -> None:
         "complaints": len(complaints),
         "exit_code": server.wait(),
         "peak_memory_mb": round(int(peak_kb) / 1000),
-        "seconds": round(took),
+        "model_mb": round(options.model.stat().st_size / 1e6, 1),
     }
     write_json(OUT, counted)
+    print(f"{took:.0f} s")
     print(*(f"{name}: {value}" for name, value in counted.items()), *complaints, sep="\n")
     if counted["lost"] or counted["made_up"] or complaints or counted["clients_in_order"] != len(mixtures):
         sys.exit("error: the server and Spotter.detect differ")

@@ -14,6 +14,7 @@ from conftest import ROOT
 
 from kws.audio.frontend import FrontEnd
 from kws.commands.exp import split_settings
+from kws.core.files import read_json
 from kws.core.params import Params, read_yaml
 from kws.train.networks import NETWORKS
 
@@ -110,6 +111,8 @@ def test_the_table_of_the_presets_is_what_the_benchmark_wrote(monkeypatch):
         ("docs/speed.md", "speed"),
         ("docs/data.md", "find_words"),
         ("docs/evaluation.md", "coverage"),
+        ("docs/decisions/0009-a-word-is-told-at-once.md", "detection_rule"),
+        ("docs/decisions/0009-a-word-is-told-at-once.md", "detection_sweep"),
         ("README.md", "learning_curve"),
         ("README.md", "training_times"),
         ("README.md", "verdict"),
@@ -119,6 +122,15 @@ def test_the_table_of_the_presets_is_what_the_benchmark_wrote(monkeypatch):
 def test_the_tables_of_the_other_pages_are_what_the_benchmarks_wrote(monkeypatch, page, block):
     monkeypatch.chdir(ROOT)
     assert runpy.run_path("docs/readme.py")[block]() in Path(page).read_text()
+
+
+def test_what_is_said_of_the_clients_of_wyoming_is_what_was_counted():
+    counted = read_json(ROOT / "benchmarks" / "wyoming_clients.json")
+    assert counted["clients"] == counted["clients_in_order"]
+    assert (
+        "With {clients} clients and {hours_of_sound} hours of sound, of {detections} detections {lost} were lost, and "
+        "{made_up} were made up. The server had {peak_memory_mb} MB of memory at most, with a model of {model_mb} MB."
+    ).format(**counted) in " ".join((ROOT / "docs" / "home-assistant.md").read_text().split())
 
 
 @pytest.mark.parametrize("preset", ["fast", "balanced", "best"])

@@ -62,6 +62,8 @@ def test_the_wheel_holds_the_package_and_the_command(wheel):
         "kws/train/networks/cnn.py",
         "kws/project/card.md.jinja",
         "kws/project/explorer.html",
+        "kws/web/static/index.html",
+        "kws/web/static/page.js",
     } <= set(wheel.namelist())
     assert not [name for name in wheel.namelist() if not name.startswith(("kws/", "kws-"))]
 

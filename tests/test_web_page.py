@@ -5,8 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,10 @@ import soundfile
 import soxr
 from conftest import ROOT, tone
 
+from kws.core import paths
+from kws.recordings.manifest import read_recordings, spoken_rows
+from kws.recordings.source import DataSource
+from kws.records.spec import FeatureSpec
 from kws.spotting import cli
 from kws.spotting.detect import Timing, detections
 from kws.web import litert_js
@@ -161,6 +168,51 @@ def test_a_file_has_the_same_words_as_on_the_command_line(chromium, exported, ta
     assert_same(found, expected)
     assert visit.text("detail") == "talk.wav: 0:08.0, 2 words"
     assert visit.problems == []
+
+
+def test_any_static_host_will_do_and_any_folder_of_it(chromium, exported, talk, tmp_path):
+    assert cli.main(["web", "--model", str(exported / "kws.tflite"), "--out", str(tmp_path / "a" / "folder")]) == 0
+    host = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path))
+    threading.Thread(target=host.serve_forever).start()
+    try:
+        visit = Visit(chromium.new_page(), f"http://127.0.0.1:{host.server_port}/a/folder/")
+        visit.open()
+        assert [one["word"] for one in visit.read(talk)] == ["low", "high"]
+        assert {url for url in visit.requests if not url.startswith((visit.address, "data:"))} == set()
+        assert visit.problems == []
+    finally:
+        host.shutdown()
+        host.server_close()
+
+
+@pytest.mark.parametrize("name", ["kws.tflite", "kws_int8.tflite"])
+def test_a_trained_network_has_the_same_probabilities_in_every_window(chromium, finished, name):
+    model = finished.root / "models" / "export" / name
+    spotter = cli.Spotter.load(model)
+    rows = spoken_rows(finished.root / paths.MANIFEST, "test")
+    archive = finished.root / DataSource.read(finished.root / paths.SOURCE).archive_of("test")
+    front_end = FeatureSpec.read(finished.root / paths.SPEC).front_end
+    sound = np.concatenate([clip.waveform for clip in read_recordings(rows, archive, front_end)])
+    expected = np.array(list(spotter.windows([sound])))
+    with served(model) as address:
+        visit = Visit(chromium.new_page(), address)
+        visit.open()
+        found = visit.page.evaluate(
+            """async (samples) => {
+              const {Sound} = await import("./spotter.js");
+              const sound = await Sound.create(await (await fetch("kws.json")).json());
+              const found = [];
+              for (let at = 0; at < samples.length; at += 5000) {
+                const block = Float32Array.from(samples.slice(at, at + 5000));
+                for await (const probabilities of sound.push(block)) found.push([...probabilities]);
+              }
+              for await (const probabilities of sound.end()) found.push([...probabilities]);
+              return found;
+            }""",
+            sound.tolist(),
+        )
+    assert expected.max() > 0.5
+    assert np.array(found) == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_file_of_another_rate_with_two_channels_has_the_same_words(visit, exported, tmp_path, capsys):

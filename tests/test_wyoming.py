@@ -379,7 +379,7 @@ def test_a_signal_stops_it_in_the_middle_of_a_stream(start, number):
 
 def test_it_says_on_which_address_it_listens_and_for_what(start):
     server = start("--sensitivity", "few-misses")
-    told = f"listening on tcp://127.0.0.1:{server.port} for low, high; threshold 0.45; Ctrl-C stops\n"
+    told = f"listening on tcp://127.0.0.1:{server.port} for low, high; kws.tflite; threshold 0.45; Ctrl-C stops\n"
     assert server.err.read_text() == told
 
 
@@ -417,6 +417,16 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "wyoming.audio", None)
     assert cli.main(["wyoming"]) == 1
     assert capsys.readouterr().err == "error: kws wyoming needs the package wyoming: pip install 'kws[wyoming]'\n"
+
+
+def test_a_network_that_hears_step_by_step_is_preferred(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["wyoming"]) == 1
+    assert capsys.readouterr().err.startswith("error: models/export/kws.tflite: no such model")
+    Path("models/export").mkdir(parents=True)
+    Path("models/export/kws_stream.tflite").write_text("damaged")
+    assert cli.main(["wyoming"]) == 1
+    assert capsys.readouterr().err.startswith("error: models/export/kws_stream.tflite: not a model")
 
 
 def test_a_model_that_takes_features_is_refused(exported, capsys):

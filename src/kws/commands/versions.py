@@ -31,6 +31,7 @@ LIBRARIES = (
     "soundfile",
     "soxr",
     "tensorflow",  # on Linux x86-64 tensorflow-cpu, of the same version
+    "tflite-micro",
     "umap-learn",
 )
 HEADER = """\

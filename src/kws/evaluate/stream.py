@@ -149,7 +149,7 @@ class HeardStream:
     def at(self, threshold: float) -> StreamOutcome:
         """What becomes of the stream at a threshold. It is kept, since thresholds are tried again for each rate."""
         if threshold not in self._outcomes:
-            self._outcomes[threshold] = _joined([self._judged(one, threshold) for one in self.stretches])
+            self._outcomes[threshold] = joined_outcomes([self._judged(one, threshold) for one in self.stretches])
         return self._outcomes[threshold]
 
     def threshold(self, false_alarms_an_hour: float) -> float:
@@ -281,7 +281,7 @@ def joined(parts: Sequence[HeardStream]) -> HeardStream:
     return replace(parts[0], stretches=[one for part in parts for one in part.stretches])
 
 
-def _joined(parts: Sequence[StreamOutcome]) -> StreamOutcome:
+def joined_outcomes(parts: Sequence[StreamOutcome]) -> StreamOutcome:
     """The outcome of a stream from those of its parts, in order."""
     names = [one.name for one in fields(StreamOutcome) if one.name not in _HOURS]
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}

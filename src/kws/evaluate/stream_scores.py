@@ -41,13 +41,13 @@ def score_stream(validation: HeardStream, test: HeardStream, false_alarms_an_hou
     threshold = validation.threshold(false_alarms_an_hour)
     chosen_on, judged = validation.at(threshold), test.at(threshold)
     figures: dict[str, float] = {"stream_hours": judged.hours, "stream_words": len(judged.missed)}
-    figures |= {"stream_threshold": threshold, **_missed("stream_missed", judged)}
+    figures |= {"stream_threshold": threshold, **missed_figures("stream_missed", judged)}
     if len(judged.missed):
         figures |= metrics.share_figures("stream_wrong", judged.taken_for_another, judged.speakers, judged.clips)
     delays = judged.delays[~judged.missed]
     if len(delays):
         figures |= {"stream_delay_seconds": np.median(delays), "stream_delay_95_seconds": np.quantile(delays, 0.95)}
-    figures |= _false_alarms("stream_false_alarms_an_hour", judged)
+    figures |= false_alarm_figures("stream_false_alarms_an_hour", judged)
     figures |= _more_false_alarms("stream_more_false_alarms_an_hour", chosen_on, judged)
     if validation.hours * false_alarms_an_hour >= ENOUGH:
         low, high = (figures[f"stream_more_false_alarms_an_hour_{end}"] for end in ("low", "high"))
@@ -56,7 +56,7 @@ def score_stream(validation: HeardStream, test: HeardStream, false_alarms_an_hou
     if len(highest):
         figures["stream_highest_at_speech"] = np.mean(highest == "speech")
     for kind in KINDS:
-        figures |= _false_alarms(f"stream_{kind}_false_alarms_an_hour", judged, kind)
+        figures |= false_alarm_figures(f"stream_{kind}_false_alarms_an_hour", judged, kind)
     for name, factor in SENSITIVITIES.items():
         rate = factor * false_alarms_an_hour
         threshold = validation.threshold(rate)
@@ -67,8 +67,8 @@ def score_stream(validation: HeardStream, test: HeardStream, false_alarms_an_hou
         if len(outcomes["validation"].alarms()) > validation.allowed(rate):
             figures[f"{name}_rate_not_kept"] = 1  # by no threshold: more false alarms have a score of 1
         for split, outcome in outcomes.items():
-            figures |= _missed(f"{name}_{split}_missed", outcome)
-            figures |= _false_alarms(f"{name}_{split}_false_alarms_an_hour", outcome)
+            figures |= missed_figures(f"{name}_{split}_missed", outcome)
+            figures |= false_alarm_figures(f"{name}_{split}_false_alarms_an_hour", outcome)
     return metrics.rounded(figures)
 
 
@@ -81,14 +81,14 @@ def _highest_alarms(heard: HeardStream) -> np.ndarray:
     return kinds
 
 
-def _missed(name: str, outcome: StreamOutcome) -> dict[str, float]:
+def missed_figures(name: str, outcome: StreamOutcome) -> dict[str, float]:
     """The share of the words that are missed, and its interval; nothing of a stream without words."""
     if not len(outcome.missed):
         return {}
     return metrics.share_figures(name, outcome.missed, outcome.speakers, outcome.clips)
 
 
-def _false_alarms(name: str, outcome: StreamOutcome, kind: str | None = None) -> dict[str, float]:
+def false_alarm_figures(name: str, outcome: StreamOutcome, kind: str | None = None) -> dict[str, float]:
     alarms = outcome.alarms(kind)
     return {name: len(alarms) / outcome.hours, **metrics.rate_interval(alarms, outcome.hours).figures(name)}
 

@@ -11,7 +11,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from kws.core.stderr import without_banners
-from kws.export.flatbuffer import operators, states
+from kws.export.flatbuffer import all_operators, operators
 from kws.spotting.device_rule import HIGHEST_FEATURE, HIGHEST_SCORE
 
 # All that the component registers.
@@ -69,11 +69,12 @@ def refusals(content: bytes, figures: Mapping[str, float], arena: int | None) ->
         arena: as `arena_bytes` measures it.
     """
     found = []
-    foreign = sorted(set(operators(content)) - OPERATORS)
+    foreign = sorted(all_operators(content) - OPERATORS)
     if foreign:
         found.append(f"ESPHome does not have the operators {', '.join(foreign)}")
-    if states(content) > MOST_STATES:
-        found.append(f"it has {states(content)} states, where {MOST_STATES} are the most")
+    states = operators(content)["VAR_HANDLE"]
+    if states > MOST_STATES:
+        found.append(f"it has {states} states, where {MOST_STATES} are the most")
     found += _wrong_ends(content, int(figures["step_frames"]))
     if arena is None:
         found.append("the memory that it needs is unknown: package tflite-micro, for Linux on x86-64, measures it")

@@ -141,9 +141,10 @@ def operators(content: bytes) -> Counter[str]:
     return Counter(_name(model, operator) for operator in model.subgraphs[0].operators)
 
 
-def states(content: bytes) -> int:
-    """How many states a file has."""
-    return operators(content)["VAR_HANDLE"]
+def all_operators(content: bytes) -> set[str]:
+    """The operators of a file, those that set its states to zero among them."""
+    model = flatbuffer_utils.read_model_from_bytearray(content)
+    return {flatbuffer_utils.opcode_to_name(model, number) for number in range(len(model.operatorCodes))}
 
 
 def _name(model: schema.ModelT, operator: schema.OperatorT) -> str:

@@ -30,7 +30,7 @@ from kws.spotting.litert import KINDS, Network
 from kws.spotting.spotter import Spotter
 
 MODEL = paths.SPOTTER
-STREAM = MODEL.with_name(KINDS["stream"])  # hears the same with less work: `kws listen` takes it where it is there
+STREAM = MODEL.with_name(KINDS["stream"])  # hears the same with less work: listen and wyoming prefer it
 PIPE = "-"  # in place of a file: standard input
 ELSEWHERE = "or give a sound file: --source FILE"
 SHOWN = 3  # likeliest classes
@@ -124,7 +124,7 @@ def wyoming(options: argparse.Namespace) -> int:
     except ImportError:
         raise UserError("kws wyoming needs the package wyoming: pip install 'kws[wyoming]'") from None
     threshold = _threshold(Spotter.load(options.model), options)
-    serve(host_and_port(options.uri), options.model.read_bytes(), threshold)
+    serve(host_and_port(options.uri), options.model, threshold)
     return 0
 
 
@@ -143,8 +143,9 @@ def info(options: argparse.Namespace) -> int:
 kind        {about["kind"]}, {about["bytes"]:,} bytes
 classes     {", ".join(about["classes"])}
 input       {"log-Mel" if network.takes_features else "waveform"} of {seconds:g} s at {spec["sample_rate"]} Hz{steps}
-front end   {spec.get("kind", "log_mel")}: {spec["frames"]} frames of {spec["frame_length"]} samples, one each {spec["hop_length"]}, FFT of \
-{spec["fft_length"]}, {spec["mel_bins"]} Mel bins from {spec["mel_low_hz"]:g} to {spec["mel_high_hz"]:g} Hz
+front end   {spec.get("kind", "log_mel")}: {spec["frames"]} frames of {spec["frame_length"]} samples, \
+one each {spec["hop_length"]}, FFT of {spec["fft_length"]}, {spec["mel_bins"]} Mel bins \
+from {spec["mel_low_hz"]:g} to {spec["mel_high_hz"]:g} Hz
 threshold   {about["threshold"]:g}{_sensitivities(about)}""")
     return 0
 
@@ -465,7 +466,7 @@ def _parser() -> argparse.ArgumentParser:
         if run is info:
             command.add_argument("model", type=Path, nargs="?", default=MODEL, help=f"a LiteRT file ({MODEL})")
             continue
-        default = STREAM if run is listen and STREAM.is_file() else MODEL
+        default = STREAM if run in {listen, wyoming} and STREAM.is_file() else MODEL
         command.add_argument("--model", "-m", type=Path, default=default, help=f"a LiteRT file ({default})")
         when = command.add_mutually_exclusive_group()
         when.add_argument(

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
@@ -255,19 +256,19 @@ class _Stream:
         yield self._sound.rest()
 
 
-def serve(address: tuple[str, int], model: bytes, threshold: float) -> None:
+def serve(address: tuple[str, int], model: Path, threshold: float) -> None:
     """Answers clients until SIGINT or SIGTERM.
 
     Args:
         address: host and port to listen on.
-        model: the bytes of a LiteRT file that `Spotter` takes.
+        model: a LiteRT file that `Spotter` takes; it is read once.
         threshold: from which a word is detected.
 
     Raises:
         UserError: the address cannot be had.
     """
     with ThreadPoolExecutor(MOST_STREAMS, thread_name_prefix="stream") as pool:
-        asyncio.run(_serve(address, Service(model, threshold, pool)))
+        asyncio.run(_serve(address, model.name, Service(model.read_bytes(), threshold, pool)))
 
 
 def host_and_port(uri: str) -> tuple[str, int]:
@@ -286,7 +287,7 @@ def host_and_port(uri: str) -> tuple[str, int]:
     return host, port
 
 
-async def _serve(address: tuple[str, int], service: Service) -> None:
+async def _serve(address: tuple[str, int], name: str, service: Service) -> None:
     host, port = address
     stopped = asyncio.Event()
     with contextlib.suppress(NotImplementedError):  # on Windows, Ctrl-C raises KeyboardInterrupt
@@ -302,7 +303,7 @@ async def _serve(address: tuple[str, int], service: Service) -> None:
         raise UserError(f"tcp://{host}:{port}: {reason}; --uri gives another address") from None
     words = ", ".join(service.words)
     print(
-        f"listening on tcp://{host}:{port} for {words}; threshold {service.threshold:.2f}; Ctrl-C stops",
+        f"listening on tcp://{host}:{port} for {words}; {name}; threshold {service.threshold:.2f}; Ctrl-C stops",
         file=sys.stderr,
     )
     if not _is_this_machine(host):
