@@ -17,7 +17,17 @@ from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_csv, read_json, write_csv, write_json, written_whole
 from kws.core.naming import file_name
 from kws.core.params import SILENCE, UNKNOWN, Params, load_params
-from kws.evaluate import conditions, devices, eight_bits, metrics, noise_sweep, scores, stream, stream_scores, stream_sound
+from kws.evaluate import (
+    conditions,
+    devices,
+    eight_bits,
+    metrics,
+    noise_sweep,
+    scores,
+    stream,
+    stream_scores,
+    stream_sound,
+)
 from kws.evaluate.answers import Answers, write_answers
 from kws.evaluate.network import EvaluatedNetwork
 from kws.plots.figures import conditions_figure, confusion_figure, curves_figure, det_figure, noise_figure, save_figure
