@@ -14,8 +14,11 @@ SPEED = Path("docs/speed.md")
 DATA = Path("docs/data.md")
 MACHINES = Path("docs/larger-machines.md")
 EVALUATION = Path("docs/evaluation.md")
+DECISION_RULE = Path("docs/decisions/0009-a-word-is-told-at-once.md")
 COVERAGE = Path("benchmarks/coverage.csv")
 FIND_WORDS = Path("benchmarks/find_words.csv")
+RULE = Path("benchmarks/detection_rule.csv")
+RULE_SWEEP = Path("benchmarks/detection_rule_sweep.csv")
 TABLE = Path("benchmarks/original_recipe.csv")
 PRESETS = Path("benchmarks/presets.csv")
 PRESETS_BEFORE = Path("benchmarks/presets_before.csv")  # what stood here until the evaluation was mended
@@ -79,6 +82,7 @@ def main() -> None:
         DATA: {"find words": find_words()},
         MACHINES: {"memory": memory()},
         EVALUATION: {"coverage": coverage()},
+        DECISION_RULE: {"detection rule": detection_rule(), "detection sweep": detection_sweep()},
     }.items():
         text = page.read_text(encoding="utf-8")
         for name, content in contents.items():
@@ -272,6 +276,51 @@ def coverage() -> str:
         others = "; ".join(f"{name}: {_range(found)}" for name, found in found_by.items() if name != "kws")
         by_group.append([kind, grouped, f"**{_range(found_by['kws'])}**", others])
     return "\n\n".join("\n".join(f"| {' | '.join(line)} |" for line in table) for table in (counted, by_group))
+
+
+def detection_rule() -> str:
+    """The table of the rules of detection, from benchmarks/detection_rule.csv: a line for each case and rate.
+
+    Rates at which the rule of before misses more than three words in four are left out.
+    """
+    with RULE.open(newline="", encoding="utf-8") as file:
+        rows = {(row["case"], float(row["allowed"]), row["rule"]): row for row in csv.DictReader(file)}
+    heads = ["test", "false alarms an hour allowed in validation", "in the test", "missed words", "more than before"]
+    lines = [[*heads, "delay: median, 95 %"], ["---"] * 6]
+    for case, allowed in sorted({place[:2] for place in rows}):
+        old, new = (rows[case, allowed, rule] for rule in ("before", "now"))
+        if float(old["missed"]) > 0.75:
+            continue
+        cells = [
+            f"{float(old[name]):{form}} → **{float(new[name]):{form}}** [{low:{form}}, {high:{form}}]"
+            for name, form in (("false_alarms_an_hour", ".1f"), ("missed", ".1%"))
+            for low, high in [[float(new[f"{name}_{end}"]) for end in ("low", "high")]]
+        ]
+        more, low, high = (100 * float(new[f"more_missed{end}"]) for end in ("", "_low", "_high"))
+        times = " → ".join(f"{float(row['delay']):.2f} s, {float(row['delay_95']):.2f} s" for row in (old, new))
+        lines.append([f"*{case}*", f"{allowed:g}", *cells, f"{more:+.1f} [{low:+.1f}, {high:+.1f}]", times])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def detection_sweep() -> str:
+    """The table of other constants, from benchmarks/detection_rule_sweep.csv: a line for each number of windows.
+
+    The pause is the one of the rule, a clip.
+    """
+    with RULE_SWEEP.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if float(row["apart_seconds"]) == 1.04]
+    shown = {"balanced": (1, 5, 20), "best": (40, 80, 160), "fast": (40, 80, 160)}
+    places = [(case, rate) for case in dict.fromkeys(row["case"] for row in rows) for rate in shown[case]]
+    lines = [["windows held", "seconds", *(f"*{case}*, {rate} an hour" for case, rate in places)]]
+    lines.append(["---"] * len(lines[0]))
+    for held in sorted({int(row["held"]) for row in rows}):
+        found = {(row["case"], float(row["allowed"])): row for row in rows if int(row["held"]) == held}
+        cells = [
+            f"{float(row['missed']):.1%} ({float(row['delay']):.2f} s, {float(row['delay_95']):.2f} s)"
+            for row in (found[place] for place in places)
+        ]
+        lines.append([f"{held}", f"{float(rows[0]['apart_seconds']) / int(rows[0]['apart']) * (held - 1):.2f}", *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _bold(name: str) -> str:

@@ -15,8 +15,19 @@ from threadpoolctl import threadpool_limits
 from kws.audio.frontend import BLAS_THREADS
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_csv, read_json, write_csv, write_json, written_whole
+from kws.core.naming import file_name
 from kws.core.params import SILENCE, UNKNOWN, Params, load_params
-from kws.evaluate import conditions, eight_bits, metrics, noise_sweep, scores, stream, stream_scores, stream_sound
+from kws.evaluate import (
+    conditions,
+    devices,
+    eight_bits,
+    metrics,
+    noise_sweep,
+    scores,
+    stream,
+    stream_scores,
+    stream_sound,
+)
 from kws.evaluate.answers import Answers, write_answers
 from kws.evaluate.network import EvaluatedNetwork
 from kws.plots.figures import conditions_figure, confusion_figure, curves_figure, det_figure, noise_figure, save_figure
@@ -73,6 +84,8 @@ def main() -> None:
         streams = stream_scores.with_other_speech(streams, outcome, source.unheard, leaking)
         figures |= streams | eight_bits.stream_figures(first_hour, streams["stream_threshold"])
 
+        on_devices = _on_devices(params, source, spec, noises)
+
         # in noise, and by condition
         recordings = read_recordings(spoken_rows(paths.MANIFEST, "test"), source.archive_of("test"), front_end)
         in_noise = noise_sweep.sweep(
@@ -87,6 +100,7 @@ def main() -> None:
         by_condition = conditions.rows(answers, in_noise.sounds)
         figures |= noise_sweep.figures(noisy) | conditions.figures(by_condition) | eight_bits.noise_figures(in_noise)
 
+        write_json(paths.METRICS / "devices.json", on_devices)
         write_json(paths.METRICS / "evaluate.json", figures | {"synthetic": int(spec.test_synthetic)})
         tables = {
             "conditions": (conditions.COLUMNS, by_condition),
@@ -101,7 +115,8 @@ def main() -> None:
         write_answers(paths.ANSWERS, answers, classes, synthetic=spec.test_synthetic)
         stream.write_stream(paths.STREAM, outcome)
     lines = scores.summary_lines(figures, classes) + stream_scores.stream_lines(figures, classes)
-    for line in lines + stream_scores.other_speech_lines(figures, source.unheard):
+    lines += stream_scores.other_speech_lines(figures, source.unheard)
+    for line in lines + devices.lines(on_devices):
         print(stage.voices_title(line, spec.test_synthetic))
 
 
@@ -119,6 +134,29 @@ def _stream(
         minutes=params.stream_minutes,
         seed=stream_sound.SEEDS[split],
     )
+
+
+def _on_devices(
+    params: Params, source: DataSource, spec: FeatureSpec, noises: background.Background
+) -> dict[str, dict[str, float]]:
+    """The figures of the files for devices in the streams, by word; nothing where train made none."""
+    if not paths.DEVICES.exists():
+        return {}
+    networks = {
+        spec.classes.index(word): devices.DeviceNetwork(paths.DEVICES / f"{file_name(word)}.tflite")
+        for word in params.words
+    }
+    float32 = devices.DeviceNetwork(paths.DEVICE_FLOAT32)
+    heard = {
+        split: devices.hear(networks, float32, _stream(split, params, source, spec, noises), spec.front_end)
+        for split in ("validation", "test")
+    }
+    return {
+        spec.classes[word]: devices.score_word(
+            heard["validation"][word][0], *heard["test"][word], params.false_alarms_an_hour
+        )
+        for word in networks
+    }
 
 
 def _draw(

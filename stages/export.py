@@ -43,7 +43,8 @@ def main() -> None:
         keras = keras_answers(models.embedding_and_probabilities(model), paths.FEATURES, spec)
         position = {name: number for number, name in enumerate(keras.names)}
         network, int8 = (require_exists(path).read_bytes() for path in (paths.NETWORK, paths.NETWORK_INT8))
-        files = convert_network(network, int8, spec, detection(evaluated))
+        streams = [path.read_bytes() for path in (paths.STREAM_NETWORK, paths.STREAM_NETWORK_INT8) if path.exists()]
+        files = convert_network(network, int8, spec, detection(evaluated), streams)
 
         clips = parity.waveforms(paths.MANIFEST, source.archive_of("test"), noises["test"], front_end)
         exported = parity.examine(files, clips, position, front_end, params.threads)
@@ -57,22 +58,24 @@ def main() -> None:
         }
         for kind, content in files.items():
             scores |= parity.figures(kind, exported.answers[kind].probabilities, keras.probabilities, keras.labels)
-            if kind != "float32":
+            if kind in parity.EIGHT_BITS:
                 scores[f"{kind}_undecided"] = parity.undecided(
                     exported.answers[kind].probabilities, keras.probabilities
                 )
             scores |= {f"{kind}_{what}": value for what, value in cost(content, answers_a_second).items()}
         whole_clips, labels = keras.probabilities[streamed], keras.labels[streamed]
-        scores |= parity.figures("stream", exported.windows, whole_clips, labels)
+        scores |= parity.figures("sliding", exported.windows, whole_clips, labels)
         accuracy = _accuracy(whole_clips.argmax(axis=1), labels)
-        scores |= {"stream_clips": len(streamed), "stream_keras_accuracy": accuracy}
+        scores |= {"sliding_clips": len(streamed), "sliding_keras_accuracy": accuracy}
         doubts = parity.check(scores, evaluated)
 
         with folder_written_whole(paths.EXPORT) as folder:
             for kind, content in files.items():
                 (folder / KINDS[kind]).write_bytes(content)
-            np.savez(folder / "front_end.npz", window=front_end.window, mel_weights=front_end.weights)
-            (folder / "kws_model.h").write_text(header(files["features"], front_end), encoding="utf-8")
+            if front_end.kind == "log_mel":  # devices have the other one in fixed point
+                np.savez(folder / "front_end.npz", window=front_end.window, mel_weights=front_end.weights)
+                model = files.get("stream_features", files["features"])
+                (folder / "kws_model.h").write_text(header(model, front_end), encoding="utf-8")
         write_json(paths.METRICS / "export.json", scores)
         run.log_figures(
             {f"export/{kind}_latency_ms": 1e3 * np.median(exported.answers[kind].seconds) for kind in files}

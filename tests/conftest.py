@@ -250,7 +250,7 @@ EVALUATED = {"stream_threshold": 0.6, "stream_hours": 4.0} | {  # what evaluate 
 }
 
 
-def make_front_end(*settings: float, **more: float) -> FrontEnd:
+def make_front_end(*settings: float, **more: Any) -> FrontEnd:
     """A front end for a test: sample rate, lengths, Mel bins, edges and log offset, in the order of its fields.
 
     A field that is added to FrontEnd gets its value here, in one place for most tests: the one that turns it off.
@@ -259,6 +259,7 @@ def make_front_end(*settings: float, **more: float) -> FrontEnd:
 
 
 FRONT_END = make_front_end(16_000, 16_000, 480, 320, 512, 40, 20.0, 7600.0, 1e-6)
+MICRO = make_front_end(16_000, 16_000, 480, 160, 512, 40, 125.0, 7500.0, 1e-6, kind="micro")
 
 
 def make_spec(front_end: FrontEnd = FRONT_END, classes: Sequence[str] = ("yes", "no"), **clips: int) -> FeatureSpec:
@@ -287,30 +288,68 @@ def exported(tmp_path_factory) -> Path:
     """A folder with the LiteRT files of a network that knows two words, a low tone and a high one, and silence."""
     import keras
 
-    from kws.export.convert import convert_network
-    from kws.export.detection import detection
-    from kws.records.write import RecordWriter
-    from kws.spotting.litert import KINDS
-    from kws.train.litert import calibration_clips, network_file, network_int8_file
-
     log_mel = keras.Input((FRONT_END.frames, FRONT_END.mel_bins, 1))
     middle = keras.layers.Cropping2D(((16, 16), (0, 0)))(log_mel)
     mels = keras.layers.Flatten(name="embedding")(keras.layers.AveragePooling2D((17, 1))(middle))
     logits = keras.layers.Dense(3)
     model = keras.Model(log_mel, logits(mels))
-    low = np.where(np.arange(40) < 20, 0.25, -0.25)
-    logits.set_weights([np.stack([low, -low, np.zeros(40)], axis=1), np.array([0, 0, 5])])
+    logits.set_weights(tones_apart(silence=5))
+    return export_tones(model, tmp_path_factory.mktemp("export"))
 
-    features = tmp_path_factory.mktemp("features")
-    clips = {f"{hertz}.wav": tone(hertz) for hertz in (250, 300, 350, 2500, 3000, 3500)} | {"0.wav": np.zeros(16_000)}
-    spec = make_spec(classes=["low", "high", "_silence_"], train=len(clips))
-    with RecordWriter(features, spec.clips) as records:
-        for name, clip in clips.items():
-            power = FRONT_END.with_margins(clip.astype(np.float32))
-            records.write("train", name, "nobody", 0, power)
-    int8 = network_int8_file(model, calibration_clips(features, spec))
-    files = convert_network(network_file(model), int8, spec, detection(EVALUATED))
-    folder = tmp_path_factory.mktemp("export")
+
+@pytest.fixture(scope="session")
+def exported_causal(tmp_path_factory) -> Path:
+    """The same of a causal network with the same answers, with the files that hear step by step."""
+    model = causal_network(FRONT_END, silence=5)
+    return export_tones(model, tmp_path_factory.mktemp("export_causal"), causal=True)
+
+
+@pytest.fixture(scope="session")
+def exported_micro(tmp_path_factory) -> Path:
+    """The same with the front end of devices."""
+    model = causal_network(MICRO, silence=0.5)
+    return export_tones(model, tmp_path_factory.mktemp("export_micro"), MICRO, causal=True)
+
+
+def causal_network(front_end: FrontEnd, silence: float) -> Any:
+    """Tells low tones from high ones in the middle third of a clip: convolutions as in a causal network delay it."""
+    import keras
+
+    third = front_end.frames // 3
+    log_mel = keras.Input((front_end.frames, front_end.mel_bins, 1))
+    mels = keras.layers.Reshape((front_end.frames, front_end.mel_bins))(log_mel)
+    delay = keras.layers.Conv1D(front_end.mel_bins, third + 1, use_bias=False)
+    middle = keras.layers.Cropping1D((third, 0))(delay(mels))
+    logits = keras.layers.Dense(3)
+    model = keras.Model(log_mel, logits(keras.layers.GlobalAveragePooling1D(name="embedding")(middle)))
+    delay.set_weights([np.eye(front_end.mel_bins) * (np.arange(third + 1) == 0)[:, None, None]])
+    logits.set_weights(tones_apart(silence))
+    return model
+
+
+def tones_apart(silence: float) -> list[np.ndarray]:
+    """Weights that tell low Mel bins from high ones, and both from silence, whose logit is given."""
+    low = np.where(np.arange(FRONT_END.mel_bins) < 20, 0.25, -0.25)
+    return [np.stack([low, -low, np.zeros(FRONT_END.mel_bins)], axis=1), np.array([0, 0, silence])]
+
+
+def export_tones(model: Any, folder: Path, front_end: FrontEnd = FRONT_END, *, causal: bool = False) -> Path:
+    """Writes the LiteRT files of a network that tells tones apart; tones calibrate the 8 bits."""
+    from kws.export.convert import convert_network
+    from kws.export.detection import detection
+    from kws.spotting.detect import Timing
+    from kws.spotting.litert import KINDS
+    from kws.train.litert import network_file, network_int8_file, stream_file, stream_int8_file
+
+    clips = [tone(hertz) for hertz in (250, 300, 350, 2500, 3000, 3500)] + [np.zeros(16_000, np.float32)]
+    calibration = np.stack([front_end.clip_log_mel(clip) for clip in clips])[..., None]
+    spec = make_spec(front_end, ["low", "high", "_silence_"], train=len(clips))
+    streams = []
+    if causal:
+        frames = Timing.of(front_end.clip_samples, front_end.hop_length).step_frames
+        streams = [stream_file(model, frames), stream_int8_file(model, frames, calibration)]
+    int8 = network_int8_file(model, calibration)
+    files = convert_network(network_file(model), int8, spec, detection(EVALUATED), streams)
     for kind, content in files.items():
         (folder / KINDS[kind]).write_bytes(content)
     return folder

@@ -111,6 +111,8 @@ def test_the_table_of_the_presets_is_what_the_benchmark_wrote(monkeypatch):
         ("docs/speed.md", "speed"),
         ("docs/data.md", "find_words"),
         ("docs/evaluation.md", "coverage"),
+        ("docs/decisions/0009-a-word-is-told-at-once.md", "detection_rule"),
+        ("docs/decisions/0009-a-word-is-told-at-once.md", "detection_sweep"),
         ("README.md", "learning_curve"),
         ("README.md", "training_times"),
         ("README.md", "verdict"),

@@ -105,7 +105,7 @@ def test_what_clips_the_noise_shows_in_noise_and_in_the_stream_and_is_refused(ne
     quiet = {"test_clips": 2000, "keras_accuracy": 1.0, "float32_agreement": 1.0, "float32_largest_difference": 0.0}
     for kind in ("int8", "features"):
         quiet |= {f"{kind}_accuracy": 1.0, f"{kind}_agreement": 1.0, f"{kind}_undecided": 0.0}
-    quiet |= {"stream_keras_accuracy": 1.0, "stream_accuracy": 1.0}
+    quiet |= {"sliding_keras_accuracy": 1.0, "sliding_accuracy": 1.0}
     good = in_noise(networks, "good") | in_the_stream(networks, "good")
     assert (good["int8_noise_0db_accuracy"], good["int8_noise_lost"], good["int8_stream_lost"]) == (1, 0, 0)
     parity.check(quiet, good)

@@ -3,15 +3,25 @@ import json
 import keras
 import numpy as np
 import pytest
-from conftest import EVALUATED, FRONT_END, ROOT, make_spec, tone
+from conftest import EVALUATED, FRONT_END, ROOT, causal_network, export_tones, make_front_end, make_spec, tone
 
+from kws.core.params import CAUSAL
 from kws.export import flatbuffer
-from kws.export.convert import convert_network, front_end_model
+from kws.export.convert import convert_network, front_end_model, front_end_stream
 from kws.export.detection import detection
+from kws.export.operations import multiplications
 from kws.records.write import RecordWriter
-from kws.spotting.litert import Network, read_about
+from kws.spotting.detect import Timing
+from kws.spotting.litert import KINDS, Network, read_about
 from kws.train import litert
-from kws.train.litert import calibration_clips, network_file, network_int8_file, to_litert
+from kws.train.litert import (
+    calibration_clips,
+    network_file,
+    network_int8_file,
+    stream_file,
+    stream_int8_file,
+    to_litert,
+)
 from kws.train.networks import NETWORKS
 
 WORDS = ["no", "yes", "_unknown_"]
@@ -55,6 +65,65 @@ def test_each_file_answers_as_keras_does(converted):
         np.testing.assert_allclose(networks["features"].probabilities(log_mel), of_int8, atol=0.01)
 
 
+@pytest.fixture(scope="module", params=CAUSAL)
+def converted_causal(request, features):
+    """A causal network that has seen nothing, its layer of logits made decided; and its files."""
+    folder, spec = features
+    keras.utils.set_random_seed(1)
+    model = NETWORKS[request.param](FRONT_END.frames, FRONT_END.mel_bins, len(WORDS), 1.0, causal=True)
+    clips = calibration_clips(folder, spec)
+    model.get_layer("normalization").adapt(clips)
+    step = Timing.of(FRONT_END.clip_samples, FRONT_END.hop_length).step_frames
+    streams = [stream_file(model, step), stream_int8_file(model, step, clips)]
+    files = convert_network(network_file(model), network_int8_file(model, clips), spec, detection(EVALUATED), streams)
+    return model, files
+
+
+def test_a_stream_answers_as_keras_does_at_the_end_of_each_clip(converted_causal):
+    model, files = converted_causal
+    stream, of_features = (Network(files[kind]) for kind in ("stream", "stream_features"))
+    rng = np.random.default_rng(2)
+    for level in (0.04, 0.05, 0.04):
+        waveform = rng.normal(scale=level, size=16_000).astype(np.float32)
+        log_mel = FRONT_END.log_mel(waveform)
+        expected = keras.ops.softmax(model(log_mel[None, ..., None], training=False)).numpy()[0]
+        np.testing.assert_allclose(stream.clip(waveform), expected, atol=1e-5)
+        np.testing.assert_allclose(of_features.clip(log_mel), expected, atol=0.05)
+
+
+def test_the_front_end_step_by_step_hears_every_sample_once():
+    """Also where a clip is no whole number of frames, and frames overlap by more than one."""
+    front_end = make_front_end(16_000, 10_000, 600, 256, 1024, 20, 20.0, 7600.0, 1e-6)
+    content = flatbuffer.join([to_litert(front_end_stream(front_end, 4))], {})
+    network = Network(content)
+    waveform = np.random.default_rng(0).normal(scale=0.1, size=10_000).astype(np.float32)
+    padded = np.pad(waveform, (-10_000 % network.length, 0))
+    steps = [network.probabilities(step) for step in np.split(padded, len(padded) // network.length)]
+    log_mel = front_end.log_mel(waveform)
+    np.testing.assert_allclose(np.concatenate(steps)[-len(log_mel) :, :, 0], log_mel, atol=1e-3)
+    assert network.length == 4 * 256
+
+
+def test_a_stream_takes_at_most_a_fifth_of_the_multiplications(converted_causal):
+    _, files = converted_causal
+    assert 5 * multiplications(files["stream"]) <= multiplications(files["float32"])
+    assert 5 * multiplications(files["stream_features"]) <= multiplications(files["features"])
+
+
+def test_a_stream_file_says_its_step(converted_causal):
+    _, files = converted_causal
+    whole = read_about(files["float32"])
+    for kind in ("stream", "stream_features"):
+        assert read_about(files[kind]) == whole | {"kind": kind, "step_frames": 4}
+
+
+def test_same_causal_network_same_bytes(exported_causal, tmp_path):
+    again = export_tones(causal_network(FRONT_END, silence=5), tmp_path, causal=True)
+    for file in sorted(exported_causal.iterdir()):
+        assert file.read_bytes() == (again / file.name).read_bytes(), file.name
+    assert len(list(again.iterdir())) == len(KINDS)
+
+
 def test_only_operators_that_litert_has_and_in_8_bits_the_float_ones_are_those_of_the_front_end(converted):
     _, files = converted
     for content in files.values():
@@ -66,14 +135,32 @@ def test_only_operators_that_litert_has_and_in_8_bits_the_float_ones_are_those_o
     assert added == front
 
 
-def test_the_microcontroller_example_has_every_operator(converted):
-    _, files = converted
+def test_in_streams_too_only_operators_that_litert_has_and_all_but_the_softmax_in_8_bits(converted_causal):
+    _, files = converted_causal
+    for kind in ("stream", "stream_features"):
+        assert not [name for name in flatbuffer.operators(files[kind]) if name.startswith(("CUSTOM", "FLEX"))]
+    operators = flatbuffer.operators(files["stream_features"])
+    assert (operators["QUANTIZE"], operators["DEQUANTIZE"]) == (1, 1)
+
+
+def operators_of_the_example() -> set[str]:
     example = (ROOT / "examples" / "micro" / "main.cc").read_text()
     added = {
         line.split("resolver.Add")[1].split("(")[0].upper() for line in example.splitlines() if "resolver.Add" in line
     }
-    assert {name.replace("_", "") for name in flatbuffer.operators(files["features"])} <= added
     assert f"MicroMutableOpResolver<{len(added)}>" in example
+    return added
+
+
+def test_the_microcontroller_example_has_every_operator(converted):
+    _, files = converted
+    assert {name.replace("_", "") for name in flatbuffer.operators(files["features"])} <= operators_of_the_example()
+
+
+def test_the_microcontroller_example_has_every_operator_of_a_stream(converted_causal):
+    _, files = converted_causal
+    used = {name.replace("_", "") for name in flatbuffer.operators(files["stream_features"])}
+    assert used <= operators_of_the_example()
 
 
 def test_on_microcontrollers_the_answer_is_the_same(converted):

@@ -1,4 +1,6 @@
-from kws.core.naming import by_kind, first_names
+import pytest
+
+from kws.core.naming import by_kind, file_name, first_names
 
 
 def test_the_first_names_stand_for_all():
@@ -23,3 +25,19 @@ def test_remarks_are_counted_by_what_stands_before_their_colon():
         "silent: 1 (5.wav)",
     ]
     assert by_kind([]) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("yes", "yes"),
+        ("Hey-you_2", "Hey-you_2"),
+        ("hey kitchen", "hey_kitchen"),
+        ("grün", "gru00fcn"),
+        ("да", "u0434u0430"),
+        ("don't", "donu0027t"),
+        ("\U00020bb7", "u20bb7"),
+    ],
+)
+def test_a_file_is_named_after_its_word_in_ascii(word, name):
+    assert file_name(word) == name

@@ -80,9 +80,9 @@ def test_yaml_is_read_as_dvc_writes_it(tmp_path):
         (
             {"front_end": "micro", "sample_rate": 8000, "mel_high_hz": 4000.0, "mel_bins": 40, "hop_length": 160},
             (
-                "front_end: micro is the front end of devices, with one set of values; set sample_rate 16000 (not 8000), "
-                "frame_length 480 (not 1024), fft_length 512 (not 1024), mel_low_hz 125 (not 20), "
-                "mel_high_hz 7500 (not 4000)"
+                "front_end: micro is the front end of devices, with one set of values; set "
+                "sample_rate 16000 (not 8000), frame_length 480 (not 1024), fft_length 512 (not 1024), "
+                "mel_low_hz 125 (not 20), mel_high_hz 7500 (not 4000)"
             ),
         ),
         ({"front_end": "mfcc"}, "front_end: 'mfcc' is refused: Input should be 'log_mel' or 'micro'"),

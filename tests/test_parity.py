@@ -26,8 +26,8 @@ GOOD = {
     "features_accuracy": 0.9,
     "features_undecided": 0.0,
     "features_agreement": 0.992,
-    "stream_keras_accuracy": 0.9,
-    "stream_accuracy": 0.899,
+    "sliding_keras_accuracy": 0.9,
+    "sliding_accuracy": 0.899,
 }
 EVALUATED = {
     "int8_noise_lost": 0.001,
@@ -53,7 +53,7 @@ def test_a_true_export_passes():
         ({"float32_largest_difference": float("nan")}, "float32: probabilities differ by nan"),
         ({"int8_accuracy": 0.88}, "int8: accuracy falls by 0.02 of the test clips, where 0.0052 is the most"),
         ({"features_agreement": 0.97}, "features: another label than Keras's for 0.03 of the test clips"),
-        ({"stream_accuracy": 0.903}, "stream: accuracy of a sliding window differs by 0.003 from whole clips'"),
+        ({"sliding_accuracy": 0.903}, "float32: accuracy of a sliding window differs by 0.003 from whole clips'"),
     ],
 )
 def test_one_that_differs_is_refused_with_what_differs(change, told):
@@ -196,7 +196,7 @@ def test_a_window_that_slides_over_the_clips_gives_the_answers_to_whole_clips(sp
 
 
 def test_a_sample_of_many_clips_is_enough_for_the_stream(split, files, monkeypatch):
-    monkeypatch.setattr(parity, "STREAM_CLIPS", 1)
+    monkeypatch.setattr(parity, "SLIDING_CLIPS", 1)
     examined = parity.examine(files, parity.waveforms(*split), POSITION, FRONT_END, 2)
     assert examined.streamed.tolist() == [0]
     assert examined.windows.shape == (1, 3)
@@ -211,7 +211,7 @@ def test_a_clip_that_was_not_heard_has_no_answer(split, files):
 
 def test_memory_does_not_grow_with_the_clips(files, monkeypatch):
     monkeypatch.setattr(parity, "CLIPS_A_TASK", 4)
-    monkeypatch.setattr(parity, "STREAM_CLIPS", 1)
+    monkeypatch.setattr(parity, "SLIDING_CLIPS", 1)
 
     def peak(clips: int) -> int:
         waveforms = ((str(number), np.full(16_000, number / clips, np.float32)) for number in range(clips))

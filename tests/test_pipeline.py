@@ -228,7 +228,7 @@ def test_an_export_that_answers_otherwise_than_the_network_is_refused_and_change
 
 def test_the_exported_model_of_a_pipeline_answers_from_another_folder(finished, tmp_path):
     about = json.loads((finished.root / "metrics" / "export.json").read_text())
-    assert about["float32_agreement"] == about["stream_agreement"] == 1
+    assert about["float32_agreement"] == about["sliding_agreement"] == 1
     assert about["float32_largest_difference"] <= 1e-4
     assert (
         about["float32_accuracy"] == json.loads((finished.root / "metrics" / "evaluate.json").read_text())["accuracy"]

@@ -4,11 +4,11 @@ import tracemalloc
 import numpy as np
 import pytest
 from conftest import FRONT_END, tone
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kws.core.errors import UserError
-from kws.spotting.litert import Network
+from kws.spotting.litert import KINDS, Network
 from kws.spotting.spotter import Spotter
 
 
@@ -87,9 +87,16 @@ def test_classes_that_are_no_words_are_never_detected():
     assert [spotter.classes[index] for index in spotter.words] == ["no", "yes"]
 
 
-@pytest.mark.parametrize("file", ["kws.tflite", "kws_int8.tflite"])
-def test_an_exported_network_knows_its_words_in_clips_and_in_a_stream(exported, file):
-    spotter = Spotter.load(exported / file)
+EVERY_FILE = [
+    *(("exported", file) for file in ("kws.tflite", "kws_int8.tflite")),
+    *(("exported_causal", file) for file in ("kws.tflite", "kws_int8.tflite", "kws_stream.tflite")),
+    *(("exported_micro", KINDS[kind]) for kind in KINDS),
+]
+
+
+@pytest.mark.parametrize(("folder", "file"), EVERY_FILE)
+def test_an_exported_network_knows_its_words_in_clips_and_in_a_stream(request, folder, file):
+    spotter = Spotter.load(request.getfixturevalue(folder) / file)
     assert spotter.classes == ["low", "high", "_silence_"]
     for hertz, word in ((300, 0), (3000, 1), (0, 2)):
         assert spotter.clip(tone(hertz)).argmax() == word
@@ -100,6 +107,43 @@ def test_an_exported_network_knows_its_words_in_clips_and_in_a_stream(exported, 
     assert [one.window * step_seconds for one in found] == pytest.approx([2, 5], abs=0.2)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
+@given(samples=st.integers(1, 40_000), block=st.integers(100, 20_000), seed=st.integers(0, 3))
+@pytest.mark.parametrize("folder", ["exported_causal", "exported_micro"])
+def test_a_stream_file_gives_the_answers_of_the_sliding_window(request, folder, samples, block, seed):
+    there = request.getfixturevalue(folder)
+    sliding, stream = (Spotter.load(there / file) for file in ("kws.tflite", "kws_stream.tflite"))
+    sound = np.random.default_rng(seed).normal(size=samples).astype(np.float32) * np.float32(0.1)
+    blocks = [sound[first : first + block] for first in range(0, samples, block)]
+    stream.clip(tone(3000))  # what was heard before does not matter
+    answers = list(stream.windows(blocks))
+    np.testing.assert_allclose(answers, list(sliding.windows(blocks)), atol=1e-4)
+    assert len(answers) == 1 + max(0, -(-(samples - 16_000) // sliding.step_samples))
+    np.testing.assert_allclose(stream.clip(sound), sliding.clip(sound), atol=1e-4)
+    if samples <= 16_000:
+        np.testing.assert_allclose(answers[0], stream.clip(sound), atol=1e-4)
+
+
+def test_a_stream_file_answers_at_each_step_and_before_the_next_one_is_heard(exported_causal):
+    spotter = Spotter.load(exported_causal / "kws_stream.tflite")
+    heard = 0
+
+    def blocks():
+        nonlocal heard
+        for _ in range(400):
+            heard += 100
+            yield np.zeros(100, np.float32)
+
+    answered = [heard for _ in spotter.windows(blocks())]
+    assert answered[:3] == [16_000, 17_300, 18_600]  # a step is 1,280 samples; sound comes by the 100
+
+
+def test_without_the_front_end_of_devices_one_line_says_what_to_install(exported_micro, monkeypatch):
+    monkeypatch.setattr("kws.spotting.spotter.find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"^this model needs the package pymicro-features: pip install 'kws\[micro\]'$"):
+        Spotter.load(exported_micro / "kws.tflite")
+
+
 def test_both_kinds_of_model_agree_and_short_clips_are_padded(exported):
     float32, int8 = (Spotter.load(exported / file) for file in ("kws.tflite", "kws_int8.tflite"))
     waveform = tone(300)
@@ -108,9 +152,11 @@ def test_both_kinds_of_model_agree_and_short_clips_are_padded(exported):
     np.testing.assert_array_equal(float32.clip(short), float32.clip(np.pad(short, (0, 5000))))
 
 
-def test_the_model_that_takes_features_does_not_take_sound(exported):
+def test_the_model_that_takes_features_does_not_take_sound(exported, exported_causal):
     with pytest.raises(UserError, match=r"takes features, not sound: use kws\.tflite or kws_int8\.tflite"):
         Spotter.load(exported / "kws_features.tflite")
+    with pytest.raises(UserError, match="takes features, not sound"):
+        Spotter.load(exported_causal / "kws_stream_features.tflite")
     network = Network.load(exported / "kws_features.tflite")
     assert network.probabilities(FRONT_END.log_mel(tone(3000))).argmax() == 1
 

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kws.core.params import CAUSAL
 from kws.train.networks import NETWORKS
@@ -34,7 +35,8 @@ def heard(stream: keras.Model, log_mel: np.ndarray) -> np.ndarray:
     """The answers of a stream, one after each step: (steps, classes)."""
     size = stream.input_shape[1]
     assert log_mel.shape[1] % size == 0
-    return np.concatenate([stream(step) for step in np.split(log_mel, log_mel.shape[1] // size, axis=1)])
+    answer = tf.function(lambda step: stream(step, training=False))  # traced once: there are many steps
+    return np.concatenate([answer(step) for step in np.split(log_mel, log_mel.shape[1] // size, axis=1)])
 
 
 @pytest.mark.parametrize(("frames", "width"), [(49, 1.25), (98, 0.5)])
@@ -57,7 +59,7 @@ def test_the_frames_of_a_clip_alone_are_enough(name):
     np.testing.assert_allclose(heard(stream_model(network, 4), clip)[-1:], network(clip, training=False), atol=1e-4)
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 4, 8, 20, 60])
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 20])
 @pytest.mark.parametrize("name", CAUSAL)
 def test_a_step_has_as_many_frames_as_wanted_if_the_strides_divide_it(name, step):
     network = trained(name, 49)
@@ -105,7 +107,5 @@ def test_a_network_that_needs_frames_to_come_is_refused():
 )
 def test_a_layer_that_may_mix_frames_is_refused(layer):
     log_mel = keras.Input((40, MEL_BINS, 1))
-    with pytest.raises(
-        ValueError, match=r"^layer odd may mix frames: a stream of (MaxPooling2D|Reshape) is not known$"
-    ):
+    with pytest.raises(TypeError, match=r"^layer odd may mix frames: a stream of (MaxPooling2D|Reshape) is not known$"):
         stream_model(keras.Model(log_mel, layer(log_mel)), 4)

@@ -19,6 +19,10 @@ import soundfile
 import soxr
 from conftest import ROOT, tone
 
+from kws.core import paths
+from kws.recordings.manifest import read_recordings, spoken_rows
+from kws.recordings.source import DataSource
+from kws.records.spec import FeatureSpec
 from kws.spotting import cli
 from kws.spotting.detect import Timing, detections
 from kws.web import litert_js
@@ -179,6 +183,36 @@ def test_any_static_host_will_do_and_any_folder_of_it(chromium, exported, talk, 
     finally:
         host.shutdown()
         host.server_close()
+
+
+@pytest.mark.parametrize("name", ["kws.tflite", "kws_int8.tflite"])
+def test_a_trained_network_has_the_same_probabilities_in_every_window(chromium, finished, name):
+    model = finished.root / "models" / "export" / name
+    spotter = cli.Spotter.load(model)
+    rows = spoken_rows(finished.root / paths.MANIFEST, "test")
+    archive = finished.root / DataSource.read(finished.root / paths.SOURCE).archive_of("test")
+    front_end = FeatureSpec.read(finished.root / paths.SPEC).front_end
+    sound = np.concatenate([clip.waveform for clip in read_recordings(rows, archive, front_end)])
+    expected = np.array(list(spotter.windows([sound])))
+    with served(model) as address:
+        visit = Visit(chromium.new_page(), address)
+        visit.open()
+        found = visit.page.evaluate(
+            """async (samples) => {
+              const {Sound} = await import("./spotter.js");
+              const sound = await Sound.create(await (await fetch("kws.json")).json());
+              const found = [];
+              for (let at = 0; at < samples.length; at += 5000) {
+                const block = Float32Array.from(samples.slice(at, at + 5000));
+                for await (const probabilities of sound.push(block)) found.push([...probabilities]);
+              }
+              for await (const probabilities of sound.end()) found.push([...probabilities]);
+              return found;
+            }""",
+            sound.tolist(),
+        )
+    assert expected.max() > 0.5
+    assert np.array(found) == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_file_of_another_rate_with_two_channels_has_the_same_words(visit, exported, tmp_path, capsys):

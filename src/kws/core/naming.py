@@ -1,5 +1,6 @@
-"""Lists of names in a line of text."""
+"""Names: lists of them in a line of text, and those of files."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -23,3 +24,12 @@ def by_kind(remarked: Iterable[tuple[str, str]]) -> list[str]:
     for name, remark in remarked:
         kinds[remark.partition(": ")[0]].append(name)
     return [f"{kind}: {len(names)} ({first_names(names)})" for kind, names in sorted(kinds.items())]
+
+
+def file_name(word: str) -> str:
+    """A name for the files of a word that every file system, address and program takes: `hey_you`, `gru00fcn`.
+
+    Letters a to z, digits, hyphens and underscores stay; a space becomes `_`, any other character `u` and its number
+    in Unicode, four hexadecimal digits or more.
+    """
+    return re.sub(r"[^\w-]", lambda sign: f"u{ord(sign[0]):04x}", word.replace(" ", "_"), flags=re.ASCII)

@@ -12,6 +12,7 @@ from kws.audio import micro
 from kws.audio.mel import mel_matrix
 from kws.core import paths
 from kws.core.errors import UserError
+from kws.core.naming import file_name
 
 UNKNOWN, SILENCE = "_unknown_", "_silence_"  # classes for other words and for no word, named as in Speech Commands
 Model = Literal["bc_resnet", "cnn", "ds_cnn", "matchboxnet", "matchboxnet_2d", "tc_resnet"]  # train/networks
@@ -152,6 +153,11 @@ class Params(BaseModel):
         return "start" if dataset in ("synthetic", "speech_commands_test_set", *PUBLISHED) else "word"
 
     @property
+    def for_devices(self) -> bool:
+        """Whether there are files for small devices with ESPHome: they hear with front end `micro`, step by step."""
+        return self.causal and self.front_end == "micro"
+
+    @property
     def fold_of_folds(self) -> tuple[int, int] | None:
         """Which fold of a cross-validation is the test, from 1, and how many folds there are; None: no folds."""
         fold, _, folds = self.fold.partition("/")
@@ -162,6 +168,10 @@ class Params(BaseModel):
         for word in self.words:
             if self.words.count(word) > 1:
                 raise ValueError(f"words: {word!r} is listed twice; list each word once")
+        names = [file_name(word).lower() for word in self.words]  # some file systems know no capital letters
+        for word, name in zip(self.words, names, strict=True):
+            if self.for_devices and names.count(name) > 1:
+                raise ValueError(f"words: {word!r} and another one would be the file {name}.tflite; rename one")
         if len(self.classes) < 2:
             raise ValueError(
                 f"words: {self.words[0]!r} alone leaves nothing to tell it from; "

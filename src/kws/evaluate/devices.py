@@ -5,6 +5,7 @@ scores are averaged, and a cutoff for each sensitivity; the test stream is judge
 judged beside, with the same cutoffs: stage export refuses a file that hears much less.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,8 @@ from kws.spotting.detect import SENSITIVITIES
 from kws.spotting.device_rule import HIGHEST_SCORE, detections, device_input, probability_of
 
 SIZES = (5, 3, 2, 1, 8)  # scores that are averaged; official wake words have five
-CUTOFFS = range(HIGHEST_SCORE - 1, 0, -1)
+# Below the last one, a device in noise would hear nothing: it waits for scores below the cutoff.
+CUTOFFS = range(HIGHEST_SCORE - 1, HIGHEST_SCORE // 10, -1)
 
 
 @dataclass(frozen=True)
@@ -72,16 +74,23 @@ class DeviceStream:
         return stream.joined_outcomes(parts)
 
     def cutoffs(self, rates: Mapping[str, float], size: int) -> dict[str, int]:
-        """For each rate of false alarms an hour the lowest cutoff from which on all keep it; else the highest one."""
-        chosen = dict.fromkeys(rates, CUTOFFS[0])
-        open_ones = set(rates)
+        """The cutoff for each rate of false alarms an hour: it and all higher ones keep the rate.
+
+        Of these it is the one with the fewest missed words, and of several the lowest. Where none keeps the rate, it
+        is the highest.
+        """
+        fewest = dict.fromkeys(rates, (math.inf, CUTOFFS[0]))  # missed words, cutoff
         for cutoff in CUTOFFS:
-            alarms = len(self.at(cutoff, size).alarms())
-            open_ones = {name for name in open_ones if alarms <= int(rates[name] * self.hours + 1e-9)}
-            if not open_ones:
+            outcome = self.at(cutoff, size)
+            rates = {name: rate for name, rate in rates.items() if len(outcome.alarms()) <= self.allowed(rate)}
+            if not rates:
                 break
-            chosen |= dict.fromkeys(open_ones, cutoff)
-        return chosen
+            fewest |= {name: min(fewest[name], (int(outcome.missed.sum()), cutoff)) for name in rates}
+        return {name: cutoff for name, (_, cutoff) in fewest.items()}
+
+    def allowed(self, false_alarms_an_hour: float) -> int:
+        """How many false alarms this rate allows in the stream."""
+        return int(false_alarms_an_hour * self.hours + 1e-9)
 
 
 class DeviceNetwork:
@@ -165,7 +174,7 @@ def score_word(
 
     `size`, `sliding_window_size` of the manifest, is the one with which the fewest words of the validation stream are
     missed at `balanced`; of several, the one that tells them earliest. For each of SENSITIVITIES `…_cutoff`, the
-    `probability_cutoff`, is the lowest one that keeps its rate of false alarms in the validation stream. The figures
+    `probability_cutoff`, is the one that `DeviceStream.cutoffs` chooses in the validation stream. The figures
     without a sensitivity are those of the test stream at `balanced`. `float32_missed` is that of the network before
     it was brought to 8 bits, at the same cutoff, and `lost` how many more words are missed in 8 bits. `differs_by` is
     the mean difference of the two scores, where one of them is above 0.1.
@@ -203,7 +212,7 @@ def score_word(
         outcomes = {"validation": validation.at(cutoffs[name], size), "test": test.at(cutoffs[name], size)}
         if validation.hours * rate < ENOUGH:
             figures[f"{name}_too_short"] = 1
-        if len(outcomes["validation"].alarms()) > int(rate * validation.hours + 1e-9):
+        if len(outcomes["validation"].alarms()) > validation.allowed(rate):
             figures[f"{name}_rate_not_kept"] = 1  # by no cutoff
         for split, outcome in outcomes.items():
             figures |= missed_figures(f"{name}_{split}_missed", outcome)

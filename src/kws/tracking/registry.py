@@ -97,7 +97,8 @@ def served_hash() -> str:
 
 
 def _requirements() -> list[str]:
-    return [f"{name}=={version(name)}" for name in REQUIRED]
+    micro = read_about(paths.SPOTTER.read_bytes())["front_end"].get("kind") == "micro"
+    return [f"{name}=={version(name)}" for name in (*REQUIRED, *(["pymicro-features"] if micro else []))]
 
 
 @contextmanager

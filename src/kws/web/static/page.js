@@ -10,6 +10,7 @@ const BUSY_MS = 50; // while a file is read, the browser gets its turn after tha
 const LIKELIEST = 3; // classes of a clip
 
 const element = (id) => document.getElementById(id);
+const rounded = (value) => Number(value.toPrecision(3));
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
 let settings; // kws.json
@@ -60,7 +61,7 @@ function choose(name) {
   const level = settings.about.sensitivities?.[name];
   threshold = level?.threshold ?? settings.about.threshold;
   element("threshold").style.setProperty("--place", threshold);
-  element("meaning").textContent = `Threshold ${threshold}.${level ? measured(level) : ""}`;
+  element("meaning").textContent = `Threshold ${rounded(threshold)}.${level ? measured(level) : ""}`;
   if (answers.length) {
     forget();
     for (const probabilities of answers) show(probabilities);
@@ -72,7 +73,7 @@ function measured(level) {
   const {measured_with: network, kind} = settings.about;
   const by = kind === network ? "" : `, with the ${network} network`;
   const missed = "test_missed" in level ? `, ${percent(level.test_missed)} of the words missed` : "";
-  return ` In the test${by}: ${Number(level.test_false_alarms_an_hour.toPrecision(3))} false alarms an hour${missed}.`;
+  return ` In the test${by}: ${rounded(level.test_false_alarms_an_hour)} false alarms an hour${missed}.`;
 }
 
 // --- What is heard: the microphone, or a file
