@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -506,6 +507,33 @@ def test_a_client_waits_while_its_sound_is_not_heard(served):
         assert b"not-detected" in await reader.readline()
         assert spotters[-1].blocks == 64 * -(-(2**19) // 16_000) + 1
         writer.close()
+
+    served(talk)
+
+
+def test_the_network_of_a_stream_is_gone_before_the_stream_is(served, monkeypatch):
+    kept = []
+    make = wyoming._Stream
+    monkeypatch.setattr(wyoming, "_Stream", lambda *given: kept.append(make(*given)) or kept[-1])
+
+    async def until(done: Callable[[], bool]) -> None:
+        for _ in range(100 * PATIENCE):
+            if done():
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError
+
+    async def talk(port: int, spotters: list[Held]) -> None:
+        for number, rubbish in enumerate((header("audio-stop"), b"hello\n"), 1):
+            reader, writer = await asyncio.open_connection(HOST, port)
+            writer.write(header("audio-chunk", bytes(2000), **CHUNK))
+            await until(lambda number=number: len(kept) == number)
+            spotter = weakref.ref(spotters.pop())
+            spotter().go.set()
+            writer.write(rubbish)
+            assert await reader.readline()
+            await until(lambda spotter=spotter: spotter() is None)
+            writer.close()
 
     served(talk)
 
