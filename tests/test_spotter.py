@@ -15,7 +15,7 @@ from kws.spotting.spotter import Spotter
 class Listener:
     """A network that answers with the first and the last sample that it hears."""
 
-    def __init__(self, clip_samples: int = 1000, sample_rate: int = 1000, hop_length: int = 25) -> None:
+    def __init__(self, clip_samples: int = 1000, sample_rate: int = 1000, hop_length: int = 20) -> None:
         spec = {"sample_rate": sample_rate, "clip_samples": clip_samples, "hop_length": hop_length}
         self.about = {"kind": "int8", "classes": ["no", "_silence_", "yes"], "threshold": 0.5, "front_end": spec}
         self.length = clip_samples

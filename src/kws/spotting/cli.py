@@ -144,7 +144,8 @@ kind        {about["kind"]}, {about["bytes"]:,} bytes
 classes     {", ".join(about["classes"])}
 input       {"log-Mel" if network.takes_features else "waveform"} of {seconds:g} s at {spec["sample_rate"]} Hz{steps}
 front end   {spec.get("kind", "log_mel")}: {spec["frames"]} frames of {spec["frame_length"]} samples, \
-one each {spec["hop_length"]}, FFT of {spec["fft_length"]}, {spec["mel_bins"]} Mel bins from {spec["mel_low_hz"]:g} to {spec["mel_high_hz"]:g} Hz
+one each {spec["hop_length"]}, FFT of {spec["fft_length"]}, {spec["mel_bins"]} Mel bins \
+from {spec["mel_low_hz"]:g} to {spec["mel_high_hz"]:g} Hz
 threshold   {about["threshold"]:g}{_sensitivities(about)}""")
     return 0
 
