@@ -34,7 +34,9 @@ def golden(request) -> tuple[np.ndarray, FrontEnd, np.ndarray]:
 
 def test_the_file_is_what_its_command_makes(golden):
     waveform, front_end, expected = golden
-    spec = {name: value for name, value in front_end.to_json().items() if name not in ("frames", "kind", "lead", "margin")}
+    spec = {
+        name: value for name, value in front_end.to_json().items() if name not in ("frames", "kind", "lead", "margin")
+    }
     np.testing.assert_allclose(make_golden.log_mel(waveform, **spec), expected, atol=1e-5)
     assert expected.shape == (front_end.frames, front_end.mel_bins)
     assert np.ptp(expected) > 10  # from silence to a loud tone
