@@ -13,6 +13,7 @@ FIGURES = {
     "download": {"clips": 12345, "words": 10, "speakers": 678, "bytes": 5, "synthetic": 0},
     "featurize": {"train": 9001, "validation": 1002, "test": 1003, "unheard_test": 911, "set_aside": 7},
     "train": {"epochs": 3, "parameters": 254_626},
+    "devices": {},
     "export": {
         "test_clips": 1003,
         "answers_a_second": 12.5,
@@ -125,6 +126,45 @@ SECTIONS = {  # figures that evaluate writes in some experiments only; LINES has
         "new_speakers_accuracy_high": 0.9023,
     },
 }
+ON_DEVICES = {
+    "down": {
+        "hours": 0.75,
+        "step_frames": 3,
+        "words": 61,
+        "size": 5,
+        "cutoff": 0.8353,
+        "delay_seconds": 0.141,
+        "delay_95_seconds": 0.362,
+        **{
+            f"{name}{end}": round(value + shift, 4)
+            for name, value in (
+                *(("missed", 0.1131), ("float32_missed", 0.1072)),
+                *(("false_alarms_an_hour", 0.655), ("float32_false_alarms_an_hour", 0.714)),
+            )
+            for end, shift in (("", 0.0), ("_low", -0.0357), ("_high", 0.0519))
+        },
+        **{
+            f"{name}_{figure}": round(value + 0.019 * number, 4)
+            for number, name in enumerate(SENSITIVITIES)
+            for figure, value in (
+                *(("cutoff", 0.8163), ("allowed_false_alarms_an_hour", 0.53)),
+                *(("validation_missed", 0.233), ("validation_missed_low", 0.211), ("validation_missed_high", 0.273)),
+                *(("test_missed", 0.244), ("test_missed_low", 0.222), ("test_missed_high", 0.284)),
+                *(("validation_false_alarms_an_hour", 0.455), ("test_false_alarms_an_hour", 0.766)),
+                *(("validation_false_alarms_an_hour_low", 0.122), ("validation_false_alarms_an_hour_high", 0.911)),
+                *(("test_false_alarms_an_hour_low", 0.288), ("test_false_alarms_an_hour_high", 1.155)),
+            )
+        },
+    }
+}
+OF_ESPHOME = {
+    "bytes": 100_617,
+    "arena_bytes": 41_248,
+    "multiplications": 205_922,
+    "multiplications_a_second": 6_864_067,
+}
+
+
 LINES = {
     "noise": "signal-to-noise ratio -5 dB: accuracy | 41.0 % | 38.7 to 43.2 % |",
     "stream": "missed words | 12.3 % | 8.7 to 17.7 % |\n"
@@ -205,6 +245,31 @@ def test_every_figure_of_the_metrics_that_the_card_tells_stands_in_it(card):
     assert "An answer comes 12.5 times a second." in text
     assert "| `kws_features.tflite` | 4,000,003 | 50,000,038 | 78,976 |" in text
     assert "12,345 clips of 678 speakers" in text
+
+
+def test_files_for_devices_are_told_with_their_own_figures(card, monkeypatch):
+    assert "ESPHome" not in card(*SECTIONS)
+    monkeypatch.setitem(FIGURES, "devices", ON_DEVICES)
+    refused = card(*SECTIONS)
+    assert "| `down` | refused | | | 11.3 % (7.7 to 16.5 %) |" in refused
+    assert "**There is no file for `down`**" in refused
+    export = FIGURES["export"] | {f"esphome_down_{name}": value for name, value in OF_ESPHOME.items()}
+    monkeypatch.setitem(FIGURES, "export", export)
+    text = card(*SECTIONS)
+    assert (
+        "| `down` | 100,617 | 41,248 | 6,864,067 | 11.3 % (7.7 to 16.5 %) | 10.7 % (7.1 to 15.9 %) | "
+        "0.655 (0.6193 to 0.7069) | 0.141 s, 0.362 s |"
+    ) in text
+    assert (
+        "| `down` | `balanced` | 0.8353 | 5 | 0.549 | 0.474 (0.141 to 0.93) | 0.785 (0.307 to 1.174) | "
+        "25.2 % (23.0 to 29.2 %) | 26.3 % (24.1 to 30.3 %) |"
+    ) in text
+    assert "There is no file" not in text
+    assert "too short" not in text.partition("## On devices with ESPHome")[2]
+    shorter = {"down": ON_DEVICES["down"] | {"balanced_too_short": 1, "few_misses_rate_not_kept": 1}}
+    monkeypatch.setitem(FIGURES, "devices", shorter)
+    assert "too short to tell 0.549 false alarms an hour** (`down`, `balanced`)" in card(*SECTIONS)
+    assert "**No cutoff keeps 0.53 false alarms an hour**" in card(*SECTIONS)
 
 
 @pytest.mark.parametrize("missing", SECTIONS)

@@ -29,8 +29,8 @@ def _with_the_presets(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_presets_are_three():
-    assert PRESETS == ["balanced", "best", "fast"]
+def test_the_presets_are_four():
+    assert PRESETS == ["balanced", "best", "device", "fast"]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -41,7 +41,7 @@ def test_a_preset_holds_parameters_that_are_allowed(preset):
 
 def test_every_preset_sets_what_any_preset_sets():  # or one would keep the values of the one before
     keys = [set(yaml.safe_load((ROOT / "presets" / f"{preset}.yaml").read_text())) for preset in PRESETS]
-    assert keys[0] == keys[1] == keys[2]
+    assert all(some == keys[0] for some in keys)
 
 
 def test_the_command_sets_the_presets_parameters_and_then_those_asked_for():
@@ -53,7 +53,9 @@ def test_the_command_sets_the_presets_parameters_and_then_those_asked_for():
 
 def test_a_preset_that_is_not_there_is_told_with_those_that_are(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["exp", "fastest", ""])
-    with pytest.raises(SystemExit, match="error: PRESET=fastest: no such preset; the presets are balanced, best, fast"):
+    with pytest.raises(
+        SystemExit, match="error: PRESET=fastest: no such preset; the presets are balanced, best, device, fast"
+    ):
         exp.main()
 
 

@@ -11,10 +11,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from checkout import LATENCIES, ROOT, STAGES, Project, assert_complete, outputs, ran
+from conftest import recorded
 
+from kws.core.params import read_yaml
+from kws.records.clips import cached_clips
+from kws.records.spec import FeatureSpec
 from kws.records.write import RecordWriter
 
 pytestmark = [
@@ -107,6 +112,28 @@ def test_one_wake_word_and_six_test_clips_go_through_all_stages(project):
     [run] = project.runs()
     assert run.info.status == "FINISHED"
     assert {"recall_hey_jarvis", "recall__unknown_", "project/pca_trustworthiness"} < set(run.data.metrics)
+
+
+def test_the_preset_of_devices_goes_from_recordings_to_figures(tmp_path, environment):
+    project = Project.create(tmp_path / "project", environment)
+    preset = read_yaml(ROOT / "presets" / "device.yaml") | {"unknown": 1.0, "silence": 1.0, "width": 0.25}
+    project.set(**preset | {"epochs": 1, "warmup_epochs": 0}, words=["no"], synthetic_speakers=20, stream_minutes=1)
+    printed = project.run("dvc", "repro", "evaluate", KWS_TRACKING="off", **recorded(tmp_path, environment))
+    assert ran(printed) == ["download", "featurize", "train", "evaluate"]
+    spec = FeatureSpec.read(project.root / "data/features/spec.json")
+    assert (spec.front_end.kind, spec.front_end.frames) == ("micro", 98)
+    for split in ("train", "validation", "test"):
+        features = np.stack([clip.log_mel for clip in cached_clips(project.root / "data/features", split, spec)])
+        assert features.shape[1:] == (98, 40)
+        assert features.min() == 0
+        assert 15 < features.max() < 27
+    figures = json.loads((project.root / "metrics/evaluate.json").read_text())
+    assert {"accuracy", "noise_0db_accuracy", "stream_missed", "int8_noise_lost"} <= set(figures)
+    imported = {
+        stage: "pymicro_features" in json.loads((tmp_path / f"{stage}.json").read_text())["imports"]
+        for stage in ("download", "featurize", "train", "evaluate")
+    }
+    assert imported == {"download": False, "featurize": True, "train": False, "evaluate": True}
 
 
 def test_git_is_shown_the_small_results_and_nothing_else(finished):

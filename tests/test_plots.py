@@ -8,6 +8,7 @@ from conftest import make_front_end
 from matplotlib.colors import to_rgb
 from PIL import Image
 
+from kws.audio import micro
 from kws.audio.mel import mel_matrix
 from kws.core.stage import voices_title
 from kws.evaluate.stream_scores import KINDS
@@ -201,6 +202,19 @@ def test_all_samples_of_the_grid_share_one_colour_scale():
     assert len(limits) == 1
     assert limits.pop() == pytest.approx((log_mel.min() - 3, log_mel.max() + 2))
     assert [axes.get_title() for axes in figure.axes[:3]] == ["a", "b", "c"]
+
+
+def test_pictures_of_the_micro_front_end_show_its_features_and_say_so():
+    front_end = make_front_end(16_000, 16_000, *list(micro.SETTINGS.values())[1:], 1e-6, kind="micro")
+    hiss = np.random.default_rng(0).normal(scale=0.01, size=16_000).astype(np.float32)
+    clip = figures.clip_figure(hiss + TONE, front_end, "yes")
+    *_, axes = clip.axes[:3]
+    np.testing.assert_array_equal(axes.get_images()[0].get_array(), front_end.clip_log_mel(hiss + TONE).T)
+    assert axes.get_title() == "Micro front end's spectrogram, what the network sees"
+    assert clip.axes[-1].get_ylabel() == "feature, 0 to 26"
+    grid = figures.mel_grid_figure({"yes": front_end.clip_log_mel(hiss)}, front_end)
+    assert "Micro front end's spectrograms" in texts_of(grid)
+    assert grid.axes[-1].get_ylabel() == "feature, 0 to 26"
 
 
 def test_the_epoch_whose_weights_are_kept_is_marked():

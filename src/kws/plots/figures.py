@@ -23,6 +23,10 @@ IMAGE: dict[str, Any] = {"cmap": "viridis", "origin": "lower", "aspect": "auto",
 MARKERS = "o^sDPvX"  # seven, so that similar colours have different ones
 NAMED_BACKGROUNDS = 30  # at most; more have no room beside the curves
 DYNAMIC_RANGE = 80  # of the spectrum in the figure, in dB
+FEATURES = {  # of each kind of front end, and their unit
+    "log_mel": ("Log-Mel spectrogram", "ln(Mel power)"),
+    "micro": ("Micro front end's spectrogram", "feature, 0 to 26"),
+}
 
 mpl.rcdefaults()  # the user's matplotlibrc must not change the figures
 mpl.rcParams.update({"axes.titlesize": 11, "axes.spines.top": False, "axes.spines.right": False})
@@ -90,8 +94,9 @@ def clip_figure(waveform: np.ndarray, front_end: FrontEnd, title: str) -> Figure
     figure.colorbar(image, ax=power_axes, label="power (dB)")
 
     image = _image(mel_axes, log_mel, front_end, (-0.5, log_mel.shape[1] - 0.5))
-    mel_axes.set(title="Log-Mel spectrogram, what the network sees", ylabel="Mel bin", xlabel="time (s)")
-    figure.colorbar(image, ax=mel_axes, label="ln(Mel power)")
+    title, unit = FEATURES[front_end.kind]
+    mel_axes.set(title=f"{title}, what the network sees", ylabel="Mel bin", xlabel="time (s)")
+    figure.colorbar(image, ax=mel_axes, label=unit)
     return figure
 
 
@@ -99,14 +104,15 @@ def mel_grid_figure(log_mels: Mapping[str, np.ndarray], front_end: FrontEnd, syn
     """Draws log-Mel spectrograms in a grid, all with the same colour scale.
 
     Args:
-        log_mels: (frames, mels) by word, natural logarithm.
+        log_mels: (frames, mels) by word, as `FrontEnd.clip_log_mel` gives them.
         front_end: computed the spectrograms.
         synthetic: whether the voices are synthetic.
     """
     columns = min(5 if len(log_mels) % 5 == 0 else 4, len(log_mels))
     rows = -(-len(log_mels) // columns)
     figure = Figure(figsize=(2.4 * columns + 1, 1.9 * rows + 0.8), layout="constrained")
-    figure.suptitle(voices_title("Log-Mel spectrograms", synthetic), fontsize=13)
+    title, unit = FEATURES[front_end.kind]
+    figure.suptitle(voices_title(f"{title}s", synthetic), fontsize=13)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     low, high = (bound([bound(log_mel) for log_mel in log_mels.values()]) for bound in (np.min, np.max))
     for axes, (word, log_mel) in zip(grid.flat, log_mels.items(), strict=False):
@@ -119,7 +125,7 @@ def mel_grid_figure(log_mels: Mapping[str, np.ndarray], front_end: FrontEnd, syn
         axes.tick_params(labelbottom=True)
     for axes in grid[:, 0]:
         axes.set_ylabel("Mel bin")
-    figure.colorbar(image, ax=grid, label="ln(Mel power)", aspect=40)
+    figure.colorbar(image, ax=grid, label=unit, aspect=40)
     return figure
 
 

@@ -27,7 +27,8 @@ def model_card(params: Params, source: DataSource, figures: Mapping[str, Mapping
     Args:
         params: of the experiment.
         source: of the recordings.
-        figures: the content of metrics/<stage>.json for download, featurize, train, evaluate and export.
+        figures: the content of metrics/<stage>.json for download, featurize, train, evaluate and export, and of
+            metrics/devices.json.
     """
     environment = jinja2.Environment(
         trim_blocks=True,
