@@ -13,6 +13,7 @@ from pathlib import Path
 
 from runs import ROOT
 
+from kws.export.esphome import arena_bytes
 from kws.export.operations import cost
 
 JSON = ROOT / "src" / "kws" / "project" / "official_models.json"
@@ -21,7 +22,7 @@ FOLDER = "pymicro_wakeword/models/"
 
 
 def figures(wheel: Path) -> dict[str, dict[str, int]]:
-    """By name of a model what it costs, and the arena that its manifest asks for."""
+    """By name of a model what it costs, and the arena that it needs on this machine."""
     with zipfile.ZipFile(wheel) as archive:
         names = sorted(
             Path(name).stem for name in archive.namelist() if name.startswith(FOLDER) and name.endswith(".json")
@@ -31,7 +32,7 @@ def figures(wheel: Path) -> dict[str, dict[str, int]]:
             manifest = json.loads(archive.read(f"{FOLDER}{name}.json"))["micro"]
             answers_a_second = 1000 / (STEP_FRAMES * manifest["feature_step_size"])  # a frame is so many milliseconds
             content = archive.read(f"{FOLDER}{name}.tflite")
-            models[name] = cost(content, answers_a_second) | {"arena_bytes": manifest["tensor_arena_size"]}
+            models[name] = cost(content, answers_a_second) | {"arena_bytes": arena_bytes(content)}
         return models
 
 
