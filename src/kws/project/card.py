@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def model_card(params: Params, source: DataSource, figures: Mapping[str, Mapping
         params=params,
         parameters=_public(params.model_dump(mode="json")),
         files=[(kind, file) for kind, file in KINDS.items() if f"{kind}_bytes" in figures["export"]],
-        costs=_costs(figures["export"]),
+        costs=_costs(figures["export"], figures["devices"]),
         official=read_json(OFFICIAL_MODELS),
         words=params.words,
         classes=params.classes,
@@ -58,11 +58,10 @@ def model_card(params: Params, source: DataSource, figures: Mapping[str, Mapping
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
 
 
-def _costs(exported: Mapping[str, float]) -> dict[str, dict[str, float]]:
+def _costs(exported: Mapping[str, float], words: Iterable[str]) -> dict[str, dict[str, float]]:
     """By exported file what it costs a device, as `kws.export.operations.cost` names it, and `arena_bytes`."""
     names = {f"{kind}_": file for kind, file in KINDS.items()}
-    words = (re.fullmatch(r"esphome_(.+)_bytes", name) for name in exported if not name.endswith(("y_bytes", "a_bytes")))
-    names |= {f"esphome_{word[1]}_": f"esphome/{file_name(word[1])}.tflite" for word in words if word}
+    names |= {f"esphome_{word}_": f"esphome/{file_name(word)}.tflite" for word in words}
     return {
         file: {what: exported[start + what] for what in COST if start + what in exported}
         for start, file in names.items()
