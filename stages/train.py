@@ -10,6 +10,7 @@ from filelock import FileLock
 
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, remove_folder, write_csv, write_json, written_whole
+from kws.core.naming import file_name
 from kws.core.params import load_params
 from kws.tracking.run import tracked_run
 
@@ -20,7 +21,7 @@ def main() -> None:
     with tracked_run(params, "train") as run:  # before TensorFlow is imported: MLflow starts at the same time
         from kws.records.spec import FeatureSpec
         from kws.spotting.detect import Timing
-        from kws.train import litert, models, networks, training
+        from kws.train import device, litert, models, networks, training
 
         spec = FeatureSpec.read(paths.SPEC)
         recipe = training.Recipe.from_params(params)
@@ -49,6 +50,13 @@ def main() -> None:
                     (partial / paths.STREAM_NETWORK.name).write_bytes(litert.stream_file(model, step))
                     content = litert.stream_int8_file(model, step, calibration)
                     (partial / paths.STREAM_NETWORK_INT8.name).write_bytes(content)
+                    if spec.front_end.kind == "micro":
+                        float32 = litert.stream_file(model, device.device_step(model))
+                        (partial / paths.DEVICE_FLOAT32.name).write_bytes(float32)
+                        (partial / paths.DEVICES.name).mkdir()
+                        for number, word in enumerate(params.words):
+                            content = device.device_file(model, number, calibration)
+                            (partial / paths.DEVICES.name / f"{file_name(word)}.tflite").write_bytes(content)
                 else:
                     reason = f"Nothing is here: {params.model} has causal: false, so that it hears whole clips only.\n"
                     (partial / "README.txt").write_text(reason)
