@@ -3,8 +3,10 @@
 docs/esphome.md says how to use it. The format is that of ESPHome 2026.6.5.
 """
 
+import itertools
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from kws.core.naming import file_name
-from kws.core.stderr import without_banners
+from kws.core.stderr import caught_stderr, without_banners
 from kws.export.flatbuffer import all_operators, operators, without_names
 from kws.export.operations import cost
 from kws.spotting.device_rule import HIGHEST_FEATURE, HIGHEST_SCORE, SLICES_A_SECOND
@@ -161,19 +163,20 @@ def arena_bytes(content: bytes) -> int | None:
         from tflite_micro.python.tflite_micro.runtime import Interpreter as MicroInterpreter
     except ModuleNotFoundError:
         return None
+    with caught_stderr() as told:
+        micro = MicroInterpreter.from_bytes(content)
+        micro.invoke()
+        micro.print_allocations()  # to stderr alone
+        [total] = re.findall(r"Arena allocation total (\d+) bytes", told())
 
-    def runs(steps: int) -> bool:
+    def runs(arena: int) -> bool:
         try:
-            with without_banners():  # it tells each time what did not fit
-                MicroInterpreter.from_bytes(content, arena_size=ARENA_STEP * steps).invoke()
+            with without_banners():  # it tells what did not fit
+                MicroInterpreter.from_bytes(content, arena_size=arena).invoke()
         except RuntimeError:
             return False
         return True
 
-    too_small, enough = 0, 1
-    while not runs(enough):
-        too_small, enough = enough, 2 * enough
-    while enough - too_small > 1:
-        middle = (too_small + enough) // 2
-        too_small, enough = (too_small, middle) if runs(middle) else (middle, enough)
-    return ARENA_STEP * enough
+    # To begin with, planning takes more than what is allocated then. In far too small an arena, it would crash.
+    arenas = itertools.count(ARENA_STEP * math.ceil(int(total) / ARENA_STEP), ARENA_STEP)
+    return next(arena for arena in arenas if runs(arena))
