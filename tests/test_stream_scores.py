@@ -200,13 +200,13 @@ def test_a_threshold_that_does_not_carry_over_to_the_test_is_said_not_to(alarms,
 
 def test_what_is_printed_tells_false_alarms_by_kind_and_the_delay():
     kinds = ["speech"] * 4 + ["background"] * 2
-    test = heard_of(2, [0.9, 0.9, 0.8], delays=[1.2, 1.3, 1.4], false=[0.8] * 6, kinds=kinds)
+    test = heard_of(2, [0.9, 0.9, 0.8], delays=[0.12, 0.23, 0.4], false=[0.8] * 6, kinds=kinds)
     first, second, *_ = stream_lines(score_stream(heard_of(2, [0.9]), test, 0.5), WORDS)
     assert first.startswith(
         "in a stream of 2.0 h: 3.0 false alarms an hour, 95 % interval 1.1 to 6.5 (2.0 at other speech, "
         "1.0 in background, 0.0 beside a word), missed words 0.0%, 95 % interval 0.0% to "
     )
-    assert second == "a word is reported 1.3 s after its end (median; 95 % of the words within 1.4 s)"
+    assert second == "a word is reported 0.23 s after its end (median; 95 % of the words within 0.38 s)"
 
 
 def test_a_threshold_at_which_no_word_is_detected_is_said_to_be_so():

@@ -125,8 +125,8 @@ def stream_lines(scores: dict[str, float], classes: Sequence[str]) -> list[str]:
     ]
     if "stream_delay_seconds" in scores:
         lines.append(
-            f"a word is reported {scores['stream_delay_seconds']:.1f} s after its end (median; 95 % of the words "
-            f"within {scores['stream_delay_95_seconds']:.1f} s)"
+            f"a word is reported {scores['stream_delay_seconds']:.2f} s after its end (median; 95 % of the words "
+            f"within {scores['stream_delay_95_seconds']:.2f} s)"
         )
     short = [name for name in SENSITIVITIES if f"{name}_too_short" in scores]
     if short:
