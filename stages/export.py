@@ -12,8 +12,9 @@ from threadpoolctl import threadpool_limits
 from kws.audio.frontend import BLAS_THREADS
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_json, require_exists, write_json
+from kws.core.naming import file_name
 from kws.core.params import load_params
-from kws.export import parity
+from kws.export import esphome, parity
 from kws.export.c_header import header
 from kws.export.detection import detection
 from kws.export.operations import cost
@@ -63,11 +64,17 @@ def main() -> None:
                     exported.answers[kind].probabilities, keras.probabilities
                 )
             scores |= {f"{kind}_{what}": value for what, value in cost(content, answers_a_second).items()}
+            if "features" in kind and (arena := esphome.arena_bytes(content)) is not None:  # for microcontrollers
+                scores[f"{kind}_arena_bytes"] = arena
         whole_clips, labels = keras.probabilities[streamed], keras.labels[streamed]
         scores |= parity.figures("sliding", exported.windows, whole_clips, labels)
         accuracy = _accuracy(whole_clips.argmax(axis=1), labels)
         scores |= {"sliding_clips": len(streamed), "sliding_keras_accuracy": accuracy}
         doubts = parity.check(scores, evaluated)
+
+        on_devices = read_json(paths.METRICS / "devices.json")
+        words = {word: (paths.DEVICES / f"{file_name(word)}.tflite").read_bytes() for word in on_devices}
+        about_words: list[str] = []
 
         with folder_written_whole(paths.EXPORT) as folder:
             for kind, content in files.items():
@@ -76,11 +83,14 @@ def main() -> None:
                 np.savez(folder / "front_end.npz", window=front_end.window, mel_weights=front_end.weights)
                 model = files.get("stream_features", files["features"])
                 (folder / "kws_model.h").write_text(header(model, front_end), encoding="utf-8")
+            if words:
+                costs, about_words = esphome.write_pairs(folder / "esphome", words, on_devices, params.language)
+                scores |= costs
         write_json(paths.METRICS / "export.json", scores)
         run.log_figures(
             {f"export/{kind}_latency_ms": 1e3 * np.median(exported.answers[kind].seconds) for kind in files}
         )
-    for line in doubts:
+    for line in doubts + about_words:
         print(line)
     for kind in files:
         print(

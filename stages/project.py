@@ -35,7 +35,8 @@ def main() -> None:
     params = load_params()
     answers, classes, synthetic = read_answers(require_exists(paths.ANSWERS))
     source = DataSource.read(paths.SOURCE)
-    figures = {name: read_json(paths.METRICS / f"{name}.json") for name in STAGES[: STAGES.index("project")]}
+    files = ("devices", *STAGES[: STAGES.index("project")])
+    figures = {name: read_json(paths.METRICS / f"{name}.json") for name in files}
     people = hard_cases.worst_people(answers)
     noises = hard_cases.worst_noise(read_csv(paths.PLOTS / "evaluate" / "noise.csv"))
     wanted = hard_cases.clips_of(people, answers)

@@ -1,14 +1,16 @@
 """train: fit the network to the training clips, and keep the weights of the best epoch on the validation clips.
 
 Reads data/features. Writes models/kws.keras, the same network as models/network.tflite and in 8 bits as
-models/network_int8.tflite, metrics/train.json and plots/train/history.csv. MLflow shows the progress by epoch. If a
-training was killed, the stage resumes it after its last whole epoch.
+models/network_int8.tflite, a causal one also as models/streams, where it hears step by step, metrics/train.json and
+plots/train/history.csv. MLflow shows the progress by epoch. If a training was killed, the stage resumes it after its
+last whole epoch.
 """
 
 from filelock import FileLock
 
 from kws.core import paths, stage
-from kws.core.files import remove_folder, write_csv, write_json, written_whole
+from kws.core.files import folder_written_whole, remove_folder, write_csv, write_json, written_whole
+from kws.core.naming import file_name
 from kws.core.params import load_params
 from kws.tracking.run import tracked_run
 
@@ -18,7 +20,8 @@ def main() -> None:
     params = load_params()
     with tracked_run(params, "train") as run:  # before TensorFlow is imported: MLflow starts at the same time
         from kws.records.spec import FeatureSpec
-        from kws.train import litert, models, networks, training
+        from kws.spotting.detect import Timing
+        from kws.train import device, litert, models, networks, training
 
         spec = FeatureSpec.read(paths.SPEC)
         recipe = training.Recipe.from_params(params)
@@ -38,8 +41,25 @@ def main() -> None:
             models.save_model(model, paths.MODEL, spec)
             with written_whole(paths.NETWORK) as partial:
                 partial.write_bytes(litert.network_file(model))
+            calibration = litert.calibration_clips(paths.FEATURES, spec)
             with written_whole(paths.NETWORK_INT8) as partial:
-                partial.write_bytes(litert.network_int8_file(model, litert.calibration_clips(paths.FEATURES, spec)))
+                partial.write_bytes(litert.network_int8_file(model, calibration))
+            with folder_written_whole(paths.STREAMS) as partial:
+                if params.causal:
+                    step = Timing.of(spec.front_end.clip_samples, spec.front_end.hop_length).step_frames
+                    (partial / paths.STREAM_NETWORK.name).write_bytes(litert.stream_file(model, step))
+                    content = litert.stream_int8_file(model, step, calibration)
+                    (partial / paths.STREAM_NETWORK_INT8.name).write_bytes(content)
+                    if spec.front_end.kind == "micro":
+                        float32 = litert.stream_file(model, device.device_step(model))
+                        (partial / paths.DEVICE_FLOAT32.name).write_bytes(float32)
+                        (partial / paths.DEVICES.name).mkdir()
+                        for number, word in enumerate(params.words):
+                            content = device.device_file(model, number, calibration)
+                            (partial / paths.DEVICES.name / f"{file_name(word)}.tflite").write_bytes(content)
+                else:
+                    reason = f"Nothing is here: {params.model} has causal: false, so that it hears whole clips only.\n"
+                    (partial / "README.txt").write_text(reason)
             figures = {"epochs": len(history), "best_epoch": best["epoch"], "parameters": model.count_params()}
             write_json(paths.METRICS / "train.json", figures | {k: v for k, v in best.items() if k != "epoch"})
             write_csv(paths.HISTORY, history, list(best))

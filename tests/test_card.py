@@ -13,6 +13,7 @@ FIGURES = {
     "download": {"clips": 12345, "words": 10, "speakers": 678, "bytes": 5, "synthetic": 0},
     "featurize": {"train": 9001, "validation": 1002, "test": 1003, "unheard_test": 911, "set_aside": 7},
     "train": {"epochs": 3, "parameters": 254_626},
+    "devices": {},
     "export": {
         "test_clips": 1003,
         "answers_a_second": 12.5,
@@ -125,6 +126,46 @@ SECTIONS = {  # figures that evaluate writes in some experiments only; LINES has
         "new_speakers_accuracy_high": 0.9023,
     },
 }
+ON_DEVICES = {
+    "down": {
+        "hours": 0.75,
+        "step_frames": 3,
+        "words": 61,
+        "size": 5,
+        "cutoff": 0.8353,
+        "delay_seconds": 0.141,
+        "delay_95_seconds": 0.362,
+        **{
+            f"{name}{end}": round(value + shift, 4)
+            for name, value in (
+                *(("missed", 0.1131), ("float32_missed", 0.1072)),
+                *(("false_alarms_an_hour", 0.655), ("float32_false_alarms_an_hour", 0.714)),
+            )
+            for end, shift in (("", 0.0), ("_low", -0.0357), ("_high", 0.0519))
+        },
+        **{
+            f"{name}_{figure}": round(value + 0.019 * number, 4)
+            for number, name in enumerate(SENSITIVITIES)
+            for figure, value in (
+                *(("cutoff", 0.8163), ("allowed_false_alarms_an_hour", 0.53)),
+                *(("validation_missed", 0.233), ("validation_missed_low", 0.211), ("validation_missed_high", 0.273)),
+                *(("test_missed", 0.244), ("test_missed_low", 0.222), ("test_missed_high", 0.284)),
+                *(("validation_false_alarms_an_hour", 0.455), ("test_false_alarms_an_hour", 0.766)),
+                *(("validation_false_alarms_an_hour_low", 0.122), ("validation_false_alarms_an_hour_high", 0.911)),
+                *(("test_false_alarms_an_hour_low", 0.288), ("test_false_alarms_an_hour_high", 1.155)),
+            )
+        },
+    }
+}
+OF_ESPHOME = {
+    "bytes": 100_617,
+    "arena_bytes": 41_248,
+    "multiplications": 205_922,
+    "multiplications_a_second": 6_864_067,
+    "peak_memory_bytes": 9876,
+}
+
+
 LINES = {
     "noise": "signal-to-noise ratio -5 dB: accuracy | 41.0 % | 38.7 to 43.2 % |",
     "stream": "missed words | 12.3 % | 8.7 to 17.7 % |\n"
@@ -160,6 +201,21 @@ def card(make_params):
     return make
 
 
+STREAMS = {
+    f"{kind}_{figure}": value
+    for kind, of_kind in {
+        "stream": (1_240_001, 0.9511, 0.9991, 500_004, 6_250_050, 30_001),
+        "stream_features": (320_002, 0.9484, 0.9934, 400_005, 5_000_063, 20_002),
+        "esphome_yes": (60_003, None, None, 40_006, 1_333_533, 7003),
+    }.items()
+    for figure, value in zip(
+        ("bytes", "accuracy", "agreement", "multiplications", "multiplications_a_second", "peak_memory_bytes"),
+        of_kind,
+        strict=True,
+    )
+} | {"features_arena_bytes": 98_304, "stream_features_arena_bytes": 45_004, "esphome_yes_arena_bytes": 23_008}
+
+
 def numbers_of(value):
     """The ways in which a card may write what a file holds."""
     if isinstance(value, dict):
@@ -183,7 +239,7 @@ def test_every_number_in_the_card_is_found_in_the_files(card, make_params):
         make_params(unknown=1.0, silence=1.0).model_dump(),
         words,
     ]
-    known = set().union(*(numbers_of(file) for file in files)) | {"-5", "-40", "20", "95", "32", "8", "1"}
+    known = set().union(*(numbers_of(file) for file in files)) | {"-5", "-40", "20", "95", "64", "32", "8", "1"}
     prose = re.sub(r"`[^`\n]*`|F1|SHA-256", "", text.partition("```yaml")[0])
     found = re.findall(r"-?\d+(?:,\d{3})*(?:\.\d+)?", prose)
     assert len(found) > 90
@@ -201,10 +257,35 @@ def test_every_figure_of_the_metrics_that_the_card_tells_stands_in_it(card):
         in text
     )
     assert "| `kws_int8.tflite` (8 bits) | waveform | 345,678 | 94.9 % | 99.4 % |" in text
-    assert "| `kws_features.tflite` (8 bits) | log-Mel | 312,345 | 94.9 % | 99.4 % |" in text
+    assert "| `kws_features.tflite` (8 bits) | features | 312,345 | 94.9 % | 99.4 % |" in text
     assert "An answer comes 12.5 times a second." in text
-    assert "| `kws_features.tflite` | 4,000,003 | 50,000,038 | 78,976 |" in text
+    assert "| `kws_features.tflite` | 312,345 | 4,000,003 | 50,000,038 | 78,976 |  |" in text
     assert "12,345 clips of 678 speakers" in text
+
+
+def test_files_for_devices_are_told_with_their_own_figures(card, monkeypatch):
+    assert "ESPHome" not in card(*SECTIONS)
+    monkeypatch.setitem(FIGURES, "devices", ON_DEVICES)
+    refused = card(*SECTIONS)
+    assert "| `down` | refused | | | 11.3 % (7.7 to 16.5 %) |" in refused
+    assert "**There is no file for `down`**" in refused
+    export = FIGURES["export"] | {f"esphome_down_{name}": value for name, value in OF_ESPHOME.items()}
+    monkeypatch.setitem(FIGURES, "export", export)
+    text = card(*SECTIONS)
+    assert (
+        "| `down` | 100,617 | 41,248 | 6,864,067 | 11.3 % (7.7 to 16.5 %) | 10.7 % (7.1 to 15.9 %) | "
+        "0.655 (0.6193 to 0.7069) | 0.141 s, 0.362 s |"
+    ) in text
+    assert (
+        "| `down` | `balanced` | 0.8353 | 5 | 0.549 | 0.474 (0.141 to 0.93) | 0.785 (0.307 to 1.174) | "
+        "25.2 % (23.0 to 29.2 %) | 26.3 % (24.1 to 30.3 %) |"
+    ) in text
+    assert "There is no file" not in text
+    assert "too short" not in text.partition("## On devices with ESPHome")[2]
+    shorter = {"down": ON_DEVICES["down"] | {"balanced_too_short": 1, "few_misses_rate_not_kept": 1}}
+    monkeypatch.setitem(FIGURES, "devices", shorter)
+    assert "too short to tell 0.549 false alarms an hour** (`down`, `balanced`)" in card(*SECTIONS)
+    assert "**No cutoff keeps 0.53 false alarms an hour**" in card(*SECTIONS)
 
 
 @pytest.mark.parametrize("missing", SECTIONS)
@@ -213,6 +294,25 @@ def test_what_the_metrics_do_not_tell_of_is_left_out(card, missing):
     assert LINES[missing] not in text
     for section in SECTIONS:
         assert (LINES[section] in text) == (section != missing)
+
+
+def test_what_a_stream_costs_stands_beside_the_sliding_window_and_the_official_wake_words(card, monkeypatch):
+    assert "step by step" not in card().partition("The official wake words")[0]
+    monkeypatch.setitem(FIGURES, "export", FIGURES["export"] | STREAMS)
+    monkeypatch.setitem(FIGURES, "devices", {"yes": ON_DEVICES["down"]})
+    text = card()
+    for row in (
+        "| `kws_stream.tflite` (float32) | waveform step by step | 1,240,001 | 95.1 % | 99.9 % |",
+        "| `kws_stream_features.tflite` (8 bits) | features step by step | 320,002 | 94.8 % | 99.3 % |",
+        "| `kws_features.tflite` | 312,345 | 4,000,003 | 50,000,038 | 78,976 | 98,304 |",
+        "| `kws_stream.tflite` | 1,240,001 | 500,004 | 6,250,050 | 30,001 |  |",
+        "| `kws_stream_features.tflite` | 320,002 | 400,005 | 5,000,063 | 20,002 | 45,004 |",
+        "| `esphome/yes.tflite` | 60,003 | 40,006 | 1,333,533 | 7,003 | 23,008 |",
+        "| official wake word `hey_jarvis` | 52,272 | 21,631 | 721,033 | 6,080 | 20,320 |",
+    ):
+        assert f"\n{row}\n" in text
+    assert "A sliding window computes a whole clip for each of them, a stream what is new." in text
+    assert re.search(r"(\n\|[^\n]+){12}\n\nThe official wake words are", text)  # one table
 
 
 def test_without_an_export_nothing_is_said_of_devices(card):

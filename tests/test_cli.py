@@ -178,6 +178,54 @@ def test_listen_hears_a_file_in_place_of_a_microphone(kws):
     assert [one["score"] for one in heard] == [one["answers"][0]["probability"] for one in predicted]
 
 
+def test_listen_takes_the_stream_file_where_it_lies_beside_the_other_one(recordings, exported_causal, capsys):
+    there = recordings / "models" / "export"
+    there.mkdir(parents=True)
+    heard = []
+    for file in ("kws.tflite", "kws_stream.tflite"):
+        shutil.copy(exported_causal / file, there)
+        assert cli.main(["listen", "--source", "long.wav"]) == 0
+        printed = capsys.readouterr()
+        assert printed.err == f"listening for low, high; {file}; threshold 0.60; Ctrl-C stops\n"
+        heard.append(printed.out)
+        assert cli.main(["predict", "long.wav"]) == 0
+        heard.append([line.split()[2] for line in capsys.readouterr().out.splitlines()])
+    assert heard[:2] == heard[2:]
+    assert [line.split()[1] for line in heard[0].splitlines()] == heard[1] == ["low", "high"]
+    assert cli.main(["listen", "--source", "long.wav", "--model", "models/export/kws.tflite"]) == 0
+    assert "; kws.tflite; " in capsys.readouterr().err
+
+
+def test_a_clip_has_the_same_answer_by_a_stream_file(recordings, exported_causal, capsys):  # noqa: ARG001
+    rows = []
+    for file in ("kws.tflite", "kws_stream.tflite"):
+        assert cli.main(["predict", "--json", "--model", str(exported_causal / file), "folder"]) == 0
+        printed = capsys.readouterr().out.splitlines()
+        rows.append([json.loads(line) for line in printed])
+    assert rows[0] == rows[1]
+    assert [row["answers"][0]["word"] for row in rows[0]][:2] == ["high", "_silence_"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "file", "lines"),
+    [
+        (
+            "exported_causal",
+            "kws_stream.tflite",
+            ["waveform of 1 s at 16000 Hz, heard in steps of 0.08 s", "log_mel: 49"],
+        ),
+        ("exported_causal", "kws_features.tflite", ["log-Mel of 1 s at 16000 Hz", "log_mel: 49 frames"]),
+        ("exported_micro", "kws.tflite", ["log-Mel of 1 s at 16000 Hz", "micro: 98 frames of 480 samples"]),
+    ],
+)
+def test_info_says_what_a_file_takes_and_by_which_front_end(request, capsys, folder, file, lines):
+    assert cli.main(["info", str(request.getfixturevalue(folder) / file)]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[2].startswith(f"input       {lines[0]}")
+    assert told[2].endswith(lines[0])
+    assert told[3].startswith(f"front end   {lines[1]}")
+
+
 def test_a_sensitivity_takes_the_models_threshold_for_it(kws):
     code, out, err = kws("listen --sensitivity few-misses", "--source", "long.wav")
     assert (code, err) == (0, ["listening for low, high; kws.tflite; threshold 0.45; Ctrl-C stops"])

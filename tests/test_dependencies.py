@@ -18,7 +18,7 @@ READ_ELSEWHERE = {  # parameters that a stage does not read with these settings
     "featurize": {"unheard_words"},
     "train": set(),
     "evaluate": set(),
-    "export": set(),
+    "export": {"language"},  # of files for ESPHome
 }
 UNSEEN = {"evaluate": {"threads"}, "export": {"threads"}}  # what a stage reads and no output depends on
 PLUMBING = {  # libraries that compute nothing of a result

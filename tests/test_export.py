@@ -13,6 +13,7 @@ from kws.export.operations import multiplications
 from kws.records.write import RecordWriter
 from kws.spotting.detect import Timing
 from kws.spotting.litert import KINDS, Network, read_about
+from kws.spotting.spotter import sliding
 from kws.train import litert
 from kws.train.litert import (
     calibration_clips,
@@ -171,6 +172,18 @@ def test_on_microcontrollers_the_answer_is_the_same(converted):
     micro.set_input(log_mel[None, ..., None], 0)
     micro.invoke()
     np.testing.assert_allclose(micro.get_output(0)[0], Network(files["features"]).probabilities(log_mel), atol=0.05)
+
+
+def test_on_microcontrollers_a_stream_gives_the_same_answers_step_by_step(converted_causal):
+    runtime = pytest.importorskip("tflite_micro.python.tflite_micro.runtime", reason="needs the package tflite-micro")
+    _, files = converted_causal
+    micro, network = runtime.Interpreter.from_bytes(files["stream_features"]), Network(files["stream_features"])
+    sound = np.random.default_rng(0).normal(scale=0.05, size=24_000).astype(np.float32)
+    log_mel = FRONT_END.log_mel(sound)
+    for step in sliding([log_mel], 4, 4):
+        micro.set_input(step[None, ..., None], 0)
+        micro.invoke()
+        np.testing.assert_allclose(micro.get_output(0)[0], network.probabilities(step), atol=0.02)
 
 
 def test_a_file_says_what_it_is(converted):

@@ -10,7 +10,7 @@ import make_golden
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT, make_front_end
+from conftest import FRONT_END, ROOT, make_front_end
 
 from kws.audio.frontend import FrontEnd
 from kws.export import flatbuffer
@@ -62,6 +62,16 @@ def test_litert(golden):
     log_mel = Network(content).probabilities(waveform)
     np.testing.assert_allclose(log_mel[..., 0], expected, atol=1e-4)
     assert not [name for name in flatbuffer.operators(content) if name.startswith(("CUSTOM", "FLEX"))]
+
+
+def test_the_header_of_a_stream_says_what_it_takes_and_keeps(exported_causal):
+    model = (exported_causal / "kws_stream_features.tflite").read_bytes()
+    lines = header(model, FRONT_END).splitlines()
+    assert "#define KWS_INPUT_FRAMES 4  /* that the model takes at a time */" in lines
+    assert "#define KWS_FRAMES 49" in lines
+    assert "#define KWS_STATES 2  /* of the model */" in lines
+    assert "/* kws_stream_features.tflite */" in lines
+    assert any("of these frames: the newest ones, since it keeps a state." in line for line in lines)
 
 
 def write_header(folder: Path, front_end: FrontEnd) -> bytes:

@@ -1,7 +1,6 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from conftest import FRONT_END
 
 from kws.core.errors import UserError
@@ -86,7 +85,6 @@ class Delay(layers.Layer):
 
 
 def test_states_need_memory_from_one_inference_to_the_next():
-    inputs = keras.Input((6,), batch_size=1)
-    content = bytes(tf.lite.TFLiteConverter.from_keras_model(keras.Model(inputs, Delay()(inputs))).convert())
+    content = converted(Delay(), shape=(6,))
     assert multiplications(content) == 6
     assert peak_memory(content) == 6 * 4 + 3 * 6 * 4  # the state; and the frame before, its double, and the input

@@ -6,13 +6,13 @@ import tracemalloc
 import numpy as np
 import pytest
 import soundfile
-from conftest import FRONT_END, tone
+from conftest import FRONT_END, MICRO, tone
 
 from kws.core.errors import UserError
 from kws.export import parity
 from kws.recordings import background
 from kws.recordings.background import NOBODY
-from kws.spotting.litert import Network
+from kws.spotting.litert import KINDS, Network
 from kws.spotting.spotter import Spotter
 
 GOOD = {
@@ -61,6 +61,30 @@ def test_one_that_differs_is_refused_with_what_differs(change, told):
         parity.check(GOOD | change, EVALUATED)
     assert told in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+STREAM = {
+    "stream_agreement": 1.0,
+    "stream_largest_difference": 3e-6,
+    "stream_features_accuracy": 0.899,
+    "stream_features_agreement": 0.992,
+    "stream_features_undecided": 0.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"stream_largest_difference": 2e-4}, "stream: probabilities differ by 0.0002 from Keras's, where 0.0001"),
+        ({"stream_agreement": 0.9995}, "stream: another label than Keras's for 0.0005 of the test clips"),
+        ({"stream_features_accuracy": 0.89}, "stream_features: accuracy falls by 0.01 of the test clips, where 0.0052"),
+    ],
+)
+def test_a_stream_that_differs_is_refused_with_what_differs(change, told):
+    parity.check(GOOD | STREAM, EVALUATED)
+    with pytest.raises(UserError) as refused:
+        parity.check(GOOD | STREAM | change, EVALUATED)
+    assert told in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -165,12 +189,13 @@ def test_the_whole_test_split_is_heard_again_as_featurize_heard_it(split):
     np.testing.assert_array_equal(heard["_silence_/test-00000"], made)
 
 
-FILES = {"float32": "kws.tflite", "int8": "kws_int8.tflite", "features": "kws_features.tflite"}
+def files_of(folder) -> dict[str, bytes]:
+    return {kind: (folder / file).read_bytes() for kind, file in KINDS.items() if (folder / file).exists()}
 
 
 @pytest.fixture
 def files(exported) -> dict[str, bytes]:
-    return {kind: (exported / file).read_bytes() for kind, file in FILES.items()}
+    return files_of(exported)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -184,10 +209,33 @@ def test_every_model_is_asked_about_every_clip(split, files, threads, monkeypatc
     np.testing.assert_allclose(of_int8, of_features, atol=0.02)
 
 
+def test_streams_are_asked_about_every_clip_one_after_the_other(split, exported_causal, monkeypatch):
+    monkeypatch.setattr(parity, "CLIPS_A_TASK", 2)
+    files = files_of(exported_causal)
+    assert list(files) == list(KINDS)
+    answers = parity.examine(files, parity.waveforms(*split), POSITION, FRONT_END, 1).answers
+    of_stream, of_features = (answers[kind].probabilities for kind in ("stream", "stream_features"))
+    np.testing.assert_allclose(of_stream, answers["float32"].probabilities, atol=1e-5)
+    np.testing.assert_allclose(of_features, answers["features"].probabilities, atol=0.05)
+    assert (answers["stream"].seconds > 0).all()
+
+
+def test_a_network_with_the_front_end_of_devices_is_asked_about_its_features(split, exported_micro, monkeypatch):
+    monkeypatch.setattr(parity, "CLIPS_A_TASK", 2)
+    manifest, archive, noises, _ = split
+    waveforms = dict(parity.waveforms(manifest, archive, noises, MICRO))
+    examined = parity.examine(files_of(exported_micro), waveforms.items(), POSITION, MICRO, 1)
+    network = Network.load(exported_micro / "kws.tflite")
+    for name, place in POSITION.items():
+        expected = network.clip(MICRO.clip_log_mel(waveforms[name]))
+        for kind in ("float32", "stream"):
+            np.testing.assert_allclose(examined.answers[kind].probabilities[place], expected, atol=1e-5)
+    np.testing.assert_array_equal(examined.windows, examined.answers["float32"].probabilities[examined.streamed])
+
+
 def test_a_window_that_slides_over_the_clips_gives_the_answers_to_whole_clips(split, files, monkeypatch):
     monkeypatch.setattr(parity, "CLIPS_A_TASK", 2)
     spotter = Spotter(Network(files["float32"]))
-    assert spotter.clip_samples % spotter.step_samples == 0
     examined = parity.examine(files, parity.waveforms(*split), POSITION, FRONT_END, 2)
     clips = dict(parity.waveforms(*split))
     expected = {POSITION[name]: spotter.clip(waveform) for name, waveform in clips.items()}

@@ -85,6 +85,7 @@ class Project:
                 write_answers(answers, ANSWERS, ["yes", "no"], synthetic=True)
             paths.CURVES.parent.mkdir(parents=True, exist_ok=True)
             paths.CURVES.write_text("curves")
+            write_json(paths.METRICS / "devices.json", {})
         if stage == "export":
             paths.EXPORT.mkdir(exist_ok=True)
             shutil.copy(self.spotter, paths.SPOTTER)
@@ -366,8 +367,14 @@ def test_words_that_differ_by_a_sign_have_figures_of_their_own(tmp_path, monkeyp
     write_json(
         paths.METRICS / "evaluate.json", {"recall_\u0915\u093f": 0.1, "recall_\u0915\u0940": 0.2, "f1_don't": 0.3}
     )
+    write_json(paths.METRICS / "devices.json", {"don't": {"missed": 0.4}})
     figures = _figures("evaluate")
-    assert figures == {"recall_\u0915:93f": 0.1, "recall_\u0915:940": 0.2, "f1_don:t": 0.3}
+    assert figures == {
+        "recall_\u0915:93f": 0.1,
+        "recall_\u0915:940": 0.2,
+        "f1_don:t": 0.3,
+        "device don:t missed": 0.4,
+    }
     for name in figures:
         _validate_metric_name(name)
 

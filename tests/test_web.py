@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -186,6 +187,16 @@ def test_a_model_that_takes_no_sound_is_refused_before_anything_is_downloaded(ex
     )
     code, out, [line] = kws("web", "--model", "nothing.tflite", capsys=capsys)
     assert line.startswith("error: nothing.tflite: no such model")
+
+
+@pytest.mark.usefixtures("without_npm")
+def test_the_file_that_hears_step_by_step_is_taken_where_it_is_there(exported_causal, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    cli.STREAM.parent.mkdir(parents=True)
+    for path in (cli.MODEL, cli.STREAM):
+        shutil.copy(exported_causal / path.name, path)
+        assert kws("web", "--out", "site", capsys=capsys)[0] == 0
+        assert (tmp_path / "site" / "model.tflite").read_bytes() == path.read_bytes()
 
 
 def test_a_port_that_is_taken_is_one_line_that_says_what_to_do():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -157,13 +158,14 @@ def assert_same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> 
     assert [one["score"] for one in found] == pytest.approx([one["score"] for one in expected], abs=1e-3)
 
 
-@pytest.mark.parametrize("name", ["kws.tflite", "kws_int8.tflite"])
-def test_a_file_has_the_same_words_as_on_the_command_line(chromium, exported, talk, name, capsys):
-    with served(exported / name) as address:
+@pytest.mark.parametrize("name", ["kws.tflite", "kws_int8.tflite", "kws_stream.tflite"])
+def test_a_file_has_the_same_words_as_on_the_command_line(chromium, exported_causal, talk, name, capsys):
+    with served(exported_causal / name) as address:
         visit = Visit(chromium.new_page(), address)
         visit.open()
-        found = visit.read(talk)
-    expected = listened(exported / name, talk, capsys)
+        assert len(visit.read(talk)) == 2
+        found = visit.read(talk)  # again: a network that hears step by step begins anew
+    expected = listened(exported_causal / name, talk, capsys)
     assert [one["word"] for one in expected] == ["low", "high"]
     assert_same(found, expected)
     assert visit.text("detail") == "talk.wav: 0:08.0, 2 words"
@@ -224,16 +226,24 @@ def test_a_file_of_another_rate_with_two_channels_has_the_same_words(visit, expo
     assert [one["start"] for one in found] == pytest.approx([one["start"] for one in expected], abs=0.11)
 
 
-def test_a_clip_has_the_likeliest_classes(visit, exported, tmp_path, capsys):
+@pytest.mark.parametrize("name", ["kws.tflite", "kws_stream.tflite"])
+def test_a_clip_has_the_likeliest_classes(chromium, exported_causal, tmp_path, name, capsys):
     soundfile.write(tmp_path / "clip.wav", np.pad(tone(300), (0, 1500)), 16_000)
-    [found] = visit.read(tmp_path / "clip.wav")
+    model = exported_causal / name
+    with served(model) as address:
+        visit = Visit(chromium.new_page(), address)
+        visit.open()
+        [found] = visit.read(tmp_path / "clip.wav")
+        detail = visit.text("detail")
     capsys.readouterr()
-    assert cli.main(["predict", "--json", "--model", str(exported / "kws.tflite"), str(tmp_path / "clip.wav")]) == 0
+    assert cli.main(["predict", "--json", "--model", str(model), str(tmp_path / "clip.wav")]) == 0
     answers = json.loads(capsys.readouterr().out)["answers"]
     assert (found["word"], found["start"]) == (answers[0]["word"], 0)
     assert found["score"] == pytest.approx(answers[0]["probability"], abs=1e-3)
-    shown = ", ".join(f"{one['word'].strip('_')} {100 * one['probability']:.1f} %" for one in answers)
-    assert visit.text("detail") == f"clip.wav: one clip: {shown}"
+    shown = re.fullmatch(r"clip\.wav: one clip: (.*)", detail)[1].split(", ")
+    assert [one.split()[0] for one in shown] == [one["word"].strip("_") for one in answers]
+    shares = [float(one.split()[1]) for one in shown]
+    assert shares == pytest.approx([100 * one["probability"] for one in answers], abs=0.11)
 
 
 def test_the_words_of_the_microphone_appear_and_nobody_else_is_asked(visit, talk):
@@ -251,7 +261,6 @@ def test_the_words_of_the_microphone_appear_and_nobody_else_is_asked(visit, talk
     assert [one["word"] for one in visit.read(talk)] == ["low", "high"]  # and a file starts a new list
     assert visit.problems == []
     assert {url for url in visit.requests if not url.startswith((f"{visit.address}/", "data:"))} == set()
-    assert f"{visit.address}/worklet.js" in visit.requests or len(visit.requests) > 10
 
 
 def test_another_sensitivity_looks_at_the_file_again(visit, exported, talk, capsys):

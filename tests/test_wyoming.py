@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -83,8 +84,8 @@ class Server:
 def start(exported, tmp_path) -> Iterator[Callable[..., Server]]:
     servers: list[Server] = []
 
-    def run(*options: str, **settings) -> Server:
-        servers.append(Server(exported / "kws.tflite", tmp_path, *options, **settings))
+    def run(*options: str, model: Path = exported / "kws.tflite", **settings) -> Server:
+        servers.append(Server(model, tmp_path, *options, **settings))
         return servers[-1]
 
     yield run
@@ -142,6 +143,20 @@ def ask(server: Server, *events: Event, sound: bytes | None = None, **settings) 
     return asyncio.run(run())
 
 
+def together(server: Server, sounds: list[bytes]) -> list[list[tuple[str, int]]]:
+    """What clients hear that send a sound each, at the same time."""
+
+    async def one(sound: bytes) -> list[Event]:
+        async with client(server) as connected:
+            await say(connected, sound, size=160)
+            return await answers(connected)
+
+    async def run() -> list[list[Event]]:
+        return await asyncio.gather(*map(one, sounds))
+
+    return [heard(found) for found in asyncio.run(run())]
+
+
 def listened(model: Path, path: Path, capsys) -> list[tuple[str, int]]:
     """Words and times, in ms, that `kws listen` prints of a file: the end of the window whose start it tells."""
     assert cli.main(["listen", "--json", "--model", str(model), "--source", str(path)]) == 0
@@ -195,6 +210,32 @@ def test_sound_of_any_format_is_heard(server, exported, tmp_path, capsys, form):
     assert [word for word, _ in found] == ["low", "high"]
 
 
+@pytest.fixture(
+    params=[
+        "exported/kws_int8.tflite",
+        "exported_causal/kws_stream.tflite",
+        "exported_micro/kws.tflite",
+        "exported_micro/kws_stream.tflite",
+    ]
+)
+def model(request) -> Path:
+    folder, file = request.param.split("/")
+    return request.getfixturevalue(folder) / file
+
+
+def test_each_kind_of_model_gives_two_clients_what_listen_prints(model, start, tmp_path, capsys):
+    server = start(model=model)
+    sounds = [stream(), stream([0, 3000, 0, 0, 300, 0, 3000, 0])]
+    contents, expected = [], []
+    for number, sound in enumerate(sounds):
+        path = tmp_path / f"{number}.wav"
+        soundfile.write(path, sound, 16_000, "PCM_16")
+        contents.append(soundfile.read(path, dtype="int16")[0].tobytes())
+        expected.append(listened(model, path, capsys))
+    assert [len(found) for found in expected] == [2, 3]
+    assert together(server, contents) == expected
+
+
 def test_eight_clients_at_once_get_their_own_detections(server, exported):
     rng = np.random.default_rng(1)
     spotter = Spotter.load(exported / "kws.tflite")
@@ -210,15 +251,7 @@ def test_eight_clients_at_once_get_their_own_detections(server, exported):
     assert all(len(found) >= 3 for found in expected)
     assert len({tuple(found) for found in expected}) == 8
 
-    async def run() -> list[list[Event]]:
-        async def one(sound: bytes) -> list[Event]:
-            async with client(server) as connected:
-                await say(connected, sound, size=160)
-                return await answers(connected)
-
-        return await asyncio.gather(*map(one, sounds))
-
-    assert [heard(found) for found in asyncio.run(run())] == expected
+    assert together(server, sounds) == expected
 
 
 def test_without_a_word_the_end_of_the_sound_says_so(server):
@@ -506,6 +539,33 @@ def test_a_client_waits_while_its_sound_is_not_heard(served):
         assert b"not-detected" in await reader.readline()
         assert spotters[-1].blocks == 64 * -(-(2**19) // 16_000) + 1
         writer.close()
+
+    served(talk)
+
+
+def test_the_network_of_a_stream_is_gone_before_the_stream_is(served, monkeypatch):
+    kept = []
+    make = wyoming._Stream
+    monkeypatch.setattr(wyoming, "_Stream", lambda *given: kept.append(make(*given)) or kept[-1])
+
+    async def until(done: Callable[[], bool]) -> None:
+        for _ in range(100 * PATIENCE):
+            if done():
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError
+
+    async def talk(port: int, spotters: list[Held]) -> None:
+        for number, rubbish in enumerate((header("audio-stop"), b"hello\n"), 1):
+            reader, writer = await asyncio.open_connection(HOST, port)
+            writer.write(header("audio-chunk", bytes(2000), **CHUNK))
+            await until(lambda number=number: len(kept) == number)
+            spotter = weakref.ref(spotters.pop())
+            spotter().go.set()
+            writer.write(rubbish)
+            assert await reader.readline()
+            await until(lambda spotter=spotter: spotter() is None)
+            writer.close()
 
     served(talk)
 

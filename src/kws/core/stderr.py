@@ -1,8 +1,9 @@
-"""Hides what native libraries write to stderr, since they have no option for it."""
+"""Hides or catches what native libraries write to stderr, since they have no option for it."""
 
 import os
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,10 +11,28 @@ from pathlib import Path
 @contextmanager
 def without_banners() -> Iterator[None]:
     """Drops what is written to stderr inside the block, such as the log of LiteRT and its converter."""
+    with Path(os.devnull).open("wb") as nowhere, _stderr_to(nowhere.fileno()):
+        yield
+
+
+@contextmanager
+def caught_stderr() -> Iterator[Callable[[], str]]:
+    """Keeps what is written to stderr inside the block; the function that it yields gives it."""
+    with tempfile.TemporaryFile() as file:
+
+        def told() -> str:
+            file.seek(0)
+            return file.read().decode(errors="replace")
+
+        with _stderr_to(file.fileno()):
+            yield told
+
+
+@contextmanager
+def _stderr_to(number: int) -> Iterator[None]:
     sys.stderr.flush()
     kept = os.dup(2)
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    os.dup2(number, 2)
     try:
         yield
     finally:

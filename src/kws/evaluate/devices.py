@@ -16,7 +16,7 @@ from ai_edge_litert.interpreter import Interpreter
 from kws.audio.frontend import FrontEnd
 from kws.core.stderr import without_banners
 from kws.evaluate import metrics, stream
-from kws.evaluate.stream import Reaction, Stretch, StreamOutcome
+from kws.evaluate.stream import Reaction, StreamOutcome, Stretch
 from kws.evaluate.stream_scores import ENOUGH, false_alarm_figures, missed_figures
 from kws.spotting.detect import SENSITIVITIES
 from kws.spotting.device_rule import HIGHEST_SCORE, detections, device_input, probability_of
@@ -162,8 +162,11 @@ def hear(
             for parts, scores in zip(heard[word], both, strict=True):
                 parts.append(HeardByDevice(scores, script, stretch.background))
     return {
-        word: tuple(DeviceStream(parts, word, float32.step, front_end) for parts in both)
-        for word, both in heard.items()
+        word: (
+            DeviceStream(of_file, word, float32.step, front_end),
+            DeviceStream(of_float32, word, float32.step, front_end),
+        )
+        for word, (of_file, of_float32) in heard.items()
     }
 
 

@@ -89,6 +89,7 @@ def missed_figures(name: str, outcome: StreamOutcome) -> dict[str, float]:
 
 
 def false_alarm_figures(name: str, outcome: StreamOutcome, kind: str | None = None) -> dict[str, float]:
+    """False alarms an hour, and their interval; of one kind, if it is given."""
     alarms = outcome.alarms(kind)
     return {name: len(alarms) / outcome.hours, **metrics.rate_interval(alarms, outcome.hours).figures(name)}
 

@@ -3,21 +3,30 @@
 docs/esphome.md says how to use it. The format is that of ESPHome 2026.6.5.
 """
 
+import itertools
+import json
 import math
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from kws.core.stderr import without_banners
-from kws.export.flatbuffer import all_operators, operators
-from kws.spotting.device_rule import HIGHEST_FEATURE, HIGHEST_SCORE
+from kws.core.naming import file_name
+from kws.core.stderr import caught_stderr, without_banners
+from kws.export.flatbuffer import all_operators, operators, without_names
+from kws.export.operations import cost
+from kws.spotting.device_rule import HIGHEST_FEATURE, HIGHEST_SCORE, SLICES_A_SECOND
 
 # All that the component registers.
 OPERATORS = frozenset(
-    "ADD ASSIGN_VARIABLE AVERAGE_POOL_2D CALL_ONCE CONCATENATION CONV_2D DEPTHWISE_CONV_2D FULLY_CONNECTED LOGISTIC "
-    "MAX_POOL_2D MEAN MUL PACK PAD QUANTIZE READ_VARIABLE RESHAPE SPLIT_V STRIDED_SLICE VAR_HANDLE".split()
+    {
+        *("ADD", "ASSIGN_VARIABLE", "AVERAGE_POOL_2D", "CALL_ONCE", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D"),
+        *("FULLY_CONNECTED", "LOGISTIC", "MAX_POOL_2D", "MEAN", "MUL", "PACK", "PAD", "QUANTIZE", "READ_VARIABLE"),
+        *("RESHAPE", "SPLIT_V", "STRIDED_SLICE", "VAR_HANDLE"),
+    }
 )
 MOST_STATES = 20
 INPUT_SCALE = (HIGHEST_FEATURE / HIGHEST_SCORE, -128)  # and zero point
@@ -30,6 +39,45 @@ ARENA_ROOM = 1.5
 DIFFERENCE = 0.1  # of the scores, on average, where one of them is above 0.1
 LOST = 0.02  # of the words in the stream, more that are missed; the low end of the 95 % interval
 ROUNDING = 1e-6  # of the figures
+
+
+def write_pairs(
+    folder: Path, files: Mapping[str, bytes], figures: Mapping[str, Mapping[str, float]], language: str
+) -> tuple[dict[str, int], list[str]]:
+    """Writes the pair of each word, or into `refused.txt` why there is none.
+
+    Args:
+        folder: to write to; it is made.
+        files: by word, as `kws.train.device.device_file` makes them.
+        figures: the content of metrics/devices.json.
+        language: of the words.
+
+    Returns:
+        What the files cost, by names that begin with `esphome_<word>_`: as `kws.export.operations.cost` counts it, and
+        `arena_bytes`. And a line about each word.
+    """
+    folder.mkdir()
+    costs: dict[str, int] = {}
+    lines, refused = [], []
+    for word, given in files.items():
+        content, name = without_names(given), file_name(word)
+        arena = arena_bytes(content)
+        reasons = refusals(content, figures[word], arena)
+        if arena is None or reasons:
+            refused.append(f"{word}: no files for ESPHome, since {'; '.join(reasons)}")
+            continue
+        told = manifest(word, f"{name}.tflite", figures[word], arena, language)
+        (folder / f"{name}.tflite").write_bytes(content)
+        (folder / f"{name}.json").write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        of_word = cost(content, SLICES_A_SECOND / figures[word]["step_frames"]) | {"arena_bytes": arena}
+        costs |= {f"esphome_{word}_{what}": value for what, value in of_word.items()}
+        lines.append(
+            f"esphome/{name}.json: {len(content):,} bytes, {arena:,} bytes of memory, "
+            "cutoff {cutoff:g}, window of {size:g} scores".format(**figures[word])
+        )
+    if refused:
+        (folder / "refused.txt").write_text("".join(f"{line}\n" for line in refused), encoding="utf-8")
+    return costs, lines + refused
 
 
 def manifest(word: str, model: str, figures: Mapping[str, float], arena: int, language: str) -> dict[str, Any]:
@@ -115,19 +163,20 @@ def arena_bytes(content: bytes) -> int | None:
         from tflite_micro.python.tflite_micro.runtime import Interpreter as MicroInterpreter
     except ModuleNotFoundError:
         return None
+    with caught_stderr() as told:
+        micro = MicroInterpreter.from_bytes(content)
+        micro.invoke()
+        micro.print_allocations()  # to stderr alone
+        [total] = re.findall(r"Arena allocation total (\d+) bytes", told())
 
-    def runs(steps: int) -> bool:
+    def runs(arena: int) -> bool:
         try:
-            with without_banners():  # it tells each time what did not fit
-                MicroInterpreter.from_bytes(content, arena_size=ARENA_STEP * steps).invoke()
+            with without_banners():  # it tells what did not fit
+                MicroInterpreter.from_bytes(content, arena_size=arena).invoke()
         except RuntimeError:
             return False
         return True
 
-    too_small, enough = 0, 1
-    while not runs(enough):
-        too_small, enough = enough, 2 * enough
-    while enough - too_small > 1:
-        middle = (too_small + enough) // 2
-        too_small, enough = (too_small, middle) if runs(middle) else (middle, enough)
-    return ARENA_STEP * enough
+    # To begin with, planning takes more than what is allocated then. In far too small an arena, it would crash.
+    arenas = itertools.count(ARENA_STEP * math.ceil(int(total) / ARENA_STEP), ARENA_STEP)
+    return next(arena for arena in arenas if runs(arena))

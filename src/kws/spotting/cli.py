@@ -30,7 +30,7 @@ from kws.spotting.litert import KINDS, Network
 from kws.spotting.spotter import Spotter
 
 MODEL = paths.SPOTTER
-STREAM = MODEL.with_name(KINDS["stream"])  # hears the same with less work: listen and wyoming prefer it
+STREAM = MODEL.with_name(KINDS["stream"])  # hears the same with less work: taken where it is there
 PIPE = "-"  # in place of a file: standard input
 ELSEWHERE = "or give a sound file: --source FILE"
 SHOWN = 3  # likeliest classes
@@ -453,6 +453,7 @@ def _port(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kws", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    lightest = STREAM if STREAM.is_file() else MODEL
     for run, about in (
         (predict, "recognise words in sound files"),
         (listen, "recognise words from the microphone"),
@@ -466,7 +467,7 @@ def _parser() -> argparse.ArgumentParser:
         if run is info:
             command.add_argument("model", type=Path, nargs="?", default=MODEL, help=f"a LiteRT file ({MODEL})")
             continue
-        default = STREAM if run in {listen, wyoming} and STREAM.is_file() else MODEL
+        default = lightest if run in {listen, wyoming} else MODEL
         command.add_argument("--model", "-m", type=Path, default=default, help=f"a LiteRT file ({default})")
         when = command.add_mutually_exclusive_group()
         when.add_argument(
@@ -495,7 +496,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--devices", action="store_true", help="list the microphones")
     command = commands.add_parser(web.__name__, help=web.__doc__, description=web.__doc__)
     command.set_defaults(run=web)
-    command.add_argument("--model", "-m", type=Path, default=MODEL, help=f"a LiteRT file ({MODEL})")
+    command.add_argument("--model", "-m", type=Path, default=lightest, help=f"a LiteRT file ({lightest})")
     command.add_argument("--out", type=Path, metavar="FOLDER", help="write the page into a folder, and stop")
     command.add_argument("--port", type=_port, default=PORT, help=f"to serve the page at on this machine ({PORT})")
     return parser

@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+SLICES_A_SECOND = 100
 IGNORED_SLICES = 100  # after the start, and after each detection
 HIGHEST_SCORE = 255
 HIGHEST_FEATURE = 26.0  # what a byte holds; louder sound is clipped

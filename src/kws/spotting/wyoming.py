@@ -35,7 +35,6 @@ from kws.audio.mono import UnusableClipError
 from kws.audio.pcm import PcmFormat, PcmStream
 from kws.core.errors import UserError
 from kws.core.naming import first_names
-from kws.spotting import detect
 from kws.spotting.litert import Network
 from kws.spotting.spotter import Spotter
 
@@ -197,13 +196,14 @@ class _Stream:
         self._client = client
         self._begin = begin  # ms, of the first sample
         self._pcm = pcm
-        self._spotter = service.spotter()  # here, not in the thread: loading hides what others print meanwhile
-        self._sound = PcmStream(pcm, self._spotter.sample_rate)
+        spotter = service.spotter()  # here, not in the thread: loading hides what others print meanwhile
+        self._sound = PcmStream(pcm, spotter.sample_rate)
         self._chunks: SimpleQueue[bytes | None] = SimpleQueue()
         self._room = asyncio.Semaphore(WAITING)
         self._left = False
         self._loop = asyncio.get_running_loop()
-        self._heard = self._loop.run_in_executor(service.pool, self._detect, service.threshold)
+        # The thread alone holds the spotter, so that its memory is free as soon as the stream ends.
+        self._heard = self._loop.run_in_executor(service.pool, self._detect, spotter, service.threshold)
         self._heard.add_done_callback(lambda _: self._room.release())  # nobody waits for a thread that has failed
 
     async def put(self, pcm: PcmFormat, chunk: bytes) -> None:
@@ -226,28 +226,26 @@ class _Stream:
         self._chunks.put(None)
         return await self._heard
 
-    def _detect(self, threshold: float) -> int:
-        """Hears the stream and tells its detections, in the thread."""
+    def _detect(self, spotter: Spotter, threshold: float) -> int:
+        """Hears the stream and tells its detections, in the thread; how many there are."""
         told = 0
-        for found in self._spotter.detect(self._blocks(), threshold):
-            word = self._spotter.classes[found.word]
+        for found in spotter.detect(self._blocks(), threshold):
+            word = spotter.classes[found.word]
             if self._client.wants(word) and not self._left:
-                telling = self._client.tell(word, found.score, self._begin + self._milliseconds(found))
+                # The protocol wants the time of the detection: the end of its window.
+                samples = found.window * spotter.step_samples + spotter.clip_samples
+                at = self._begin + round(1000 * samples / spotter.sample_rate)
+                telling = self._client.tell(word, found.score, at)
                 asyncio.run_coroutine_threadsafe(telling, self._loop).result()
                 told += 1
         return told
-
-    def _milliseconds(self, found: detect.Detection) -> int:
-        """When a word is detected: the end of its window. The protocol wants the time of the detection."""
-        samples = found.window * self._spotter.step_samples + self._spotter.clip_samples
-        return round(1000 * samples / self._spotter.sample_rate)
 
     def _blocks(self) -> Iterator[np.ndarray]:
         told = 0
         while (chunk := self._chunks.get()) is not None:
             for block in self._sound.blocks(chunk):
-                if self._left:
-                    return
+                if self._left:  # the chunks that wait are taken all the same, so that their memory is free
+                    break
                 yield block
             for remark in self._sound.remarks[told:]:
                 self._loop.call_soon_threadsafe(self._client.log, remark)

@@ -241,6 +241,9 @@ def _figures(stage: str) -> dict[str, float]:
     """The figures of a stage, as `<stage>/<figure>`; those of evaluate, which users compare, without the stage."""
     prefix = "" if stage == "evaluate" else f"{stage}/"
     figures = read_json(paths.METRICS / f"{stage}.json")
+    if stage == "evaluate":
+        on_devices = read_json(paths.METRICS / "devices.json")
+        figures |= {f"device {word} {name}": value for word, one in on_devices.items() for name, value in one.items()}
     # MLflow allows only these characters. Other words keep different names: Hindi has signs that differ by one vowel
     return {
         prefix + re.sub(r"[^\w .-]", lambda sign: ":" if sign[0] == "'" else f":{ord(sign[0]):x}", name): value
