@@ -42,6 +42,7 @@ TRAINED = (  # what training writes
     "models/kws.keras",
     "models/network.tflite",
     "models/network_int8.tflite",
+    "models/streams",
     "plots/train/history.csv",
     "metrics/train.json",
     TIMES,
@@ -147,7 +148,8 @@ def _train(project: Path, changes: Mapping[str, Any], networks: Path | None) -> 
         with folder_written_whole(kept) as folder:
             for name in TRAINED:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(project / name, folder / name)
+                copy = shutil.copytree if (project / name).is_dir() else shutil.copy
+                copy(project / name, folder / name)
 
 
 def _key(project: Path, params: Mapping[str, Any]) -> str:

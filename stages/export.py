@@ -64,6 +64,8 @@ def main() -> None:
                     exported.answers[kind].probabilities, keras.probabilities
                 )
             scores |= {f"{kind}_{what}": value for what, value in cost(content, answers_a_second).items()}
+            if "features" in kind and (arena := esphome.arena_bytes(content)) is not None:  # for microcontrollers
+                scores[f"{kind}_arena_bytes"] = arena
         whole_clips, labels = keras.probabilities[streamed], keras.labels[streamed]
         scores |= parity.figures("sliding", exported.windows, whole_clips, labels)
         accuracy = _accuracy(whole_clips.argmax(axis=1), labels)

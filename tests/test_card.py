@@ -168,6 +168,7 @@ OF_ESPHOME = {
     "arena_bytes": 41_248,
     "multiplications": 205_922,
     "multiplications_a_second": 6_864_067,
+    "peak_memory_bytes": 9876,
 }
 
 
@@ -209,6 +210,21 @@ def card(make_params):
     return make
 
 
+STREAMS = {
+    f"{kind}_{figure}": value
+    for kind, of_kind in {
+        "stream": (1_240_001, 0.9511, 0.9991, 500_004, 6_250_050, 30_001),
+        "stream_features": (320_002, 0.9484, 0.9934, 400_005, 5_000_063, 20_002),
+        "esphome_yes": (60_003, None, None, 40_006, 1_333_533, 7003),
+    }.items()
+    for figure, value in zip(
+        ("bytes", "accuracy", "agreement", "multiplications", "multiplications_a_second", "peak_memory_bytes"),
+        of_kind,
+        strict=True,
+    )
+} | {"features_arena_bytes": 98_304, "stream_features_arena_bytes": 45_004, "esphome_yes_arena_bytes": 23_008}
+
+
 def numbers_of(value):
     """The ways in which a card may write what a file holds."""
     if isinstance(value, dict):
@@ -232,7 +248,7 @@ def test_every_number_in_the_card_is_found_in_the_files(card, make_params):
         make_params(unknown=1.0, silence=1.0).model_dump(),
         words,
     ]
-    known = set().union(*(numbers_of(file) for file in files)) | {"-5", "-40", "20", "95", "32", "8", "1"}
+    known = set().union(*(numbers_of(file) for file in files)) | {"-5", "-40", "20", "95", "64", "32", "8", "1"}
     prose = re.sub(r"`[^`\n]*`|F1|SHA-256", "", text.partition("```yaml")[0])
     found = re.findall(r"-?\d+(?:,\d{3})*(?:\.\d+)?", prose)
     assert len(found) > 90
@@ -250,9 +266,9 @@ def test_every_figure_of_the_metrics_that_the_card_tells_stands_in_it(card):
         in text
     )
     assert "| `kws_int8.tflite` (8 bits) | waveform | 345,678 | 94.9 % | 99.4 % |" in text
-    assert "| `kws_features.tflite` (8 bits) | log-Mel | 312,345 | 94.9 % | 99.4 % |" in text
+    assert "| `kws_features.tflite` (8 bits) | features | 312,345 | 94.9 % | 99.4 % |" in text
     assert "An answer comes 12.5 times a second." in text
-    assert "| `kws_features.tflite` | 4,000,003 | 50,000,038 | 78,976 |" in text
+    assert "| `kws_features.tflite` | 312,345 | 4,000,003 | 50,000,038 | 78,976 |  |" in text
     assert "12,345 clips of 678 speakers" in text
 
 
@@ -287,6 +303,25 @@ def test_what_the_metrics_do_not_tell_of_is_left_out(card, missing):
     assert LINES[missing] not in text
     for section in SECTIONS:
         assert (LINES[section] in text) == (section != missing)
+
+
+def test_what_a_stream_costs_stands_beside_the_sliding_window_and_the_official_wake_words(card, monkeypatch):
+    assert "step by step" not in card().partition("The official wake words")[0]
+    monkeypatch.setitem(FIGURES, "export", FIGURES["export"] | STREAMS)
+    monkeypatch.setitem(FIGURES, "devices", {"yes": ON_DEVICES["down"]})
+    text = card()
+    for row in (
+        "| `kws_stream.tflite` (float32) | waveform step by step | 1,240,001 | 95.1 % | 99.9 % |",
+        "| `kws_stream_features.tflite` (8 bits) | features step by step | 320,002 | 94.8 % | 99.3 % |",
+        "| `kws_features.tflite` | 312,345 | 4,000,003 | 50,000,038 | 78,976 | 98,304 |",
+        "| `kws_stream.tflite` | 1,240,001 | 500,004 | 6,250,050 | 30,001 |  |",
+        "| `kws_stream_features.tflite` | 320,002 | 400,005 | 5,000,063 | 20,002 | 45,004 |",
+        "| `esphome/yes.tflite` | 60,003 | 40,006 | 1,333,533 | 7,003 | 23,008 |",
+        "| official wake word `hey_jarvis` | 52,272 | 21,631 | 721,033 | 6,080 | 20,320 |",
+    ):
+        assert f"\n{row}\n" in text
+    assert "A sliding window computes a whole clip for each of them, a stream what is new." in text
+    assert re.search(r"(\n\|[^\n]+){12}\n\nThe official wake words are", text)  # one table
 
 
 def test_without_an_export_nothing_is_said_of_devices(card):

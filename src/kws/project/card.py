@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import jinja2
 
 from kws.core.address import public_address
 from kws.core.files import read_json
+from kws.core.naming import file_name
 from kws.core.params import Params
 from kws.evaluate.stream_scores import KINDS as STREAM_KINDS
 from kws.evaluate.stream_scores import WITHIN_MS
@@ -19,6 +20,7 @@ from kws.spotting.litert import KINDS
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
 OFFICIAL_MODELS = Path(__file__).with_name("official_models.json")  # benchmarks/official_models.py writes it
+COST = ("bytes", "multiplications", "multiplications_a_second", "peak_memory_bytes", "arena_bytes")
 _NOISE = re.compile(r"noise_(?:clean|(-?\d+)db)_accuracy")
 
 
@@ -45,6 +47,7 @@ def model_card(params: Params, source: DataSource, figures: Mapping[str, Mapping
         params=params,
         parameters=_public(params.model_dump(mode="json")),
         files=[(kind, file) for kind, file in KINDS.items() if f"{kind}_bytes" in figures["export"]],
+        costs=_costs(figures["export"], figures["devices"]),
         official=read_json(OFFICIAL_MODELS),
         words=params.words,
         classes=params.classes,
@@ -55,6 +58,17 @@ def model_card(params: Params, source: DataSource, figures: Mapping[str, Mapping
         noises=[(name, _level(found[1])) for name in figures["evaluate"] if (found := _NOISE.fullmatch(name))],
     )
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
+
+
+def _costs(exported: Mapping[str, float], words: Iterable[str]) -> dict[str, dict[str, float]]:
+    """By exported file what it costs a device, as `kws.export.operations.cost` names it, and `arena_bytes`."""
+    names = {f"{kind}_": file for kind, file in KINDS.items()}
+    names |= {f"esphome_{word}_": f"esphome/{file_name(word)}.tflite" for word in words}
+    return {
+        file: {what: exported[start + what] for what in COST if start + what in exported}
+        for start, file in names.items()
+        if f"{start}bytes" in exported
+    }
 
 
 def _public(parameters: dict[str, Any]) -> dict[str, Any]:
