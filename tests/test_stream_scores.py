@@ -201,15 +201,15 @@ def test_a_threshold_that_does_not_carry_over_to_the_test_is_said_not_to(alarms,
 
 def test_what_is_printed_tells_false_alarms_by_kind_and_the_delay():
     kinds = ["speech"] * 4 + ["background"] * 2
-    test = heard_of(2, [0.9, 0.9, 0.8], delays=[1.2, 1.3, 1.4], false=[0.8] * 6, kinds=kinds)
+    test = heard_of(2, [0.9, 0.9, 0.8], delays=[0.12, 0.23, 0.4], false=[0.8] * 6, kinds=kinds)
     first, second, *_ = stream_lines(score_stream(heard_of(2, [0.9]), test, 0.5), WORDS)
     assert first.startswith(
         "in a stream of 2.0 h: 3.0 false alarms an hour, 95 % interval 1.1 to 6.5 (2.0 at other speech, "
         "1.0 in background, 0.0 beside a word), missed words 0.0%, 95 % interval 0.0% to "
     )
     assert second == (
-        "of all words are told: 0.0% within 0.3 s of their end, 0.0% within 0.5 s of their end; of the words that are "
-        "heard, the median is told 1.30 s after its end, and 95 % within 1.39 s"
+        "of all words are told: 66.7% within 0.3 s of their end, 100.0% within 0.5 s of their end; of the words that "
+        "are heard, the median is told 0.23 s after its end, and 95 % within 0.38 s"
     )
 
 
