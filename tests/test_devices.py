@@ -169,7 +169,9 @@ def test_a_line_tells_each_word():
     [line] = lines({"yes": figures})
     assert line.startswith("yes on a device with ESPHome, in 0.1 h: 0.0 false alarms an hour, 95 % interval 0.0 to ")
     assert "missed words 0.0%" in line
-    assert re.search(r", \d+\.\d% of all told within 0\.3 s of their end; median of those that are heard \d\.\d\d s$", line)
+    assert re.search(
+        r", \d+\.\d% of all told within 0\.3 s of their end; median of those that are heard \d\.\d\d s$", line
+    )
     nothing = stream_of(heard([]))
     [line] = lines({"yes": score_word(nothing, nothing, nothing, false_alarms_an_hour=1.0)})
     assert line.endswith("no word was said: too short")
