@@ -293,8 +293,8 @@ def detection_rule() -> str:
     """
     with RULE.open(newline="", encoding="utf-8") as file:
         rows = {(row["case"], float(row["allowed"]), row["rule"]): row for row in csv.DictReader(file)}
-    heads = ["test", "false alarms an hour allowed in validation", "in the test", "missed words", "more than before"]
-    lines = [[*heads, "delay: median, 95 %"], ["---"] * 6]
+    heads = ["test", "false alarms an hour allowed in validation", "in the test", "missed words", "difference, points"]
+    lines = [[*heads, "missed before, at as many false alarms in the test", "delay: median, 95 %"], ["---"] * 7]
     for case, allowed in sorted({place[:2] for place in rows}):
         old, new = (rows[case, allowed, rule] for rule in ("before", "now"))
         if float(old["missed"]) > 0.75:
@@ -306,7 +306,8 @@ def detection_rule() -> str:
         ]
         more, low, high = (100 * float(new[f"more_missed{end}"]) for end in ("", "_low", "_high"))
         times = " → ".join(f"{float(row['delay']):.2f} s, {float(row['delay_95']):.2f} s" for row in (old, new))
-        lines.append([f"*{case}*", f"{allowed:g}", *cells, f"{more:+.1f} [{low:+.1f}, {high:+.1f}]", times])
+        cells += [f"{more:+.1f} [{low:+.1f}, {high:+.1f}]", f"{float(new['before_missed_at_same']):.1%}"]
+        lines.append([f"*{case}*", f"{allowed:g}", *cells, times])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
