@@ -27,7 +27,7 @@ from kws.audio.frontend import FrontEnd
 from kws.core import paths
 from kws.evaluate import metrics, stream_sound
 from kws.evaluate.network import EvaluatedNetwork
-from kws.evaluate.stream import SECONDS, HeardStream, HeardStretch, Reaction, StreamOutcome, Stretch, judge
+from kws.evaluate.stream import SECONDS, THRESHOLDS, HeardStream, HeardStretch, Reaction, StreamOutcome, Stretch, judge
 from kws.recordings import background
 from kws.recordings.clips import read_clips
 from kws.recordings.source import DataSource
@@ -47,7 +47,7 @@ KEY = ("case", "allowed", "rule")
 COLUMNS = (
     *(*KEY, "threshold", "hours", "words", "validation_missed", "validation_false_alarms_an_hour"),
     *(f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high")),
-    *DELAYS,
+    *("before_missed_at_same", *DELAYS),
 )
 SWEEP_KEY = ("case", "held", "apart", "allowed")
 SWEEP_COLUMNS = (*SWEEP_KEY, "held_seconds", "apart_seconds", "missed", "false_alarms_an_hour", *DELAYS)
@@ -251,7 +251,9 @@ def rows_of(case: str, validation: Windows, test: Windows) -> Iterator[dict[str,
             row |= metrics.share_figures("missed", outcome.missed, outcome.speakers, outcome.clips)
             row["false_alarms_an_hour"] = len(alarms) / outcome.hours
             row |= metrics.rate_interval(alarms, outcome.hours).figures("false_alarms_an_hour")
-            yield rounded(row | delays(outcome) | (more_missed(judged) if rule == NOW else {}))
+            if rule == NOW:
+                row |= more_missed(judged) | {"before_missed_at_same": missed_at(rules[BEFORE][1], len(alarms))}
+            yield rounded(row | delays(outcome))
 
 
 def more_missed(judged: dict[str, StreamOutcome]) -> dict[str, float]:
@@ -259,6 +261,18 @@ def more_missed(judged: dict[str, StreamOutcome]) -> dict[str, float]:
     old, new = judged[BEFORE], judged[NOW]
     difference = metrics.accuracy_difference(old.missed, new.missed, new.speakers, new.clips)
     return {"more_missed": difference.accuracy, **difference.interval.figures("more_missed")}
+
+
+def missed_at(heard: HeardStream, alarms: int) -> float:
+    """The share of the words that are missed with so many false alarms, on a line between two thresholds."""
+    curve: list[tuple[int, float]] = []  # false alarms and missed words, from the highest threshold on
+    for threshold in reversed(THRESHOLDS):
+        outcome = heard.at(threshold)
+        curve.append((len(outcome.alarms()), float(outcome.missed.mean())))
+        if curve[-1][0] > alarms:
+            break
+    numbers, missed = zip(*curve, strict=True)
+    return float(np.interp(alarms, np.maximum.accumulate(numbers), missed))
 
 
 def sweep_rows(case: str, validation: Windows) -> Iterator[dict[str, Any]]:

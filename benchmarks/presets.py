@@ -26,6 +26,8 @@ SHARES = (  # figures with an interval
     "noise_0db_accuracy",
     "stream_missed",
     "stream_wrong",
+    "stream_within_300_ms",
+    "stream_within_500_ms",
     "stream_false_alarms_an_hour",
     "stream_speech_false_alarms_an_hour",
     "stream_background_false_alarms_an_hour",

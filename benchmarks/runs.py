@@ -42,6 +42,7 @@ TRAINED = (  # what training writes
     "models/kws.keras",
     "models/network.tflite",
     "models/network_int8.tflite",
+    "models/streams",
     "plots/train/history.csv",
     "metrics/train.json",
     TIMES,
@@ -137,6 +138,7 @@ def _train(project: Path, changes: Mapping[str, Any], networks: Path | None) -> 
     """Trains the network, or takes it from the folder of networks."""
     kept = networks and networks / _key(project, _params(changes))
     if kept and kept.exists():
+        shutil.rmtree(project / "models", ignore_errors=True)  # of the run before: streams that this one does not have
         shutil.copytree(kept, project, dirs_exist_ok=True)
         return
     before, started = _cpu_seconds(), time.monotonic()
@@ -147,7 +149,8 @@ def _train(project: Path, changes: Mapping[str, Any], networks: Path | None) -> 
         with folder_written_whole(kept) as folder:
             for name in TRAINED:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(project / name, folder / name)
+                copy = shutil.copytree if (project / name).is_dir() else shutil.copy
+                copy(project / name, folder / name)
 
 
 def _key(project: Path, params: Mapping[str, Any]) -> str:

@@ -1,5 +1,7 @@
 """What becomes of a stream with the file of a word on a device, and how cutoffs are chosen."""
 
+import re
+
 import numpy as np
 import pytest
 from conftest import make_front_end
@@ -149,6 +151,7 @@ def test_figures_are_of_test_at_the_cutoff_that_validation_chose():
     assert figures["float32_false_alarms_an_hour"] == 0
     assert figures["lost"] == 0.5
     assert 0 < figures["delay_seconds"] < 0.3
+    assert figures["within_300_ms"] == 0.5  # of all words, and half are missed
     assert figures["balanced_validation_false_alarms_an_hour"] == 0
     assert figures["balanced_test_false_alarms_an_hour"] == 60
     assert figures["few_misses_cutoff"] <= figures["balanced_cutoff"] <= figures["few_false_alarms_cutoff"]
@@ -166,7 +169,9 @@ def test_a_line_tells_each_word():
     [line] = lines({"yes": figures})
     assert line.startswith("yes on a device with ESPHome, in 0.1 h: 0.0 false alarms an hour, 95 % interval 0.0 to ")
     assert "missed words 0.0%" in line
-    assert line.endswith("s after the end (median)")
+    assert re.search(
+        r", \d+\.\d% of all told within 0\.3 s of their end; median of those that are heard \d\.\d\d s$", line
+    )
     nothing = stream_of(heard([]))
     [line] = lines({"yes": score_word(nothing, nothing, nothing, false_alarms_an_hour=1.0)})
     assert line.endswith("no word was said: too short")

@@ -89,6 +89,7 @@ def test_the_stream_is_scored_at_the_threshold_of_the_validation_stream():
         assert figures[f"stream_{kind}_false_alarms_an_hour"] == 0.25
     assert figures["stream_delay_seconds"] == 1.2  # of the three that are detected
     assert figures["stream_delay_95_seconds"] == pytest.approx(1.56)
+    assert figures["stream_within_300_ms"] == 0
     assert "stream_carries_over" not in figures  # one false alarm is allowed: nothing can be said
     assert json.loads(json.dumps(figures)) == figures
 
@@ -200,13 +201,40 @@ def test_a_threshold_that_does_not_carry_over_to_the_test_is_said_not_to(alarms,
 
 def test_what_is_printed_tells_false_alarms_by_kind_and_the_delay():
     kinds = ["speech"] * 4 + ["background"] * 2
-    test = heard_of(2, [0.9, 0.9, 0.8], delays=[1.2, 1.3, 1.4], false=[0.8] * 6, kinds=kinds)
+    test = heard_of(2, [0.9, 0.9, 0.8], delays=[0.12, 0.23, 0.4], false=[0.8] * 6, kinds=kinds)
     first, second, *_ = stream_lines(score_stream(heard_of(2, [0.9]), test, 0.5), WORDS)
     assert first.startswith(
         "in a stream of 2.0 h: 3.0 false alarms an hour, 95 % interval 1.1 to 6.5 (2.0 at other speech, "
         "1.0 in background, 0.0 beside a word), missed words 0.0%, 95 % interval 0.0% to "
     )
-    assert second == "a word is reported 1.3 s after its end (median; 95 % of the words within 1.4 s)"
+    assert second == (
+        "of all words are told: 66.7% within 0.3 s of their end, 100.0% within 0.5 s of their end; of the words that "
+        "are heard, the median is told 0.23 s after its end, and 95 % within 0.38 s"
+    )
+
+
+def test_who_misses_the_slow_words_has_shorter_delays_but_no_more_words_in_time():
+    said, delays = [0.9, 0.9, 0.9, 0.6, 0.6, 0.0], [-0.1, 0.25, 0.4, 0.45, 0.8, math.nan]
+    test = heard_of(4, said, delays=delays)
+    lax, strict = (
+        score_stream(heard_of(2, [0.9], false=[alarm] * 2), test, false_alarms_an_hour=0.5) for alarm in (0.3, 0.7)
+    )
+    assert lax["stream_missed"] < strict["stream_missed"]
+    assert (lax["stream_delay_seconds"], strict["stream_delay_seconds"]) == (0.4, 0.25)
+    assert strict["stream_delay_95_seconds"] < lax["stream_delay_95_seconds"]
+    assert lax["stream_within_300_ms"] == strict["stream_within_300_ms"] == pytest.approx(2 / 6, abs=1e-6)
+    assert lax["stream_within_500_ms"] == pytest.approx(4 / 6, abs=1e-6)
+    assert strict["stream_within_500_ms"] == pytest.approx(3 / 6, abs=1e-6)
+    for limit in (300, 500):
+        name = f"stream_within_{limit}_ms"
+        assert strict[f"{name}_low"] < strict[name] < strict[f"{name}_high"]
+
+
+def test_where_all_words_are_missed_none_is_told_in_time():
+    figures = score_stream(heard_of(4, [0.9]), heard_of(4, [0.0, 0.0]), false_alarms_an_hour=0.5)
+    assert "stream_delay_seconds" not in figures
+    assert figures["stream_within_500_ms"] == 0
+    assert figures["stream_within_500_ms_high"] > 0.5
 
 
 def test_a_threshold_at_which_no_word_is_detected_is_said_to_be_so():
@@ -234,7 +262,8 @@ def test_a_stream_in_which_no_word_was_said_has_false_alarms_alone():
     figures = score_stream(silent, silent, false_alarms_an_hour=0.5)
     assert figures["stream_words"] == 0
     assert figures["stream_false_alarms_an_hour"] == 0.5
-    assert not {"stream_missed", "stream_wrong", "stream_delay_seconds", "balanced_test_missed"} & set(figures)
+    of_words = {"stream_missed", "stream_wrong", "stream_delay_seconds", "stream_within_300_ms", "balanced_test_missed"}
+    assert not of_words & set(figures)
     assert det_rows(silent) == []
     assert stream_lines(figures, WORDS)[0].endswith("no word was said: too short")
 

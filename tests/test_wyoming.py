@@ -226,12 +226,14 @@ def model(request) -> Path:
 def test_each_kind_of_model_gives_two_clients_what_listen_prints(model, start, tmp_path, capsys):
     server = start(model=model)
     sounds = [stream(), stream([0, 3000, 0, 0, 300, 0, 3000, 0])]
-    expected = []
+    contents, expected = [], []
     for number, sound in enumerate(sounds):
-        soundfile.write(tmp_path / f"{number}.wav", sound, 16_000, "PCM_16")
-        expected.append(listened(model, tmp_path / f"{number}.wav", capsys))
+        path = tmp_path / f"{number}.wav"
+        soundfile.write(path, sound, 16_000, "PCM_16")
+        contents.append(soundfile.read(path, dtype="int16")[0].tobytes())
+        expected.append(listened(model, path, capsys))
     assert [len(found) for found in expected] == [2, 3]
-    assert together(server, [pcm(sound) for sound in sounds]) == expected
+    assert together(server, contents) == expected
 
 
 def test_eight_clients_at_once_get_their_own_detections(server, exported):

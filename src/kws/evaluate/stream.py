@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
-import scipy.special
 
 from kws.audio.frontend import FrontEnd
 from kws.core.files import written_whole
@@ -20,7 +19,7 @@ from kws.spotting.detect import Timing, detected, lowest
 SECONDS = 60  # a stretch: computed at once, over one background
 AT = 0.5  # a window is at an utterance if it holds this part of the shorter of the two
 # Thresholds that are tried, evenly spaced in the logit: near 1, where probabilities are, they must be close together.
-THRESHOLDS = tuple(np.unique(scipy.special.expit(np.arange(-40, 151) / 10).round(6)).tolist())
+THRESHOLDS = tuple(np.unique((1 / (1 + np.exp(-np.arange(-40, 151) / 10))).round(6)).tolist())
 _HOURS = ("hours", "speech_hours")  # the fields of an outcome that are no arrays
 
 

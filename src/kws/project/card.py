@@ -13,6 +13,7 @@ from kws.core.files import read_json
 from kws.core.naming import file_name
 from kws.core.params import Params
 from kws.evaluate.stream_scores import KINDS as STREAM_KINDS
+from kws.evaluate.stream_scores import WITHIN_MS
 from kws.recordings.source import DataSource
 from kws.spotting.detect import SENSITIVITIES, one_threshold
 from kws.spotting.litert import KINDS
@@ -53,6 +54,7 @@ def model_card(params: Params, source: DataSource, figures: Mapping[str, Mapping
         sensitivities=SENSITIVITIES,
         one_threshold=_one_threshold(figures["evaluate"]),
         stream_kinds=[("", ""), *((f"{kind}_", f" {where}") for kind, where in STREAM_KINDS.items())],
+        within_ms=WITHIN_MS,
         noises=[(name, _level(found[1])) for name in figures["evaluate"] if (found := _NOISE.fullmatch(name))],
     )
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
