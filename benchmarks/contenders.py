@@ -146,7 +146,7 @@ def front_end() -> Any:
     """The front end of kws with these numbers."""
     from kws.audio.frontend import FrontEnd
 
-    return FrontEnd(RATE, SAMPLES, FRAME, HOP, FRAME, BINS, LOW, HIGH, log_offset=1e-7)
+    return FrontEnd(RATE, SAMPLES, FRAME, HOP, FRAME, BINS, LOW, HIGH, log_offset=1e-7, kind="log_mel")
 
 
 def floors(archive: Path, folder: Path) -> dict[str, float]:

@@ -364,7 +364,7 @@ def sounddevice(monkeypatch) -> FakeSounddevice:
 def test_listen_hears_the_microphone_until_it_is_gone(kws, sounddevice, device):
     code, out, err = kws("listen", *device)
     asked = {"device": {"3": 3}.get(device[1], device[1]) if device else None}
-    assert sounddevice.opened == asked | {"samplerate": 16_000, "blocksize": 1280, "channels": 1, "dtype": "float32"}
+    assert sounddevice.opened == asked | {"samplerate": 16_000, "blocksize": 320, "channels": 1, "dtype": "float32"}
     assert [line.split()[1] for line in out] == ["low", "high"]
     assert code == 1
     assert err[1:] == [
@@ -398,7 +398,7 @@ def test_a_microphone_of_any_rate_and_channels_is_opened_as_it_is(kws, sounddevi
     sounddevice.own_rate, sounddevice.channels = own
     _, out, _ = kws("listen --json --threshold 0.5")
     assert (sounddevice.opened["samplerate"], sounddevice.opened["channels"]) == opened
-    assert sounddevice.opened["blocksize"] == round(0.08 * opened[0])  # a step
+    assert sounddevice.opened["blocksize"] == round(0.02 * opened[0])
     found = [json.loads(line) for line in out]
     assert [one["word"] for one in found] == ["low", "high"]
     assert [one["start"] for one in found] == pytest.approx([2, 5], abs=0.2)

@@ -94,7 +94,7 @@ def test_the_window_and_the_filters_are_those_of_the_library():
     assert (FRONT_END.frames, FRONT_END.lead, FRONT_END.margin) == (98, 100, 20)
 
 
-def test_the_sound_before_a_clip_is_the_one_that_is_there_and_else_the_quietest_part_to_and_fro():
+def test_the_sound_before_a_clip_is_the_one_that_is_there_and_else_the_quietest_part_forwards_and_backwards():
     rng = np.random.default_rng(0)
     clip = rng.normal(size=RATE).astype(np.float32)
     clip[4800:9600] *= 0.1

@@ -77,20 +77,23 @@ def sound_before(clip: np.ndarray, before: np.ndarray, length: int) -> np.ndarra
         length: in samples.
     """
     heard = before[max(0, len(before) - length) :]
-    missing = length - len(heard)
-    quiet = _quietest(clip)
-    there_and_back = np.concatenate([quiet, quiet[::-1]])
-    made = np.resize(there_and_back, -(-missing // len(there_and_back)) * len(there_and_back))
-    return np.concatenate([made[len(made) - missing :], heard])
+    return np.concatenate([forwards_and_backwards(quietest(clip), length - len(heard)), heard])
 
 
-def _quietest(clip: np.ndarray) -> np.ndarray:
-    """The QUIET_SECONDS of a clip with the least energy, without zeros at the ends of the clip; or all of it."""
+def forwards_and_backwards(sound: np.ndarray, length: int) -> np.ndarray:
+    """So many samples of a sound played forwards, backwards and so on; they end with the first sample of the sound."""
+    there_and_back = np.concatenate([sound, sound[::-1]])
+    repeated = np.resize(there_and_back, -(-length // len(there_and_back)) * len(there_and_back))
+    return repeated[len(repeated) - length :]
+
+
+def quietest(clip: np.ndarray, seconds: float = QUIET_SECONDS) -> np.ndarray:
+    """The part of a clip with the least energy, without zeros at the ends of the clip; or all of it."""
     [sounding] = np.nonzero(clip)
     if not len(sounding):
         return clip
     clip = clip[sounding[0] : sounding[-1] + 1]
-    length = min(round(QUIET_SECONDS * SAMPLE_RATE), len(clip))
+    length = min(round(seconds * SAMPLE_RATE), len(clip))
     until = np.concatenate([[0.0], np.cumsum(np.square(clip, dtype=np.float64))])
     start = int(np.argmin((until[length:] - until[:-length])[::HOP_LENGTH])) * HOP_LENGTH
     return clip[start : start + length]

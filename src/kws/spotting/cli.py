@@ -36,6 +36,7 @@ ELSEWHERE = "or give a sound file: --source FILE"
 SHOWN = 3  # likeliest classes
 MOST_PIPE_BYTES = 2**28  # are kept in memory
 LONGER = 1.1  # times a clip's length: a file up to this length is one clip, cut as in training
+MICROPHONE_SECONDS = 0.02  # of its sound are heard at once: no answer waits longer for the end of a block
 METER = 40  # characters of the level meter, from -METER_DB to full scale
 METER_DB = 60
 PORT = 5002  # of the page; `make ui` and `make serve` take those before it
@@ -383,15 +384,15 @@ def _microphone(spotter: Spotter, device: str | None, remarks: list[str]) -> Ite
     chosen: Any = int(device) if device and device.isdecimal() else device
     try:
         rate, channels = _settings(sounddevice, chosen, spotter.sample_rate)
-        step = round(spotter.step_samples * rate / spotter.sample_rate)
+        block = round(MICROPHONE_SECONDS * rate)
         resampler = soxr.ResampleStream(rate, spotter.sample_rate, 1, dtype="float32", quality="VHQ")
         mono = Mono()
         mono.remarks = remarks
         with sounddevice.InputStream(
-            samplerate=rate, blocksize=step, device=chosen, channels=channels, dtype="float32"
+            samplerate=rate, blocksize=block, device=chosen, channels=channels, dtype="float32"
         ) as microphone:
             while True:
-                samples, lost = microphone.read(step)
+                samples, lost = microphone.read(block)
                 if lost:
                     print("warning: sound was lost, since this machine is too slow", file=sys.stderr)
                 mixed = mono(samples)
