@@ -243,6 +243,8 @@ def test_of_the_thresholds_that_keep_the_rate_the_one_with_the_fewest_missed_wor
     threshold = heard.threshold(0.5)
     assert threshold == min(one for one in THRESHOLDS if one > 0.5)
     assert not heard.at(threshold).missed.any()
+    assert heard.at(threshold).clips.tolist() == [one.clip for one in script]
+    assert heard.at(threshold).clips is heard.at(0.3).clips  # six hours of names at each of 166 thresholds are much
 
 
 # by length of a clip, with frames of one sample: windows from one to the next, which are held, from one detection on
