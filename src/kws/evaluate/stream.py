@@ -148,18 +148,25 @@ class HeardStream:
     def at(self, threshold: float) -> StreamOutcome:
         """What becomes of the stream at a threshold. It is kept, since thresholds are tried again for each rate."""
         if threshold not in self._outcomes:
-            self._outcomes[threshold] = joined_outcomes([self._judged(one, threshold) for one in self.stretches])
+            outcome = joined_outcomes([self._judged(one, threshold) for one in self.stretches])
+            first = next(iter(self._outcomes.values()), outcome)  # of the same words: their names are kept once
+            self._outcomes[threshold] = replace(outcome, speakers=first.speakers, clips=first.clips)
         return self._outcomes[threshold]
 
     def threshold(self, false_alarms_an_hour: float) -> float:
-        """The lowest of THRESHOLDS from which on all keep false alarms within this number an hour; else 1."""
+        """The threshold for a rate of false alarms an hour: it and all higher ones keep the rate.
+
+        Of these it is the one with the fewest missed words, and of several the lowest: with pauses after detections, a
+        lower threshold may miss more. Where none keeps the rate, it is the highest.
+        """
         allowed = self.allowed(false_alarms_an_hour)
-        chosen = THRESHOLDS[-1]
+        fewest = (math.inf, THRESHOLDS[-1])  # missed words, threshold
         for threshold in reversed(THRESHOLDS):
-            if len(self.at(threshold).alarms()) > allowed:
+            outcome = self.at(threshold)
+            if len(outcome.alarms()) > allowed:
                 break
-            chosen = threshold
-        return chosen
+            fewest = min(fewest, (int(outcome.missed.sum()), threshold))
+        return fewest[1]
 
     def allowed(self, false_alarms_an_hour: float) -> int:
         """How many false alarms this rate allows in the stream."""
