@@ -38,12 +38,11 @@ SEEDS = (1, 2, 3)
 EIGHT = ("down", "go", "left", "no", "right", "stop", "up", "yes")
 TEN = tuple(sorted((*EIGHT, "bed", "cat")))
 TIMES = "times.json"  # of training, in an experiment's folder
-STREAMS = "models/streams"
 TRAINED = (  # what training writes
     "models/kws.keras",
     "models/network.tflite",
     "models/network_int8.tflite",
-    STREAMS,
+    "models/streams",
     "plots/train/history.csv",
     "metrics/train.json",
     TIMES,
@@ -140,7 +139,6 @@ def _train(project: Path, changes: Mapping[str, Any], networks: Path | None) -> 
     kept = networks and networks / _key(project, _params(changes))
     if kept and kept.exists():
         shutil.rmtree(project / "models", ignore_errors=True)  # of the run before: streams that this one does not have
-        shutil.rmtree(project / STREAMS, ignore_errors=True)  # of another network
         shutil.copytree(kept, project, dirs_exist_ok=True)
         return
     before, started = _cpu_seconds(), time.monotonic()
