@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -175,8 +176,8 @@ def main() -> None:
         "hours_of_sound": round(len(mixtures) * seconds / 3600, 3),
         "chunks": len(mixtures) * -(-seconds * RATE // CHUNK),
         "detections": sum(map(len, wanted)),
-        "lost": sum(len(set(right) - set(got)) for got, right in pairs),
-        "made_up": sum(len(set(got) - set(right)) for got, right in pairs),
+        "lost": sum((Counter(right) - Counter(got)).total() for got, right in pairs),
+        "made_up": sum((Counter(got) - Counter(right)).total() for got, right in pairs),
         "clients_in_order": sum(got == right for got, right in pairs),
         "complaints": len(complaints),
         "exit_code": server.wait(),

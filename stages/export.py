@@ -17,7 +17,7 @@ from kws.core.params import load_params
 from kws.export import esphome, parity
 from kws.export.c_header import header
 from kws.export.detection import detection
-from kws.export.operations import cost
+from kws.export.operations import cost, uncounted
 from kws.export.reference import keras_answers
 from kws.recordings import background
 from kws.recordings.clips import read_clips
@@ -92,7 +92,9 @@ def main() -> None:
         )
     for line in doubts + about_words:
         print(line)
-    for kind in files:
+    for kind, content in files.items():
+        if unknown := uncounted(content):
+            print(f"{KINDS[kind]}: no multiplications, since kws.export.operations does not know {', '.join(unknown)}")
         print(
             f"{KINDS[kind]}: {scores[f'{kind}_bytes']:,} bytes, test accuracy {scores[f'{kind}_accuracy']:.1%}, "
             f"Keras's label for {scores[f'{kind}_agreement']:.1%} of the clips"

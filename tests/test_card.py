@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from conftest import ROOT, SOURCE, TEST_ARCHIVE
 
+from kws.audio import micro
 from kws.core.files import read_json
 from kws.project.card import OFFICIAL_MODELS, model_card
 from kws.spotting.detect import SENSITIVITIES
@@ -248,6 +249,9 @@ def test_every_number_in_the_card_is_found_in_the_files(card, make_params):
         make_params(unknown=1.0, silence=1.0).model_dump(),
         words,
     ]
+    counts = [cost["multiplications"] for cost in read_json(OFFICIAL_MODELS)["models"].values()]
+    counts += [FIGURES["export"][f"{kind}_multiplications"] for kind in ("float32", "int8", "features")]
+    files.append([round(12.5 * count) for count in counts])  # at our rate
     known = set().union(*(numbers_of(file) for file in files)) | {"-5", "-40", "20", "95", "64", "32", "8", "1"}
     prose = re.sub(r"`[^`\n]*`|F1|SHA-256", "", text.partition("```yaml")[0])
     found = re.findall(r"-?\d+(?:,\d{3})*(?:\.\d+)?", prose)
@@ -267,8 +271,7 @@ def test_every_figure_of_the_metrics_that_the_card_tells_stands_in_it(card):
     )
     assert "| `kws_int8.tflite` (8 bits) | waveform | 345,678 | 94.9 % | 99.4 % |" in text
     assert "| `kws_features.tflite` (8 bits) | features | 312,345 | 94.9 % | 99.4 % |" in text
-    assert "An answer comes 12.5 times a second." in text
-    assert "| `kws_features.tflite` | 312,345 | 4,000,003 | 50,000,038 | 78,976 |  |" in text
+    assert "| `kws_features.tflite` | 312,345 | 12.5 | 4,000,003 | 50,000,038 | 50,000,038 | 78,976 |  |" in text
     assert "12,345 clips of 678 speakers" in text
 
 
@@ -313,15 +316,38 @@ def test_what_a_stream_costs_stands_beside_the_sliding_window_and_the_official_w
     for row in (
         "| `kws_stream.tflite` (float32) | waveform step by step | 1,240,001 | 95.1 % | 99.9 % |",
         "| `kws_stream_features.tflite` (8 bits) | features step by step | 320,002 | 94.8 % | 99.3 % |",
-        "| `kws_features.tflite` | 312,345 | 4,000,003 | 50,000,038 | 78,976 | 98,304 |",
-        "| `kws_stream.tflite` | 1,240,001 | 500,004 | 6,250,050 | 30,001 |  |",
-        "| `kws_stream_features.tflite` | 320,002 | 400,005 | 5,000,063 | 20,002 | 45,004 |",
-        "| `esphome/yes.tflite` | 60,003 | 40,006 | 1,333,533 | 7,003 | 23,008 |",
-        "| official wake word `hey_jarvis` | 52,272 | 21,631 | 721,033 | 6,080 | 20,320 |",
+        "| `kws_features.tflite` | 312,345 | 12.5 | 4,000,003 | 50,000,038 | 50,000,038 | 78,976 | 98,304 |",
+        "| `kws_stream.tflite` | 1,240,001 | 12.5 | 500,004 | 6,250,050 | 6,250,050 | 30,001 |  |",
+        "| `kws_stream_features.tflite` | 320,002 | 12.5 | 400,005 | 5,000,063 | 5,000,062 | 20,002 | 45,004 |",
+        "| `esphome/yes.tflite` | 60,003 | 33.33 | 40,006 | 1,333,533 | 500,075 | 7,003 | 23,008 |",
+        "| official wake word `hey_jarvis` | 52,272 | 33.3 | 21,631 | 721,033 | 270,388 | 6,080 | 20,320 |",
     ):
         assert f"\n{row}\n" in text
-    assert "A sliding window computes a whole clip for each of them, a stream what is new." in text
+    assert "A sliding window computes a whole clip for each answer, a stream what is new." in text
     assert re.search(r"(\n\|[^\n]+){12}\n\nThe official wake words are", text)  # one table
+
+
+def test_operators_that_are_not_counted_leave_fields_of_the_table_without_a_number(card, monkeypatch):
+    export = {name: value for name, value in FIGURES["export"].items() if not name.startswith("int8_multiplications")}
+    monkeypatch.setitem(FIGURES, "export", export)
+    row = "| `kws_int8.tflite` | 345,678 | 12.5 | not counted | not counted | not counted | 484,273 |  |"
+    assert f"\n{row}\n" in card()
+
+
+def test_with_the_front_end_of_devices_all_files_take_features(card, monkeypatch):
+    monkeypatch.setitem(FIGURES, "export", FIGURES["export"] | STREAMS)
+    text = card(front_end="micro", **micro.SETTINGS)
+    table = text.partition("| file | takes |")[2].partition("\n\n")[0]
+    assert table.count("| features |") == 3
+    assert table.count("| features step by step |") == 2
+    assert "waveform" not in table
+
+
+def test_that_the_stream_in_8_bits_was_heard_on_whole_clips_alone_stands_beside_the_thresholds(card, monkeypatch):
+    told = "`kws_stream_features.tflite` hears step by step in 8 bits. It was compared on whole clips alone"
+    assert told not in card("stream")
+    monkeypatch.setitem(FIGURES, "export", FIGURES["export"] | STREAMS)
+    assert told in card("stream").partition("## Thresholds")[2].partition("## On a device")[0]
 
 
 def test_without_an_export_nothing_is_said_of_devices(card):

@@ -214,8 +214,8 @@ def test_a_clip_has_the_same_answer_by_a_stream_file(recordings, exported_causal
             "kws_stream.tflite",
             ["waveform of 1 s at 16000 Hz, heard in steps of 0.08 s", "log_mel: 49"],
         ),
-        ("exported_causal", "kws_features.tflite", ["log-Mel of 1 s at 16000 Hz", "log_mel: 49 frames"]),
-        ("exported_micro", "kws.tflite", ["log-Mel of 1 s at 16000 Hz", "micro: 98 frames of 480 samples"]),
+        ("exported_causal", "kws_features.tflite", ["features of 1 s at 16000 Hz", "log_mel: 49 frames"]),
+        ("exported_micro", "kws.tflite", ["features of 1 s at 16000 Hz", "micro: 98 frames of 480 samples"]),
     ],
 )
 def test_info_says_what_a_file_takes_and_by_which_front_end(request, capsys, folder, file, lines):
@@ -267,6 +267,8 @@ def test_info_of_8_bits_says_that_the_float32_network_was_measured(info_of, kind
     told = "; measured with the float32 network, not with this one"
     assert [told in line for line in info_of(kind) if line.startswith("threshold")] == [True]
     assert not [line for line in info_of("float32") if "measured with" in line]
+    [threshold] = [line for line in info_of("stream_features") if line.startswith("threshold")]
+    assert threshold.endswith(f"{told}, which was compared on whole clips alone")
 
 
 def test_a_model_of_an_older_version_has_no_sensitivities(exported, recordings, capsys):  # noqa: ARG001

@@ -64,12 +64,16 @@ def test_the_operators_of_every_network_are_known(name):
     assert multiplications(to_litert(keras.Model(log_mel, model(log_mel, training=False)))) > 100_000
 
 
-def test_an_operator_without_a_count_is_one_line(monkeypatch):
+def test_a_file_with_an_operator_without_a_count_has_its_other_costs(monkeypatch):
+    content = converted(layers.MaxPooling2D(2))
+    whole = operations.cost(content, 10.0)
+    assert whole["multiplications_a_second"] == whole["multiplications"] == 0
+    assert operations.uncounted(content) == []
     monkeypatch.setattr(operations, "_NONE", operations._NONE - {"MAX_POOL_2D"})
-    with pytest.raises(
-        UserError, match="the operator MAX_POOL_2D: how many multiplications it takes stands in no list"
-    ):
-        multiplications(converted(layers.MaxPooling2D(2)))
+    assert operations.uncounted(content) == ["MAX_POOL_2D"]
+    assert operations.cost(content, 10.0) == {name: whole[name] for name in ("bytes", "peak_memory_bytes")}
+    with pytest.raises(UserError, match="how many multiplications MAX_POOL_2D takes stands in no list"):
+        multiplications(content)
 
 
 class Delay(layers.Layer):

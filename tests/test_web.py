@@ -235,6 +235,16 @@ def test_the_server_answers_this_machine_with_the_files_of_the_page_alone():
             "litert/a.wasm?x=1": (b"asm", "application/wasm"),
             "page.js": (b"1", "text/javascript"),
         }
+        by_name = address.replace("127.0.0.1", "localhost")
+        with urllib.request.urlopen(urllib.request.Request(address, headers={"Host": by_name[7:]})) as answer:
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+        for host in ("elsewhere.example", f"elsewhere.example:{address.rpartition(':')[2]}", "[::1", ""):
+            with (
+                pytest.raises(urllib.error.HTTPError, match="403"),
+                contextlib.closing(urllib.request.urlopen(urllib.request.Request(address, headers={"Host": host}))),
+            ):
+                pass
         for name in ("missing.js", "../pyproject.toml", "%2e%2e/pyproject.toml", "/etc/passwd"):
             with (
                 pytest.raises(urllib.error.HTTPError, match="404"),

@@ -305,6 +305,37 @@ def test_the_rule_is_that_of_python(visit, seed):
     assert [one["score"] for one in found] == pytest.approx([each[2] for each in expected], abs=1e-6)
 
 
+@pytest.mark.parametrize("threshold", [0.1, 0.7, 0.3])  # as float32: above, below, above
+def test_a_score_at_the_threshold_is_detected_as_by_python(visit, threshold):
+    score = np.float32(threshold)
+    windows = np.array([[np.nextafter(score, np.float32(0))], [score]], np.float32)
+    timing = Timing(1, 1, held=1, apart=1)
+    assert [one.window for one in detections(windows, [0], timing, threshold)] == [1]
+    found = visit.page.evaluate(
+        """async ([windows, threshold]) => {
+          const {Detector} = await import("./spotter.js");
+          const detector = new Detector({words: [0], timing: {held: 1, apart: 1}});
+          return windows.map((each) => detector.push(each, threshold).detected);
+        }""",
+        [windows.tolist(), threshold],
+    )
+    assert found == [False, True]
+
+
+def test_a_page_that_listens_keeps_the_newest_words_alone(visit, talk):
+    source = (ROOT / "src" / "kws" / "web" / "static" / "page.js").read_text(encoding="utf-8")
+    shorter = source.replace("MOST_ROWS = 100", "MOST_ROWS = 1")
+    assert shorter != source
+    visit.replace("page.js", shorter.encode(), "text/javascript")
+    visit.open()
+    visit.page.click("#listen")
+    for word in ("low", "high", "low"):
+        visit.page.wait_for_selector(f"#rows tr:first-child[data-word={word}]", state="attached")
+        assert [one["word"] for one in visit.found()] == [word]
+    visit.page.click("#listen")
+    assert len(visit.read(talk)) == 2  # a file keeps all
+
+
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
 def test_the_microphones_sound_is_resampled_as_by_a_library(visit, rate):
     rng = np.random.default_rng(rate)

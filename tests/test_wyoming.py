@@ -570,6 +570,67 @@ def test_the_network_of_a_stream_is_gone_before_the_stream_is(served, monkeypatc
     served(talk)
 
 
+@pytest.mark.parametrize("then", ["audio-chunk", "audio-stop", "leaves"])
+def test_a_failure_while_hearing_is_told_once(served, monkeypatch, capsys, then):
+    def fail(self, blocks, threshold):  # noqa: ARG001
+        next(blocks)
+        raise RuntimeError("out of memory")
+        yield
+
+    monkeypatch.setattr(Held, "detect", fail)
+    reason = "the sound could not be heard: RuntimeError: out of memory"
+
+    async def talk(port: int, spotters: list[Held]) -> None:
+        chunk = header("audio-chunk", bytes(2000), **CHUNK)
+        problems = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, about: problems.append(about))
+        reader, writer = await asyncio.open_connection(HOST, port)
+        writer.write(chunk)
+        if then == "audio-chunk":
+            for _ in range(wyoming.WAITING + 1):  # the last one waits for the thread
+                writer.write(chunk)
+        elif then == "audio-stop":
+            writer.write(header("audio-stop"))
+        else:
+            writer.write_eof()
+        answer = await reader.read()
+        assert (reason.encode() in answer) == (then != "leaves")
+        writer.close()
+        async with AsyncTcpClient(HOST, port) as other:
+            await other.write_event(Describe().event())
+            assert Info.is_type((await other.read_event()).type)
+        assert len(spotters) == 2  # the service's, and the stream's
+        lines = []
+        for _ in range(100 * PATIENCE):
+            lines += capsys.readouterr().err.splitlines()
+            if lines:
+                break
+            await asyncio.sleep(0.01)
+        assert len(lines) == 1
+        assert reason in lines[0]
+        assert problems == []
+
+    served(talk)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_stream_without_sound_ends_and_a_connection_without_a_stream_does_not(served, monkeypatch, capsys):
+    monkeypatch.setattr(wyoming, "SILENT_SECONDS", 0.5)
+
+    async def talk(port: int, spotters: list[Held]) -> None:
+        async with AsyncTcpClient(HOST, port) as idle, AsyncTcpClient(HOST, port) as silent:
+            await silent.write_event(AudioChunk(*PLAIN, bytes(2000)).event())
+            assert Error.from_event(await silent.read_event()).text == "no sound for 0.5 s"
+            spotters[-1].go.set()
+            assert await silent.read_event() is None
+            await idle.write_event(Describe().event())
+            assert Info.is_type((await idle.read_event()).type)
+
+    served(talk)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith(": no sound for 0.5 s; the connection is closed")
+
+
 def test_so_many_streams_are_heard_and_no_more(served, monkeypatch, capsys):
     monkeypatch.setattr(wyoming, "MOST_STREAMS", 2)
 

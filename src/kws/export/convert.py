@@ -2,8 +2,8 @@
 
 waveform (1, clip_samples) -> log-Mel (1, frames, mel_bins, 1) -> logits (1, classes) -> probabilities (1, classes)
 
-A stream takes a step of the waveform, or of log-Mel, in place of a clip's. Its network and its front end keep what they
-need of the steps before.
+A stream takes a step of the waveform, or of the features, in place of a clip's. Its network and its front end keep what
+they need of the steps before.
 
 Each arrow is converted by itself, and `kws.export.flatbuffer` joins them. So the front end and the softmax of the int8
 model are in float32 by construction, and all models with 8 bits hold the same network. The networks are not converted

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from ai_edge_litert.tools import flatbuffer_utils
 
 from kws.core.errors import UserError
-from kws.export.flatbuffer import peak_memory
+from kws.export.flatbuffer import operators, peak_memory
 
 Shapes = Sequence[Sequence[int]]
 
@@ -50,15 +50,19 @@ _NONE = {
 def cost(content: bytes, answers_a_second: float) -> dict[str, int]:
     """What a LiteRT file costs: `bytes`, `peak_memory_bytes`, `multiplications` of one inference, and `…_a_second`.
 
-    Between two answers a device has to do one inference: its multiplications are the longest single step.
+    Between two answers a device has to do one inference: its multiplications are the longest single step. They are left
+    out where the file has `uncounted` operators.
     """
-    count = multiplications(content)
-    return {
-        "bytes": len(content),
-        "peak_memory_bytes": peak_memory(content),
-        "multiplications": count,
-        "multiplications_a_second": round(count * answers_a_second),
-    }
+    counted = {"bytes": len(content), "peak_memory_bytes": peak_memory(content)}
+    if not uncounted(content):
+        count = multiplications(content)
+        counted |= {"multiplications": count, "multiplications_a_second": round(count * answers_a_second)}
+    return counted
+
+
+def uncounted(content: bytes) -> list[str]:
+    """The operators of a LiteRT file whose multiplications are not known here, by name."""
+    return sorted(set(operators(content)) - {*_PRODUCTS, *_EACH_OUTPUT, *_NONE})
 
 
 def multiplications(content: bytes) -> int:
@@ -67,6 +71,8 @@ def multiplications(content: bytes) -> int:
     Raises:
         UserError: the file has an operator whose multiplications this module does not know.
     """
+    if unknown := uncounted(content):
+        raise UserError(f"how many multiplications {', '.join(unknown)} takes stands in no list of {__name__}")
     model = flatbuffer_utils.read_model_from_bytearray(content)
     graph = model.subgraphs[0]  # others set the states to zero, once
 
@@ -81,8 +87,6 @@ def multiplications(content: bytes) -> int:
             total += _PRODUCTS[name](inputs, shape(operator.outputs[0]))
         elif name in _EACH_OUTPUT:
             total += _EACH_OUTPUT[name] * math.prod(shape(operator.outputs[0]))
-        elif name not in _NONE:
-            raise UserError(f"the operator {name}: how many multiplications it takes stands in no list of {__name__}")
     return total
 
 

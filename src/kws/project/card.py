@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from kws.evaluate.stream_scores import KINDS as STREAM_KINDS
 from kws.evaluate.stream_scores import WITHIN_MS
 from kws.recordings.source import DataSource
 from kws.spotting.detect import SENSITIVITIES, one_threshold
+from kws.spotting.device_rule import SLICES_A_SECOND
 from kws.spotting.litert import KINDS
 
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
 OFFICIAL_MODELS = Path(__file__).with_name("official_models.json")  # benchmarks/official_models.py writes it
-COST = ("bytes", "multiplications", "multiplications_a_second", "peak_memory_bytes", "arena_bytes")
+COST = ("bytes", "multiplications", "multiplications_a_second", "peak_memory_bytes", "arena_bytes")  # some may lack
 _NOISE = re.compile(r"noise_(?:clean|(-?\d+)db)_accuracy")
 
 
@@ -40,6 +41,7 @@ def model_card(params: Params, source: DataSource, figures: Mapping[str, Mapping
         autoescape=False,  # noqa: S701 (Markdown, not HTML)
     )
     environment.filters |= {"percent": _percent, "number": _number, "interval": _interval, "code": _code, "json": _json}
+    official = read_json(OFFICIAL_MODELS)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     text = template.render(
         **figures,
@@ -47,8 +49,10 @@ def model_card(params: Params, source: DataSource, figures: Mapping[str, Mapping
         params=params,
         parameters=_public(params.model_dump(mode="json")),
         files=[(kind, file) for kind, file in KINDS.items() if f"{kind}_bytes" in figures["export"]],
-        costs=_costs(figures["export"], figures["devices"]),
-        official=read_json(OFFICIAL_MODELS),
+        costs=_costs(figures["export"], figures["devices"], official)
+        if "answers_a_second" in figures["export"]
+        else {},
+        official=official,
         words=params.words,
         classes=params.classes,
         sensitivities=SENSITIVITIES,
@@ -60,15 +64,30 @@ def model_card(params: Params, source: DataSource, figures: Mapping[str, Mapping
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
 
 
-def _costs(exported: Mapping[str, float], words: Iterable[str]) -> dict[str, dict[str, float]]:
-    """By exported file what it costs a device, as `kws.export.operations.cost` names it, and `arena_bytes`."""
-    names = {f"{kind}_": file for kind, file in KINDS.items()}
-    names |= {f"esphome_{word}_": f"esphome/{file_name(word)}.tflite" for word in words}
-    return {
-        file: {what: exported[start + what] for what in COST if start + what in exported}
-        for start, file in names.items()
+def _costs(
+    exported: Mapping[str, float], devices: Mapping[str, Mapping[str, float]], official: Mapping[str, Any]
+) -> dict[str, dict[str, float]]:
+    """What each file costs a device, ours and then the official wake words, by its name in the table.
+
+    As `kws.export.operations.cost` names it, and `arena_bytes`, `answers_a_second`, and `at_our_rate`: the
+    multiplications a second if it answered as often as the network of all words.
+    """
+    ours = exported["answers_a_second"]
+    names = {f"{kind}_": (f"`{file}`", ours) for kind, file in KINDS.items()}
+    for word, figures in devices.items():
+        rate = SLICES_A_SECOND / figures["step_frames"]
+        names[f"esphome_{word}_"] = f"`esphome/{file_name(word)}.tflite`", rate
+    costs = {
+        name: {what: exported[start + what] for what in COST if start + what in exported} | {"answers_a_second": rate}
+        for start, (name, rate) in names.items()
         if f"{start}bytes" in exported
     }
+    for name, cost in official["models"].items():
+        costs[f"official wake word `{name}`"] = cost | {"answers_a_second": official["answers_a_second"]}
+    for cost in costs.values():
+        if "multiplications" in cost:  # else it has operators that are not counted
+            cost["at_our_rate"] = round(cost["multiplications"] * ours)
+    return costs
 
 
 def _public(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def info(options: argparse.Namespace) -> int:
     print(f"""\
 kind        {about["kind"]}, {about["bytes"]:,} bytes
 classes     {", ".join(about["classes"])}
-input       {"log-Mel" if network.takes_features else "waveform"} of {seconds:g} s at {spec["sample_rate"]} Hz{steps}
+input       {"features" if network.takes_features else "waveform"} of {seconds:g} s at {spec["sample_rate"]} Hz{steps}
 front end   {spec.get("kind", "log_mel")}: {spec["frames"]} frames of {spec["frame_length"]} samples, \
 one each {spec["hop_length"]}, FFT of {spec["fft_length"]}, {spec["mel_bins"]} Mel bins \
 from {spec["mel_low_hz"]:g} to {spec["mel_high_hz"]:g} Hz
@@ -192,6 +192,8 @@ def _sensitivities(about: dict[str, Any]) -> str:
     lines = [f"; chosen in {hours:.2g} h of validation stream, judged in as much test stream"]
     if about["kind"] != about["measured_with"]:
         lines[0] += f"; measured with the {about['measured_with']} network, not with this one"
+    if about["kind"] == "stream_features":
+        lines[0] += ", which was compared on whole clips alone"
     for name, level in levels.items():
         chosen = f"for {level['allowed_false_alarms_an_hour']:g} false alarms an hour"
         if "rate_not_kept" in level:

@@ -28,7 +28,7 @@ class Network:
     its own.
 
     Attributes:
-        length: samples, or frames of log-Mel, that it takes at a time: a clip's, or a step's.
+        length: samples, or frames of features, that it takes at a time: a clip's, or a step's.
         about: what the export stage wrote into the file: `kind` (one of KINDS), `classes` in the order of
             the network's outputs, `front_end` (`kws.audio.frontend.FrontEnd.to_json`), `threshold`, and what
             `kws.export.detection` says of it and of the thresholds beside it.

@@ -41,11 +41,12 @@ from kws.spotting.spotter import Spotter
 MOST_BYTES = 2**20  # of an event: 32 s of sound at 16 kHz; clients send some 0.1 s at a time
 WAITING = 4  # chunks of a stream that may wait for its thread; then the client waits
 SHOWN = 40  # characters of what is refused
+SILENT_SECONDS = 300  # a stream without sound for so long ends, so that it takes no place
 MOST_STREAMS = 64  # at the same time; each takes a thread, and a network of its own in memory
 
 
 class _RefusedError(Exception):
-    """What a client sent is not taken. The text of the error is the reason."""
+    """The connection ends: what a client sent is not taken, or cannot be heard. The text of the error is the reason."""
 
 
 @dataclass
@@ -85,6 +86,7 @@ class Client(AsyncEventHandler):
         self._asked = Detect()
         self._started: int | None = None  # ms, as the client counts time
         self._stream: _Stream | None = None
+        self._until: float | None = None  # by the clock of the loop: then the stream has been silent for too long
         peer = writer.get_extra_info("peername")
         self._name = f"{peer[0]}:{peer[1]}" if peer else "a client that is gone"
         # A machine that was switched off says no goodbye: the system finds out, and ends the connection.
@@ -97,7 +99,7 @@ class Client(AsyncEventHandler):
             task.add_done_callback(self._service.clients.discard)
         self._is_running = True
         try:
-            while self._is_running and (event := await _next_event(self.reader)) is not None:
+            while self._is_running and (event := await self._next_event()) is not None:
                 await self.handle_event(event)
         except (_RefusedError, UnusableClipError) as refusal:
             if self._is_running:
@@ -160,7 +162,24 @@ class Client(AsyncEventHandler):
     async def disconnect(self) -> None:
         """Ends a stream that has not been heard to its end. Nobody waits for its detections any more."""
         self._leave_stream()
-        await self._end_stream()
+        try:
+            await self._end_stream()
+        except _RefusedError as failure:
+            self.log(str(failure))
+
+    async def _next_event(self) -> Event | None:
+        """The next event; None at the end of the connection.
+
+        Raises:
+            _RefusedError: what came is no event, or a stream was without sound for too long.
+        """
+        try:
+            async with asyncio.timeout_at(self._until) as waiting:
+                return await _next_event(self.reader)
+        except TimeoutError:
+            if waiting.expired():
+                raise _RefusedError(f"no sound for {SILENT_SECONDS:g} s") from None
+            raise  # of the network
 
     async def _hear(self, event: Event) -> None:
         """Passes a chunk on to the thread of the stream; the first chunk begins one."""
@@ -172,6 +191,9 @@ class Client(AsyncEventHandler):
             self._stream = _Stream(self, self._service, pcm, begin)
             self._service.streams += 1
         await self._stream.put(pcm, event.payload or b"")
+        if self._stream.failed:
+            await self._end_stream()  # raises
+        self._until = asyncio.get_running_loop().time() + SILENT_SECONDS
 
     def _leave_stream(self) -> None:
         if self._stream is not None:
@@ -179,14 +201,20 @@ class Client(AsyncEventHandler):
             self.writer.transport.abort()  # a client that does not read must not hold up the thread
 
     async def _end_stream(self) -> int:
-        """Waits until the stream is heard to its end; how many detections it had."""
+        """Waits until the stream is heard to its end; how many detections it had.
+
+        Raises:
+            _RefusedError: it could not be heard.
+        """
         if self._stream is None:
             return 0
         try:
             return await self._stream.end()
+        except Exception as failure:  # of LiteRT, or of memory
+            raise _RefusedError(f"the sound could not be heard: {type(failure).__name__}: {failure}") from failure
         finally:
             self._service.streams -= 1
-            self._stream = None
+            self._stream = self._until = None
 
 
 class _Stream:
@@ -213,9 +241,12 @@ class _Stream:
         if len(chunk) % pcm.bytes_at_once:
             raise _RefusedError(f"a chunk of {len(chunk)} bytes is no whole number of samples of {pcm}")
         await self._room.acquire()
-        if self._heard.done():
-            self._heard.result()  # raises
         self._chunks.put(chunk)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the thread has ended before the stream; `end` says why."""
+        return self._heard.done()
 
     def leave(self) -> None:
         """What has come in and was not heard yet is not heard any more."""

@@ -79,6 +79,10 @@ class _Handler(BaseHTTPRequestHandler):
         super().__init__(*arguments)
 
     def do_GET(self) -> None:
+        # Another name that leads here is a page elsewhere that wants to read the model (DNS rebinding).
+        if urlsplit(f"//{self.headers.get('Host', '')}").hostname not in (HOST, "localhost"):
+            self.send_error(HTTPStatus.FORBIDDEN, f"this page is at {HOST} alone")
+            return
         name = unquote(urlsplit(self.path).path).lstrip("/") or "index.html"
         data = self._content.get(name)
         if data is None:
@@ -88,6 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", TYPES[PurePosixPath(name).suffix])
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Cache-Control", "no-store")  # the model may be another one the next time
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Content-Security-Policy", "frame-ancestors 'none'")  # the rest stands in index.html
         self.end_headers()
         self.wfile.write(data)
 

@@ -8,6 +8,7 @@ const METER_DB = 60; // the meter goes from -METER_DB to full scale
 const MOST_BEHIND_SECONDS = 2; // of sound that waits for the network; more is lost
 const BUSY_MS = 50; // while a file is read, the browser gets its turn after that
 const LIKELIEST = 3; // classes of a clip
+const MOST_ROWS = 100; // the newest words from the microphone, which may be on for days
 
 const element = (id) => document.getElementById(id);
 const rounded = (value) => Number(value.toPrecision(3));
@@ -255,6 +256,8 @@ function showWord(word, score, start) {
   Object.assign(row.dataset, {start, word: settings.about.classes[word], score});
   row.append(withText("td", clock(start)), withText("td", named(word)), withText("td", percent(score)));
   element("rows").prepend(row);
+  const {childElementCount: count, lastElementChild: oldest} = element("rows");
+  if (document.body.dataset.state === "listening" && count > MOST_ROWS) oldest.remove();
   element("history").hidden = false;
 }
 

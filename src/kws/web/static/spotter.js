@@ -108,6 +108,7 @@ export class Detector {
 
   // The highest word of the next window; `detected` if it is a detection.
   push(probabilities, threshold) {
+    threshold = Math.fround(threshold); // scores are float32, and Python compares both as float32
     this.window++;
     this.newest.push(probabilities);
     if (this.newest.length > this.timing.held) this.newest.shift();
