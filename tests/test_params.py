@@ -98,6 +98,10 @@ def test_yaml_is_read_as_dvc_writes_it(tmp_path):
             {"causal": True},
             "causal: true does not fit model cnn; take ds_cnn, matchboxnet, matchboxnet_2d or tc_resnet",
         ),
+        (
+            {"causal": True, "model": "ds_cnn", "clip_seconds": 0.25, "hop_length": 1001},
+            "hop_length: 1001 leaves no step of 4 frames in a clip, which causal needs; at most 1000",
+        ),
         ({"width": 0.0}, "width: 0.0 is refused: Input should be greater than or equal to 0.125"),
         ({"schedule": "linear"}, "schedule: 'linear' is refused: Input should be 'constant' or 'cosine'"),
         ({"warmup_epochs": 31}, "warmup_epochs: 31 is more than epochs, 30"),

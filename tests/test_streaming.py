@@ -104,6 +104,15 @@ def test_a_network_that_needs_frames_to_come_is_refused():
         stream_model(NETWORKS["ds_cnn"](49, MEL_BINS, CLASSES, 0.5), 4)
 
 
+def test_padding_of_bands_is_known_and_padding_of_time_is_refused():
+    log_mel = keras.Input((40, MEL_BINS, 1))
+    of_bands = keras.layers.ZeroPadding2D((0, 2))
+    assert stream_model(keras.Model(log_mel, of_bands(log_mel)), 4).output_shape == (1, 4, MEL_BINS + 4, 1)
+    of_time = keras.layers.ZeroPadding2D(((2, 0), (0, 0)), name="pad")
+    with pytest.raises(ValueError, match=r"^layer pad is not causal: it pads time$"):
+        stream_model(keras.Model(log_mel, of_time(log_mel)), 4)
+
+
 @pytest.mark.parametrize(
     "layer", [keras.layers.MaxPooling2D(name="odd"), keras.layers.Reshape((20, 80, 1), name="odd")]
 )

@@ -101,6 +101,18 @@ def served(model: Path) -> Iterator[str]:
             server.terminate()
 
 
+@contextmanager
+def hosted(folder: Path) -> Iterator[int]:
+    """The port of a static host with a folder."""
+    host = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=folder))
+    threading.Thread(target=host.serve_forever).start()
+    try:
+        yield host.server_port
+    finally:
+        host.shutdown()
+        host.server_close()
+
+
 @pytest.fixture(scope="module")
 def launch() -> Iterator[Callable[..., Browser]]:
     """Starts a browser with these arguments, which reaches no machine but this one."""
@@ -174,17 +186,12 @@ def test_a_file_has_the_same_words_as_on_the_command_line(chromium, exported_cau
 
 def test_any_static_host_will_do_and_any_folder_of_it(chromium, exported, talk, tmp_path):
     assert cli.main(["web", "--model", str(exported / "kws.tflite"), "--out", str(tmp_path / "a" / "folder")]) == 0
-    host = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path))
-    threading.Thread(target=host.serve_forever).start()
-    try:
-        visit = Visit(chromium.new_page(), f"http://127.0.0.1:{host.server_port}/a/folder/")
+    with hosted(tmp_path) as port:
+        visit = Visit(chromium.new_page(), f"http://127.0.0.1:{port}/a/folder/")
         visit.open()
         assert [one["word"] for one in visit.read(talk)] == ["low", "high"]
         assert {url for url in visit.requests if not url.startswith((visit.address, "data:"))} == set()
         assert visit.problems == []
-    finally:
-        host.shutdown()
-        host.server_close()
 
 
 @pytest.mark.parametrize("name", ["kws.tflite", "kws_int8.tflite"])
@@ -391,16 +398,18 @@ def test_a_microphone_that_is_refused_or_missing_is_told(launch, address, argume
         assert visit.problems == []
 
 
-def test_an_address_that_is_not_secure_is_told_and_files_are_read_there(chromium, address, talk):
-    visit = Visit(chromium.new_page(), address.replace("127.0.0.1", "kws.test"))
-    visit.open()
-    visit.page.click("#listen")
-    visit.page.wait_for_selector("#message:visible")
-    assert visit.text("message").startswith(
-        f"Browsers give no microphone to {visit.address}: it is not a secure address."
-    )
-    assert [one["word"] for one in visit.read(talk)] == ["low", "high"]
-    assert visit.problems == []
+def test_an_address_that_is_not_secure_is_told_and_files_are_read_there(chromium, exported, talk, tmp_path):
+    assert cli.main(["web", "--model", str(exported / "kws.tflite"), "--out", str(tmp_path)]) == 0
+    with hosted(tmp_path) as port:
+        visit = Visit(chromium.new_page(), f"http://kws.test:{port}")
+        visit.open()
+        visit.page.click("#listen")
+        visit.page.wait_for_selector("#message:visible")
+        assert visit.text("message").startswith(
+            f"Browsers give no microphone to {visit.address}: it is not a secure address."
+        )
+        assert [one["word"] for one in visit.read(talk)] == ["low", "high"]
+        assert visit.problems == []
 
 
 def test_the_build_for_older_browsers_gives_the_same_numbers(chromium, address, talk, exported, capsys):

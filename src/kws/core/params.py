@@ -9,6 +9,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kws.audio import micro
+from kws.audio.clip import STEP_FRAMES
 from kws.audio.mel import mel_matrix
 from kws.core import paths
 from kws.core.errors import UserError
@@ -241,6 +242,11 @@ class Params(BaseModel):
             raise ValueError(f"frame_length: {self.frame_length} is longer than a clip; at most {self.clip_samples}")
         if self.hop_length > self.frame_length:
             raise ValueError(f"hop_length: {self.hop_length} skips sound; at most frame_length, {self.frame_length}")
+        if self.causal and self.clip_samples // self.hop_length < STEP_FRAMES:
+            raise ValueError(
+                f"hop_length: {self.hop_length} leaves no step of {STEP_FRAMES} frames in a clip, which causal needs; "
+                f"at most {self.clip_samples // STEP_FRAMES}"
+            )
         if self.fft_length < self.frame_length:
             raise ValueError(
                 f"fft_length: {self.fft_length} cuts the frame; at least frame_length, {self.frame_length}"

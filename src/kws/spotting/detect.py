@@ -13,8 +13,9 @@ from typing import Self
 
 import numpy as np
 
-STEPS_A_CLIP = 10  # from one window to the next: about this part of a clip
-STEP_FRAMES_MULTIPLE = 4  # and a multiple of so many frames, so that networks that halve time twice can stream
+from kws.audio.clip import STEP_FRAMES
+
+STEPS_A_CLIP = 10  # from one window to the next: about this part of a clip, and a multiple of STEP_FRAMES
 HELD_CLIPS = 0.3  # from the first window at which a word must be above the threshold to the last one, in clips
 
 # How readily words are detected: the false alarms that the threshold is chosen for, as a multiple of those wanted.
@@ -46,8 +47,8 @@ class Timing:
     @classmethod
     def of(cls, clip_samples: int, hop_length: int) -> Self:
         """The times for clips of `clip_samples`, which the front end cuts into frames each `hop_length` samples."""
-        multiple = STEP_FRAMES_MULTIPLE * hop_length
-        frames = STEP_FRAMES_MULTIPLE * max(1, round(clip_samples / STEPS_A_CLIP / multiple))
+        multiple = STEP_FRAMES * hop_length
+        frames = STEP_FRAMES * max(1, round(clip_samples / STEPS_A_CLIP / multiple))
         frames = min(frames, max(1, clip_samples // hop_length))  # of few long frames: no sound between two windows
         step = frames * hop_length
         return cls(frames, step, held=1 + round(HELD_CLIPS * clip_samples / step), apart=-(-clip_samples // step))

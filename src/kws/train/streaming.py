@@ -77,6 +77,8 @@ def _call(layer: keras.Layer, x: Any, **_: Any) -> Any:
         return x  # a step has no frames too many
     if isinstance(layer, layers.Reshape) and layer.target_shape[0] == layer.input.shape[1]:
         return layers.Reshape((x.shape[1], 1, *layer.target_shape[1:]), name=layer.name)(x)
+    if isinstance(layer, layers.ZeroPadding2D) and layer.padding[0] != (0, 0):
+        raise ValueError(f"layer {layer.name} is not causal: it pads time")
     if isinstance(layer, layers.Normalization):  # as one product and one sum
         scale = 1 / np.maximum(np.sqrt(layer.variance), keras.config.epsilon())
         return layers.Rescaling(scale[0, 0], (-layer.mean * scale)[0, 0], name=layer.name)(x)
