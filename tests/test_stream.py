@@ -230,23 +230,6 @@ def test_above_the_threshold_every_one_keeps_the_rate():
     assert 0.9 < heard.threshold(100) < 0.92
 
 
-def test_of_the_thresholds_that_keep_the_rate_the_one_with_the_fewest_missed_words_is_taken():
-    """A score that stays above a low threshold between two words tells the first one alone, and makes no alarm."""
-    scores = np.zeros((100, 1), np.float32)
-    scores[10:] = 0.5
-    scores[[10, 60]] = 0.95
-    script = [Utterance(start, start + 0.8, 0, "ada", f"{start}.wav") for start in (0.9, 4.9)]
-    timing = Timing(4, 1280, held=1, apart=13)
-    heard = HeardStream([HeardStretch(scores, script, "hiss")], [0], timing, step=0.08, clip=1.0)
-    assert heard.at(0.3).missed.tolist() == [False, True]
-    assert len(heard.at(0.3).alarms()) == 0
-    threshold = heard.threshold(0.5)
-    assert threshold == min(one for one in THRESHOLDS if one > 0.5)
-    assert not heard.at(threshold).missed.any()
-    assert heard.at(threshold).clips.tolist() == [one.clip for one in script]
-    assert heard.at(threshold).clips is heard.at(0.3).clips  # six hours of names at each of 166 thresholds are much
-
-
 # by length of a clip, with frames of one sample: windows from one to the next, which are held, from one detection on
 TIMES = {8: (4, 2, 2), 20: (4, 3, 5), 80: (8, 4, 10)}
 

@@ -154,19 +154,14 @@ class HeardStream:
         return self._outcomes[threshold]
 
     def threshold(self, false_alarms_an_hour: float) -> float:
-        """The threshold for a rate of false alarms an hour: it and all higher ones keep the rate.
-
-        Of these it is the one with the fewest missed words, and of several the lowest: with pauses after detections, a
-        lower threshold may miss more. Where none keeps the rate, it is the highest.
-        """
+        """The lowest of THRESHOLDS from which on all keep false alarms within this number an hour; else 1."""
         allowed = self.allowed(false_alarms_an_hour)
-        fewest = (math.inf, THRESHOLDS[-1])  # missed words, threshold
+        chosen = THRESHOLDS[-1]
         for threshold in reversed(THRESHOLDS):
-            outcome = self.at(threshold)
-            if len(outcome.alarms()) > allowed:
+            if len(self.at(threshold).alarms()) > allowed:
                 break
-            fewest = min(fewest, (int(outcome.missed.sum()), threshold))
-        return fewest[1]
+            chosen = threshold
+        return chosen
 
     def allowed(self, false_alarms_an_hour: float) -> int:
         """How many false alarms this rate allows in the stream."""

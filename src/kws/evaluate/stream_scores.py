@@ -29,7 +29,7 @@ ENOUGH = 3  # false alarms that the wanted rate must allow: of none seen, up to 
 def score_stream(validation: HeardStream, test: HeardStream, false_alarms_an_hour: float) -> dict[str, float]:
     """The figures of `metrics/evaluate.json`, rounded to 6 decimals.
 
-    The thresholds are those of SENSITIVITIES, chosen by `HeardStream.threshold` for their rates in the validation
+    The thresholds are those of SENSITIVITIES, each the lowest that keeps its rate of false alarms in the validation
     stream. A sensitivity is `..._too_short` if its rate allows fewer than ENOUGH false alarms there. The figures
     `stream_...` are the test stream's at the one of `balanced`. `stream_carries_over` is 1 if the two streams' rates of
     false alarms at this threshold differ by no more than chance; it is left out where the streams are too short.
