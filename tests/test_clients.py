@@ -108,7 +108,7 @@ def pairs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
     """Real recordings one after the other over real background, as samples and as a WAV file."""
-    path = sorted((RECORDINGS / "background_noise").glob("*"))[0]
+    path = min((RECORDINGS / "background_noise").glob("*"))
     noise = decode(path.read_bytes(), RATE)
     parts = [noise[: 2 * RATE] * 0.1]
     for number in range(CLIPS):
@@ -138,13 +138,14 @@ word = MicroWakeWord.from_config(sys.argv[1])
 front_end, told = MicroWakeWordFeatures(), []
 for start in range(0, len(sound), 2048):
     for features in front_end.process_streaming(sound[start : start + 2048]):
-        told.append(word.process_streaming_prob(features) if sys.argv[3] == "scores" else word.process_streaming(features))
+        tell = word.process_streaming_prob if sys.argv[3] == "scores" else word.process_streaming
+        told.append(tell(features))
 json.dump(told, sys.stdout)
 """
 
 
 def told_by_client(manifest: Path, path: Path, what: str) -> list:
-    """What pymicro-wakeword tells after each frame: `scores`, the mean of its window, or `words`: whether it is said."""
+    """What pymicro-wakeword tells after each frame: the mean of its window (`scores`), or whether it is a word."""
     command = [environment_of("clients") / "python", "-c", CLIENT, manifest, path, what]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
