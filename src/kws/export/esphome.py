@@ -36,7 +36,7 @@ ARENA_STEP = 16  # bytes
 ARENA_ROOM = 1.5
 
 # What a pair may lose against the network in float32; one that loses more is refused.
-DIFFERENCE = 0.1  # of the scores, on average, where one of them is above 0.1
+DIFFERENCE = 0.05  # of the scores, on average, where one of them is above 0.1
 LOST = 0.02  # of the words in the stream, more that are missed; the low end of the 95 % interval
 ROUNDING = 1e-6  # of the figures
 
