@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from kws.audio.frontend import FrontEnd
 from kws.core.stderr import without_banners
@@ -126,8 +126,11 @@ class DeviceNetwork:
         return answers
 
     def _interpreter(self) -> Interpreter:
+        reference = OpResolverType.BUILTIN_REF  # rounds as TensorFlow Lite Micro does, on any processor
         with without_banners():
-            interpreter = Interpreter(model_content=self._content, num_threads=1)
+            interpreter = Interpreter(
+                model_content=self._content, num_threads=1, experimental_op_resolver_type=reference
+            )
             interpreter.allocate_tensors()
         return interpreter
 
