@@ -137,6 +137,8 @@ lock:  ## write requirements/ anew from pyproject.toml; versions stay where they
 	$(COMPILE) pyproject.toml --extra pipeline -o requirements/pipeline.txt
 	$(COMPILE) -c requirements/pipeline.txt --group bootstrap -o requirements/bootstrap.txt
 	$(COMPILE) -c requirements/pipeline.txt --group dev -o requirements/dev.txt
+	$(COMPILE) --group clients -o requirements/clients.txt
+	$(COMPILE) --group esphome -o requirements/esphome.txt
 	echo tensorflow-cpu | $(COMPILE) -c requirements/pipeline.txt pyproject.toml --extra pipeline --group gpu --excludes - -o requirements/gpu.txt
 	'$(PYTHON)' -m kws.commands.versions
 

@@ -6,13 +6,15 @@
 
 Trains with the pipeline's own stages in a scratch folder, and asks the network about the streams of validation and
 test. Writes benchmarks/detection_rule.csv: for each rate of false alarms and each rule the threshold that validation
-chooses, and what test says of it. Writes benchmarks/detection_rule_sweep.csv: what other constants give on validation.
+chooses, and what test says of it. The delays are there twice: in the figures `strict_...`, words end earlier. Writes
+benchmarks/detection_rule_sweep.csv: what other constants give on validation.
 
 The rule of before averaged the windows up to a quarter of a clip around each one. A word was detected where its average
 was the highest of all within a clip's length, and told when no later sound could change that.
 """
 
 import contextlib
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,11 +25,13 @@ import numpy as np
 from presets import cases
 from runs import add_row, downloaded, parser, run
 
+from kws.audio.cut import speech_interval
 from kws.audio.frontend import FrontEnd
 from kws.core import paths
 from kws.evaluate import metrics, stream_sound
 from kws.evaluate.network import EvaluatedNetwork
 from kws.evaluate.stream import SECONDS, THRESHOLDS, HeardStream, HeardStretch, Reaction, StreamOutcome, Stretch, judge
+from kws.evaluate.stream_scores import WITHIN_MS, delay_figures
 from kws.recordings import background
 from kws.recordings.clips import read_clips
 from kws.recordings.source import DataSource
@@ -41,13 +45,16 @@ SEED, MINUTES, THREADS = 1, 360, 2
 RATES = (0.5, 1, 2, 5, 10, 20, 40, 80, 160)  # false alarms an hour that are allowed
 BEFORE, NOW = "before", "now"
 HELD, APART_CLIPS = range(1, 9), (0.5, 1.0, 1.5)
-DELAYS = ("delay", "delay_95")
-FIGURES = ("missed", "false_alarms_an_hour", "more_missed")  # each with an interval
+STRICT_DB = 20.0  # below the peak: where a word ends in the figures `strict_...`; elsewhere it is 30 dB
+STRICT = "strict_"
+DELAYS = ("delay_seconds", "delay_95_seconds")  # of the words that are heard
+WITHIN = tuple(f"within_{limit}_ms" for limit in WITHIN_MS)  # of all words
+FIGURES = ("missed", "false_alarms_an_hour", "more_missed", *WITHIN, *(f"{STRICT}{name}" for name in WITHIN))
 KEY = ("case", "allowed", "rule")
 COLUMNS = (
     *(*KEY, "threshold", "hours", "words", "validation_missed", "validation_false_alarms_an_hour"),
     *(f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high")),
-    *("before_missed_at_same", *DELAYS),
+    *("before_missed_at_same", *DELAYS, *(f"{STRICT}{name}" for name in DELAYS)),
 )
 SWEEP_KEY = ("case", "held", "apart", "allowed")
 SWEEP_COLUMNS = (*SWEEP_KEY, "held_seconds", "apart_seconds", "missed", "false_alarms_an_hour", *DELAYS)
@@ -62,12 +69,14 @@ class Windows:
         words: the classes to detect.
         probabilities: of each stretch, by the frames from one window to the next: (windows, classes).
         stretches: what is said in each, and the background.
+        earlier: by how many seconds the word of a clip ends earlier with STRICT_DB, by the clip's name.
     """
 
     front_end: FrontEnd
     words: Sequence[int]
     probabilities: dict[int, list[np.ndarray]]
     stretches: list[Stretch]
+    earlier: dict[str, float]
 
     def heard(self, timing: Timing) -> HeardStream:
         """What the rule of now hears with these times."""
@@ -232,7 +241,12 @@ def windows_of(project: Path, split: str, words: Sequence[str]) -> Windows:
             for frames, heard in probabilities.items():
                 heard.append(network.probabilities(windows[::frames].transpose(0, 2, 1)))
             stretches.append(replace(stretch, log_mel=stretch.log_mel[:0]))  # hours of sound need not stay in memory
-    return Windows(front_end, [spec.classes.index(word) for word in words], probabilities, stretches)
+    rate = front_end.sample_rate
+    earlier = {
+        one.name: speech_interval(one.waveform, rate)[1] - speech_interval(one.waveform, rate, STRICT_DB)[1]
+        for one in said
+    }
+    return Windows(front_end, [spec.classes.index(word) for word in words], probabilities, stretches, earlier)
 
 
 def rows_of(case: str, validation: Windows, test: Windows) -> Iterator[dict[str, Any]]:
@@ -253,7 +267,8 @@ def rows_of(case: str, validation: Windows, test: Windows) -> Iterator[dict[str,
             row |= metrics.rate_interval(alarms, outcome.hours).figures("false_alarms_an_hour")
             if rule == NOW:
                 row |= more_missed(judged) | {"before_missed_at_same": missed_at(rules[BEFORE][1], len(alarms))}
-            yield rounded(row | delays(outcome))
+            strict = replace(outcome, delays=outcome.delays + [test.earlier[clip] for clip in outcome.clips])
+            yield rounded(row | delay_figures("", outcome) | delay_figures(STRICT, strict))
 
 
 def more_missed(judged: dict[str, StreamOutcome]) -> dict[str, float]:
@@ -281,7 +296,7 @@ def sweep_rows(case: str, validation: Windows) -> Iterator[dict[str, Any]]:
     step = chosen.step_samples / validation.front_end.sample_rate
     for held in HELD:
         for clips in APART_CLIPS:
-            apart = round(clips * validation.front_end.clip_samples / chosen.step_samples)
+            apart = math.ceil(clips * validation.front_end.clip_samples / chosen.step_samples)
             heard = validation.heard(replace(chosen, held=held, apart=apart))
             for allowed in RATES:
                 outcome = heard.at(heard.threshold(allowed))
@@ -291,15 +306,14 @@ def sweep_rows(case: str, validation: Windows) -> Iterator[dict[str, Any]]:
 
 
 def delays(outcome: StreamOutcome) -> dict[str, float]:
-    """Median and 95th percentile of the delay, in seconds; nothing if no word is detected."""
+    """Median and 95th percentile of the delay of words that are heard, in seconds; nothing if none is."""
     told = outcome.delays[~outcome.missed]
     return dict(zip(DELAYS, np.quantile(told, (0.5, 0.95)), strict=True)) if len(told) else {}
 
 
 def rounded(row: dict[str, Any]) -> dict[str, Any]:
-    """With floats of six decimals, and nothing where there is no figure."""
-    figures = {name: round(float(value), 6) if isinstance(value, float) else value for name, value in row.items()}
-    return dict.fromkeys(DELAYS, "") | figures
+    """With floats of six decimals."""
+    return {name: round(float(value), 6) if isinstance(value, float) else value for name, value in row.items()}
 
 
 def main() -> None:

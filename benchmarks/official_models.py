@@ -1,15 +1,15 @@
 """Counts what the official wake words of micro_wake_word cost, for the model card: the same count as of exported files.
 
-    pip download --no-deps pymicro-wakeword==2.5.0
-    python benchmarks/official_models.py pymicro_wakeword-2.5.0-*.whl
+    pip install --no-deps --target wakewords pymicro-wakeword==2.5.0
+    python benchmarks/official_models.py wakewords
 
-Writes src/kws/project/official_models.json. Each model is a pair of files in the wheel's folder `models`.
+Writes src/kws/project/official_models.json. The package holds a LiteRT file for each wake word.
 """
 
 import json
 import sys
-import zipfile
 from pathlib import Path
+from typing import Any
 
 from runs import ROOT
 
@@ -18,25 +18,26 @@ from kws.export.operations import cost
 
 JSON = ROOT / "src" / "kws" / "project" / "official_models.json"
 ANSWERS_A_SECOND = 1 / (3 * 0.01)  # the models take three frames at a time, one each 10 ms
-FOLDER = "pymicro_wakeword/models/"
 
 
-def figures(wheel: Path) -> dict[str, dict[str, int]]:
-    """By name of a model what it costs, and the arena that it needs on this machine."""
-    with zipfile.ZipFile(wheel) as archive:
-        names = sorted(
-            Path(name).stem for name in archive.namelist() if name.startswith(FOLDER) and name.endswith(".json")
-        )
-        models = {}
-        for name in names:
-            content = archive.read(f"{FOLDER}{name}.tflite")
-            models[name] = cost(content, ANSWERS_A_SECOND) | {"arena_bytes": arena_bytes(content)}
-        return models
+def official_models(packages: Path) -> dict[str, Any]:
+    """What the models cost: by name as `kws.export.operations.cost` names it, and the arena that they need here.
+
+    Args:
+        packages: the folder in which pymicro-wakeword is installed.
+    """
+    [about] = packages.glob("pymicro_wakeword-*.dist-info")
+    models = {path.stem: path.read_bytes() for path in sorted((packages / "pymicro_wakeword/models").glob("*.tflite"))}
+    return {
+        "wheel": about.stem.replace("_", "-").replace("wakeword-", "wakeword "),
+        "answers_a_second": round(ANSWERS_A_SECOND, 1),
+        "models": {
+            name: cost(content, ANSWERS_A_SECOND) | {"arena_bytes": arena_bytes(content)}
+            for name, content in models.items()
+        },
+    }
 
 
 if __name__ == "__main__":
-    [wheel] = map(Path, sys.argv[1:])
-    package, version, *_ = wheel.name.split("-")
-    content = {"wheel": f"{package.replace('_', '-')} {version}", "answers_a_second": round(ANSWERS_A_SECOND, 1)}
-    content["models"] = figures(wheel)
-    JSON.write_text(json.dumps(content, indent=2) + "\n")
+    [given] = sys.argv[1:]
+    JSON.write_text(json.dumps(official_models(Path(given)), indent=2) + "\n")

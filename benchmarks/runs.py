@@ -138,6 +138,7 @@ def _train(project: Path, changes: Mapping[str, Any], networks: Path | None) -> 
     """Trains the network, or takes it from the folder of networks."""
     kept = networks and networks / _key(project, _params(changes))
     if kept and kept.exists():
+        shutil.rmtree(project / "models", ignore_errors=True)  # of the run before: streams that this one does not have
         shutil.copytree(kept, project, dirs_exist_ok=True)
         return
     before, started = _cpu_seconds(), time.monotonic()

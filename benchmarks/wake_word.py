@@ -75,7 +75,7 @@ def rows(word: str, official: Path) -> Iterator[dict[str, Any]]:
         split: devices.hear({number: ours}, float32, stream(split, word, spec), spec.front_end)[number]
         for split in ("validation", "test")
     }
-    figures = devices.score_word(heard["validation"][0], *heard["test"], FALSE_ALARMS_AN_HOUR)
+    figures = devices.score_word(heard["validation"], heard["test"], FALSE_ALARMS_AN_HOUR)
     yield {"stream": word, "file": f"ours: {word}"} | {
         name: value for name, value in figures.items() if name in COLUMNS
     }

@@ -153,7 +153,7 @@ def _on_devices(
     }
     return {
         spec.classes[word]: devices.score_word(
-            heard["validation"][word][0], *heard["test"][word], params.false_alarms_an_hour
+            heard["validation"][word], heard["test"][word], params.false_alarms_an_hour
         )
         for word in networks
     }

@@ -198,6 +198,15 @@ def test_speech_starts_with_the_first_word_and_ends_with_the_last_one(seconds, w
     assert end == pytest.approx(words[-1] + WORD_SECONDS, abs=0.04)
 
 
+def test_a_soft_end_is_speech_down_to_so_many_decibels_below_the_peak():
+    sound = recording(2, [0.5], noise=1e-5)
+    soft = slice(round((0.5 + WORD_SECONDS) * RATE), round((0.7 + WORD_SECONDS) * RATE))
+    sound[soft] += 0.05 * recording(2, [0.5 + WORD_SECONDS])[soft] / np.sqrt(2)  # about 25 dB softer
+    ends = [speech_interval(sound, RATE, *below)[1] for below in ((), (30.0,), (20.0,))]
+    assert ends[0] == ends[1] == pytest.approx(0.7 + WORD_SECONDS, abs=0.04)
+    assert ends[2] == pytest.approx(0.5 + WORD_SECONDS, abs=0.04)
+
+
 @pytest.mark.parametrize("sound", [np.zeros(RATE), np.random.default_rng(0).normal(size=RATE)])
 def test_where_no_speech_stands_out_the_whole_is_taken_for_speech(sound):
     assert speech_interval(sound.astype(np.float32), RATE) == (0.0, 1.0)

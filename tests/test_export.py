@@ -183,7 +183,7 @@ def test_on_microcontrollers_a_stream_gives_the_same_answers_step_by_step(conver
     for step in sliding([log_mel], 4, 4):
         micro.set_input(step[None, ..., None], 0)
         micro.invoke()
-        np.testing.assert_allclose(micro.get_output(0)[0], network.probabilities(step), atol=0.02)
+        np.testing.assert_allclose(micro.get_output(0)[0], network.probabilities(step), atol=0.06)  # docs/listening.md
 
 
 def test_a_file_says_what_it_is(converted):

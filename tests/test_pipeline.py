@@ -21,6 +21,7 @@ from kws.core.params import read_yaml
 from kws.records.clips import cached_clips
 from kws.records.spec import FeatureSpec
 from kws.records.write import RecordWriter
+from kws.spotting.litert import KINDS, Network
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),  # MLflow, of SQLAlchemy
@@ -251,6 +252,29 @@ def test_an_export_that_answers_otherwise_than_the_network_is_refused_and_change
     assert project.changed() == []
     assert project.leftovers() == []
     assert "up to date" in project.run("dvc", "status", "export")
+
+
+def test_a_causal_network_is_exported_to_hear_step_by_step_too(project, monkeypatch):
+    project.set(model="tc_resnet", causal=True)
+    monkeypatch.setenv("KWS_TRACKING", "off")
+    monkeypatch.setenv("DVC_ROOT", str(project.root))
+    monkeypatch.chdir(project.root)
+    for stage in ("train", "export"):
+        monkeypatch.setattr(sys, "argv", [f"{stage}.py"])
+        runpy.run_path(str(ROOT / "stages" / f"{stage}.py"), run_name="__main__")
+    written = {path.name for path in Path("models/export").iterdir()}
+    assert written == {*KINDS.values(), "front_end.npz", "kws_model.h"}
+    about = json.loads(Path("metrics/export.json").read_text())
+    assert about["float32_agreement"] == about["stream_agreement"] == 1
+    assert about["stream_largest_difference"] <= 1e-4
+    assert abs(about["stream_features_accuracy"] - about["features_accuracy"]) <= 1 / about["test_clips"]
+    assert 5 * about["stream_multiplications_a_second"] <= about["float32_multiplications_a_second"]
+    assert about["stream_multiplications_a_second"] == round(
+        about["stream_multiplications"] * 16_000 / Network.load(Path("models/export/kws_stream.tflite")).length
+    )
+    header = Path("models/export/kws_model.h").read_text()
+    assert "#define KWS_INPUT_FRAMES 8 " in header
+    assert "/* kws_stream_features.tflite */" in header
 
 
 def test_the_exported_model_of_a_pipeline_answers_from_another_folder(finished, tmp_path):

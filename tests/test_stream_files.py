@@ -60,11 +60,8 @@ def test_the_file_in_8_bits_gives_nearly_the_same_and_holds_nothing_in_float_ins
 
     expected = whole_clips(network, log_mel)
     answers = heard(content, log_mel, "logits")[-len(expected) :]
-    assert np.abs(answers - expected).mean() < 0.1 * expected.std()
-    decided = np.sort(expected, axis=1)
-    decided = decided[:, -1] - decided[:, -2] > 0.2 * expected.std()
-    assert decided.mean() > 0.5
-    assert (answers.argmax(axis=1) == expected.argmax(axis=1))[decided].mean() > 0.98
+    assert np.abs(answers - expected).mean() < 0.2 * expected.std(axis=0).mean()
+    assert (answers.argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.95
 
 
 def test_same_network_same_bytes_whatever_was_built_before():

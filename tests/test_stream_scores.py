@@ -208,8 +208,8 @@ def test_what_is_printed_tells_false_alarms_by_kind_and_the_delay():
         "1.0 in background, 0.0 beside a word), missed words 0.0%, 95 % interval 0.0% to "
     )
     assert second == (
-        "of all words are told: 66.7% within 0.3 s of their end, 100.0% within 0.5 s of their end; of the words that are "
-        "heard, the median is told 0.23 s after its end, and 95 % within 0.38 s"
+        "of all words are told: 66.7% within 0.3 s of their end, 100.0% within 0.5 s of their end; of the words that "
+        "are heard, the median is told 0.23 s after its end, and 95 % within 0.38 s"
     )
 
 

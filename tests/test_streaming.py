@@ -30,7 +30,7 @@ def trained(name: str, frames: int, width: float = 0.5) -> keras.Model:
 def sound(frames: int) -> np.ndarray:
     """Log-Mel that is never the same for long: (1, frames, mel_bins, 1)."""
     noise = np.random.default_rng(2).normal(0, 1, (1, frames, MEL_BINS, 1))
-    return lfilter([1], [1, -0.9], noise, axis=1).astype(np.float32)
+    return lfilter([1], [1, -0.97], noise, axis=1).astype(np.float32)
 
 
 def heard(stream: keras.Model, log_mel: np.ndarray) -> np.ndarray:

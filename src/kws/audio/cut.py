@@ -36,12 +36,17 @@ def block_decibels(samples: np.ndarray, sample_rate: int) -> np.ndarray:
     return 10 * np.log10(np.convolve(energy, np.ones(3) / 3, "same") + 1e-12)
 
 
-def spoken(decibels: np.ndarray) -> list[tuple[int, int]]:
-    """The stretches of speech, in blocks: from the first, to before the second; none in even noise."""
+def spoken(decibels: np.ndarray, below_peak_db: float = BELOW_PEAK_DB) -> list[tuple[int, int]]:
+    """The stretches of speech, in blocks: from the first, to before the second; none in even noise.
+
+    Args:
+        decibels: level of each block, (blocks,).
+        below_peak_db: a block of speech is not further below the loudest one.
+    """
     floor, peak = np.percentile(decibels, FLOOR_PERCENTILE), decibels.max()
     if peak < floor + OVER_FLOOR_DB:
         return []
-    loud = decibels >= max(floor + OVER_FLOOR_DB, peak - BELOW_PEAK_DB)
+    loud = decibels >= max(floor + OVER_FLOOR_DB, peak - below_peak_db)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], loud, [0]]).astype(np.int8)))
     stretches = [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
     joined: list[tuple[int, int]] = []
@@ -53,10 +58,16 @@ def spoken(decibels: np.ndarray) -> list[tuple[int, int]]:
     return [(start, end) for start, end in joined if (end - start) * STEP_SECONDS >= SHORTEST_SECONDS]
 
 
-def speech_interval(samples: np.ndarray, sample_rate: int) -> tuple[float, float]:
-    """When the first stretch of speech starts and the last one ends, in seconds; the whole where none stands out."""
+def speech_interval(samples: np.ndarray, sample_rate: int, below_peak_db: float = BELOW_PEAK_DB) -> tuple[float, float]:
+    """When the first stretch of speech starts and the last one ends, in seconds; the whole where none stands out.
+
+    Args:
+        samples: float32 (samples,), the recording.
+        sample_rate: in Hz.
+        below_peak_db: see `spoken`. A smaller one ends speech earlier.
+    """
     length = len(samples) / sample_rate
-    stretches = spoken(block_decibels(samples, sample_rate))
+    stretches = spoken(block_decibels(samples, sample_rate), below_peak_db)
     if not stretches:
         return 0.0, length
     return stretches[0][0] * STEP_SECONDS, min(stretches[-1][1] * STEP_SECONDS, length)

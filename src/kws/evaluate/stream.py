@@ -148,7 +148,9 @@ class HeardStream:
     def at(self, threshold: float) -> StreamOutcome:
         """What becomes of the stream at a threshold. It is kept, since thresholds are tried again for each rate."""
         if threshold not in self._outcomes:
-            self._outcomes[threshold] = joined_outcomes([self._judged(one, threshold) for one in self.stretches])
+            outcome = joined_outcomes([self._judged(one, threshold) for one in self.stretches])
+            first = next(iter(self._outcomes.values()), outcome)  # of the same words: their names are kept once
+            self._outcomes[threshold] = replace(outcome, speakers=first.speakers, clips=first.clips)
         return self._outcomes[threshold]
 
     def threshold(self, false_alarms_an_hour: float) -> float:

@@ -25,7 +25,7 @@ COST = ("bytes", "multiplications", "multiplications_a_second", "peak_memory_byt
 _NOISE = re.compile(r"noise_(?:clean|(-?\d+)db)_accuracy")
 
 
-def model_card(params: Params, source: DataSource, figures: Mapping[str, Mapping[str, float]]) -> str:
+def model_card(params: Params, source: DataSource, figures: Mapping[str, Mapping[str, Any]]) -> str:
     """Returns the card in Markdown. It has no section on unknown words or a stream where the metrics have none.
 
     Args:

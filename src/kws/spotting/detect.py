@@ -8,6 +8,7 @@ docs/decisions/0009 says how it was chosen. All times follow the length of a cli
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -134,9 +135,8 @@ def detected(scores: np.ndarray, timing: Timing, threshold: float) -> list[tuple
     told: set[tuple[int, int]] = set()
     found = []
     free = 0
-    for first, end in zip(
-        [0, *parts], [*parts, len(places)], strict=True
-    ):  # one word is the highest, in one rise of it
+    bounds = [0, *parts.tolist(), len(places)]
+    for first, end in pairwise(bounds):  # in each of these parts, one word is the highest, in one rise of it
         window, word = max(free, int(places[first])), int(best[places[first]])
         if window <= places[end - 1] and (word, int(rise[first])) not in told:
             found.append((window, word))

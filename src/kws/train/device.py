@@ -6,16 +6,11 @@ The score is the sigmoid of the word's logit less the largest other one, in step
 format. Devices have few operators, so that the network ends in those that they have.
 """
 
-import contextlib
-import io
-import warnings
-
 import keras
 import numpy as np
-import tensorflow as tf
 
-from kws.core.stderr import without_banners
 from kws.spotting.device_rule import HIGHEST_FEATURE
+from kws.train.litert import to_litert
 from kws.train.streaming import CONVOLUTIONS, stream_model
 
 layers = keras.layers
@@ -64,27 +59,7 @@ def device_file(model: keras.Model, word: int, calibration: np.ndarray) -> bytes
         calibration: as `kws.train.litert.calibration_clips` gives them, from front end `micro`.
     """
     step = device_step(model)
-    steps = calibration[:, : calibration.shape[1] // step * step, :, 0].reshape(-1, 1, step, calibration.shape[2])
+    steps = calibration[:, : calibration.shape[1] // step * step, :, 0].reshape(-1, step, calibration.shape[2])
     steps = np.clip(steps, 0, HIGHEST_FEATURE)
-    steps[0, 0, 0, :2] = 0, HIGHEST_FEATURE  # the input has this scale, whatever the clips hold
-    return _in_8_bits(device_model(model, word), steps)
-
-
-def _in_8_bits(model: keras.Model, steps: np.ndarray) -> bytes:
-    """A network with states in 8 bits, also its input, its states and its output.
-
-    Args:
-        model: its states are zero.
-        steps: float32 (steps, 1, ...), what it hears one after the other while the ranges are taken.
-    """
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: ([step] for step in steps)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type, converter.inference_output_type = tf.int8, tf.uint8
-    converter._experimental_variable_quantization = True  # noqa: SLF001 (else states are float, which devices lack)
-    # the runtime of devices may be older than a dense layer with a scale for each output
-    converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # noqa: SLF001
-    with contextlib.redirect_stdout(io.StringIO()), without_banners(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)  # they come from the clips
-        return bytes(converter.convert())
+    steps[0, 0, :2] = 0, HIGHEST_FEATURE  # the input has this scale, whatever the clips hold
+    return to_litert(device_model(model, word), steps, bytes_alone=True)

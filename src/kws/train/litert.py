@@ -97,13 +97,14 @@ def calibration_clips(features: Path, spec: FeatureSpec) -> np.ndarray:
     return np.stack(list(chosen))[..., None]
 
 
-def to_litert(model: keras.Model, calibration: np.ndarray | None = None) -> bytes:
+def to_litert(model: keras.Model, calibration: np.ndarray | None = None, *, bytes_alone: bool = False) -> bytes:
     """A network as a LiteRT file, of built-in operators alone; in 8 bits where clips calibrate them.
 
     Args:
         model: for one clip at a time, or for one step of a stream.
         calibration: (clips, frames, mel_bins, 1), from which the ranges of the activations are taken, or steps of a
             stream in their order.
+        bytes_alone: whether input (int8) and output (uint8) are in 8 bits, too.
 
     Raises:
         UserError: the network has a loop. The conversion to 8 bits does not survive one.
@@ -114,6 +115,10 @@ def to_litert(model: keras.Model, calibration: np.ndarray | None = None) -> byte
         converter.representative_dataset = lambda: ([clip[None]] for clip in calibration)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter._experimental_variable_quantization = True  # noqa: SLF001 (else the state of a stream stays float32)
+    if bytes_alone:
+        converter.inference_input_type, converter.inference_output_type = tf.int8, tf.uint8
+        # the runtimes of devices are older than a scale for each output of a dense layer
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # noqa: SLF001
     # the converter prints the names of its temporary files
     with contextlib.redirect_stdout(io.StringIO()), without_banners(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)  # they come from the clips
