@@ -206,6 +206,8 @@ GROUPS = PROJECT["dependency-groups"]
         ("bootstrap", GROUPS["bootstrap"]),
         ("pipeline", DIRECT),
         ("dev", GROUPS["dev"]),
+        ("clients", GROUPS["clients"]),
+        ("esphome", GROUPS["esphome"]),
         ("gpu", [*(line for line in DIRECT if not line.startswith("tensorflow-cpu")), *GROUPS["gpu"]]),
     ],
 )
@@ -231,7 +233,7 @@ def test_cuda_takes_the_place_of_the_smaller_tensorflow():
     assert "nvidia-cudnn-cu12" not in pipeline
 
 
-@pytest.mark.parametrize("name", [*LOCKS, "gpu"])
+@pytest.mark.parametrize("name", [*LOCKS, "gpu", "clients", "esphome"])
 def test_each_package_of_a_lock_is_hashed(name):
     blocks = re.findall(r"(?m)^\w.*\n(?: .*\n)*", (ROOT / "requirements" / f"{name}.txt").read_text())
     assert blocks
