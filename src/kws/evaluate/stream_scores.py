@@ -248,8 +248,8 @@ def _of_one_kind(origins: Mapping[str, Origin]) -> bool:
 def det_rows(heard: HeardStream) -> list[dict[str, Any]]:
     """Missed words against false alarms an hour, a row for each of THRESHOLDS from the highest on; none without words.
 
-    They end where there are more than DET_ALARMS false alarms, and with the fewest missed words: lower thresholds, below
-    which scores hardly fall, miss more words again and bring more false alarms.
+    They end where there are more than DET_ALARMS false alarms, and with the fewest missed words: scores hardly fall
+    below lower thresholds, so that words are missed again.
     """
     rows = []
     for threshold in reversed(THRESHOLDS):
