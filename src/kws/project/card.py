@@ -65,7 +65,7 @@ def model_card(params: Params, source: DataSource, figures: Mapping[str, Mapping
 
 
 def _costs(
-    exported: Mapping[str, float], devices: Mapping[str, Mapping[str, float]], official: Mapping[str, Any]
+    exported: Mapping[str, float], devices: Mapping[str, Any], official: Mapping[str, Any]
 ) -> dict[str, dict[str, float]]:
     """What each file costs a device, ours and then the official wake words, by its name in the table.
 
