@@ -96,7 +96,8 @@ def rows(word: str, official: Path) -> Iterator[dict[str, Any]]:
             )
             cutoff, size = manifest["micro"]["probability_cutoff"], manifest["micro"]["sliding_window_size"]
             outcome = judged.at(cutoff_of(cutoff), size)
-            row = {"stream": word, "file": f"official: {name}", "hours": outcome.hours, "cutoff": cutoff, "size": size}
+            row = {"stream": word, "file": f"official: {name}", "hours": round(outcome.hours, 6)}
+            row |= {"cutoff": cutoff, "size": size}
             rate = false_alarm_figures("false_alarms_an_hour", outcome)
             yield row | {key: round(float(value), 6) for key, value in rate.items()}
 

@@ -360,7 +360,7 @@ def wake_word() -> str:
         low, mean, high = (float(row[f"false_alarms_an_hour{end}"]) for end in ("_low", "", "_high"))
         delay = f"{float(row['delay_seconds']):.2f} s, {float(row['delay_95_seconds']):.2f} s" if row["missed"] else ""
         cells = [
-            f"{float(row['cutoff']):.2f}",
+            f"{float(row['cutoff']):.3f}",
             str(int(float(row["size"]))),
             missed,
             f"{mean:.1f} [{low:.1f}, {high:.1f}]",

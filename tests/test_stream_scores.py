@@ -286,6 +286,18 @@ def test_the_det_curve_ends_where_there_are_too_many_false_alarms():
     assert rows[-1]["false_alarms_an_hour"] == DET_ALARMS / 2
 
 
+def test_the_det_curve_ends_with_the_fewest_missed_words():
+    class Rises:
+        """Below a threshold of 0.3 scores hardly fall, so that words are missed again."""
+
+        def at(self, threshold):
+            return heard_of(2, [0.9, 0.0 if threshold < 0.3 else 0.5], false=[0.8, 0.2]).at(threshold)
+
+    rows = det_rows(Rises())
+    assert rows[-1]["threshold"] == min(one for one in THRESHOLDS if one >= 0.3)
+    assert [rows[0]["missed"], rows[-1]["missed"]] == [1.0, 0.0]
+
+
 REAL = {"unheard_validation": "dataset", "unheard_test": "test_dataset"}
 
 
