@@ -1,9 +1,13 @@
+import importlib.util
+
 import keras
 import numpy as np
 import pytest
-from conftest import FRONT_END
+from conftest import FRONT_END, ROOT
+from test_clients import environment_of, needs_network
 
 from kws.core.errors import UserError
+from kws.core.files import read_json
 from kws.export import operations
 from kws.export.convert import front_end_model
 from kws.export.flatbuffer import peak_memory
@@ -74,6 +78,22 @@ def test_a_file_with_an_operator_without_a_count_has_its_other_costs(monkeypatch
     assert operations.cost(content, 10.0) == {name: whole[name] for name in ("bytes", "peak_memory_bytes")}
     with pytest.raises(UserError, match="how many multiplications MAX_POOL_2D takes stands in no list"):
         multiplications(content)
+
+
+@needs_network
+def test_the_official_wake_words_cost_what_the_card_says(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from official_models import JSON, official_models
+
+    [packages] = environment_of("clients").parent.glob("lib/python*/site-packages")
+    counted, told = official_models(packages), read_json(JSON)
+    if importlib.util.find_spec("tflite_micro") is None:
+        for model in told["models"].values():
+            model["arena_bytes"] = None  # it was measured on another machine
+    assert counted == told
+    frames = 6000 + 150 + 1800  # the first blocks of hey_jarvis: 30 x 5 x 40, 5 x 30, 60 x 30
+    rest = (9 + 13 + 21) * 60 + 3 * 60 * 60 + 5 * 60 + 1  # three more, the sum over the newest five, the sigmoid
+    assert told["models"]["hey_jarvis"]["multiplications"] == frames + rest
 
 
 class Delay(layers.Layer):

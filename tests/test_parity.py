@@ -8,6 +8,7 @@ import pytest
 import soundfile
 from conftest import FRONT_END, MICRO, tone
 
+from kws.audio.frontend import NO_SOUND
 from kws.core.errors import UserError
 from kws.export import parity
 from kws.recordings import background
@@ -182,7 +183,7 @@ POSITION = {"_silence_/test-00000": 0, "high/b.wav": 1, "low/a.wav": 2}
 
 
 def test_the_whole_test_split_is_heard_again_as_featurize_heard_it(split):
-    heard = dict(parity.waveforms(*split))
+    heard = {clip.name: clip.waveform for clip in parity.heard_again(*split)}
     assert heard.keys() == POSITION.keys()
     np.testing.assert_array_equal(heard["low/a.wav"], np.pad(tone(300)[:14_000], (0, 2000)))
     made = background.silence("_silence_/test-00000", split[2], 16_000)
@@ -201,7 +202,7 @@ def files(exported) -> dict[str, bytes]:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_every_model_is_asked_about_every_clip(split, files, threads, monkeypatch):
     monkeypatch.setattr(parity, "CLIPS_A_TASK", 2)
-    examined = parity.examine(files, parity.waveforms(*split), POSITION, FRONT_END, threads)
+    examined = parity.examine(files, parity.heard_again(*split), POSITION, FRONT_END, threads)
     for answers in examined.answers.values():
         assert answers.probabilities[1:].argmax(axis=1).tolist() == [1, 0]
         assert (answers.seconds > 0).all()
@@ -213,7 +214,7 @@ def test_streams_are_asked_about_every_clip_one_after_the_other(split, exported_
     monkeypatch.setattr(parity, "CLIPS_A_TASK", 2)
     files = files_of(exported_causal)
     assert list(files) == list(KINDS)
-    answers = parity.examine(files, parity.waveforms(*split), POSITION, FRONT_END, 1).answers
+    answers = parity.examine(files, parity.heard_again(*split), POSITION, FRONT_END, 1).answers
     of_stream, of_features = (answers[kind].probabilities for kind in ("stream", "stream_features"))
     np.testing.assert_allclose(of_stream, answers["float32"].probabilities, atol=1e-5)
     np.testing.assert_allclose(of_features, answers["features"].probabilities, atol=0.05)
@@ -223,21 +224,42 @@ def test_streams_are_asked_about_every_clip_one_after_the_other(split, exported_
 def test_a_network_with_the_front_end_of_devices_is_asked_about_its_features(split, exported_micro, monkeypatch):
     monkeypatch.setattr(parity, "CLIPS_A_TASK", 2)
     manifest, archive, noises, _ = split
-    waveforms = dict(parity.waveforms(manifest, archive, noises, MICRO))
-    examined = parity.examine(files_of(exported_micro), waveforms.items(), POSITION, MICRO, 1)
+    clips = list(parity.heard_again(manifest, archive, noises, MICRO))
+    examined = parity.examine(files_of(exported_micro), clips, POSITION, MICRO, 1)
     network = Network.load(exported_micro / "kws.tflite")
-    for name, place in POSITION.items():
-        expected = network.clip(MICRO.clip_log_mel(waveforms[name]))
+    for clip in clips:
+        expected = network.clip(MICRO.clip_log_mel(clip.waveform))
         for kind in ("float32", "stream"):
-            np.testing.assert_allclose(examined.answers[kind].probabilities[place], expected, atol=1e-5)
+            answer = examined.answers[kind].probabilities[POSITION[clip.name]]
+            np.testing.assert_allclose(answer, expected, atol=1e-5)
     np.testing.assert_array_equal(examined.windows, examined.answers["float32"].probabilities[examined.streamed])
+
+
+def test_the_front_end_of_devices_settles_in_what_was_recorded_before_a_clip(tmp_path):
+    rng = np.random.default_rng(0)
+    hiss = rng.normal(size=24_000) * np.repeat([0.05, 0.001], [10_000, 14_000])
+    sound = (np.concatenate([hiss, tone(300)]) + 0.001 * rng.normal(size=40_000)).astype(np.float32)
+    row = {"name": "low/a.wav#1", "class": "low", "speaker": "a", "split": "test", "status": "ok"}
+    with (tmp_path / "manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*row, "recording", "start"])
+        writer.writeheader()
+        writer.writerow(row | {"recording": "low/a.wav", "start": "1.5"})
+    soundfile.write(tmp_path / "a.wav", sound, 16_000, subtype="FLOAT")
+    with tarfile.open(tmp_path / "raw.tar", "w") as tar:
+        tar.add(tmp_path / "a.wav", "low/a.wav")
+    [clip] = parity.heard_again(tmp_path / "manifest.csv", tmp_path / "raw.tar", {}, MICRO)
+    np.testing.assert_array_equal(clip.waveform, sound[24_000:])
+    np.testing.assert_array_equal(clip.before, sound[8000:24_000])
+    cached = MICRO.clip_log_mel(sound[24_000:], sound[:24_000])
+    assert np.abs(cached - MICRO.clip_log_mel(sound[24_000:])).max() > 1
+    np.testing.assert_array_equal(MICRO.clip_log_mel(clip.waveform, clip.before), cached)
 
 
 def test_a_window_that_slides_over_the_clips_gives_the_answers_to_whole_clips(split, files, monkeypatch):
     monkeypatch.setattr(parity, "CLIPS_A_TASK", 2)
     spotter = Spotter(Network(files["float32"]))
-    examined = parity.examine(files, parity.waveforms(*split), POSITION, FRONT_END, 2)
-    clips = dict(parity.waveforms(*split))
+    examined = parity.examine(files, parity.heard_again(*split), POSITION, FRONT_END, 2)
+    clips = {clip.name: clip.waveform for clip in parity.heard_again(*split)}
     expected = {POSITION[name]: spotter.clip(waveform) for name, waveform in clips.items()}
     assert sorted(examined.streamed) == [0, 1, 2]
     np.testing.assert_array_equal(examined.windows, np.stack([expected[place] for place in examined.streamed]))
@@ -245,13 +267,13 @@ def test_a_window_that_slides_over_the_clips_gives_the_answers_to_whole_clips(sp
 
 def test_a_sample_of_many_clips_is_enough_for_the_stream(split, files, monkeypatch):
     monkeypatch.setattr(parity, "SLIDING_CLIPS", 1)
-    examined = parity.examine(files, parity.waveforms(*split), POSITION, FRONT_END, 2)
+    examined = parity.examine(files, parity.heard_again(*split), POSITION, FRONT_END, 2)
     assert examined.streamed.tolist() == [0]
     assert examined.windows.shape == (1, 3)
 
 
 def test_a_clip_that_was_not_heard_has_no_answer(split, files):
-    clips = [(name, waveform) for name, waveform in parity.waveforms(*split) if name != "low/a.wav"]
+    clips = [clip for clip in parity.heard_again(*split) if clip.name != "low/a.wav"]
     examined = parity.examine(files, clips, POSITION, FRONT_END, 2)
     for answers in examined.answers.values():
         assert np.isnan(answers.probabilities).all(axis=1).tolist() == [False, False, True]
@@ -262,10 +284,11 @@ def test_memory_does_not_grow_with_the_clips(files, monkeypatch):
     monkeypatch.setattr(parity, "SLIDING_CLIPS", 1)
 
     def peak(clips: int) -> int:
-        waveforms = ((str(number), np.full(16_000, number / clips, np.float32)) for number in range(clips))
+        waveforms = (np.full(16_000, number / clips, np.float32) for number in range(clips))
+        heard = (parity.Heard(str(number), waveform, NO_SOUND) for number, waveform in enumerate(waveforms))
         position = {str(number): number for number in range(clips)}
         tracemalloc.start()
-        parity.examine(files, waveforms, position, FRONT_END, 2)
+        parity.examine(files, heard, position, FRONT_END, 2)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most

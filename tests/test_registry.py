@@ -211,6 +211,15 @@ def test_what_is_served_is_told_by_its_hash(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(set(hashes)) == 4
 
 
+def test_a_server_of_a_model_with_the_front_end_of_devices_gets_its_package(exported_micro, monkeypatch) -> None:
+    from kws.tracking import registry
+
+    assert {line.partition("==")[0] for line in registry._requirements()} == set(registry.REQUIRED)
+    monkeypatch.setattr(paths, "SPOTTER", exported_micro / "kws.tflite")
+    required = {line.partition("==")[0] for line in registry._requirements()}
+    assert required == {*registry.REQUIRED, "pymicro-features"}
+
+
 def test_a_champion_that_was_deposed_by_hand_is_followed_by_the_next_model() -> None:
     import mlflow
 

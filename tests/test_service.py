@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import requests
-from conftest import SOURCE
+from conftest import SOURCE, tone
 
 from kws.audio.frontend import FrontEnd
 from kws.core import paths
@@ -107,6 +108,15 @@ def test_the_model_holds_signature_example_spec_code_and_requirements(model: Any
     assert (folder / "code" / "kws" / "spotting" / "spotter.py").exists()
     required = {line.partition("==")[0] for line in (folder / "requirements.txt").read_text().split()}
     assert required == {"mlflow", "ai-edge-litert", "numpy"}
+
+
+def test_a_model_with_the_front_end_of_devices_takes_waveforms_too(exported_micro: Path) -> None:
+    from kws.spotting.service import Service
+
+    service = Service()
+    service.load_context(SimpleNamespace(artifacts={"network": str(exported_micro / "kws.tflite")}))
+    answers = service.predict(np.stack([tone(300), tone(3000)]).astype(np.float32))
+    assert [answer["label"] for answer in answers] == ["low", "high"]
 
 
 CLIP = [0.1] * 400

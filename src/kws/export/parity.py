@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from kws.audio.clip import cut_or_pad
-from kws.audio.frontend import FrontEnd
+from kws.audio.frontend import NO_SOUND, FrontEnd
 from kws.core.errors import UserError
 from kws.core.parallel import map_in_order
 from kws.recordings.background import is_nobody, silence
-from kws.recordings.manifest import read_waveforms, usable_rows
+from kws.recordings.manifest import read_sounds, usable_rows
+from kws.spotting.detect import Timing
 from kws.spotting.litert import KINDS, Network, read_about
-from kws.spotting.spotter import Spotter, sliding
+from kws.spotting.spotter import sliding
 
 # What an export may lose against Keras; what loses more is refused.
 FLOAT_DIFFERENCE = 1e-4  # of a probability: float32 differs in the order of its sums alone
@@ -68,10 +69,24 @@ class Examined:
     windows: np.ndarray
 
 
-def waveforms(
+class Heard(NamedTuple):
+    """A clip as the exported models hear it.
+
+    Attributes:
+        name: of the clip.
+        waveform: float32 (clip_samples,).
+        before: what was recorded before it, float32 (samples,), in which the front end of devices settles.
+    """
+
+    name: str
+    waveform: np.ndarray
+    before: np.ndarray
+
+
+def heard_again(
     manifest: Path, archive: Path, noises: Mapping[str, np.ndarray], front_end: FrontEnd
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and waveform, float32 (clip_samples,), of every usable test clip; one at a time is in memory.
+) -> Iterator[Heard]:
+    """Every usable test clip; one recording at a time is in memory.
 
     Args:
         manifest: manifest.csv of the features.
@@ -83,16 +98,16 @@ def waveforms(
     rows = usable_rows(manifest, "test")
     made = {row["name"] for row in rows if is_nobody(row["speaker"])}
     recorded = [row for row in rows if row["name"] not in made]
-    seconds = front_end.clip_samples / front_end.sample_rate
-    for row, waveform in read_waveforms(recorded, archive, front_end.sample_rate, seconds):
-        yield row["name"], waveform
+    length, lead = front_end.clip_samples, front_end.lead * front_end.hop_length
+    for row, sound, start in read_sounds(recorded, archive, front_end.sample_rate):
+        yield Heard(row["name"], cut_or_pad(sound, length, start), sound[max(0, start - lead) : start].copy())
     for name in sorted(made):
-        yield name, silence(name, noises, front_end.clip_samples)
+        yield Heard(name, silence(name, noises, length), NO_SOUND)
 
 
 def examine(
     files: Mapping[str, bytes],
-    clips: Iterable[tuple[str, np.ndarray]],
+    clips: Iterable[Heard],
     position: Mapping[str, int],
     front_end: FrontEnd,
     threads: int,
@@ -101,7 +116,7 @@ def examine(
 
     Args:
         files: the models, by kind.
-        clips: name and waveform.
+        clips: that they hear.
         position: by name, where a clip's answer goes.
         front_end: computes the features for the model that takes them.
         threads: that share the work; nothing but its time depends on their number.
@@ -111,17 +126,16 @@ def examine(
     for _ in range(threads):
         idle.put({kind: Network(content) for kind, content in files.items()})
 
-    def work(task: list[tuple[str, np.ndarray]]) -> tuple[list[int], dict[str, ExportAnswers], list[int], np.ndarray]:
+    def work(task: list[Heard]) -> tuple[list[int], dict[str, ExportAnswers], list[int], np.ndarray]:
         networks = idle.get()
         try:
-            positions = [position[name] for name, _ in task]
-            waveforms = [waveform for _, waveform in task]
-            streamed = {n: waveform for n, waveform in zip(positions, waveforms, strict=True) if n % every == 0}
-            answers = ask(networks, waveforms, front_end)
-            windows = slide(Spotter(networks["float32"]), list(streamed.values()))
+            positions = [position[clip.name] for clip in task]
+            streamed = {n: clip for n, clip in zip(positions, task, strict=True) if n % every == 0}
+            answers = ask(networks, task, front_end)
+            windows = ask({"float32": networks["float32"]}, slide(list(streamed.values()), front_end), front_end)
         finally:
             idle.put(networks)  # or other tasks would wait for them for ever
-        return positions, answers, list(streamed), windows
+        return positions, answers, list(streamed), windows["float32"].probabilities
 
     shape = len(position), len(read_about(files["float32"])["classes"])
     whole = {kind: ExportAnswers(np.full(shape, np.nan), np.zeros(len(position))) for kind in files}
@@ -136,47 +150,39 @@ def examine(
     return Examined(whole, np.array(streamed), np.concatenate(windows))
 
 
-def ask(
-    networks: Mapping[str, Network], waveforms: Sequence[np.ndarray], front_end: FrontEnd
-) -> dict[str, ExportAnswers]:
+def ask(networks: Mapping[str, Network], clips: Sequence[Heard], front_end: FrontEnd) -> dict[str, ExportAnswers]:
     """What each network makes of the clips.
 
     Args:
         networks: by kind.
-        waveforms: float32 (clip_samples,) each.
+        clips: that it hears.
         front_end: computes the features for the network that takes them.
     """
-    probabilities: dict[str, list[np.ndarray]] = {kind: [] for kind in networks}
-    seconds: dict[str, list[float]] = {kind: [] for kind in networks}
-    for waveform in waveforms:
-        log_mel = front_end.clip_log_mel(waveform)
+    shape = len(clips), len(next(iter(networks.values())).about["classes"])
+    answers = {kind: ExportAnswers(np.zeros(shape, np.float32), np.zeros(len(clips))) for kind in networks}
+    for number, (_, waveform, before) in enumerate(clips):
+        features = front_end.clip_log_mel(waveform, before)
         for kind, network in networks.items():
-            values = log_mel if network.takes_features else waveform
+            values = features if network.takes_features else waveform
             start = time.thread_time()  # of this thread alone: others work beside it
-            probabilities[kind].append(network.clip(values))
-            seconds[kind].append((time.thread_time() - start) / -(-len(values) // network.length))
-    return {kind: ExportAnswers(np.stack(probabilities[kind]), np.array(seconds[kind])) for kind in networks}
+            answers[kind].probabilities[number] = network.clip(values)
+            answers[kind].seconds[number] = (time.thread_time() - start) / -(-len(values) // network.length)
+    return answers
 
 
-def slide(spotter: Spotter, waveforms: Sequence[np.ndarray]) -> np.ndarray:
-    """What the network makes of clips that follow each other in a stream and are cut out of it again.
+def slide(clips: Sequence[Heard], front_end: FrontEnd) -> list[Heard]:
+    """Clips that follow each other in a stream, as the sliding window cuts them out of it again.
 
-    `kws listen` cuts its windows with the same code. The answers are those to the clips, if the cutting loses nothing.
-
-    Args:
-        spotter: that hears the stream.
-        waveforms: float32 (clip_samples,) each.
-
-    Returns:
-        The probabilities of the windows that start with the clips: (clips, classes).
+    `kws listen` cuts its windows with the same code. They are the clips, if the cutting loses nothing.
     """
-    steps = -(-spotter.clip_samples // spotter.step_samples)  # from clip to clip, so that a window starts with each
-    padded = [cut_or_pad(waveform, steps * spotter.step_samples) for waveform in waveforms]
-    stream = np.concatenate([np.zeros(0, np.float32), *padded])
+    timing = Timing.of(front_end.clip_samples, front_end.hop_length)
+    steps = -(-front_end.clip_samples // timing.step_samples)  # from clip to clip, so that a window starts with each
+    padded = [cut_or_pad(clip.waveform, steps * timing.step_samples) for clip in clips]
+    stream = np.concatenate([NO_SOUND, *padded])
     blocks = np.split(stream, range(BLOCK_SAMPLES, len(stream), BLOCK_SAMPLES))
-    windows = sliding(blocks, spotter.clip_samples, spotter.step_samples)
-    windows = islice(windows, 0, steps * len(waveforms), steps)  # the others have no answer to compare
-    return np.reshape([spotter.clip(window) for window in windows], (len(waveforms), len(spotter.classes)))
+    windows = sliding(blocks, front_end.clip_samples, timing.step_samples)
+    windows = islice(windows, 0, steps * len(clips), steps)  # the others have no answer to compare
+    return [clip._replace(waveform=window) for clip, window in zip(clips, windows, strict=True)]
 
 
 def figures(kind: str, answers: np.ndarray, keras: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -45,14 +45,22 @@ def read_waveforms(
         sample_rate: in Hz, of the waveforms.
         clip_seconds: length of each waveform.
     """
+    length = round(clip_seconds * sample_rate)
+    for row, sound, start in read_sounds(rows, archive, sample_rate):
+        yield row, cut_or_pad(sound, length, start)
+
+
+def read_sounds(
+    rows: Iterable[Mapping[str, str]], archive: Path, sample_rate: int
+) -> Iterator[tuple[Mapping[str, str], np.ndarray, int]]:
+    """As `read_waveforms`: row, the recording that the clip is in, float32 (samples,), and where it starts there."""
     of_recording: defaultdict[str, list[Mapping[str, str]]] = defaultdict(list)
     for row in rows:
         of_recording[row["recording"]].append(row)
-    length = round(clip_seconds * sample_rate)
     for name, data in read_members(archive, of_recording):
         sound = decode_recording(data or b"", sample_rate, may_be_silent=True)
         for row in of_recording[name]:
-            yield row, cut_or_pad(sound.samples, length, round(float(row["start"]) * sample_rate))
+            yield row, sound.samples, round(float(row["start"]) * sample_rate)
 
 
 def usable_rows(manifest: Path, split: str) -> list[dict[str, str]]:
