@@ -220,7 +220,7 @@ python "stages/$1.py"; echo "exit code $?"; find "$2" -type f ! -name "*.lock"
 def test_a_writer_that_finds_the_disk_full_is_one_line(project, monkeypatch, stage, output):
     import keras
 
-    def full(*_: Any) -> None:
+    def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(RecordWriter, "write", full)
