@@ -25,21 +25,8 @@ _PRODUCTS: dict[str, Callable[[Shapes, Sequence[int]], int]] = {
 _EACH_OUTPUT = {"MUL": 1, "DIV": 1, "SQUARE": 1, "MEAN": 1, "AVERAGE_POOL_2D": 1, "SOFTMAX": 1, "LOGISTIC": 1}
 _EACH_OUTPUT |= {"TANH": 1, "LEAKY_RELU": 1, "HARD_SWISH": 2, "RESIZE_BILINEAR": 4}
 _NONE = {
-    *(
-        "ABS",
-        "ADD",
-        "EXP",
-        "LOG",
-        "MAX_POOL_2D",
-        "MAXIMUM",
-        "MINIMUM",
-        "NEG",
-        "REDUCE_MAX",
-        "RELU",
-        "RELU6",
-        "SUB",
-        "SUM",
-    ),
+    *("ABS", "ADD", "EXP", "LOG", "NEG", "RELU", "RELU6", "SUB", "SUM"),
+    *("MAX_POOL_2D", "MAXIMUM", "MINIMUM", "REDUCE_MAX"),
     *("BATCH_TO_SPACE_ND", "CONCATENATION", "EXPAND_DIMS", "GATHER", "IMAG", "PACK", "PAD", "PADV2", "REAL", "RESHAPE"),
     *("SLICE", "SPACE_TO_BATCH_ND", "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE", "UNPACK"),
     *("ASSIGN_VARIABLE", "CALL_ONCE", "READ_VARIABLE", "VAR_HANDLE"),

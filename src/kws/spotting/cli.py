@@ -190,7 +190,7 @@ def _sensitivities(about: dict[str, Any]) -> str:
         return ""
     levels, hours = about["sensitivities"], about["stream_hours"]
     lines = [f"; chosen in {hours:.2g} h of validation stream, judged in as much test stream"]
-    if about["kind"] != about["measured_with"]:
+    if about["kind"] not in (about["measured_with"], "stream"):  # a stream answers as it does
         lines[0] += f"; measured with the {about['measured_with']} network, not with this one"
     if about["kind"] == "stream_features":
         lines[0] += ", which was compared on whole clips alone"
