@@ -22,7 +22,7 @@ from runs import add_row, address, downloaded, parser, preset, run
 from kws.core import paths
 from kws.core.naming import file_name
 from kws.evaluate import devices, stream_sound
-from kws.evaluate.stream import Stretch
+from kws.evaluate.stream import HeardStretch, Stretch
 from kws.evaluate.stream_scores import false_alarm_figures
 from kws.recordings import background
 from kws.recordings.clips import read_clips
@@ -80,20 +80,15 @@ def rows(word: str, official: Path) -> Iterator[dict[str, Any]]:
         name: value for name, value in figures.items() if name in COLUMNS
     }
     with tempfile.TemporaryDirectory() as folder:
-        for name, manifest, network in official_words(official, Path(folder)):
-            judged = devices.DeviceStream(
-                [
-                    devices.HeardByDevice(
-                        network.hear(stretch.log_mel)[:, 0],
-                        [replace(said, word=None) for said in stretch.script],
-                        stretch.background,
-                    )
-                    for stretch in stream("test", word, spec)
-                ],
-                NOBODY_SAYS,
-                network.step,
-                spec.front_end,
-            )
+        networks = list(official_words(official, Path(folder)))
+        parts: list[list[HeardStretch]] = [[] for _ in networks]
+        for stretch in stream("test", word, spec):
+            script = [replace(said, word=None) for said in stretch.script]
+            for heard_by, (_, _, network) in zip(parts, networks, strict=True):
+                scores = network.hear(stretch.log_mel)[:, 0]
+                heard_by.append(HeardStretch(scores, script, stretch.background))
+        for heard_by, (name, manifest, network) in zip(parts, networks, strict=True):
+            judged = devices.DeviceStream(heard_by, NOBODY_SAYS, network.step, spec.front_end)
             cutoff, size = manifest["micro"]["probability_cutoff"], manifest["micro"]["sliding_window_size"]
             outcome = judged.at(cutoff_of(cutoff), size)
             row = {"stream": word, "file": f"official: {name}", "hours": round(outcome.hours, 6)}
@@ -108,16 +103,7 @@ def stream(split: str, word: str, spec: FeatureSpec) -> Iterator[Stretch]:
     noises, _ = background.read_background(
         source.archive_of("train"), read_clips(paths.CLIPS), spec.front_end, ("validation", "test")
     )
-    said, other = stream_sound.recordings_of(paths.MANIFEST, split, source, [word], spec.front_end)
-    return stream_sound.stretches(
-        said,
-        other,
-        noises[split],
-        front_end=spec.front_end,
-        classes=spec.classes,
-        minutes=MINUTES,
-        seed=stream_sound.SEEDS[split],
-    )
+    return stream_sound.stream_of(split, paths.MANIFEST, source, spec, noises, words=[word], minutes=MINUTES)
 
 
 def official_words(wheel: Path, folder: Path) -> Iterator[tuple[str, Mapping[str, Any], devices.DeviceNetwork]]:

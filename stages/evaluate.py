@@ -124,15 +124,8 @@ def _stream(
     split: str, params: Params, source: DataSource, spec: FeatureSpec, noises: background.Background
 ) -> Iterator[stream.Stretch]:
     """The stream of a split, validation or test."""
-    said, other = stream_sound.recordings_of(paths.MANIFEST, split, source, params.words, spec.front_end)
-    return stream_sound.stretches(
-        said,
-        other,
-        noises[split],
-        front_end=spec.front_end,
-        classes=spec.classes,
-        minutes=params.stream_minutes,
-        seed=stream_sound.SEEDS[split],
+    return stream_sound.stream_of(
+        split, paths.MANIFEST, source, spec, noises, words=params.words, minutes=params.stream_minutes
     )
 
 

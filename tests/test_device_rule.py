@@ -32,7 +32,7 @@ bursts = st.lists(st.tuples(st.integers(0, 255), st.integers(1, 60)), max_size=3
 )
 
 
-@given(scores=bursts, step=st.integers(1, 4), cutoff=st.integers(1, 254), size=st.sampled_from([1, 2, 3, 5, 8]))
+@given(scores=bursts, step=st.integers(1, 4), cutoff=st.integers(1, 254), size=st.sampled_from([1, 2, 3, 5, 8, 12, 16]))
 @example(scores=np.full(200, 255, np.uint8), step=3, cutoff=200, size=5)  # never below the cutoff: never heard
 @example(scores=np.repeat([0, 255, 0, 255], [40, 5, 60, 5]).astype(np.uint8), step=3, cutoff=128, size=5)
 @example(scores=np.repeat([250, 0, 250], [3, 28, 8]).astype(np.uint8), step=4, cutoff=100, size=8)

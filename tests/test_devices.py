@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from conftest import make_front_end
 
-from kws.evaluate.devices import CUTOFFS, SIZES, DeviceStream, HeardByDevice, float_scores, hear, lines, score_word
-from kws.evaluate.stream import Stretch, Utterance
+from kws.evaluate.devices import CUTOFFS, SIZES, DeviceStream, float_scores, hear, lines, score_word
+from kws.evaluate.stream import HeardStretch, Stretch, Utterance
 from kws.spotting.device_rule import detections
 
 FRONT_END = make_front_end(16_000, 16_000, 480, 160, 512, 40, 125.0, 7500.0, 1e-6, kind="micro")
@@ -25,12 +25,12 @@ def said(second: float, word: int | None = WORD, speaker: str = "ada", clip: str
     return Utterance(second, second + 0.6, word, speaker, clip)
 
 
-def heard(script, *bursts) -> HeardByDevice:
+def heard(script, *bursts) -> HeardStretch:
     """A minute whose scores are low, except in bursts: the second that they end, their height."""
     scores = np.full(INFERENCES, 3, np.uint8)
     for second, height in bursts:
         scores[at(second) : at(second) + 8] = height
-    return HeardByDevice(scores, script, "rain")
+    return HeardStretch(scores, script, "rain")
 
 
 def stream_of(*stretches) -> DeviceStream:
@@ -77,7 +77,9 @@ def test_of_cutoffs_that_keep_the_rate_it_is_one_with_the_fewest_missed_words():
 
 
 def test_no_cutoff_keeps_the_rate_of_a_device_that_is_always_sure():
-    sure = stream_of(heard([], (20, 255)))
+    stretch = heard([], (20, 255))
+    stretch.scores[at(20) : at(21)] = 255
+    sure = stream_of(stretch)
     assert sure.cutoffs({"none": 0.0}, size=1) == {"none": 254}
     figures = score_word((sure, sure), (sure, sure), false_alarms_an_hour=1.0)
     assert figures["balanced_rate_not_kept"] == 1
@@ -135,6 +137,18 @@ def test_validation_chooses_the_size_that_misses_fewest_then_tells_earliest():
     assert figures["size"] == min(delays, key=delays.get)
     assert figures["hours"] == 0.05
     assert figures["step_frames"] == STEP
+
+
+def test_a_size_that_keeps_the_rate_comes_before_one_that_misses_fewer():
+    # the word is held as long as other speech is high: only the mean of many scores tells them apart
+    stretch = heard([said(10), said(40, None)])
+    stretch.scores[at(10.3) : at(10.7)] = 255
+    stretch.scores[at(40.3) : at(40.45)] = 255
+    validation = stream_of(stretch)
+    figures = score_word((validation, validation), (validation, validation), false_alarms_an_hour=1.0)
+    assert figures["size"] > 5
+    assert (figures["missed"], figures["false_alarms_an_hour"]) == (0, 0)
+    assert "balanced_rate_not_kept" not in figures
 
 
 def test_figures_are_of_test_at_the_cutoff_that_validation_chose():

@@ -111,7 +111,8 @@ class HeardStretch:
     """What a network hears of a stretch.
 
     Attributes:
-        scores: of the words to detect at each window, float32 (windows, words).
+        scores: of the words to detect at each window, float32 (windows, words); on a device of its one word, after each
+            inference, uint8 (inferences,).
         script: what is said.
         background: name of the recording under it.
     """
@@ -122,28 +123,41 @@ class HeardStretch:
 
 
 @dataclass(frozen=True)
-class HeardStream:
-    """What a network hears of a stream. What it detects at one threshold does not tell what it would at another.
+class HeardStretches:
+    """What is heard of a stream.
 
     Attributes:
         stretches: its parts, in order.
+    """
+
+    stretches: Sequence[HeardStretch]
+
+    @property
+    def hours(self) -> float:
+        """Length of the stream."""
+        return len(self.stretches) * SECONDS / 3600
+
+    def allowed(self, false_alarms_an_hour: float) -> int:
+        """How many false alarms this rate allows in the stream."""
+        return int(false_alarms_an_hour * self.hours + 1e-9)
+
+
+@dataclass(frozen=True)
+class HeardStream(HeardStretches):
+    """What a network hears of a stream. What it detects at one threshold does not tell what it would at another.
+
+    Attributes:
         words: the classes to detect.
         timing: of the windows.
         step: seconds from one window to the next.
         clip: seconds of a window.
     """
 
-    stretches: Sequence[HeardStretch]
     words: Sequence[int]
     timing: Timing
     step: float
     clip: float
     _outcomes: dict[float, StreamOutcome] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    @property
-    def hours(self) -> float:
-        """Length of the stream."""
-        return len(self.stretches) * SECONDS / 3600
 
     def at(self, threshold: float) -> StreamOutcome:
         """What becomes of the stream at a threshold. It is kept, since thresholds are tried again for each rate."""
@@ -162,10 +176,6 @@ class HeardStream:
                 break
             chosen = threshold
         return chosen
-
-    def allowed(self, false_alarms_an_hour: float) -> int:
-        """How many false alarms this rate allows in the stream."""
-        return int(false_alarms_an_hour * self.hours + 1e-9)
 
     def _judged(self, heard: HeardStretch, threshold: float) -> StreamOutcome:
         reactions = [

@@ -17,9 +17,11 @@ import numpy as np
 from kws.audio.cut import speech_interval
 from kws.audio.frontend import FrontEnd
 from kws.evaluate.stream import SECONDS, Stretch, Utterance
+from kws.recordings.background import Background
 from kws.recordings.clips import UNHEARD, lot, speakers_of
 from kws.recordings.manifest import Recording, read_recordings, usable_rows
 from kws.recordings.source import DataSource
+from kws.records.spec import FeatureSpec
 
 SEEDS = {"validation": 1, "test": 2}  # of the draws: the same for all experiments
 EVENTS = {"word": 0.6, "other word": 0.15, "utterance": 0.15, "babble": 0.1}  # shares of what is said
@@ -61,6 +63,39 @@ def recordings_of(
     return (
         list(read_recordings(by_lot(own, int(WORD_CLIPS / long)), source.archive_of(split), front_end)),
         list(read_recordings(by_lot(others, int(SPEECH_CLIPS / long)), source.archive_of(UNHEARD[split]), front_end)),
+    )
+
+
+def stream_of(  # noqa: PLR0913 (a stream has that many ingredients)
+    split: str,
+    manifest: Path,
+    source: DataSource,
+    spec: FeatureSpec,
+    noises: Background,
+    *,
+    words: Sequence[str],
+    minutes: int,
+) -> Iterator[Stretch]:
+    """The stream of a split: `recordings_of` it over its background, in an order of its own.
+
+    Args:
+        split: validation or test.
+        manifest: of the features.
+        source: says where the recordings are.
+        spec: of the features.
+        noises: the background recordings of the split.
+        words: the words to detect.
+        minutes: length of the stream.
+    """
+    said, other = recordings_of(manifest, split, source, words, spec.front_end)
+    return stretches(
+        said,
+        other,
+        noises[split],
+        front_end=spec.front_end,
+        classes=spec.classes,
+        minutes=minutes,
+        seed=SEEDS[split],
     )
 
 
