@@ -11,6 +11,7 @@ make exp PRESET=fast SET='dataset=OUT/phones words=[eight,five,one] …'
 import argparse
 import hashlib
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -19,6 +20,8 @@ import soundfile
 import soxr
 
 from kws.audio.decode import decode_recording
+from kws.audio.frontend import FrontEnd
+from kws.core.params import load_params
 from kws.recordings.archive import read_contents, read_members
 from kws.recordings.background import read_background
 from kws.recordings.layout import understand
@@ -74,7 +77,9 @@ def main() -> None:
         for word in words
         for number, name in enumerate(sorted(takes[speaker][word])[: options.takes], 1)
     }
-    noises = list(read_background(options.archive, recordings, RATE)[0].values())
+    front_end = replace(FrontEnd.from_params(load_params()), sample_rate=RATE)
+    background, _ = read_background(options.archive, recordings, front_end)
+    noises = [part for parts in background.values() for part in parts.values()]
     for name, data in read_members(options.archive, wanted):
         word, speaker, number = wanted[name]
         rng = np.random.default_rng(list(hashlib.sha256(name.encode()).digest()))

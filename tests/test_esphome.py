@@ -78,6 +78,17 @@ def test_without_tflite_micro_the_arena_is_unknown(monkeypatch, file):
     ]
 
 
+@needs_tflm
+def test_where_tflm_lacks_an_operator_the_arena_is_unknown_and_the_line_names_the_operator(tmp_path):
+    x = keras.Input((10, 8), batch_size=1)
+    content = to_litert(keras.Model(x, keras.ops.arctan2(x, x + 1)))
+    assert esphome.arena_bytes(content) is None
+    costs, [line] = esphome.write_pairs(tmp_path / "esphome", {"marvin": content}, {"marvin": FIGURES}, "en")
+    assert costs == {}
+    assert "ESPHome does not have the operators" in line
+    assert [path.name for path in (tmp_path / "esphome").iterdir()] == ["refused.txt"]
+
+
 def test_a_good_file_is_not_refused(file):
     content = flatbuffer.without_names(file)
     assert esphome.refusals(content, FIGURES, 20_000) == []

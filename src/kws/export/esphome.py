@@ -60,7 +60,7 @@ def write_pairs(
     lines, refused = [], []
     for word, given in files.items():
         content, name = without_names(given), file_name(word)
-        arena = arena_bytes(content) if all_operators(content) <= OPERATORS else None  # TFLM lacks others, too
+        arena = arena_bytes(content)
         reasons = refusals(content, figures[word], arena)
         if arena is None or reasons:
             refused.append(f"{word}: no files for ESPHome, since {'; '.join(reasons)}")
@@ -163,14 +163,17 @@ def _wrong_ends(content: bytes, step: int) -> list[str]:
 def arena_bytes(content: bytes) -> int | None:
     """The smallest arena, a multiple of ARENA_STEP, in which TensorFlow Lite Micro runs a file on this machine.
 
-    On the 32 bits of a small device it is smaller. None: package tflite-micro is not there.
+    On the 32 bits of a small device it is smaller. None: package tflite-micro is not there, or cannot run the file.
     """
     try:
         from tflite_micro.python.tflite_micro.runtime import Interpreter as MicroInterpreter
     except ModuleNotFoundError:
         return None
     with caught_stderr() as told:
-        micro = MicroInterpreter.from_bytes(content)
+        try:
+            micro = MicroInterpreter.from_bytes(content)
+        except RuntimeError:  # it does not have an operator of the file
+            return None
         micro.invoke()
         micro.print_allocations()  # to stderr alone
         [total] = re.findall(r"Arena allocation total (\d+) bytes", told())
