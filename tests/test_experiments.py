@@ -2,9 +2,10 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
-from checkout import STAGES, Project, assert_complete, ran
+from checkout import STAGES, Project, assert_complete, ran, run_queue
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),  # MLflow, of SQLAlchemy
@@ -18,15 +19,15 @@ def queue(finished, tmp_path_factory) -> tuple[Project, list[str], str, str]:
 
     What git saw as changed after that; what the runs printed; how they ended.
     """
-    project = finished.copy(tmp_path_factory.mktemp("queue") / "project")
-    # 5 is as in the commit; these two are at work on the store at the same time, as soon as they start
-    project.run("dvc", "exp", "run", "--queue", "-S", "umap_neighbors=3,5")
-    project.run("dvc", "exp", "run", "--queue", "--name", "coarse", "-S", "mel_bins=40")
-    try:
-        printed = project.run("dvc", "exp", "run", "--run-all", "--jobs", "2")
-        status = project.run("dvc", "queue", "status")
-    finally:
-        project.run("dvc", "queue", "stop", "--kill")
+
+    def queued(root: Path) -> Project:
+        project = finished.copy(root)
+        # 5 is as in the commit; these two are at work on the store at the same time, as soon as they start
+        project.run("dvc", "exp", "run", "--queue", "-S", "umap_neighbors=3,5")
+        project.run("dvc", "exp", "run", "--queue", "--name", "coarse", "-S", "mel_bins=40")
+        return project
+
+    project, printed, status = run_queue(queued, tmp_path_factory.mktemp("queue"))
     return project, project.changed(), printed, status
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from checkout import PIPELINE, SMALL, Project, ran
+from checkout import PIPELINE, SMALL, Project, ran, run_queue
 
 from kws.core import paths
 from kws.download.contents import contents_of
@@ -206,26 +206,33 @@ def test_a_copied_project_looks_at_its_own_recordings(own, tmp_path):
     assert (len(clips(own)), len(clips(copy))) == (4, 8)
 
 
-def test_queued_and_temporary_experiments_find_the_recordings_of_the_project(own):
-    before = {path: path.read_bytes() for path in (own.root / "recordings").rglob("*.wav")}
-    for name, variety in (("one", 0.1), ("two", 0.2)):  # a parameter that runs stage download
-        change = f"synthetic_variety={variety}"
-        own.run("dvc", "exp", "run", "--queue", "--name", name, "--set-param", change)
-    record(own.root / "recordings", 2)  # meanwhile
-    try:
-        own.run("dvc", "exp", "run", "--run-all", "--jobs", "2")
-        status = own.run("dvc", "queue", "status")
-    finally:
-        own.run("dvc", "queue", "stop", "--kill")
+def recorded(project: Project) -> dict[str, bytes]:
+    """The content of each recording."""
+    folder = project.root / "recordings"
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.wav")}
+
+
+def test_queued_and_temporary_experiments_find_the_recordings_of_the_project(own, tmp_path):
+    before = recorded(own)
+
+    def queued(root: Path) -> Project:
+        project = own.copy(root)
+        for name, variety in (("one", 0.1), ("two", 0.2)):  # a parameter that runs stage download
+            change = f"synthetic_variety={variety}"
+            project.run("dvc", "exp", "run", "--queue", "--name", name, "--set-param", change)
+        record(project.root / "recordings", 2)  # meanwhile
+        return project
+
+    project, _, status = run_queue(queued, tmp_path)
     assert [status.count(state) for state in ("Success", "Failed", "Queued", "Running")] == [2, 0, 0, 0], status
     for name in ("one", "two"):
-        assert "recordings: 8 clips, 2 words, 2 speakers" in own.run("dvc", "queue", "logs", name)
-    printed = own.run("dvc", "exp", "run", "--temp", "--set-param", "synthetic_variety=0.3")
+        assert "recordings: 8 clips, 2 words, 2 speakers" in project.run("dvc", "queue", "logs", name)
+    printed = project.run("dvc", "exp", "run", "--temp", "--set-param", "synthetic_variety=0.3")
     assert "recordings: 8 clips, 2 words, 2 speakers" in printed
-    assert own.changed() == []
-    assert before.items() <= {path: path.read_bytes() for path in (own.root / "recordings").rglob("*.wav")}.items()
-    own.run("dvc", "exp", "apply", "one")
-    assert ran(own.run("dvc", "repro")) == []  # also the note of what they hold came with it
+    assert project.changed() == []
+    assert before.items() <= recorded(project).items()
+    project.run("dvc", "exp", "apply", "one")
+    assert ran(project.run("dvc", "repro")) == []  # also the note of what they hold came with it
 
 
 @pytest.fixture
