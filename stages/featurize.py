@@ -21,7 +21,7 @@ from kws.featurize.report import MANIFEST_COLUMNS, left_out_row, manifest_row, r
 from kws.featurize.splits import Chosen, check_classes, check_unheard, choose
 from kws.plots.figures import clip_figure, mel_grid_figure, mel_matrix_figure, save_figure
 from kws.recordings import background
-from kws.recordings.clips import SPLITS, UNHEARD, check_unusable, read_clips
+from kws.recordings.clips import COMPUTED, SPLITS, UNHEARD, check_unusable, is_computed, read_clips
 from kws.recordings.manifest import read_waveforms
 from kws.recordings.source import DataSource
 from kws.records.spec import FeatureSpec
@@ -41,13 +41,16 @@ def main() -> None:
         params,
         source.unheard,
         read_clips(paths.OTHER_SPEECH_CLIPS) if source.other_speech else (),
+        read_clips(paths.COMPUTED_CLIPS) if source.computed else (),
     )
     chosen = selection.clips
     front_end = FrontEnd.from_params(params)
     noises, noise_remarks = background.read_background(archive, recordings, front_end)
     cut_of = {source.archive_of(split): params.cut_of("synthetic") for split in UNHEARD.values()}
+    cut_of[source.archive_of("train", COMPUTED)] = params.cut_of("synthetic")
     cut_of |= {source.archive_of("test"): params.cut_of(params.test_dataset), archive: params.cut_of(params.dataset)}
 
+    labels = {name: label for label, name in enumerate(params.classes)}
     usable, set_aside = [], {}
     noted: list[dict[str, str]] = []  # rows of the manifest with a reason or a remark
     shown: dict[str, str] = {}  # the row of the clip in the picture
@@ -60,7 +63,7 @@ def main() -> None:
             computed = compute_chosen(chosen, source, noises, front_end, cut_of)
             for choice, clips in tqdm(computed, "featurize", len(chosen), unit="recording", disable=None):
                 # Unheard words belong to no class if `_unknown_` is off; their label is not used then
-                label = params.classes.index(choice.label) if choice.label in params.classes else 0
+                label = labels.get(choice.label, 0)
                 for features in clips:
                     if features.mel_power is None:
                         set_aside[features.recording] = features.reason
@@ -79,7 +82,7 @@ def main() -> None:
                         )
                     row = manifest_row(choice, features)
                     manifest.writerow(row)
-                    recorded = source.unheard.get(choice.split) != "computed"
+                    recorded = source.unheard.get(choice.split) != "computed" and not is_computed(choice.clip.name)
                     noted += [row] if recorded and (row["reason"] or row["remarks"]) else []
                     if not shown and (choice.split, row["status"]) == ("train", "ok") and choice.label in params.words:
                         shown = row
@@ -106,7 +109,9 @@ def main() -> None:
         write_json(folder / paths.SPEC.name, spec.to_json())
 
     _draw(examples, shown, front_end, params, source)
-    write_json(paths.METRICS / "featurize.json", counts | {"set_aside": len(set_aside)})
+    computed = Counter(choice.split for choice in usable if is_computed(choice.clip.name))
+    of_computed = {f"computed_{split}": computed[split] for split in SPLITS if source.computed}
+    write_json(paths.METRICS / "featurize.json", counts | of_computed | {"set_aside": len(set_aside)})
     for remark in selection.remarks:
         print(remark)
     print(f"{len(usable)} clips: " + ", ".join(f"{number} {split}" for split, number in counts.items()))
@@ -123,16 +128,14 @@ def _draw(
         with_examples = [name for name in params.classes if name in examples]  # all of _unknown_ may be unusable
         log_mels = {name: front_end.cached_log_mel(examples[name]) for name in with_examples[:SHOWN]}
         save_figure(mel_grid_figure(log_mels, front_end, source.synthetic), folder / "mel_grid.png")
-        [(_, waveform)] = read_waveforms(
-            [shown], source.archive_of("train"), front_end.sample_rate, params.clip_seconds
-        )
-        title = stage.voices_title(shown["word"], source.synthetic)
+        [(_, waveform)] = read_waveforms([shown], source, front_end.sample_rate, params.clip_seconds)
+        title = stage.voices_title(shown["word"], source.synthetic or is_computed(shown["recording"]))
         save_figure(clip_figure(waveform, front_end, title), folder / "clip.png")
 
 
 def _check_unusable(chosen: Sequence[Chosen], set_aside: Mapping[str, str], share: float, unusable: Path) -> None:
-    """Checks the clips of training, validation and test: computed ones would make the share smaller."""
-    asked_for = [choice.clip.name for choice in chosen if choice.split in SPLITS]
+    """Checks the recordings of training, validation and test: computed ones would make the share smaller."""
+    asked_for = [choice.clip.name for choice in chosen if choice.split in SPLITS and not is_computed(choice.clip.name)]
     names = set(asked_for)
     of_these = {name: reason for name, reason in set_aside.items() if name in names}
     check_unusable(of_these, len(asked_for), share, unusable)

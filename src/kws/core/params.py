@@ -82,6 +82,7 @@ class Params(BaseModel):
     unheard_words: float = Field(ge=0, le=0.9)
     silence: float = Field(ge=0, le=20)
     train_share: float = Field(gt=0, le=1)
+    computed_voices: int = Field(ge=0, le=2000)
     language: str = Field(min_length=1)
     synthetic_speakers: int = Field(ge=20, le=2000)
     synthetic_variety: float = Field(ge=0, le=1)
@@ -192,6 +193,11 @@ class Params(BaseModel):
             raise ValueError(
                 f"neural_share: {self.neural_share:g} needs language en, since Hibari speaks English only; "
                 f"for language {self.language}, set it to 0"
+            )
+        if self.computed_voices and self.dataset == "synthetic":
+            raise ValueError(
+                f"computed_voices: {self.computed_voices} speak beside recordings, and dataset synthetic has none; set "
+                "it to 0 (synthetic_speakers says how many voices there are)"
             )
         if self.dataset_sha256 and not (self.dataset_url or "://" in self.dataset):
             raise ValueError(
