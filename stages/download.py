@@ -16,7 +16,7 @@ from kws.core.params import Params, load_params
 from kws.download import sources
 from kws.download.report import other_speech_line, report_lines
 from kws.recordings import archive
-from kws.recordings.clips import choose_words, words_of, write_clips
+from kws.recordings.clips import Clip, choose_words, words_of, write_clips
 from kws.recordings.layout import Layout, understand
 from kws.recordings.source import Archive, DataSource
 from kws.recordings.unheard import origins_of

@@ -5,12 +5,13 @@ plots/features.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from kws.audio.cut import Cut
 from kws.audio.frontend import FrontEnd
 from kws.core import paths, stage
 from kws.core.address import public_address
@@ -40,16 +41,12 @@ def main() -> None:
         read_clips(paths.TEST_CLIPS) if source.test else None,
         params,
         source.unheard,
-        read_clips(paths.OTHER_SPEECH_CLIPS) if source.other_speech else (),
-        read_clips(paths.COMPUTED_CLIPS) if source.computed else (),
+        (read_clips(paths.COMPUTED_CLIPS) if source.computed else [])
+        + (read_clips(paths.OTHER_SPEECH_CLIPS) if source.other_speech else []),
     )
     chosen = selection.clips
     front_end = FrontEnd.from_params(params)
     noises, noise_remarks = background.read_background(archive, recordings, front_end)
-    cut_of = {source.archive_of(split): params.cut_of("synthetic") for split in UNHEARD.values()}
-    cut_of[source.archive_of("train", COMPUTED)] = params.cut_of("synthetic")
-    cut_of |= {source.archive_of("test"): params.cut_of(params.test_dataset), archive: params.cut_of(params.dataset)}
-
     labels = {name: label for label, name in enumerate(params.classes)}
     usable, set_aside = [], {}
     noted: list[dict[str, str]] = []  # rows of the manifest with a reason or a remark
@@ -60,7 +57,7 @@ def main() -> None:
             RecordWriter(folder, Counter(choice.split for choice in chosen)) as records,
             csv_writer(folder / paths.MANIFEST.name, MANIFEST_COLUMNS) as manifest,
         ):
-            computed = compute_chosen(chosen, source, noises, front_end, cut_of)
+            computed = compute_chosen(chosen, source, noises, front_end, _cuts(source, params))
             for choice, clips in tqdm(computed, "featurize", len(chosen), unit="recording", disable=None):
                 # Unheard words belong to no class if `_unknown_` is off; their label is not used then
                 label = labels.get(choice.label, 0)
@@ -109,9 +106,8 @@ def main() -> None:
         write_json(folder / paths.SPEC.name, spec.to_json())
 
     _draw(examples, shown, front_end, params, source)
-    computed = Counter(choice.split for choice in usable if is_computed(choice.clip.name))
-    of_computed = {f"computed_{split}": computed[split] for split in SPLITS if source.computed}
-    write_json(paths.METRICS / "featurize.json", counts | of_computed | {"set_aside": len(set_aside)})
+    metrics = counts | _computed_counts(usable) | {"set_aside": len(set_aside)}
+    write_json(paths.METRICS / "featurize.json", metrics)
     for remark in selection.remarks:
         print(remark)
     print(f"{len(usable)} clips: " + ", ".join(f"{number} {split}" for split, number in counts.items()))
@@ -131,6 +127,21 @@ def _draw(
         [(_, waveform)] = read_waveforms([shown], source, front_end.sample_rate, params.clip_seconds)
         title = stage.voices_title(shown["word"], source.synthetic or is_computed(shown["recording"]))
         save_figure(clip_figure(waveform, front_end, title), folder / "clip.png")
+
+
+def _cuts(source: DataSource, params: Params) -> dict[Path, Cut]:
+    """How the recordings of each archive become clips."""
+    computed = [source.archive_of("train", COMPUTED), *map(source.archive_of, UNHEARD.values())]
+    people = {"test": params.test_dataset, "train": params.dataset}  # these count where nothing is computed
+    return dict.fromkeys(computed, params.cut_of("synthetic")) | {
+        source.archive_of(split): params.cut_of(dataset) for split, dataset in people.items()
+    }
+
+
+def _computed_counts(usable: Iterable[Chosen]) -> dict[str, int]:
+    """How many clips of computed voices that speak beside people each split has, by the name of the figure."""
+    found = Counter(choice.split for choice in usable if is_computed(choice.clip.name))
+    return {f"computed_{split}": found[split] for split in SPLITS if found[split]}
 
 
 def _check_unusable(chosen: Sequence[Chosen], set_aside: Mapping[str, str], share: float, unusable: Path) -> None:

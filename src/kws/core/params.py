@@ -189,6 +189,15 @@ class Params(BaseModel):
                 f"test_dataset: {self.test_dataset} is not allowed; "
                 "give recordings that are not in dataset, or leave it empty"
             )
+        if self.dataset_sha256 and not (self.dataset_url or "://" in self.dataset):
+            raise ValueError(
+                f"dataset_sha256: {self.dataset_sha256} is the checksum of a mirror or an address, "
+                "and neither is given; leave it empty"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _voices_are_possible(self) -> Self:
         if self.neural_share and self.language.partition("-")[0] != "en":
             raise ValueError(
                 f"neural_share: {self.neural_share:g} needs language en, since Hibari speaks English only; "
@@ -198,11 +207,6 @@ class Params(BaseModel):
             raise ValueError(
                 f"computed_voices: {self.computed_voices} speak beside recordings, and dataset synthetic has none; set "
                 "it to 0 (synthetic_speakers says how many voices there are)"
-            )
-        if self.dataset_sha256 and not (self.dataset_url or "://" in self.dataset):
-            raise ValueError(
-                f"dataset_sha256: {self.dataset_sha256} is the checksum of a mirror or an address, "
-                "and neither is given; leave it empty"
             )
         return self
 

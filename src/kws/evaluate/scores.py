@@ -131,8 +131,8 @@ def summary_lines(scores: dict[str, float], classes: list[str]) -> list[str]:
     if "computed_voices_clips" in scores:
         people = f": {share('people_accuracy')}" if "people_accuracy" in scores else ""
         lines.append(
-            f"computed voices say {scores['computed_voices_clips']} of these clips, where nobody recorded the word, and "
-            f"people {scores['people_clips']}{people}; every figure of all test clips mixes both"
+            f"computed voices say {scores['computed_voices_clips']} of these clips, where nobody recorded the word, "
+            f"and people {scores['people_clips']}{people}; every figure of all test clips mixes both"
         )
     if "leaking" in scores:
         lines.append("all figures are too good for new people: the split leaks (the same voices in training and test)")

@@ -55,7 +55,6 @@ def choose(
     test_recordings: Sequence[Clip] | None,
     params: Params,
     origins: Mapping[str, Origin],
-    other_speech: Sequence[Clip] = (),
     computed: Sequence[Clip] = (),
 ) -> Selection:
     """The clips of an experiment.
@@ -77,19 +76,19 @@ def choose(
         test_recordings: of the test data set; None: there is none.
         params: the parameters.
         origins: where the clips of each unheard split come from.
-        other_speech: the clips of computed voices that say other words in the streams.
-        computed: the clips of computed voices that speak beside people.
+        computed: the clips of computed voices: those beside people, and those that say other words in the streams.
 
     Raises:
         UserError: a word has no clip in one of the splits; `unknown` is on, and there are no other words; or the test
             data set has recordings that are also in training or validation.
     """
+    beside = [clip for clip in computed if is_computed(clip.name)]
     others: list[Clip] = []
     if "dataset" in origins.values():
         others = other_words(recordings, test_recordings or (), params)
         words = set(held_out((clip.spoken for clip in others), params))
         others = [clip for clip in others if clip.spoken in words]
-    labelled = _labelled(recordings, test_recordings or (), {clip.spoken for clip in others}, computed, params)
+    labelled = _labelled(recordings, test_recordings or (), {clip.spoken for clip in others}, beside, params)
     tests = _tested(test_recordings or (), params)
     speakers = {one.clip.speaker for one in tests if is_named(one.clip.speaker)}
     left_out = {Chosen(c, label, ""): TEST_SPEAKER for c, label in labelled.items() if c.speaker in speakers}
@@ -100,7 +99,7 @@ def choose(
     remarks = list(splits.remarks)
     chosen = [Chosen(clip, label, splits.split_of.get(clip.name, "")) for clip, label in labelled.items()]
     left_out |= {one: splits.left_out[one.clip.name] for one in chosen if not one.split}
-    unheard, unheard_remarks = _unheard(others, [*chosen, *tests], origins, other_speech, params)
+    unheard, unheard_remarks = _unheard(others, [*chosen, *tests], origins, computed, params)
     unused = [one for one in chosen if one.split and one.split not in needed]
     if unused:
         remarks.append(f"{len(unused)} clips for the test are not used: test_dataset is the test")
@@ -109,7 +108,7 @@ def choose(
     words = set(params.words)
     chosen += [
         Chosen(clip, clip.word if clip.word in words else UNKNOWN, clip.split)
-        for clip in computed
+        for clip in beside
         if clip.word in words or clip.split in needed
     ]
     if params.unknown:
@@ -132,11 +131,11 @@ def _labelled(
     recordings: Sequence[Clip],
     tests: Sequence[Clip],
     unheard_words: Collection[str],
-    computed: Sequence[Clip],
+    beside: Sequence[Clip],
     params: Params,
 ) -> dict[Clip, str]:
     """The class of each clip of the data set that belongs to one; clips of unheard words belong to none."""
-    there, made = {clip.word for clip in recordings}, {clip.word for clip in computed}
+    there, made = {clip.word for clip in recordings}, {clip.word for clip in beside}
     words = [word for word in params.words if word in there or word not in made]
     labelled = {clip: clip.word for clip in choose_words(recordings, words)}
     if params.unknown:
@@ -158,7 +157,7 @@ def _unheard(
     others: Sequence[Clip],
     chosen: Sequence[Chosen],
     origins: Mapping[str, Origin],
-    other_speech: Sequence[Clip],
+    computed: Sequence[Clip],
     params: Params,
 ) -> tuple[list[Chosen], list[str]]:
     """The clips of the unheard splits, and lines that tell their words and numbers.
@@ -167,7 +166,7 @@ def _unheard(
         others: the data set's clips of words that training does not hear; empty if no split is made of them.
         chosen: the clips of all other splits, and those of the test data set.
         origins: where the clips of each unheard split come from.
-        other_speech: the clips of computed voices that say other words.
+        computed: the clips of computed voices.
         params: the parameters.
     """
     splits_of: defaultdict[str, set[str]] = defaultdict(set)
@@ -190,7 +189,7 @@ def _unheard(
         elif origins[name] == "test_dataset":
             found = [one.clip for one in chosen if one.split == name]
         else:
-            found = [clip for clip in other_speech if clip.split == split]
+            found = [clip for clip in computed if clip.split == split and not is_computed(clip.name)]
         members = some_of_each_word(found)
         unheard += [Chosen(clip, UNKNOWN, name) for clip in members]
         words = Counter(clip.spoken for clip in members)

@@ -76,7 +76,7 @@ def spoken_rows(manifest: Path, split: str) -> list[dict[str, str]]:
 
 
 def read_recordings(rows: Iterable[Mapping[str, str]], source: DataSource, front_end: FrontEnd) -> Iterator[Recording]:
-    """Clips, cut or padded to the length of a clip, in the order of their archives; one recording at a time is in memory.
+    """Clips, cut or padded to the length of a clip, archive by archive; one recording at a time is in memory.
 
     Args:
         rows: of the manifest, of the clips wanted; clips that featurize made are in no archive, and left out.

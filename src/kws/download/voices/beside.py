@@ -48,7 +48,7 @@ def others_beside(recordings: Sequence[Clip], tests: Iterable[Clip], params: Par
         return Others((), (), 0)
     if params.language.partition("-")[0] != "en":
         if any(
-            clip.word == UNKNOWN or not clip.word.startswith("_") and clip.word not in params.words
+            clip.word == UNKNOWN or (not clip.word.startswith("_") and clip.word not in params.words)
             for clip in recordings
         ):
             return Others((), (), 0)
@@ -78,8 +78,8 @@ def lines(words_of: Mapping[str, Sequence[str]], clips: Sequence[Clip], others: 
         if words_of[split]:
             speakers = len({clip.speaker for clip in clips if clip.split == split})
             said.append(
-                f"{split} has no recordings of {_words(words_of[split])}: {speakers} other computed voices say them, so "
-                "that figures of these words are not those of people"
+                f"{split} has no recordings of {_words(words_of[split])}: {speakers} other computed voices say them, "
+                "so that figures of these words are not those of people"
             )
     if others.each:
         said.append(

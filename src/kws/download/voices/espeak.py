@@ -13,7 +13,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from functools import cache, partial
 from pathlib import Path
@@ -151,7 +151,9 @@ def _main() -> None:
         sys.exit("eSpeak NG does not start")
     library.espeak_ListVoices(None)  # reads the list of voices once, not for each utterance
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is no reason to write 100 MB
-    work = {"speak": _say, "read": _read, "phonemes": partial(_read, separator=_SEPARATOR)}[sys.argv[1]]
+    phonemes = partial(_read, separator=_SEPARATOR)
+    tasks: dict[str, Callable[..., str]] = {"speak": _say, "read": _read, "phonemes": phonemes}
+    work = tasks[sys.argv[1]]
     for request in json.load(sys.stdin):
         child = os.fork()
         if child == 0:

@@ -10,16 +10,16 @@ from kws.download.voices import espeak, pronunciation
 NEAR_EACH = 10  # words for each chosen one
 _CLASS_COST = 0.5  # of a sound in place of another of its class; of any other, added or left out: 1
 
-# Manners of articulation, as the chart of the International Phonetic Association (2020) orders sounds, by the first sign
-# of eSpeak NG's names of English sounds. What is none of these is a vowel.
+# Manners of articulation, as the chart of the International Phonetic Association (2020) orders sounds, by the first
+# sign of eSpeak NG's names of English sounds. What is none of these is a vowel.
 _CLASSES = ("pbtdkg?", "fvTDszSZhCx", "mnN", "lrwj")
 
 
 def near_words(words: Sequence[str], candidates: Sequence[str], accent: str) -> list[str]:
     """The candidates that sound nearest to the words, the nearest of each word first.
 
-    The distance is the fewest sounds that are added, left out or replaced (Levenshtein, 1966), where a sound counts half
-    if it is replaced by one of its class, and is divided by the number of sounds of the longer of the two.
+    The distance is the fewest sounds that are added, left out or replaced (Levenshtein, 1966), divided by the number of
+    sounds of the longer word. A sound counts half if it is replaced by one of its class.
 
     Args:
         words: the chosen ones.

@@ -198,22 +198,21 @@ def write_corpus(
     """
     espeak.check_installed("dataset: synthetic", "take another dataset")
     remarks = pronunciation.check(words, voices.accents(), voices.clip_seconds)
-    network = hibari.Neural() if voices.neural_share else None
     people = _draw_speakers(voices)
     says = {name: [*words, *_draw_others(name, others, others_each)] for name, _ in people}
     noises = _make_noises(voices) | {"babble": _make_babble(voices)}
     with written_whole(target) as partial, tarfile.open(partial, "w") as archive:
         for name, noise in noises.items():
             _add(archive, f"{BACKGROUND}/{name}.wav", _wav(noise * acoustics.gain(-1) / np.abs(noise).max()))
-        remarks += _add_clips(archive, "", people, says, network, noises, voices)
+        remarks += _add_clips(archive, "", people, says, noises=noises, voices=voices)
     print(*remarks, sep="\n", end="\n" * bool(remarks))
 
 
 def write_beside(target: Path, words_of: Mapping[str, Sequence[str]], voices: Voices, others: Others) -> list[Clip]:
     """Writes a tar archive of computed voices that speak beside people.
 
-    Names begin with `_computed_/`, so that they are none of the data set's. Each voice says each word of its split once.
-    What is not as one would expect is printed, as by `write_corpus`.
+    Names begin with `_computed_/`, so that they are none of the data set's. Each voice says each word of its split
+    once. What is not as one would expect is printed, as by `write_corpus`.
 
     Args:
         target: the archive, not compressed.
@@ -231,7 +230,6 @@ def write_beside(target: Path, words_of: Mapping[str, Sequence[str]], voices: Vo
     espeak.check_installed("computed_voices", "set it to 0")
     words = dict.fromkeys(word for split in words_of for word in words_of[split])
     remarks = pronunciation.check(list(words), voices.accents(), voices.clip_seconds)
-    network = hibari.Neural() if voices.neural_share else None
     people: list[tuple[str, _Speaker]] = []
     says: dict[str, list[str]] = {}
     for split, own in words_of.items():
@@ -242,7 +240,7 @@ def write_beside(target: Path, words_of: Mapping[str, Sequence[str]], voices: Vo
             says[name] = [*own, *others.said_by(name)]
     noises = _make_noises(voices) | {"babble": _make_babble(voices)}
     with written_whole(target) as partial, tarfile.open(partial, "w") as archive:
-        remarks += _add_clips(archive, COMPUTED, people, says, network, noises, voices)
+        remarks += _add_clips(archive, COMPUTED, people, says, noises=noises, voices=voices)
     print(*remarks, sep="\n", end="\n" * bool(remarks))
     return _clips(COMPUTED, people, says)
 
@@ -273,7 +271,7 @@ def write_other_speech(target: Path, words: Sequence[str], voices: Voices) -> li
     words_of = dealt_words(words)
     says = {name: words_of[speaker.split] for name, speaker in people}
     with written_whole(target) as partial, tarfile.open(partial, "w") as archive:
-        _add_clips(archive, OTHER_SPEECH, people, says, None, _make_noises(voices), voices)
+        _add_clips(archive, OTHER_SPEECH, people, says, noises=_make_noises(voices), voices=voices)
     return _clips(OTHER_SPEECH, people, says)
 
 
@@ -295,7 +293,7 @@ def _add_clips(  # noqa: PLR0913 (clips depend on all of them)
     folder: str,
     people: Sequence[tuple[str, _Speaker]],
     says: Mapping[str, Sequence[str]],
-    network: hibari.Neural | None,
+    *,
     noises: Mapping[str, np.ndarray],
     voices: Voices,
 ) -> list[str]:
@@ -304,6 +302,7 @@ def _add_clips(  # noqa: PLR0913 (clips depend on all of them)
     Returns:
         A line for each kind of clips that are not as one would expect.
     """
+    network = hibari.Neural() if voices.neural_share else None
     speakers = dict(people)
     parts = {split: {name: part_of(noise, split, voices.clip) for name, noise in noises.items()} for split in SPLITS}
     takes = [(name, word) for name in speakers for word in says[name]]
@@ -322,8 +321,8 @@ def _add_clips(  # noqa: PLR0913 (clips depend on all of them)
     remarks = []
     if replaced:
         remarks.append(
-            f"{replaced.total()} of {len(takes)} clips are spoken by another voice, since eSpeak NG crashes or is silent "
-            f"at {_counted(replaced)}"
+            f"{replaced.total()} of {len(takes)} clips are spoken by another voice, since eSpeak NG crashes or is "
+            f"silent at {_counted(replaced)}"
         )
     if cut:
         remarks.append(
