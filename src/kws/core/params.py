@@ -1,7 +1,6 @@
 """The parameters of an experiment: read from params.yaml in DVC's dialect of YAML, checked before any work."""
 
 import re
-import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -13,15 +12,12 @@ from kws.audio.clip import STEP_FRAMES
 from kws.audio.mel import mel_matrix
 from kws.core import paths
 from kws.core.errors import UserError
-from kws.core.naming import file_name
+from kws.core.naming import file_name, plain_name
 
 UNKNOWN, SILENCE = "_unknown_", "_silence_"  # classes for other words and for no word, named as in Speech Commands
 Model = Literal["bc_resnet", "cnn", "ds_cnn", "matchboxnet", "matchboxnet_2d", "tc_resnet"]  # train/networks
 CAUSAL = ("ds_cnn", "matchboxnet", "matchboxnet_2d", "tc_resnet")  # the networks that can be causal
 PUBLISHED = ("mini_speech_commands", "speech_commands")
-# What a word may hold beside letters, marks and digits: two kinds of apostrophe, the dots of Catalan and Japanese, the
-# quotation marks of Hebrew, and the joiners of Persian and Indian scripts
-_WITHIN = " -_'\u2019\u00b7\u30fb\u05f3\u05f4\u200c\u200d"
 
 
 class _Yaml12Loader(yaml.SafeLoader):
@@ -53,18 +49,6 @@ def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
 _Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 
-def _word(word: str) -> str:
-    if word != word.strip():
-        raise ValueError(f"{word!r} has spaces around it; write {word.strip()!r}")
-    kinds = {unicodedata.category(character)[0] for character in word if character not in _WITHIN}
-    if not re.fullmatch(r"[^\W_](.*\S)?", word) or not kinds <= {"L", "M", "N"}:  # letters, marks on them, numbers
-        raise ValueError(
-            f"{word!r} is no word: it begins with a letter or digit, since names that begin with _ are reserved; "
-            "letters, digits, spaces, hyphens, underscores and apostrophes may follow"
-        )
-    return unicodedata.normalize("NFC", word)
-
-
 class Params(BaseModel):
     """All parameters. params.yaml explains each one, and is the only place that has defaults."""
 
@@ -73,7 +57,7 @@ class Params(BaseModel):
     dataset: str = Field(min_length=1)
     dataset_url: str = Field(pattern=r"^((https?|file)://\S+)?$")
     dataset_sha256: str = Field(pattern=r"^([0-9a-f]{64})?$")
-    words: tuple[Annotated[str, AfterValidator(_word)], ...] = Field(min_length=1, strict=False)
+    words: tuple[Annotated[str, AfterValidator(plain_name)], ...] = Field(min_length=1, strict=False)
     split: Literal["speaker", "random"]
     fold: str = Field(pattern=r"^([1-9]\d?/[1-9]\d?)?$")
     seed: int = Field(ge=0, lt=2**32)
