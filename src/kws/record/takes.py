@@ -144,7 +144,8 @@ class Plan:
         noises = len(_sounds(self.folder / BACKGROUND))
         lines.append(f"{self.folder}: takes as above, and {noises} recordings of the room in {BACKGROUND}")
         if self.words:
-            settings = f"dataset={self.folder} test_dataset= words=[{','.join(self.words)}]"
+            folder = f"'{self.folder}'" if " " in str(self.folder) else self.folder  # as `make exp` reads it
+            settings = f"dataset={folder} test_dataset= words=[{','.join(self.words)}]"
             lines.append(f"next: make exp PRESET=fast SET={shlex.quote(settings)}")
         return lines
 

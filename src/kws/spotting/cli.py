@@ -180,7 +180,8 @@ def record(options: argparse.Namespace) -> int:
         from kws.record import terminal
         from kws.record.takes import Plan
     except ImportError as error:
-        raise UserError(f"kws record needs the package {error.name}: pip install 'kws[record]'") from None
+        missing = str(error.name).partition(".")[0]
+        raise UserError(f"kws record needs the package {missing}: pip install 'kws[record]'") from None
     plan = Plan(options.to, options.words, options.takes, options.other, options.noise, options.clip_seconds).checked()
     if options.speaker is None:
         raise UserError("--speaker NAME is missing: who speaks; each person has a name of their own")
