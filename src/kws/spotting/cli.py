@@ -36,6 +36,7 @@ SHOWN = 3  # likeliest classes
 MOST_PIPE_BYTES = 2**28  # are kept in memory
 LONGER = 1.1  # times a clip's length: a file up to this length is one clip, cut as in training
 PORT = 5002  # of the page; `make ui` and `make serve` take those before it
+RECORD_PORT = 5003  # of the page that records
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -177,21 +178,23 @@ def record(options: argparse.Namespace) -> int:
         print(sounddevice().query_devices())
         return 0
     try:
-        from kws.record import terminal
+        from kws.record import page, terminal
         from kws.record.takes import Plan
     except ImportError as error:
         missing = str(error.name).partition(".")[0]
         raise UserError(f"kws record needs the package {missing}: pip install 'kws[record]'") from None
     plan = Plan(options.to, options.words, options.takes, options.other, options.noise, options.clip_seconds).checked()
-    if options.speaker is None:
+    speaker = "" if options.speaker is None else plan.speaker(options.speaker)
+    if not (speaker or options.page):
         raise UserError("--speaker NAME is missing: who speaks; each person has a name of their own")
-    speaker = plan.speaker(options.speaker)
     if options.source is None:
         opened, play = terminal.microphone_of(options.device), None if options.no_playback else terminal.play
     else:
         _refuse_what_is_no_file(options.source)
         opened, play = terminal.sound_of(Path(options.source)), None
     try:
+        if options.page:
+            page.serve(plan, speaker, options.host, options.port)  # until Ctrl-C
         whole = terminal.record(plan, speaker, opened, play, sure=options.yes)
     except UnusableClipError as problem:
         raise UserError(f"{options.source}: {problem}") from None
@@ -508,7 +511,7 @@ def _parser() -> argparse.ArgumentParser:
         const=1,
         default=0,
         metavar="MINUTES",
-        help="the room, if nobody speaks",
+        help="minutes of the room, in which nobody speaks",
     )
     command.add_argument(
         "--to", type=Path, default=Path("recordings"), metavar="FOLDER", help="where all of it is kept (%(default)s)"
@@ -519,9 +522,17 @@ def _parser() -> argparse.ArgumentParser:
         default=1.0,
         help="how long a word may last, as the parameter (%(default)s)",
     )
+    heard = command.add_mutually_exclusive_group()
+    heard.add_argument("--page", action="store_true", help="record in a browser, by a page on this machine")
+    heard.add_argument("--source", metavar="FILE", help="a sound file instead of the microphone; it is not played")
+    command.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="of the page (%(default)s: this machine alone; 0.0.0.0: a phone in its network, too, over https)",
+    )
+    command.add_argument("--port", type=_port, default=RECORD_PORT, help="of the page (%(default)s)")
     command.add_argument("--yes", action="store_true", help="keep each good take, repeat the others, and do not ask")
     command.add_argument("--no-playback", action="store_true", help="do not play the takes")
-    command.add_argument("--source", metavar="FILE", help="a sound file instead of the microphone; it is not played")
     command.add_argument("--device", help="name or number of the microphone")
     command.add_argument("--devices", action="store_true", help="list the microphones")
     command = commands.add_parser(web.__name__, help=web.__doc__, description=web.__doc__)
