@@ -65,8 +65,8 @@ def serve(plan: Plan, speaker: str, host: str, port: int) -> None:
         print(f"http{'s' if context else ''}://{shown}:{server.server_port}/{code}/  Ctrl-C stops", flush=True)
         if context:
             print(
-                "On the phone, in the same network: it warns that the connection is not private, since this machine made "
-                f"the certificate itself.\nChoose Details or Advanced, then go on. SHA-256: {fingerprint}\n"
+                "On the phone, in the same network: it warns that the connection is not private, since this machine "
+                f"made the certificate itself.\nChoose Details or Advanced, then go on. SHA-256: {fingerprint}\n"
                 f"Whoever knows the address can record into {plan.folder}, until Ctrl-C.",
                 flush=True,
             )
@@ -102,7 +102,7 @@ def _own_address() -> str:
 
 
 def _certificate(host: str) -> tuple[ssl.SSLContext, str]:
-    """A certificate for an address or a name, signed by itself, and its SHA-256. Its key is nowhere on the disk."""
+    """A certificate for an address or a name, signed by itself, and its SHA-256."""
     try:
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
@@ -125,7 +125,7 @@ def _certificate(host: str) -> tuple[ssl.SSLContext, str]:
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     pem = serialization.Encoding.PEM
-    with tempfile.NamedTemporaryFile() as file:  # which nobody else may read; the module ssl takes files alone
+    with tempfile.NamedTemporaryFile() as file:  # for a moment, which nobody else may read: ssl takes files alone
         file.write(
             key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
             + certificate.public_bytes(pem)

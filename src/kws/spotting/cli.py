@@ -36,7 +36,7 @@ SHOWN = 3  # likeliest classes
 MOST_PIPE_BYTES = 2**28  # are kept in memory
 LONGER = 1.1  # times a clip's length: a file up to this length is one clip, cut as in training
 PORT = 5002  # of the page; `make ui` and `make serve` take those before it
-RECORD_PORT = 5003  # of the page that records
+RECORD_PORT = 5004  # of the page that records
 
 
 def main(arguments: list[str] | None = None) -> int:
