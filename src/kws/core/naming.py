@@ -1,10 +1,13 @@
-"""Names: lists of them in a line of text, and those of files."""
+"""Names: those of folders with a meaning of their own, lists of them in a line of text, and those of files."""
 
 import re
 from collections import defaultdict
 from collections.abc import Iterable
 
 SHOWN = 3
+UNKNOWN, SILENCE = "_unknown_", "_silence_"  # classes for other words and for no word, named as in Speech Commands
+BACKGROUND = "_background_noise_"
+HEARD = "heard-"  # begins the folder, in place of a speaker's, of clips that `kws listen --keep` has heard
 
 
 def first_names(names: Iterable[str], shown: int = SHOWN) -> str:

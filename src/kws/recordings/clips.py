@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 
+from kws.core import naming
 from kws.core.errors import UserError
 from kws.core.files import csv_rows, write_csv
 from kws.core.naming import first_names
@@ -16,7 +17,7 @@ from kws.core.naming import first_names
 SPLITS = ("train", "validation", "test")
 # Beside validation and test: words that training never hears, said by people whom it never hears
 UNHEARD = {"validation": "unheard_validation", "test": "unheard_test"}
-BACKGROUND = "_background_noise_"
+BACKGROUND = naming.BACKGROUND
 _LISTED = 40  # words in an error, at most: a data set may have thousands
 
 
