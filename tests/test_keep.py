@@ -10,7 +10,7 @@ from conftest import tone
 from kws.core.errors import UserError
 from kws.kept.folder import Kept, KeptFolder
 from kws.spotting import cli
-from kws.spotting.detect import Timing
+from kws.spotting.detect import Timing, newest_lowest
 from kws.spotting.keep import Keeper, near_threshold
 from kws.spotting.spotter import Spotter
 
@@ -92,7 +92,7 @@ def test_nothing_is_kept_of_what_is_not_near():
 def test_what_is_kept_at_the_edges_of_a_stream_is_what_there_is():
     _, kept, _ = kept_of(scores(*[0.95] * 3, *[0.01] * 30, *[0.95] * 4))
     assert [(one.start, one.sound[0]) for one in kept] == [(0, 0), (50, 350 - 10 - 50)]
-    assert kept[1].sound[-1] == 40 * STEP + 90 - 1  # what was heard
+    assert len(kept[1].sound) < CLIP + 2 * 50  # no margin behind it was heard
 
 
 def test_the_sound_in_memory_stays_short():
@@ -152,15 +152,19 @@ def test_listen_keeps_sounds_with_a_row_each(listen, exported):
     assert {path.name for path in Path("kept").iterdir()} == {"kept.csv", ".lock", "1.flac", "2.flac"}
 
 
-def test_listen_keeps_what_nearly_fires(listen):
-    score = KeptFolder(Path("kept"))
-    listen("--keep", "kept")
-    highest = max(row.score for row in score.rows())
-    above = (1 + highest) / 2  # a threshold that nothing reaches, and everything nearly
-    code, out, err = listen("--keep", "near", "--threshold", str(above))
+def test_listen_keeps_what_nearly_fires(listen, exported):
+    spotter = Spotter.load(exported / "kws.tflite")
+    chords = [tone(300) + np.float32(level) * tone(3000) for level in np.geomspace(0.001, 1, 100)]
+    unsure = next(chord for chord in chords if spotter.clip(chord)[0] < 0.99)
+    sound = np.concatenate([tone(0), tone(0), unsure, tone(0), tone(0)])
+    soundfile.write("talk.wav", sound, 16_000)
+    score = max(scores[0] for scores in newest_lowest(spotter.windows([sound]), spotter.timing.held))
+    above = (1 + score) / 2  # which it does not reach, with half of its odds
+    code, out, err = listen("--keep", "kept", "--threshold", f"{above:.6f}")
     assert (code, out) == (0, [])
-    assert err[-1].startswith("near: kept 0 detected and 2 nearly detected words")
-    assert {row.fired for row in KeptFolder(Path("near")).rows()} == {"no"}
+    assert err[-1].startswith("kept: kept 0 detected and 1 nearly detected words")
+    [row] = KeptFolder(Path("kept")).rows()
+    assert (row.word, row.fired, row.score) == ("low", "no", pytest.approx(score, abs=1e-3))
 
 
 def test_the_oldest_without_an_answer_are_dropped_and_counted(listen):
@@ -180,7 +184,7 @@ def test_listening_that_is_interrupted_keeps_what_it_has_heard(listen, monkeypat
     blocks = cli.read_blocks
 
     def interrupted(*arguments):
-        for number, block in enumerate(np.array_split(next(blocks(*arguments)), 80)):
+        for number, block in enumerate(np.array_split(np.concatenate(list(blocks(*arguments))), 80)):
             if number == 33:  # 3.3 s: the first word is detected, and its margin not yet heard
                 raise KeyboardInterrupt
             yield block

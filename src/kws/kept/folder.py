@@ -112,14 +112,14 @@ class KeptFolder:
         """Writes what people say of a sound; "" takes their answer back. Errors as in `set_recording`."""
         self._change(file, answer=answer)
 
-    def set_recording(self, file: str, recording: Path) -> None:
-        """Writes which recording was made of a sound.
+    def set_recording(self, file: str, recording: str) -> None:
+        """Writes which recording was made of a sound; "": none is there any more.
 
         Raises:
             KeyError: no row has this file.
             UserError: kept.csv cannot be read or written.
         """
-        self._change(file, recording=str(recording))
+        self._change(file, recording=recording)
 
     def _change(self, file: str, **changes: Any) -> None:
         try:

@@ -18,6 +18,7 @@ SPLITS = ("train", "validation", "test")
 # Beside validation and test: words that training never hears, said by people whom it never hears
 UNHEARD = {"validation": "unheard_validation", "test": "unheard_test"}
 BACKGROUND = naming.BACKGROUND
+HOUSEHOLD = "the household"  # the speaker of all clips that `kws listen --keep` has heard: they count as one person
 _LISTED = 40  # words in an error, at most: a data set may have thousands
 
 
@@ -40,6 +41,11 @@ class Clip:
     split: str = ""
     content: str = ""
     said: str = ""
+
+    @property
+    def heard(self) -> bool:
+        """Whether `kws listen --keep` has heard it: nobody knows who speaks, so it is for training alone."""
+        return self.speaker == HOUSEHOLD
 
     @property
     def spoken(self) -> str:

@@ -29,6 +29,8 @@ from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.naming import by_kind
 from kws.kept.folder import Kept, KeptFolder
+from kws.kept.page import serve_review
+from kws.kept.recordings import make_recordings, report_lines
 from kws.spotting.detect import SENSITIVITIES, Timing, one_threshold
 from kws.spotting.keep import Keeper, Stretch
 from kws.spotting.litert import KINDS, Network
@@ -46,6 +48,7 @@ METER = 40  # characters of the level meter, from -METER_DB to full scale
 METER_DB = 60
 KEEP_MOST = 500  # sounds that nobody has judged: an hour's work, and 20 MB
 PORT = 5002  # of the page; `make ui` and `make serve` take those before it
+REVIEW_PORT = 5003
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -215,6 +218,17 @@ def web(options: argparse.Namespace) -> int:
         print(f"{options.out}: the page, {sum(map(len, content.values())):,} bytes")
     else:
         serve_page(content, options.port)
+    return 0
+
+
+def review(options: argparse.Namespace) -> int:
+    """Show what kws listen --keep has kept, for yes or no; or make recordings of the answers."""
+    folder = KeptFolder(options.folder)
+    if options.to is None:
+        serve_review(folder, options.port)
+    else:
+        made = make_recordings(folder, options.to)
+        print("\n".join(report_lines(made, options.folder, options.to)))
     return 0
 
 
@@ -562,4 +576,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--model", "-m", type=Path, default=lightest, help=f"a LiteRT file ({lightest})")
     command.add_argument("--out", type=Path, metavar="FOLDER", help="write the page into a folder, and stop")
     command.add_argument("--port", type=_port, default=PORT, help=f"to serve the page at on this machine ({PORT})")
+    command = commands.add_parser(review.__name__, help=review.__doc__, description=review.__doc__)
+    command.set_defaults(run=review)
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="what kws listen --keep was given")
+    command.add_argument(
+        "--port", type=_port, default=REVIEW_PORT, help=f"of the page, on this machine ({REVIEW_PORT})"
+    )
+    command.add_argument(
+        "--to", type=Path, metavar="RECORDINGS", help="add recordings of the answers to this data set, and stop"
+    )
     return parser
