@@ -79,12 +79,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(files("kws.kept").joinpath("static", "review.html").read_bytes(), "text/html; charset=utf-8")
             elif path == "/kept.json":
                 self._send(json.dumps(self._kept()).encode(), "application/json")
-            elif path in (f"/sounds/{name}", f"/spectrograms/{name}") and name in {r.file for r in self._folder.rows()}:
-                content = (self._folder.path / name).read_bytes()
-                if path.startswith("/sounds/"):
-                    self._send(content, "audio/flac")
-                else:
-                    self._send(json.dumps(_picture(content)).encode(), "application/json")
+            elif path == f"/sounds/{name}" and name in {row.file for row in self._folder.rows()}:
+                self._send(json.dumps(_sound((self._folder.path / name).read_bytes())).encode(), "application/json")
             else:
                 self.send_error(HTTPStatus.NOT_FOUND)
         except FileNotFoundError:  # dropped, since kws listen --keep goes on
@@ -126,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         return sorted({row.word for row in self._folder.rows()})
 
     def _is_elsewhere(self) -> bool:
-        """Refuses a request by another name that leads here: a page elsewhere that wants to hear this (DNS rebinding)."""
+        """Refuses another name that leads here: it is of a page elsewhere that wants to hear this (DNS rebinding)."""
         if self.headers.get("Host", "").partition(":")[0] in (HOST, "localhost"):
             return False
         self.send_error(HTTPStatus.FORBIDDEN, f"this page is at {HOST} alone")
@@ -146,9 +142,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Says nothing: the browser shows what went wrong."""
 
 
-def _picture(content: bytes) -> dict[str, Any]:
-    """What the page draws of a sound: the levels in base64, frame after frame, and its length in seconds."""
+def _sound(content: bytes) -> dict[str, Any]:
+    """What the page plays and draws of a FLAC file: itself, its length in seconds, and its picture frame by frame."""
     sound, rate = soundfile.read(io.BytesIO(content), dtype="float32")
     levels = spectrogram(sound, rate)
-    text = base64.b64encode(levels.tobytes()).decode()
-    return {"frames": len(levels), "bins": MEL_BINS, "levels": text, "seconds": len(sound) / rate}
+    flac, picture = (base64.b64encode(data).decode() for data in (content, levels.tobytes()))
+    return {"flac": flac, "seconds": len(sound) / rate, "bins": MEL_BINS, "frames": len(levels), "levels": picture}

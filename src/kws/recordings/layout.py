@@ -184,8 +184,8 @@ def _remarks_on_heard_and_background(clips: Sequence[Clip]) -> list[str]:
     lines = []
     if heard := sum(clip.heard for clip in clips):
         lines.append(
-            f"{heard} recordings in folders {HEARD}… are what kws listen --keep has heard: for training alone. If people "
-            "of validation or test are among those who spoke, the accuracy there is too high for new people"
+            f"{heard} recordings in folders {HEARD}… are what kws listen --keep has heard: for training alone. If "
+            "people of validation or test are among those who spoke, the accuracy there is too high for new people"
         )
     if not any(clip.word == BACKGROUND and not clip.heard for clip in clips):
         lines.append(f"no folder {BACKGROUND}: computed noises stand in for background recordings")

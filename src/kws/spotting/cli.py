@@ -29,8 +29,6 @@ from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.naming import by_kind
 from kws.kept.folder import Kept, KeptFolder
-from kws.kept.page import serve_review
-from kws.kept.recordings import make_recordings, report_lines
 from kws.spotting.detect import SENSITIVITIES, Timing, one_threshold
 from kws.spotting.keep import Keeper, Stretch
 from kws.spotting.litert import KINDS, Network
@@ -223,6 +221,9 @@ def web(options: argparse.Namespace) -> int:
 
 def review(options: argparse.Namespace) -> int:
     """Show what kws listen --keep has kept, for yes or no; or make recordings of the answers."""
+    from kws.kept.page import serve_review
+    from kws.kept.recordings import make_recordings, report_lines
+
     folder = KeptFolder(options.folder)
     if options.to is None:
         serve_review(folder, options.port)
