@@ -239,7 +239,7 @@ def _split(labelled: Mapping[Clip, str], needed: Sequence[str], params: Params) 
 
 
 def _so_many_unknown(chosen: Sequence[Chosen], needed: Sequence[str], params: Params) -> list[Chosen]:
-    """All clips of words, and as many of other words as `unknown` says."""
+    """All clips of words, and as many of other words as `unknown` says: first those that kws took for a word."""
     words = [one for one in chosen if one.label != UNKNOWN]
     kept = list(words)
     for split in needed:
@@ -248,7 +248,7 @@ def _so_many_unknown(chosen: Sequence[Chosen], needed: Sequence[str], params: Pa
         there = [one for one in chosen if one.label == UNKNOWN and one.split == split]
         if not there and (split == "train" or not params.fold):
             raise UserError(f"unknown: no clip of the data set's other words is for {split}; add some, or set it to 0")
-        kept += sorted(there, key=lambda one: lot(one.clip.name))[:wanted]
+        kept += sorted(there, key=lambda one: (not one.clip.heard, lot(one.clip.name)))[:wanted]
     return kept
 
 
@@ -280,8 +280,9 @@ def _silences(chosen: Sequence[Chosen], params: Params, *, tested: bool) -> list
 
 def _tested(recordings: Sequence[Clip], params: Params) -> list[Chosen]:
     """The clips of the test data set that are used: of classes, and of words that training does not hear."""
-    chosen = [Chosen(clip, clip.word, "test") for clip in recordings if clip.word in params.classes]
-    return chosen + [Chosen(clip, UNKNOWN, UNHEARD["test"]) for clip in of_test_data_set(recordings, params)]
+    recorded = [clip for clip in recordings if not clip.heard]
+    chosen = [Chosen(clip, clip.word, "test") for clip in recorded if clip.word in params.classes]
+    return chosen + [Chosen(clip, UNKNOWN, UNHEARD["test"]) for clip in of_test_data_set(recorded, params)]
 
 
 def share_of_training(chosen: Sequence[Chosen], share: float, *, by_people: bool) -> list[Chosen]:

@@ -65,8 +65,8 @@ def serve(plan: Plan, speaker: str, host: str, port: int) -> None:
         print(f"http{'s' if context else ''}://{shown}:{server.server_port}/{code}/  Ctrl-C stops", flush=True)
         if context:
             print(
-                "On the phone, in the same network: it warns that the connection is not private, since this machine made "
-                f"the certificate itself.\nChoose Details or Advanced, then go on. SHA-256: {fingerprint}\n"
+                "On the phone, in the same network: it warns that the connection is not private, since this machine "
+                f"made the certificate itself.\nChoose Details or Advanced, then go on. SHA-256: {fingerprint}\n"
                 f"Whoever knows the address can record into {plan.folder}, until Ctrl-C.",
                 flush=True,
             )
