@@ -27,8 +27,8 @@ from kws.audio.mono import UnusableClipError
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.naming import by_kind
-from kws.record.microphone import meter, microphone, sounddevice
 from kws.kept.folder import Kept, KeptFolder
+from kws.record.microphone import meter, microphone, sounddevice
 from kws.spotting.detect import SENSITIVITIES, Timing, one_threshold
 from kws.spotting.keep import Keeper, Stretch
 from kws.spotting.litert import KINDS, Network
