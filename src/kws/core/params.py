@@ -66,6 +66,7 @@ class Params(BaseModel):
     unheard_words: float = Field(ge=0, le=0.9)
     silence: float = Field(ge=0, le=20)
     train_share: float = Field(gt=0, le=1)
+    computed_voices: int = Field(ge=0, le=2000)
     language: str = Field(min_length=1)
     synthetic_speakers: int = Field(ge=20, le=2000)
     synthetic_variety: float = Field(ge=0, le=1)
@@ -172,15 +173,24 @@ class Params(BaseModel):
                 f"test_dataset: {self.test_dataset} is not allowed; "
                 "give recordings that are not in dataset, or leave it empty"
             )
+        if self.dataset_sha256 and not (self.dataset_url or "://" in self.dataset):
+            raise ValueError(
+                f"dataset_sha256: {self.dataset_sha256} is the checksum of a mirror or an address, "
+                "and neither is given; leave it empty"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _voices_are_possible(self) -> Self:
         if self.neural_share and self.language.partition("-")[0] != "en":
             raise ValueError(
                 f"neural_share: {self.neural_share:g} needs language en, since Hibari speaks English only; "
                 f"for language {self.language}, set it to 0"
             )
-        if self.dataset_sha256 and not (self.dataset_url or "://" in self.dataset):
+        if self.computed_voices and self.dataset == "synthetic":
             raise ValueError(
-                f"dataset_sha256: {self.dataset_sha256} is the checksum of a mirror or an address, "
-                "and neither is given; leave it empty"
+                f"computed_voices: {self.computed_voices} speak beside recordings, and dataset synthetic has none; set "
+                "it to 0 (synthetic_speakers says how many voices there are)"
             )
         return self
 
