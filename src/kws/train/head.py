@@ -20,7 +20,7 @@ from kws.core.files import csv_rows
 from kws.core.params import SILENCE, UNKNOWN
 from kws.records.read import read_split
 from kws.records.spec import FeatureSpec
-from kws.train.models import EMBEDDING, LOGITS
+from kws.train.models import LOGITS, embedding_and_probabilities
 from kws.train.training import Epoch, Recipe, augmented_clips, augmenter_of
 
 FEW = 30  # clips a word: with fewer, the last layer alone is trained
@@ -30,6 +30,8 @@ STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0)  # C of scikit-learn: the smaller, the m
 USUAL_STRENGTH = 0.1  # where nothing can be chosen, since only one person says a word
 FOLDS = 5
 SMALLEST_SPREAD = 0.1  # of a unit, as a share of the mean spread: with few clips, a unit may be silent by chance
+
+Embedding = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # as `embedding_and_probabilities` gives it
 
 
 @dataclass(frozen=True)
@@ -68,35 +70,31 @@ def clips_a_word(manifest: Path, spec: FeatureSpec) -> float:
     return clips / len(words)
 
 
-def embedded_clips(model: keras.Model, features: Path, split: str, spec: FeatureSpec) -> Embedded:
-    """The clips of a split, as they are."""
-    return _embedded(model, read_split(features, split, spec, BATCH), lambda batch: batch["label"])
+def embedded_clips(embed: Embedding, features: Path, split: str, spec: FeatureSpec) -> Embedded:
+    """The clips of a split, as they are; `embed` is what `embedding_and_probabilities` gives."""
+    return _embedded(embed, read_split(features, split, spec, BATCH), lambda batch: batch["label"])
 
 
-def embedded_copies(model: keras.Model, features: Path, spec: FeatureSpec, recipe: Recipe, copies: int) -> Embedded:
+def embedded_copies(embed: Embedding, features: Path, spec: FeatureSpec, recipe: Recipe, copies: int) -> Embedded:
     """Augmented copies of the training clips, each clip so often; by the recipe, without mixtures of clips."""
     augmenter = augmenter_of(features, spec, replace(recipe.augmentation, mixup=0.0, spliced=0.0))
     epochs = [augmented_clips(features, spec, recipe, epoch, augmenter) for epoch in range(1, copies + 1)]
     return Embedded.joined(
-        _embedded(model, batches, lambda batch: tf.argmax(batch["labels"], axis=1)) for batches in epochs
+        _embedded(embed, batches, lambda batch: tf.argmax(batch["labels"], axis=1)) for batches in epochs
     )
 
 
-def _embedded(model: keras.Model, batches: tf.data.Dataset, labels_of: Callable[[Any], tf.Tensor]) -> Embedded:
+def _embedded(embed: Embedding, batches: tf.data.Dataset, labels_of: Callable[[Any], tf.Tensor]) -> Embedded:
     """What the embedding gives for batches of {"log_mel", "name", "speaker"} and their labels."""
-    body = keras.Model(model.inputs, model.get_layer(EMBEDDING).output)
-    shape = (None, *model.input_shape[1:])
-    embed = tf.function(lambda log_mel: body(log_mel, training=False), input_signature=[tf.TensorSpec(shape)])
-    parts = [
+    return Embedded.joined(
         Embedded(
             names=batch["name"].numpy().astype(str),
             people=batch["speaker"].numpy().astype(str),
             labels=labels_of(batch).numpy(),
-            embeddings=embed(batch["log_mel"]).numpy(),
+            embeddings=embed(batch["log_mel"])[0],
         )
         for batch in batches
-    ]
-    return Embedded.joined(parts)
+    )
 
 
 def fit_head(embeddings: np.ndarray, labels: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -136,7 +134,7 @@ def fit_head(embeddings: np.ndarray, labels: np.ndarray, people: np.ndarray) -> 
 
 
 def _folds(labels: np.ndarray, people: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Positions of clips to fit and to ask, for each fold; nobody is in both. None if one person says all of a class."""
+    """Positions of clips to fit and to ask, for each fold; nobody is in both. None: one person says all of a class."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     folds = min(FOLDS, *(len(set(people[labels == label])) for label in np.unique(labels)))
@@ -164,12 +162,13 @@ def train_head(model: keras.Model, features: Path, spec: FeatureSpec, recipe: Re
     Returns:
         The figures, as one epoch of the curves, and the strength C that was chosen.
     """
-    clips = embedded_clips(model, features, "train", spec)
-    heard = Embedded.joined([clips, embedded_copies(model, features, spec, recipe, COPIES)])
+    embed = embedding_and_probabilities(model)
+    clips = embedded_clips(embed, features, "train", spec)
+    heard = Embedded.joined([clips, embedded_copies(embed, features, spec, recipe, COPIES)])
     weights, bias, strength = fit_head(heard.embeddings, heard.labels, heard.people)
     model.get_layer(LOGITS).set_weights([weights, bias])
     row: Epoch = {"epoch": 1}
-    for name, asked in (("train", clips), ("validation", embedded_clips(model, features, "validation", spec))):
+    for name, asked in (("train", clips), ("validation", embedded_clips(embed, features, "validation", spec))):
         logits = tf.constant(asked.embeddings @ weights + bias)
         loss = keras.losses.sparse_categorical_crossentropy(asked.labels, logits, from_logits=True)
         row[f"{name}_loss"] = round(float(np.mean(loss)), 6)

@@ -151,14 +151,14 @@ def _ours(front_end: FrontEnd, params: Params) -> Path:
 
 
 def _read_embedding(path: Path) -> tuple[dict[str, Any], dict[str, list[np.ndarray]]]:
+    about = about_embedding(path)
     weights: dict[str, list[np.ndarray]] = {}
     with np.load(path, allow_pickle=False) as arrays:
         for name in arrays.files:
             if name != "about":
-                array = arrays[name]
-                kept = array.astype(np.float32) if array.dtype == np.float16 else array
-                weights.setdefault(name.rpartition("/")[0], []).append(kept)
-    return about_embedding(path), weights
+                layer, _, _ = name.rpartition("/")
+                weights.setdefault(layer, []).append(arrays[name])  # Keras makes float32 of float16
+    return about, weights
 
 
 def _read_network(path: Path) -> tuple[dict[str, Any], dict[str, list[np.ndarray]]]:
