@@ -16,14 +16,14 @@ from kws.core.files import folder_written_whole, remove_folder, write_csv, write
 from kws.core.naming import file_name
 from kws.core.params import Params, load_params
 from kws.records.spec import FeatureSpec
-from kws.tracking.run import Run, tracked_run
+from kws.tracking.run import tracked_run
 
 
 def main() -> None:
     """Features in, a trained model out."""
     params = load_params()
     with tracked_run(params, "train") as run:  # before TensorFlow is imported: MLflow starts at the same time
-        from kws.train import networks, pretrained, training
+        from kws.train import head, networks, pretrained, training
 
         spec = FeatureSpec.read(paths.SPEC)
         recipe = training.Recipe.from_params(params)
@@ -39,11 +39,15 @@ def main() -> None:
 
         with FileLock(f"{checkpoint}.lock"):  # two experiments of a queue may need the same training
             run.start_training(new=not training.interrupted_training(checkpoint))
+            clips = head.clips_a_word(paths.MANIFEST, spec)
             figures: dict[str, Any] = {}
             if start:
+                print(_says(start.name, clips, head.FEW))
                 figures = {"pretrained": start.digest[:16], "pretrained_licence": start.licence}
-            if start and _few_clips(start.name, spec):
-                history, figures["head_strength"] = _train_head(model, spec, recipe, run)
+            if start and clips < head.FEW:
+                epoch, figures["head_strength"] = head.train_head(model, paths.FEATURES, spec, recipe)
+                run.log_epoch(epoch)
+                history = [epoch]
             else:
                 model, history = training.train_model(
                     model,
@@ -61,29 +65,15 @@ def main() -> None:
             write_csv(paths.HISTORY, history, list(best))
             if checkpoint.exists():
                 remove_folder(checkpoint)
-    epoch, accuracy = best["epoch"], best["validation_accuracy"]
-    result = f"kept are the weights of epoch {epoch} of {len(history)}: validation accuracy {accuracy:.1%}"
+    kept, accuracy = best["epoch"], best["validation_accuracy"]
+    result = f"kept are the weights of epoch {kept} of {len(history)}: validation accuracy {accuracy:.1%}"
     print(stage.voices_title(result, spec.synthetic))
 
 
-def _few_clips(start: str, spec: FeatureSpec) -> bool:
-    """Whether the clips are too few to train all layers of a network that begins with the weights of another one."""
-    from kws.train import head
-
-    clips = head.clips_a_word(paths.MANIFEST, spec)
-    few = clips < head.FEW
-    says = f"fewer than {head.FEW}: the last layer alone is trained" if few else "all layers are trained"
-    print(f"training begins with the weights of {start}; {clips:.3g} training clips a word, {says}")
-    return few
-
-
-def _train_head(model: Any, spec: FeatureSpec, recipe: Any, run: Run) -> tuple[list[dict[str, float]], float]:
-    """Trains the last layer of the model; returns the curves, a single epoch, and the strength that was chosen."""
-    from kws.train import head
-
-    epoch, strength = head.train_head(model, paths.FEATURES, spec, recipe)
-    run.log_epoch(epoch)
-    return [epoch], strength
+def _says(start: str, clips: float, few: int) -> str:
+    """Which layers are trained, and why."""
+    layers = f"fewer than {few}: the last layer alone is trained" if clips < few else "so that all layers are trained"
+    return f"training begins with the weights of {start}; an average word has {clips:.3g} training clips, {layers}"
 
 
 def _write_networks(model: Any, spec: FeatureSpec, params: Params) -> None:

@@ -97,17 +97,19 @@ def test_the_last_layer_learns_and_all_others_stay(features):  # noqa: F811
     assert strength in head.STRENGTHS
 
 
-def test_copies_keep_name_label_and_person_and_differ_from_each_other(features):  # noqa: F811
+def test_copies_keep_name_label_and_person_and_differ_from_each_other(features, monkeypatch):  # noqa: F811
     model = embedding_and_probabilities(tiny())
     clips = head.embedded_clips(model, features, "train", SPEC)
-    copies = head.embedded_copies(model, features, SPEC, RICH, 2)
+    monkeypatch.setattr(head, "COPIES", 2)
+    copies = head.embedded_copies(model, features, SPEC, RICH)
     assert sorted(copies.names) == sorted([*clips.names, *clips.names])
     label_of = dict(zip(clips.names, clips.labels, strict=True))
     assert [label_of[name] for name in copies.names] == copies.labels.tolist()
     assert set(copies.people) == {"voice"}
     first, second = np.argsort(copies.names[:96]), 96 + np.argsort(copies.names[96:])
     assert not np.allclose(copies.embeddings[first], copies.embeddings[second])
-    unchanged = head.embedded_copies(model, features, SPEC, PLAIN, 1)
+    unchanged = head.embedded_copies(model, features, SPEC, PLAIN, "validation").subset(np.arange(16))
+    clips = head.embedded_clips(model, features, "validation", SPEC)
     order = np.argsort(unchanged.names)
     np.testing.assert_allclose(
         unchanged.embeddings[order], clips.embeddings[np.argsort(clips.names)], rtol=1e-4, atol=1e-5

@@ -72,25 +72,35 @@ def clips_a_word(manifest: Path, spec: FeatureSpec) -> float:
 
 def embedded_clips(embed: Embedding, features: Path, split: str, spec: FeatureSpec) -> Embedded:
     """The clips of a split, as they are; `embed` is what `embedding_and_probabilities` gives."""
-    return _embedded(embed, read_split(features, split, spec, BATCH), lambda batch: batch["label"])
+    return _embedded(embed, read_split(features, split, spec, BATCH))
 
 
-def embedded_copies(embed: Embedding, features: Path, spec: FeatureSpec, recipe: Recipe, copies: int) -> Embedded:
-    """Augmented copies of the training clips, each clip so often; by the recipe, without mixtures of clips."""
+def embedded_copies(
+    embed: Embedding, features: Path, spec: FeatureSpec, recipe: Recipe, split: str = "train"
+) -> Embedded:
+    """`COPIES` augmented copies of each clip, by the recipe, without mixtures of clips.
+
+    Args:
+        embed: as of `embedded_clips`.
+        features: folder of the TFRecords.
+        spec: the feature spec.
+        recipe: its augmentation makes the copies.
+        split: train; with front end `log_mel` also another one.
+    """
     augmenter = augmenter_of(features, spec, replace(recipe.augmentation, mixup=0.0, spliced=0.0))
-    epochs = [augmented_clips(features, spec, recipe, epoch, augmenter) for epoch in range(1, copies + 1)]
     return Embedded.joined(
-        _embedded(embed, batches, lambda batch: tf.argmax(batch["labels"], axis=1)) for batches in epochs
+        _embedded(embed, augmented_clips(features, spec, recipe, epoch, augmenter, split=split))
+        for epoch in range(1, COPIES + 1)
     )
 
 
-def _embedded(embed: Embedding, batches: tf.data.Dataset, labels_of: Callable[[Any], tf.Tensor]) -> Embedded:
-    """What the embedding gives for batches of {"log_mel", "name", "speaker"} and their labels."""
+def _embedded(embed: Embedding, batches: tf.data.Dataset) -> Embedded:
+    """What the embedding gives for batches of {"log_mel", "label", "name", "speaker"}."""
     return Embedded.joined(
         Embedded(
             names=batch["name"].numpy().astype(str),
             people=batch["speaker"].numpy().astype(str),
-            labels=labels_of(batch).numpy(),
+            labels=batch["label"].numpy(),
             embeddings=embed(batch["log_mel"])[0],
         )
         for batch in batches
@@ -164,7 +174,7 @@ def train_head(model: keras.Model, features: Path, spec: FeatureSpec, recipe: Re
     """
     embed = embedding_and_probabilities(model)
     clips = embedded_clips(embed, features, "train", spec)
-    heard = Embedded.joined([clips, embedded_copies(embed, features, spec, recipe, COPIES)])
+    heard = Embedded.joined([clips, embedded_copies(embed, features, spec, recipe)])
     weights, bias, strength = fit_head(heard.embeddings, heard.labels, heard.people)
     model.get_layer(LOGITS).set_weights([weights, bias])
     row: Epoch = {"epoch": 1}

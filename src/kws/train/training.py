@@ -230,18 +230,21 @@ def augmenter_of(features: Path, spec: FeatureSpec, what: Augmentation) -> Augme
     return Augmenter(what, spec.front_end, read_background_power(features, "train"), unknown)
 
 
-def augmented_clips(
-    features: Path, spec: FeatureSpec, recipe: Recipe, epoch: int, augmenter: Augmenter
+def augmented_clips(  # noqa: PLR0913 (as `training_batches`)
+    features: Path, spec: FeatureSpec, recipe: Recipe, epoch: int, augmenter: Augmenter, *, split: str = "train"
 ) -> tf.data.Dataset:
-    """The training clips in this epoch's order and with its augmentation: {"log_mel", "labels", "name", "speaker"}."""
+    """The training clips in this epoch's order and with its augmentation; of other splits, as `training_batches` says.
+
+    {"log_mel", "labels": shares of the classes after augmentation, "label": what is said, "name", "speaker"}
+    """
     first_seed = np.random.SeedSequence((recipe.seed, epoch)).generate_state(1)[0] >> 1  # fits into an int32
 
     def augment(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         seed = tf.stack([tf.constant(first_seed, tf.int32), tf.cast(number, tf.int32)])
-        log_mel, labels = augmenter(batch["mel_power"], _labels(batch["label"], spec), seed)
-        return {"log_mel": log_mel, "labels": labels, "name": batch["name"], "speaker": batch["speaker"]}
+        log_mel, labels = augmenter(batch.pop("mel_power"), _labels(batch["label"], spec), seed)
+        return batch | {"log_mel": log_mel, "labels": labels}
 
-    return training_batches(features, spec, recipe.batch_size, recipe.seed, epoch).enumerate().map(augment)
+    return training_batches(features, spec, recipe.batch_size, recipe.seed, epoch, split=split).enumerate().map(augment)
 
 
 def _augmented(features: Path, spec: FeatureSpec, recipe: Recipe, epoch: int, augmenter: Augmenter) -> tf.data.Dataset:
