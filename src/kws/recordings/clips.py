@@ -17,6 +17,7 @@ SPLITS = ("train", "validation", "test")
 # Beside validation and test: words that training never hears, said by people whom it never hears
 UNHEARD = {"validation": "unheard_validation", "test": "unheard_test"}
 BACKGROUND = "_background_noise_"
+COMPUTED = "_computed_/"  # begins the names of clips of computed voices that speak beside people
 _LISTED = 40  # words in an error, at most: a data set may have thousands
 
 
@@ -44,6 +45,11 @@ class Clip:
     def spoken(self) -> str:
         """The word that is said, as far as names tell it."""
         return self.said or self.word
+
+
+def is_computed(name: str) -> bool:
+    """Whether a clip, by its name in the archive, is of a computed voice that speaks beside people."""
+    return name.startswith(COMPUTED)
 
 
 def lot(name: str, salt: str = "") -> bytes:

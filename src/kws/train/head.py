@@ -107,6 +107,12 @@ def _embedded(embed: Embedding, batches: tf.data.Dataset) -> Embedded:
     )
 
 
+def standard_of(embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and spread of each unit over clips, (units,) each, by which an embedding is standardised."""
+    spread = embeddings.std(axis=0)
+    return embeddings.mean(axis=0), np.maximum(spread, SMALLEST_SPREAD * spread.mean())
+
+
 def fit_head(embeddings: np.ndarray, labels: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """A regularised logistic regression on the standardised embedding, as weights for the embedding itself.
 
@@ -121,8 +127,7 @@ def fit_head(embeddings: np.ndarray, labels: np.ndarray, people: np.ndarray) -> 
     """
     from sklearn.linear_model import LogisticRegression
 
-    middle, spread = embeddings.mean(axis=0), embeddings.std(axis=0)
-    spread = np.maximum(spread, SMALLEST_SPREAD * spread.mean())
+    middle, spread = standard_of(embeddings)
     standard = (embeddings - middle) / spread
 
     def fitted(strength: float, some: np.ndarray) -> LogisticRegression:
