@@ -1,5 +1,6 @@
 """The parameters of an experiment: read from params.yaml in DVC's dialect of YAML, checked before any work."""
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -18,6 +19,7 @@ UNKNOWN, SILENCE = naming.UNKNOWN, naming.SILENCE
 Model = Literal["bc_resnet", "cnn", "ds_cnn", "matchboxnet", "matchboxnet_2d", "tc_resnet"]  # train/networks
 CAUSAL = ("ds_cnn", "matchboxnet", "matchboxnet_2d", "tc_resnet")  # the networks that can be causal
 PUBLISHED = ("mini_speech_commands", "speech_commands")
+OUR_EMBEDDING = "kws"  # the value of `pretrained` for the embeddings that come with kws
 
 
 class _Yaml12Loader(yaml.SafeLoader):
@@ -88,6 +90,7 @@ class Params(BaseModel):
     model: Model
     causal: bool
     width: float = Field(ge=0.125, le=16)
+    pretrained: str
     epochs: int = Field(ge=1, le=1000)
     batch_size: int = Field(ge=1, le=4096)
     learning_rate: float = Field(gt=0, le=1)
@@ -259,6 +262,23 @@ class Params(BaseModel):
                 f"take fewer, or a longer fft_length than {self.fft_length}"
             )
         return self
+
+
+def pretrained_path(pretrained: str) -> Path | None:
+    """Where the file is, or should be, that parameter `pretrained` names; None if it names none.
+
+    Relative paths start at the project's root.
+
+    Raises:
+        UserError: it is an output of the project, which DVC removes before it trains.
+    """
+    if pretrained in ("", OUR_EMBEDDING):
+        return None
+    root = paths.project_root()
+    path = Path(os.path.abspath(root / os.path.expanduser(pretrained)))  # noqa: PTH100, PTH111 (as of `dataset`)
+    if path == root / paths.MODEL:
+        raise UserError(f"pretrained: {pretrained} is what stage train writes; copy it to another place, and give that")
+    return path
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
