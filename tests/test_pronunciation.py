@@ -109,7 +109,7 @@ def test_words_that_are_read_as_they_are_written_need_no_remark(language, words)
     ],
 )
 def test_two_words_with_the_same_sounds_are_refused_with_both_their_names(language, one, other):
-    with pytest.raises(UserError, match=rf"^words: eSpeak NG says '{one}' and '{other}' in the same way \(.+\); take "):
+    with pytest.raises(UserError, match=rf"^words: eSpeak NG says '{one}' and '{other}' \(.+\) in the same way; take "):
         check(language, one, other)
 
 

@@ -272,6 +272,7 @@ def test_the_next_command_is_one_that_make_exp_reads(tmp_path):
         ("coffee --speaker Tea", "speaker: Tea is a word in recordings, so the pipeline could not tell them apart"),
         ("coffee --speaker coffee", "speaker: coffee is a word in recordings"),
         ("coffee --speaker bob", "speaker: bob is Bob in recordings; write the name as it is there"),
+        ("coffee --speaker heard-may", "speaker: heard-may begins with heard-, as folders of kws listen --keep do"),
         ("coffee --speaker ada --other 500", "--other 500: there are "),
         ("coffee --speaker ada --source https://a/b.wav", "https://a/b.wav: addresses are not read"),
         ("coffee --speaker ada --source nothing.wav", "nothing.wav: No such file or directory"),

@@ -1,4 +1,4 @@
-"""Names: lists of them in a line of text, and those of files."""
+"""Names: those of folders with a meaning of their own, lists of them in a line of text, and those of files."""
 
 import re
 import unicodedata
@@ -9,6 +9,9 @@ SHOWN = 3
 # What a word may hold beside letters, marks and digits: two kinds of apostrophe, the dots of Catalan and Japanese, the
 # quotation marks of Hebrew, and the joiners of Persian and Indian scripts
 _WITHIN = " -_'\u2019\u00b7\u30fb\u05f3\u05f4\u200c\u200d"
+UNKNOWN, SILENCE = "_unknown_", "_silence_"  # classes for other words and for no word, named as in Speech Commands
+BACKGROUND = "_background_noise_"
+HEARD = "heard-"  # begins the folder, in place of a speaker's, of clips that `kws listen --keep` has heard
 
 
 def first_names(names: Iterable[str], shown: int = SHOWN) -> str:

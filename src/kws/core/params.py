@@ -1,5 +1,6 @@
 """The parameters of an experiment: read from params.yaml in DVC's dialect of YAML, checked before any work."""
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -10,14 +11,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from kws.audio import micro
 from kws.audio.clip import STEP_FRAMES
 from kws.audio.mel import mel_matrix
-from kws.core import paths
+from kws.core import naming, paths
 from kws.core.errors import UserError
 from kws.core.naming import file_name, plain_name
 
-UNKNOWN, SILENCE = "_unknown_", "_silence_"  # classes for other words and for no word, named as in Speech Commands
+UNKNOWN, SILENCE = naming.UNKNOWN, naming.SILENCE
 Model = Literal["bc_resnet", "cnn", "ds_cnn", "matchboxnet", "matchboxnet_2d", "tc_resnet"]  # train/networks
 CAUSAL = ("ds_cnn", "matchboxnet", "matchboxnet_2d", "tc_resnet")  # the networks that can be causal
 PUBLISHED = ("mini_speech_commands", "speech_commands")
+OUR_EMBEDDING = "kws"  # the value of `pretrained` for the embeddings that come with kws
 
 
 class _Yaml12Loader(yaml.SafeLoader):
@@ -66,6 +68,7 @@ class Params(BaseModel):
     unheard_words: float = Field(ge=0, le=0.9)
     silence: float = Field(ge=0, le=20)
     train_share: float = Field(gt=0, le=1)
+    computed_voices: int = Field(ge=0, le=2000)
     language: str = Field(min_length=1)
     synthetic_speakers: int = Field(ge=20, le=2000)
     synthetic_variety: float = Field(ge=0, le=1)
@@ -87,6 +90,7 @@ class Params(BaseModel):
     model: Model
     causal: bool
     width: float = Field(ge=0.125, le=16)
+    pretrained: str
     epochs: int = Field(ge=1, le=1000)
     batch_size: int = Field(ge=1, le=4096)
     learning_rate: float = Field(gt=0, le=1)
@@ -172,15 +176,24 @@ class Params(BaseModel):
                 f"test_dataset: {self.test_dataset} is not allowed; "
                 "give recordings that are not in dataset, or leave it empty"
             )
+        if self.dataset_sha256 and not (self.dataset_url or "://" in self.dataset):
+            raise ValueError(
+                f"dataset_sha256: {self.dataset_sha256} is the checksum of a mirror or an address, "
+                "and neither is given; leave it empty"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _voices_are_possible(self) -> Self:
         if self.neural_share and self.language.partition("-")[0] != "en":
             raise ValueError(
                 f"neural_share: {self.neural_share:g} needs language en, since Hibari speaks English only; "
                 f"for language {self.language}, set it to 0"
             )
-        if self.dataset_sha256 and not (self.dataset_url or "://" in self.dataset):
+        if self.computed_voices and self.dataset == "synthetic":
             raise ValueError(
-                f"dataset_sha256: {self.dataset_sha256} is the checksum of a mirror or an address, "
-                "and neither is given; leave it empty"
+                f"computed_voices: {self.computed_voices} speak beside recordings, and dataset synthetic has none; set "
+                "it to 0 (synthetic_speakers says how many voices there are)"
             )
         return self
 
@@ -249,6 +262,23 @@ class Params(BaseModel):
                 f"take fewer, or a longer fft_length than {self.fft_length}"
             )
         return self
+
+
+def pretrained_path(pretrained: str) -> Path | None:
+    """Where the file is, or should be, that parameter `pretrained` names; None if it names none.
+
+    Relative paths start at the project's root.
+
+    Raises:
+        UserError: it is an output of the project, which DVC removes before it trains.
+    """
+    if pretrained in ("", OUR_EMBEDDING):
+        return None
+    root = paths.project_root()
+    path = Path(os.path.abspath(root / os.path.expanduser(pretrained)))  # noqa: PTH100, PTH111 (as of `dataset`)
+    if path == root / paths.MODEL:
+        raise UserError(f"pretrained: {pretrained} is what stage train writes; copy it to another place, and give that")
+    return path
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

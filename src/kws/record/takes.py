@@ -14,10 +14,10 @@ import soundfile
 from kws.audio.formats import is_hidden
 from kws.core.errors import UserError
 from kws.core.files import written_whole
-from kws.core.naming import plain_name
+from kws.core.naming import BACKGROUND, HEARD, plain_name
 from kws.download.voices.other_words import other_words
 from kws.record.checks import NOISE_SECONDS, SAMPLE_RATE, Checked, check_noise, check_take, take_samples
-from kws.recordings.clips import BACKGROUND, loosely
+from kws.recordings.clips import loosely
 
 
 @dataclass(frozen=True)
@@ -118,12 +118,16 @@ class Plan:
         """The name of a speaker, as it stands in the folder.
 
         Raises:
-            UserError: it is no name, it is a word, or another spelling of it is there.
+            UserError: it is no name, it is a word or the folder of something else, or another spelling of it is there.
         """
         try:
             name = plain_name(name, "name of a speaker")
         except ValueError as problem:
             raise UserError(f"speaker: {problem}") from None
+        if name.startswith(HEARD):
+            raise UserError(
+                f"speaker: {name} begins with {HEARD}, as folders of kws listen --keep do; take another name"
+            )
         words = {*self.words, *_folders(self.folder)}
         if loosely(name) in map(loosely, words):
             raise UserError(f"speaker: {name} is a word in {self.folder}, so the pipeline could not tell them apart")

@@ -9,10 +9,10 @@ import numpy as np
 
 from kws.audio.decode import read_blocks
 from kws.core.errors import UserError
+from kws.core.naming import BACKGROUND
 from kws.record.checks import COUNT_SECONDS, COUNTS, SAMPLE_RATE
 from kws.record.microphone import BLOCK_SECONDS, meter, microphone, sounddevice
 from kws.record.takes import Plan, Prompt
-from kws.recordings.clips import BACKGROUND
 
 Play = Callable[[np.ndarray], None]  # plays samples at SAMPLE_RATE, and returns when they have been heard
 

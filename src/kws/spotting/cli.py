@@ -4,12 +4,15 @@ Exit codes: 0, everything was answered; 1, something was not, and a line on stde
 """
 
 import argparse
+import hashlib
 import io
 import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from datetime import datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,8 +27,10 @@ from kws.audio.mono import UnusableClipError
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.naming import by_kind
+from kws.kept.folder import Kept, KeptFolder
 from kws.record.microphone import meter, microphone, sounddevice
 from kws.spotting.detect import SENSITIVITIES, Timing, one_threshold
+from kws.spotting.keep import Keeper, Stretch
 from kws.spotting.litert import KINDS, Network
 from kws.spotting.spotter import Spotter
 
@@ -35,8 +40,10 @@ PIPE = "-"  # in place of a file: standard input
 SHOWN = 3  # likeliest classes
 MOST_PIPE_BYTES = 2**28  # are kept in memory
 LONGER = 1.1  # times a clip's length: a file up to this length is one clip, cut as in training
+KEEP_MOST = 500  # sounds that nobody has judged: an hour's work, and 20 MB
 PORT = 5002  # of the page; `make ui` and `make serve` take those before it
-RECORD_PORT = 5004  # of the page that records
+RECORD_PORT = 5003  # of the page that records
+REVIEW_PORT = 5004  # of the page that reviews
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -100,8 +107,10 @@ def listen(options: argparse.Namespace) -> int:
         blocks = read_blocks(_standard_input() if name == PIPE else Path(name), spotter.sample_rate, remarks)
     words = ", ".join(spotter.classes[index] for index in spotter.words)
     print(f"listening for {words}; {options.model.name}; threshold {threshold:.2f}; Ctrl-C stops", file=sys.stderr)
+    keeping = _Keeping(options, spotter, threshold) if options.keep else None
+    detect = Keeper(spotter, threshold, keeping).detect if keeping else partial(spotter.detect, threshold=threshold)
     try:
-        for found in spotter.detect(_metered(_remarked(blocks, name, remarks)), threshold):
+        for found in detect(_metered(_remarked(blocks, name, remarks))):
             seconds = found.window * spotter.step_samples / spotter.sample_rate
             line = {"start": round(seconds, 3), "word": spotter.classes[found.word], "score": round(found.score, 4)}
             _clear_meter()
@@ -113,7 +122,43 @@ def listen(options: argparse.Namespace) -> int:
         pass
     finally:
         _clear_meter()
+        if keeping:
+            print(keeping.told(), file=sys.stderr)
     return 0
+
+
+class _Keeping:
+    """Keeps sounds in a folder, and counts them."""
+
+    def __init__(self, options: argparse.Namespace, spotter: Spotter, threshold: float) -> None:
+        self._folder, self._most = KeptFolder(options.keep), options.keep_most
+        self._spotter, self._threshold = spotter, threshold
+        self._model = hashlib.sha256(options.model.read_bytes()).hexdigest()[:16]
+        self._fired = self._near = self._dropped = 0
+
+    def __call__(self, stretch: Stretch) -> None:
+        rate = self._spotter.sample_rate
+        kept = Kept(
+            file="",
+            time=datetime.now().isoformat(timespec="seconds"),  # noqa: DTZ005 (local time: a household's)
+            word=self._spotter.classes[stretch.word],
+            score=round(stretch.score, 4),
+            threshold=round(self._threshold, 4),
+            model=self._model,
+            fired="yes" if stretch.fired else "no",
+            start=stretch.start / rate,
+            seconds=self._spotter.clip_samples / rate,
+        )
+        self._dropped += self._folder.add(stretch.sound, rate, kept, self._most)
+        self._fired += stretch.fired
+        self._near += not stretch.fired
+
+    def told(self) -> str:
+        """What was kept, and what to do with it."""
+        line = f"{self._folder.path}: kept {self._fired} detected and {self._near} nearly detected words"
+        if self._dropped:
+            line += f"; dropped the {self._dropped} oldest without an answer, since --keep-most is {self._most}"
+        return f"{line}; next: kws review {self._folder.path}"
 
 
 def wyoming(options: argparse.Namespace) -> int:
@@ -202,6 +247,20 @@ def record(options: argparse.Namespace) -> int:
         for line in plan.summary():
             print(line)
     return 0 if whole else _report(UserError(f"takes of {speaker} are missing; the same command goes on"))
+
+
+def review(options: argparse.Namespace) -> int:
+    """Show what kws listen --keep has kept, for yes or no; or make recordings of the answers."""
+    from kws.kept.page import serve_review
+    from kws.kept.recordings import make_recordings, report_lines
+
+    folder = KeptFolder(options.folder)
+    if options.to is None:
+        serve_review(folder, options.port)
+    else:
+        made = make_recordings(folder, options.to)
+        print("\n".join(report_lines(made, options.folder, options.to)))
+    return 0
 
 
 def _threshold(spotter: Spotter, options: argparse.Namespace) -> float:
@@ -446,6 +505,12 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _number(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kws", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -489,7 +554,36 @@ def _parser() -> argparse.ArgumentParser:
         else:
             command.add_argument("--source", metavar="FILE", help="a sound file, or -, instead of the microphone")
             command.add_argument("--device", help="name or number of the microphone")
+            command.add_argument(
+                "--keep", type=Path, metavar="FOLDER", help="keep the sound of detected and nearly detected words there"
+            )
+            command.add_argument(
+                "--keep-most",
+                type=_number,
+                metavar="N",
+                default=KEEP_MOST,
+                help="keep so many sounds that nobody has judged, the newest (%(default)s)",
+            )
             command.add_argument("--devices", action="store_true", help="list the microphones")
+    _add_record(commands)
+    command = commands.add_parser(web.__name__, help=web.__doc__, description=web.__doc__)
+    command.set_defaults(run=web)
+    command.add_argument("--model", "-m", type=Path, default=lightest, help=f"a LiteRT file ({lightest})")
+    command.add_argument("--out", type=Path, metavar="FOLDER", help="write the page into a folder, and stop")
+    command.add_argument("--port", type=_port, default=PORT, help=f"to serve the page at on this machine ({PORT})")
+    command = commands.add_parser(review.__name__, help=review.__doc__, description=review.__doc__)
+    command.set_defaults(run=review)
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="what kws listen --keep was given")
+    command.add_argument(
+        "--port", type=_port, default=REVIEW_PORT, help=f"of the page, on this machine ({REVIEW_PORT})"
+    )
+    command.add_argument(
+        "--to", type=Path, metavar="RECORDINGS", help="add recordings of the answers to this data set, and stop"
+    )
+    return parser
+
+
+def _add_record(commands: Any) -> None:
     command = commands.add_parser(record.__name__, help=record.__doc__, description=record.__doc__)
     command.set_defaults(run=record)
     command.add_argument("words", nargs="*", metavar="WORD", help="to say")
@@ -535,9 +629,3 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--no-playback", action="store_true", help="do not play the takes")
     command.add_argument("--device", help="name or number of the microphone")
     command.add_argument("--devices", action="store_true", help="list the microphones")
-    command = commands.add_parser(web.__name__, help=web.__doc__, description=web.__doc__)
-    command.set_defaults(run=web)
-    command.add_argument("--model", "-m", type=Path, default=lightest, help=f"a LiteRT file ({lightest})")
-    command.add_argument("--out", type=Path, metavar="FOLDER", help="write the page into a folder, and stop")
-    command.add_argument("--port", type=_port, default=PORT, help=f"to serve the page at on this machine ({PORT})")
-    return parser
