@@ -142,6 +142,7 @@ def test_a_mirror_is_recorded_and_its_checksum_said(stage, tmp_path, capsys):
         "clips": 8,
         "test": None,
         "test_synthetic": False,
+        "computed": None,
         "other_speech": OTHER_SPEECH,
         "unheard": {"unheard_validation": "computed", "unheard_test": "computed"},
     }
