@@ -34,7 +34,7 @@ def spectrogram(sound: np.ndarray, sample_rate: int) -> np.ndarray:
     """
     length, hop = round(FRAME_SECONDS * sample_rate), round(HOP_SECONDS * sample_rate)
     fft = 1 << (2 * length - 1).bit_length()  # a long one, so that no Mel band is without a bin
-    frames = np.lib.stride_tricks.sliding_window_view(np.pad(sound, (length // 2, length)), length)[::hop]
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(sound, (length // 2, length - length // 2)), length)[::hop]
     power = np.square(np.abs(np.fft.rfft(frames * np.hanning(length), fft)))
     levels = 10 * np.log10(power @ mel_matrix(sample_rate, fft, MEL_BINS, LOWEST_HZ, sample_rate / 2) + 1e-12)
     return (255 * np.clip(1 + (levels - levels.max()) / DYNAMICS_DB, 0, 1)).round().astype(np.uint8)
@@ -110,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
         except UserError as error:
             self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
         else:
-            self._send(b"", "text/plain")
+            self._send(b"{}", "application/json")
 
     def _kept(self) -> dict[str, Any]:
         rows = [vars(row) for row in self._folder.rows() if (self._folder.path / row.file).is_file()]
