@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from kws.audio.formats import is_sound
 from kws.recordings import archive, background
-from kws.recordings.clips import SPLITS, Clip
+from kws.recordings.clips import BACKGROUND, HOUSEHOLD, SPLITS, Clip
 from kws.recordings.parts import part_of
 
 RATE = 16_000
@@ -285,3 +285,29 @@ def test_a_recorders_zeros_in_a_background_stay_zeros():
     clips = silences("train", [np.zeros(5000, np.float32)], clips=100)
     assert np.isfinite(clips).all()
     assert (~clips.any(axis=1)).mean() > 0.8
+
+
+def test_what_was_heard_is_whole_in_training_and_nowhere_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"tap": "_background_noise_/tap.wav", "1": "_background_noise_/heard-2026-05-31/1.flac"}
+    sounds = {"tap": hiss(1, 3 * RATE), "1": hiss(2, RATE)}
+
+    def read_of(*chosen: str) -> background.Background:
+        with tarfile.open("set.tar", "w") as tar:
+            for name in chosen:
+                info = tarfile.TarInfo(names[name])
+                info.size = len(wav(sounds[name]))
+                tar.addfile(info, io.BytesIO(wav(sounds[name])))
+        clips = [Clip(names[name], BACKGROUND, HOUSEHOLD if name == "1" else "") for name in chosen]
+        return background.read_background(Path("set.tar"), clips, ANY_LENGTH)[0]
+
+    parts = read_of("tap", "1")
+    assert {split: set(parts[split]) for split in SPLITS} == {
+        "train": {"tap", "1"},
+        "validation": {"tap"},
+        "test": {"tap"},
+    }
+    np.testing.assert_array_equal(parts["train"]["1"], sounds["1"])
+    alone = read_of("1")  # computed noises stand in where nothing was recorded
+    assert set(alone["train"]) - set(alone["test"]) == {"1"}
+    assert set(alone["test"]) == set(alone["validation"]) == set(background.SLOPES)

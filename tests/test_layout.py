@@ -376,3 +376,42 @@ def test_what_was_guessed_of_an_archives_names_is_told():
 
 def test_nothing_is_understood_as_nothing():
     assert layout_of().clips == []
+
+
+HEARD = [
+    "yes/heard-2026-05-31/1.flac",
+    "_unknown_/heard-2026-05-31/1.flac",
+    "_background_noise_/heard-2026-06-01/1.flac",
+]
+
+
+@pytest.mark.parametrize("recorded", [["yes/ann/1.wav", "no/bob/1.wav"], ["ann/yes/1.wav", "bob/no/1.wav"]])
+def test_what_kws_listen_has_heard_is_one_household_and_turns_no_folders_round(recorded):
+    more = [f"yes/heard-2026-06-01/{number}.flac" for number in range(5)]
+    layout = layout_of(*recorded, *HEARD, *more)
+    assert {clip.name for clip in layout.clips if clip.heard} == {*HEARD, *more}
+    assert {(clip.word, clip.speaker) for clip in layout.clips if not clip.heard} == {("yes", "ann"), ("no", "bob")}
+    assert {clip.word for clip in layout.clips if clip.heard} == {"yes", "_unknown_", "_background_noise_"}
+    assert len({clip.speaker for clip in layout.clips if clip.heard}) == 1
+    assert layout.remarks[0] == layout_of(*recorded).remarks[0]
+    told = (
+        "8 recordings in folders heard-… are what kws listen --keep has heard: for training alone. If people of "
+        "validation or test are among those who spoke, the accuracy there is too high for new people"
+    )
+    assert layout.remarks[1:] == (told, NO_BACKGROUND)  # a second that was heard is no recording of the place
+
+
+def test_without_other_speakers_each_file_of_people_still_is_its_own():
+    layout = layout_of("yes/1.wav", "no/1.wav", *HEARD)
+    assert layout.speakers == "one a file"
+    assert {clip.speaker for clip in layout.clips if not clip.heard} == {"yes/1.wav", "no/1.wav"}
+
+
+def test_what_was_heard_has_no_split_by_its_folder():
+    layout = layout_of("train/yes/1.wav", "test/yes/2.wav", "test/yes/heard-2026-05-31/1.flac")
+    assert heard(layout)["test/yes/heard-2026-05-31/1.flac"][2] == ""
+
+
+def test_a_word_that_begins_as_such_a_folder_is_a_word():
+    layout = layout_of("heard-of/ann/1.wav", "no/ann/1.wav", words=("heard-of", "no"))
+    assert {(clip.word, clip.speaker) for clip in layout.clips} == {("heard-of", "ann"), ("no", "ann")}

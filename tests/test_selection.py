@@ -10,7 +10,7 @@ from kws.core.params import SILENCE, UNKNOWN
 from kws.featurize.splits import Chosen, Selection, check_classes, check_unheard, choose
 from kws.recordings.archive import Contents
 from kws.recordings.background import is_nobody
-from kws.recordings.clips import SPLITS, UNHEARD, Clip
+from kws.recordings.clips import HOUSEHOLD, SPLITS, UNHEARD, Clip
 from kws.recordings.layout import understand
 from kws.recordings.people import speaker_split
 from kws.recordings.splits import split_clips
@@ -730,3 +730,30 @@ def test_other_speech_and_voices_beside_people_are_not_mixed_up(make_params):
     chosen = choose(recordings, None, params, origins_of(recordings, (), params), [*words, *speech]).clips
     assert {one.clip for one in chosen if one.split in UNHEARD.values()} == set(speech)
     assert {one.clip for one in chosen if one.split == "train"} >= set(words)
+
+
+def heard_of(word: str, number: int, folder: str = "") -> list[Clip]:
+    return [Clip(f"{folder}{word}/heard-2026-05-31/{n}.flac", word, HOUSEHOLD) for n in range(number)]
+
+
+def test_what_kws_took_for_a_word_is_the_first_of_the_other_words_and_in_training_alone(select):
+    more = heard_of(UNKNOWN, 7) + heard_of("yes", 5)
+    chosen = select(RECORDINGS + more, unknown=0.1)
+    assert {one.clip.name: (one.label, one.split) for one in chosen if one.clip.heard} == {
+        clip.name: (clip.word, "train") for clip in more
+    }
+    assert counts(chosen)[UNKNOWN, "train"] == round(0.1 * (PER_WORD["train"] + 2.5))
+
+
+def test_what_kws_took_for_a_word_measures_no_false_alarms(make_selection):
+    selection = make_selection(RECORDINGS + heard_of(UNKNOWN, 7), unknown=0.0)
+    assert not [one for one in selection.clips if one.clip.heard]
+    assert f"7 recordings of {UNKNOWN} are not used: unknown is 0" in selection.remarks
+
+
+def test_what_was_heard_is_no_test_even_in_a_test_data_set(select):
+    more = heard_of("yes", 5, "test/") + heard_of(UNKNOWN, 5, "test/")
+    chosen = select(tested=TESTED + more, unknown=1.0)
+    assert {one.clip.name: one.split for one in chosen} == {
+        one.clip.name: one.split for one in select(tested=TESTED, unknown=1.0)
+    }

@@ -2,7 +2,7 @@ import csv
 import random
 import re
 from collections import Counter, defaultdict
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import pytest
 from conftest import RECORDINGS, needs_recordings
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kws.core.errors import UserError
-from kws.recordings.clips import SPLITS, Clip
+from kws.recordings.clips import HOUSEHOLD, SPLITS, Clip
 from kws.recordings.people import deal, people_of, speaker_split
 from kws.recordings.splits import Splits, check_splits, fold_clips, split_clips
 
@@ -464,3 +464,53 @@ def test_clips_that_leave_their_given_split_are_named():
 def test_given_splits_do_not_count_in_a_fold_and_that_is_said():
     clips = [Clip(f"{split}/yes/{who}.wav", "yes", who, split) for split, who in zip(SPLITS, "abc", strict=True)]
     assert "the given splits do not count in a cross-validation" in fold_clips(clips, 1, 3).remarks
+
+
+# What kws listen --keep has heard
+
+
+def heard(word: str, number: int, content: str = "") -> Clip:
+    return Clip(f"{word}/heard-2026-05-31/{number}.flac", word, HOUSEHOLD, "", content)
+
+
+@pytest.mark.parametrize("how", ["speaker", "random"])
+def test_what_was_heard_is_in_training_and_moves_nobody(how):
+    recorded = takes(WORDS, [f"p{number}" for number in range(12)])
+    more = [heard(word, number) for word in WORDS for number in range(30)]
+    before, after = split_clips(recorded, how, 1), split_clips(recorded + more, how, 1)
+    assert {after.split_of[clip.name] for clip in more} == {"train"}
+    assert {name: after.split_of[name] for name in before.split_of} == before.split_of
+    assert after.remarks == before.remarks
+
+
+@pytest.mark.parametrize("how", ["speaker", "random", "published"])
+def test_a_word_that_was_heard_alone_is_in_no_other_split(how):
+    clips = takes(WORDS[:2], [f"p{number}" for number in range(12)]) + [heard(WORDS[2], number) for number in range(9)]
+    splits = split_clips(clips, how, 1)
+    assert {splits.split_of[clip.name] for clip in clips if clip.heard} == {"train"}
+    with pytest.raises(UserError, match="off in validation and test"):
+        check_splits([(clip.word, splits.split_of[clip.name]) for clip in clips], WORDS)
+
+
+def test_what_was_heard_never_fills_a_split_that_the_data_set_does_not_give():
+    clips = [take(word, f"p{number}", split="train") for word in WORDS for number in range(9)]
+    splits = split_clips([*clips, *(heard(word, number) for word in WORDS for number in range(9))], "speaker", 1)
+    assert {splits.split_of[clip.name] for clip in clips} == set(SPLITS)
+    assert {split for name, split in splits.split_of.items() if "heard-" in name} == {"train"}
+    assert any("no clip is given for validation and test" in line for line in splits.remarks)
+
+
+def test_a_copy_of_what_was_heard_that_is_in_the_test_leaves_training():
+    recorded = takes(WORDS, [f"p{number}" for number in range(12)])
+    tested = next(name for name, split in split_clips(recorded, "speaker", 1).split_of.items() if split == "test")
+    clips = [replace(clip, content="same") if clip.name == tested else clip for clip in recorded]
+    one = heard(tested.split("/")[0], 1, content="same")
+    assert split_clips([*clips, one], "speaker", 1).left_out == {one.name: f"copy: of {tested}, which is in test"}
+
+
+def test_in_each_fold_what_was_heard_is_in_training():
+    recorded = takes(WORDS, [f"p{number}" for number in range(6)])
+    more = [heard(word, number) for word in WORDS for number in range(9)]
+    for fold in (1, 2, 3):
+        before, after = fold_clips(recorded, fold, 3), fold_clips(recorded + more, fold, 3)
+        assert after.split_of == before.split_of | {clip.name: "train" for clip in more}

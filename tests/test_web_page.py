@@ -384,7 +384,10 @@ def test_the_microphones_sound_is_resampled_as_by_a_library(visit, rate):
     ("argument", "reason"),
     [
         ("--use-fake-device-for-media-stream", "The microphone was refused. Allow it beside the address"),
-        ("--use-fake-ui-for-media-stream", "No microphone was found. Connect one, or open a sound file."),
+        (
+            "--use-fake-ui-for-media-stream",
+            "No microphone was found. Connect one, then try again. Sound files work here, too.",
+        ),
     ],
 )
 def test_a_microphone_that_is_refused_or_missing_is_told(launch, address, argument, reason):

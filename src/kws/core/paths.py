@@ -5,6 +5,7 @@ from pathlib import Path
 
 PARAMS = Path("params.yaml")
 OWN = Path("data/own.json")  # what the user's own recordings hold: DVC compares it
+PRETRAINED = Path("data/pretrained.json")  # likewise, the file that `pretrained` names
 RAW = Path("data/raw")
 TEST_RAW = RAW / "test"
 FEATURES = Path("data/features")

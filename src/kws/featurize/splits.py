@@ -255,7 +255,7 @@ def _split(labelled: Mapping[Clip, str], needed: Sequence[str], params: Params) 
 
 
 def _so_many_unknown(chosen: Sequence[Chosen], needed: Sequence[str], params: Params) -> list[Chosen]:
-    """All clips of words, and as many of other words as `unknown` says.
+    """All clips of words, and as many of other words as `unknown` says: first those that kws took for a word.
 
     In training, computed voices have the same share of the other words as of the words, if people say enough of both.
     In validation and test they say other words only where people say none.
@@ -266,7 +266,7 @@ def _so_many_unknown(chosen: Sequence[Chosen], needed: Sequence[str], params: Pa
         of_words = [is_computed(one.clip.name) for one in words if one.split == split]
         wanted = max(1, round(len(of_words) / len(params.words) * (params.unknown if split == "train" else 1)))
         there = [one for one in chosen if one.label == UNKNOWN and one.split == split]
-        there.sort(key=lambda one: lot(one.clip.name))
+        there.sort(key=lambda one: (not one.clip.heard, lot(one.clip.name)))
         people = [one for one in there if not is_computed(one.clip.name)]
         computed = [one for one in there if is_computed(one.clip.name)]
         if not there and (split == "train" or not params.fold):
@@ -322,8 +322,9 @@ def _silences(chosen: Sequence[Chosen], params: Params, *, tested: bool) -> list
 
 def _tested(recordings: Sequence[Clip], params: Params) -> list[Chosen]:
     """The clips of the test data set that are used: of classes, and of words that training does not hear."""
-    chosen = [Chosen(clip, clip.word, "test") for clip in recordings if clip.word in params.classes]
-    return chosen + [Chosen(clip, UNKNOWN, UNHEARD["test"]) for clip in of_test_data_set(recordings, params)]
+    recorded = [clip for clip in recordings if not clip.heard]
+    chosen = [Chosen(clip, clip.word, "test") for clip in recorded if clip.word in params.classes]
+    return chosen + [Chosen(clip, UNKNOWN, UNHEARD["test"]) for clip in of_test_data_set(recorded, params)]
 
 
 def share_of_training(chosen: Sequence[Chosen], share: float, *, by_people: bool) -> list[Chosen]:

@@ -1,4 +1,7 @@
-"""Background recordings: sound in which nobody says a word. No part of one is in two splits."""
+"""Background recordings: sound in which nobody says a word. No part of one is in two splits.
+
+What `kws listen --keep` has heard (`Clip.heard`) is for training alone, the whole of it.
+"""
 
 import tempfile
 from collections import Counter
@@ -45,15 +48,16 @@ def read_background(
     Args:
         archive: of the data set.
         clips: all clips in it; the background recordings are in the folder `_background_noise_`. Computed noises take
-            their place if there is none that can be used.
+            their place if there is none that can be used, but for those that kws has heard.
         front_end: says at which sample rate, and how long a part is at least.
         splits: whose parts are read.
     """
     remarks: dict[str, str] = {}
     parts = (
-        (f"{split}/{name}", part_of(samples, split, front_end.clip_samples))
-        for name, samples in _recordings(archive, clips, front_end.sample_rate, remarks)
+        (f"{split}/{name}", part_of(samples, split, front_end.clip_samples, whole=heard))
+        for name, samples, heard in _recordings(archive, clips, front_end.sample_rate, remarks)
         for split in splits
+        if split == "train" or not heard
     )
     with tempfile.TemporaryFile(dir=paths.scratch("background")) as file:
         write_arrays(file, parts)
@@ -62,9 +66,10 @@ def read_background(
 
 def _recordings(
     archive: Path, clips: Iterable[Clip], sample_rate: int, remarks: dict[str, str]
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and samples of each background recording that can be used, one at a time."""
-    names = sorted(clip.name for clip in clips if clip.word == BACKGROUND)
+) -> Iterator[tuple[str, np.ndarray, bool]]:
+    """Name and samples of each background recording that can be used, one at a time; and whether kws has heard it."""
+    heard = {clip.name: clip.heard for clip in clips if clip.word == BACKGROUND}
+    names = sorted(heard)
     short, used = _short_names(names), False
     for name, data in read_members(archive, set(names)):
         if data is None:
@@ -77,10 +82,11 @@ def _recordings(
             continue
         if sound.remarks:
             remarks[name] = "; ".join(sound.remarks)
-        used = True
-        yield short[name], sound.samples
+        used = used or not heard[name]
+        yield short[name], sound.samples, heard[name]
     if not used:
-        yield from generated(sample_rate).items()
+        for name, samples in generated(sample_rate).items():
+            yield name, samples, False
 
 
 def _short_names(names: Sequence[str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 
+from kws.core import naming
 from kws.core.errors import UserError
 from kws.core.files import csv_rows, write_csv
 from kws.core.naming import first_names
@@ -16,7 +17,8 @@ from kws.core.naming import first_names
 SPLITS = ("train", "validation", "test")
 # Beside validation and test: words that training never hears, said by people whom it never hears
 UNHEARD = {"validation": "unheard_validation", "test": "unheard_test"}
-BACKGROUND = "_background_noise_"
+BACKGROUND = naming.BACKGROUND
+HOUSEHOLD = "the household"  # the speaker of all clips that `kws listen --keep` has heard: they count as one person
 COMPUTED = "_computed_/"  # begins the names of clips of computed voices that speak beside people
 _LISTED = 40  # words in an error, at most: a data set may have thousands
 
@@ -40,6 +42,11 @@ class Clip:
     split: str = ""
     content: str = ""
     said: str = ""
+
+    @property
+    def heard(self) -> bool:
+        """Whether `kws listen --keep` has heard it: nobody knows who speaks, so it is for training alone."""
+        return self.speaker == HOUSEHOLD
 
     @property
     def spoken(self) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from kws.core.naming import first_names
+from kws.core.naming import HEARD, first_names
 from kws.recordings.archive import Contents
-from kws.recordings.clips import BACKGROUND, Clip, loosely
+from kws.recordings.clips import BACKGROUND, HOUSEHOLD, Clip, loosely
 from kws.recordings.speakers import NOHASH, SPLIT_FOLDERS, read_tables, row_of, speaker_in, word_in
 
 SPECIAL = ("_unknown_", "_silence_", BACKGROUND)
@@ -38,7 +38,8 @@ def understand(contents: Contents, words: Collection[str]) -> Layout:
     `<speaker>/<word>/<file>`, each of them below `train/`, `validation/` and `test/`, and the Multilingual Spoken Words
     Corpus (MSWC; Mazumder et al., 2021: `<word>/<file>`, and CSV files with speakers and splits). Speech Commands
     (Warden, 2018) has the speaker before `_nohash_` in the file name. Without any of these each file is its own
-    speaker. A folder that begins with `_` stands where words stand.
+    speaker. A folder that begins with `_` stands where words stand. A folder that begins with `heard-`, in place of a
+    speaker's, holds what `kws listen --keep` has heard.
 
     Args:
         contents: of the archive.
@@ -56,17 +57,19 @@ def understand(contents: Contents, words: Collection[str]) -> Layout:
         }
     inside = {name: path for name, path in paths.items() if name not in outside}
     rows, not_used = read_tables(contents.tables)
-    speaker_first = _is_speaker_first(inside.values(), words)
+    heard = {name for name, path in inside.items() if _is_heard(path, words)}
+    speaker_first = _is_speaker_first([path for name, path in inside.items() if name not in heard], words)
     places = {name: _place_of_word(path, words, speaker_first) for name, path in inside.items()}
-    named = {name: _speaker(path, places[name]) for name, path in inside.items()}
+    named = {name: HOUSEHOLD if name in heard else _speaker(path, places[name]) for name, path in inside.items()}
     clips = []
     for name, path in inside.items():
         speaker, split = rows.get(row_of(path), ("", ""))
         speaker = speaker or named[name] or "/".join(whole[name])
+        split = "" if name in heard else split or given.get(name, "")
         word, content = path[places[name]], contents.recordings[name]
-        clips.append(Clip(name, word, speaker, split or given.get(name, ""), content, word_in(path[-1], word)))
+        clips.append(Clip(name, word, speaker, split, content, word_in(path[-1], word)))
 
-    spoken = [clip.name for clip in clips if not clip.word.startswith("_")]
+    spoken = [clip.name for clip in clips if not (clip.word.startswith("_") or clip.heard)]
     listed = {name for name in spoken if row_of(inside[name]) in rows}
     unnamed = [name for name in spoken if not named[name]]
     if listed:
@@ -98,8 +101,7 @@ def understand(contents: Contents, words: Collection[str]) -> Layout:
     remarks += _one_person_each({named[name] for name in spoken} - {""})
     unused = {whole[name][0] for name in outside if len(whole[name]) > 1 and name not in given}
     remarks += _near_misses({clip.word for clip in clips}, unused, words)
-    if not any(clip.word == BACKGROUND for clip in clips):
-        remarks.append(f"no folder {BACKGROUND}: computed noises stand in for background recordings")
+    remarks += _remarks_on_heard_and_background(clips)
     return Layout(clips, speakers, outside | not_used, (*remarks, *contents.remarks))
 
 
@@ -126,6 +128,11 @@ def _given_splits(paths: Mapping[str, Sequence[str]], words: Collection[str]) ->
     if len(set(splits.values())) < 2:
         return {}
     return {name: splits[path[0]] for name, path in paths.items() if len(path) > 1 and path[0] in splits}
+
+
+def _is_heard(path: Sequence[str], words: Collection[str]) -> bool:
+    """Whether `kws listen --keep` has heard a recording."""
+    return any(folder.startswith(HEARD) and folder not in words for folder in path[:-1])
 
 
 def _is_speaker_first(paths: Iterable[Sequence[str]], words: Collection[str]) -> bool:
@@ -170,6 +177,19 @@ def _remarks_on_splits(
         f"the folder {folder!r} is taken neither for a split, since no other split is beside it, nor for a speaker"
         for folder in called
     ]
+
+
+def _remarks_on_heard_and_background(clips: Sequence[Clip]) -> list[str]:
+    """Lines on what `kws listen --keep` has heard, and on background recordings that are missing."""
+    lines = []
+    if heard := sum(clip.heard for clip in clips):
+        lines.append(
+            f"{heard} recordings in folders {HEARD}… are what kws listen --keep has heard: for training alone. If "
+            "people of validation or test are among those who spoke, the accuracy there is too high for new people"
+        )
+    if not any(clip.word == BACKGROUND and not clip.heard for clip in clips):
+        lines.append(f"no folder {BACKGROUND}: computed noises stand in for background recordings")
+    return lines
 
 
 def _counted(some: Sequence[str], every: Sized, what: str) -> list[str]:

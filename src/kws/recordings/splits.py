@@ -35,7 +35,8 @@ def split_clips(
 ) -> Splits:
     """The split of each clip.
 
-    Clips with a given split keep it. Copies of a recording are in one split, or are left out.
+    Clips with a given split keep it. Copies of a recording are in one split, or are left out. Clips that kws has heard
+    (`Clip.heard`) are for training, and all others are split as if those were not there.
 
     Args:
         clips: in any order; the result does not depend on it.
@@ -48,14 +49,14 @@ def split_clips(
         seed: of the random split.
         needed: the splits in which every word must be.
     """
-    clips = sorted(clips, key=lambda clip: clip.name)
+    recorded, heard = _recorded_and_heard(clips)
     if how == "published":
-        return _splits(clips, _published(clips), needed, people_matter=True)
-    options = _options(clips, needed)
-    split_of = _at_random(clips, options, seed) if how == "random" else _by_speaker(clips, options, needed)
-    copies = _copies_elsewhere(clips, split_of, needed)
-    split_of |= _lent([clip for clip in clips if clip.name not in copies], split_of, needed)
-    return _splits(clips, split_of, needed, people_matter=how == "speaker")
+        return _splits(recorded, heard, _published(recorded), needed, people_matter=True)
+    options = _options(recorded, needed)
+    split_of = _at_random(recorded, options, seed) if how == "random" else _by_speaker(recorded, options, needed)
+    copies = _copies_elsewhere(recorded, split_of, needed)
+    split_of |= _lent([clip for clip in recorded if clip.name not in copies], split_of, needed)
+    return _splits(recorded, heard, split_of, needed, people_matter=how == "speaker")
 
 
 def fold_clips(clips: Iterable[Clip], fold: int, folds: int) -> Splits:
@@ -74,8 +75,8 @@ def fold_clips(clips: Iterable[Clip], fold: int, folds: int) -> Splits:
     """
     clips = list(clips)
     ignored = ["the given splits do not count in a cross-validation"] if any(clip.split for clip in clips) else []
-    clips = sorted((replace(clip, split="") for clip in clips), key=lambda clip: clip.name)
-    people = people_of(clips, _options(clips, SPLITS), merge=True)
+    recorded, heard = _recorded_and_heard(replace(clip, split="") for clip in clips)
+    people = people_of(recorded, _options(recorded, SPLITS), merge=True)
     if len(people) < folds:
         raise UserError(f"fold: {folds} folds need as many speakers, and the data set has {len(people)}")
     splits = {fold: "test"} | ({fold % folds + 1: "validation"} if folds > 2 else {})
@@ -84,9 +85,9 @@ def fold_clips(clips: Iterable[Clip], fold: int, folds: int) -> Splits:
         for one, group in zip(people, deal(people, folds), strict=True)
         for clip in one.clips
     }
-    heard = [clip for clip in clips if split_of[clip.name] != "test"]
-    split_of |= _lent(heard, split_of, ("train",) if folds > 2 else ("train", "validation"))
-    result = _splits(clips, split_of, SPLITS, people_matter=True)
+    of_others = [clip for clip in recorded if split_of[clip.name] != "test"]
+    split_of |= _lent(of_others, split_of, ("train",) if folds > 2 else ("train", "validation"))
+    result = _splits(recorded, heard, split_of, SPLITS, people_matter=True)
     return replace(result, remarks=(*ignored, *result.remarks))
 
 
@@ -208,13 +209,26 @@ def _lent(clips: Sequence[Clip], split_of: Mapping[str, str], needed: Sequence[s
     return lent
 
 
+def _recorded_and_heard(clips: Iterable[Clip]) -> tuple[list[Clip], list[Clip]]:
+    """The clips by name: those that people recorded, and those that kws has heard."""
+    clips = sorted(clips, key=lambda clip: clip.name)
+    return [clip for clip in clips if not clip.heard], [clip for clip in clips if clip.heard]
+
+
 def _splits(
-    clips: Sequence[Clip], split_of: Mapping[str, str], needed: Sequence[str], *, people_matter: bool
+    recorded: Sequence[Clip],
+    heard: Sequence[Clip],
+    split_of: Mapping[str, str],
+    needed: Sequence[str],
+    *,
+    people_matter: bool,
 ) -> Splits:
     """The result, without the copies, and the remarks on it."""
+    clips = [*recorded, *heard]
+    split_of = {**split_of, **dict.fromkeys((clip.name for clip in heard), "train")}
     left_out = _copies_elsewhere(clips, split_of, needed)
     kept = {clip.name: split_of[clip.name] for clip in clips if clip.name not in left_out}
-    remarks = [*about_copies(clips, left_out), *_about_given(clips, split_of, needed)]
+    remarks = [*about_copies(clips, left_out), *_about_given(recorded, split_of, needed)]
     if people_matter:
         remarks += _about_people([clip for clip in clips if clip.name in kept], kept)
     return Splits(kept, left_out, tuple(remarks))

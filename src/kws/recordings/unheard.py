@@ -23,7 +23,8 @@ FEWEST_IN_ALL, FEWEST_PEOPLE = 10 * FEWEST_CLIPS, 40
 def other_words(recordings: Iterable[Clip], tests: Iterable[Clip], params: Params) -> list[Clip]:
     """The clips of the data set that hold another word than the chosen ones, by which false alarms can be measured.
 
-    Not among them: words of the test data set, and folders that are written almost as a chosen word.
+    Not among them: words of the test data set, folders that are written almost as a chosen word, and what
+    `kws listen --keep` has heard.
 
     Args:
         recordings: of the data set.
@@ -39,7 +40,7 @@ def other_words(recordings: Iterable[Clip], tests: Iterable[Clip], params: Param
     return [
         clip
         for clip in recordings
-        if (clip.word == UNKNOWN or not clip.word.startswith("_")) and clip.spoken not in used
+        if (clip.word == UNKNOWN or not clip.word.startswith("_")) and clip.spoken not in used and not clip.heard
     ]
 
 

@@ -4,42 +4,46 @@ Exit codes: 0, everything was answered; 1, something was not, and a line on stde
 """
 
 import argparse
+import hashlib
 import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from datetime import datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
-import soxr
 from tqdm import tqdm
 
 from kws.audio.decode import decode_recording, read_blocks
 from kws.audio.formats import HEAD_BYTES, is_hidden, is_sound
-from kws.audio.mono import Mono, UnusableClipError
+from kws.audio.mono import UnusableClipError
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.naming import by_kind
+from kws.kept.folder import Kept, KeptFolder
+from kws.record.microphone import meter, microphone, sounddevice
 from kws.spotting.detect import SENSITIVITIES, Timing, one_threshold
+from kws.spotting.keep import Keeper, Stretch
 from kws.spotting.litert import KINDS, Network
 from kws.spotting.spotter import Spotter
 
 MODEL = paths.SPOTTER
 STREAM = MODEL.with_name(KINDS["stream"])  # hears the same with less work: taken where it is there
 PIPE = "-"  # in place of a file: standard input
-ELSEWHERE = "or give a sound file: --source FILE"
 SHOWN = 3  # likeliest classes
 MOST_PIPE_BYTES = 2**28  # are kept in memory
 LONGER = 1.1  # times a clip's length: a file up to this length is one clip, cut as in training
-MICROPHONE_SECONDS = 0.02  # of its sound are heard at once: no answer waits longer for the end of a block
-METER = 40  # characters of the level meter, from -METER_DB to full scale
-METER_DB = 60
+KEEP_MOST = 500  # sounds that nobody has judged: an hour's work, and 20 MB
 PORT = 5002  # of the page; `make ui` and `make serve` take those before it
+RECORD_PORT = 5003  # of the page that records
+REVIEW_PORT = 5004  # of the page that reviews
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -88,22 +92,25 @@ def predict(options: argparse.Namespace) -> int:
 def listen(options: argparse.Namespace) -> int:
     """Prints the words in the sound of the microphone or a file, until it ends."""
     if options.devices:
-        print(_sounddevice().query_devices())
+        print(sounddevice().query_devices())
         return 0
     spotter = Spotter.load(options.model)
     threshold = _threshold(spotter, options)
     name = options.source
     remarks: list[str] = []
+    blocks: Iterator[np.ndarray]
     if name is None:
         name = "microphone"
-        blocks = _microphone(spotter, options.device, remarks)
+        blocks = microphone(spotter.sample_rate, options.device, remarks)
     else:
         _refuse_what_is_no_file(name)
         blocks = read_blocks(_standard_input() if name == PIPE else Path(name), spotter.sample_rate, remarks)
     words = ", ".join(spotter.classes[index] for index in spotter.words)
     print(f"listening for {words}; {options.model.name}; threshold {threshold:.2f}; Ctrl-C stops", file=sys.stderr)
+    keeping = _Keeping(options, spotter, threshold) if options.keep else None
+    detect = Keeper(spotter, threshold, keeping).detect if keeping else partial(spotter.detect, threshold=threshold)
     try:
-        for found in spotter.detect(_metered(_remarked(blocks, name, remarks)), threshold):
+        for found in detect(_metered(_remarked(blocks, name, remarks))):
             seconds = found.window * spotter.step_samples / spotter.sample_rate
             line = {"start": round(seconds, 3), "word": spotter.classes[found.word], "score": round(found.score, 4)}
             _clear_meter()
@@ -115,7 +122,43 @@ def listen(options: argparse.Namespace) -> int:
         pass
     finally:
         _clear_meter()
+        if keeping:
+            print(keeping.told(), file=sys.stderr)
     return 0
+
+
+class _Keeping:
+    """Keeps sounds in a folder, and counts them."""
+
+    def __init__(self, options: argparse.Namespace, spotter: Spotter, threshold: float) -> None:
+        self._folder, self._most = KeptFolder(options.keep), options.keep_most
+        self._spotter, self._threshold = spotter, threshold
+        self._model = hashlib.sha256(options.model.read_bytes()).hexdigest()[:16]
+        self._fired = self._near = self._dropped = 0
+
+    def __call__(self, stretch: Stretch) -> None:
+        rate = self._spotter.sample_rate
+        kept = Kept(
+            file="",
+            time=datetime.now().isoformat(timespec="seconds"),  # noqa: DTZ005 (local time: a household's)
+            word=self._spotter.classes[stretch.word],
+            score=round(stretch.score, 4),
+            threshold=round(self._threshold, 4),
+            model=self._model,
+            fired="yes" if stretch.fired else "no",
+            start=stretch.start / rate,
+            seconds=self._spotter.clip_samples / rate,
+        )
+        self._dropped += self._folder.add(stretch.sound, rate, kept, self._most)
+        self._fired += stretch.fired
+        self._near += not stretch.fired
+
+    def told(self) -> str:
+        """What was kept, and what to do with it."""
+        line = f"{self._folder.path}: kept {self._fired} detected and {self._near} nearly detected words"
+        if self._dropped:
+            line += f"; dropped the {self._dropped} oldest without an answer, since --keep-most is {self._most}"
+        return f"{line}; next: kws review {self._folder.path}"
 
 
 def wyoming(options: argparse.Namespace) -> int:
@@ -171,6 +214,52 @@ def web(options: argparse.Namespace) -> int:
         print(f"{options.out}: the page, {sum(map(len, content.values())):,} bytes")
     else:
         serve_page(content, options.port)
+    return 0
+
+
+def record(options: argparse.Namespace) -> int:
+    """Records words: it says which, checks each take, and keeps it as the pipeline reads it."""
+    if options.devices:
+        print(sounddevice().query_devices())
+        return 0
+    try:
+        from kws.record import page, terminal
+        from kws.record.takes import Plan
+    except ImportError as error:
+        missing = str(error.name).partition(".")[0]
+        raise UserError(f"kws record needs the package {missing}: pip install 'kws[record]'") from None
+    plan = Plan(options.to, options.words, options.takes, options.other, options.noise, options.clip_seconds).checked()
+    speaker = "" if options.speaker is None else plan.speaker(options.speaker)
+    if not (speaker or options.page):
+        raise UserError("--speaker NAME is missing: who speaks; each person has a name of their own")
+    if options.source is None:
+        opened, play = terminal.microphone_of(options.device), None if options.no_playback else terminal.play
+    else:
+        _refuse_what_is_no_file(options.source)
+        opened, play = terminal.sound_of(Path(options.source)), None
+    try:
+        if options.page:
+            page.serve(plan, speaker, options.host, options.port)  # until Ctrl-C
+        whole = terminal.record(plan, speaker, opened, play, sure=options.yes)
+    except UnusableClipError as problem:
+        raise UserError(f"{options.source}: {problem}") from None
+    finally:
+        for line in plan.summary():
+            print(line)
+    return 0 if whole else _report(UserError(f"takes of {speaker} are missing; the same command goes on"))
+
+
+def review(options: argparse.Namespace) -> int:
+    """Show what kws listen --keep has kept, for yes or no; or make recordings of the answers."""
+    from kws.kept.page import serve_review
+    from kws.kept.recordings import make_recordings, report_lines
+
+    folder = KeptFolder(options.folder)
+    if options.to is None:
+        serve_review(folder, options.port)
+    else:
+        made = make_recordings(folder, options.to)
+        print("\n".join(report_lines(made, options.folder, options.to)))
     return 0
 
 
@@ -368,64 +457,11 @@ def _progress(blocks: Iterable[np.ndarray], name: str, total: int | None, sample
             bar.update(len(block) / sample_rate)
 
 
-def _sounddevice() -> Any:
-    try:
-        import sounddevice
-    except ImportError:
-        raise UserError(
-            f"the microphone needs the package sounddevice: pip install 'kws[listen]', {ELSEWHERE}"
-        ) from None
-    except OSError:
-        raise UserError(f"the microphone needs the library PortAudio (Debian: libportaudio2), {ELSEWHERE}") from None
-    return sounddevice
-
-
-def _microphone(spotter: Spotter, device: str | None, remarks: list[str]) -> Iterator[np.ndarray]:
-    """Blocks from a microphone, mixed and resampled if it has not the model's rate and one channel."""
-    sounddevice = _sounddevice()
-    chosen: Any = int(device) if device and device.isdecimal() else device
-    try:
-        rate, channels = _settings(sounddevice, chosen, spotter.sample_rate)
-        block = round(MICROPHONE_SECONDS * rate)
-        resampler = soxr.ResampleStream(rate, spotter.sample_rate, 1, dtype="float32", quality="VHQ")
-        mono = Mono()
-        mono.remarks = remarks
-        with sounddevice.InputStream(
-            samplerate=rate, blocksize=block, device=chosen, channels=channels, dtype="float32"
-        ) as microphone:
-            while True:
-                samples, lost = microphone.read(block)
-                if lost:
-                    print("warning: sound was lost, since this machine is too slow", file=sys.stderr)
-                mixed = mono(samples)
-                yield mixed if rate == spotter.sample_rate else resampler.resample_chunk(mixed)
-    except (sounddevice.PortAudioError, ValueError) as error:
-        raise UserError(
-            f"no microphone answers ({error}); --devices lists them, --device chooses one, {ELSEWHERE}"
-        ) from None
-
-
-def _settings(sounddevice: Any, device: Any, wanted: int) -> tuple[int, int]:
-    """The sample rate and the number of channels that a microphone accepts: the model's and one, else its own."""
-    about = sounddevice.query_devices(device, "input")
-    own = round(about["default_samplerate"])
-    for channels in (1, 2, about["max_input_channels"]):
-        for rate in (wanted, own):
-            try:
-                sounddevice.check_input_settings(device=device, channels=channels, samplerate=rate, dtype="float32")
-            except (sounddevice.PortAudioError, ValueError):
-                continue
-            return rate, channels
-    return own, about["max_input_channels"]
-
-
 def _metered(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """The blocks; prints their level on the terminal."""
     for block in blocks:
         if sys.stderr.isatty() and len(block):
-            decibels = 20 * np.log10(max(float(np.sqrt(np.mean(np.square(block)))), 1e-6))
-            filled = round(METER * min(1.0, max(0.0, 1 + decibels / METER_DB)))
-            print(f"\r[{'#' * filled:{METER}}] {decibels:4.0f} dB", end="", file=sys.stderr, flush=True)
+            print(f"\r{meter(block)}", end="", file=sys.stderr, flush=True)
         yield block
 
 
@@ -447,9 +483,31 @@ def _share(text: str) -> float:
     return value
 
 
+def _whole_number(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def _clip_length(text: str) -> float:
+    value = float(text)
+    if not 0.1 <= value <= 10:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0.1 to 10")
+    return value
+
+
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**16:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 65535")
+    return int(text)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
     return int(text)
 
 
@@ -496,10 +554,78 @@ def _parser() -> argparse.ArgumentParser:
         else:
             command.add_argument("--source", metavar="FILE", help="a sound file, or -, instead of the microphone")
             command.add_argument("--device", help="name or number of the microphone")
+            command.add_argument(
+                "--keep", type=Path, metavar="FOLDER", help="keep the sound of detected and nearly detected words there"
+            )
+            command.add_argument(
+                "--keep-most",
+                type=_number,
+                metavar="N",
+                default=KEEP_MOST,
+                help="keep so many sounds that nobody has judged, the newest (%(default)s)",
+            )
             command.add_argument("--devices", action="store_true", help="list the microphones")
+    _add_record(commands)
     command = commands.add_parser(web.__name__, help=web.__doc__, description=web.__doc__)
     command.set_defaults(run=web)
     command.add_argument("--model", "-m", type=Path, default=lightest, help=f"a LiteRT file ({lightest})")
     command.add_argument("--out", type=Path, metavar="FOLDER", help="write the page into a folder, and stop")
     command.add_argument("--port", type=_port, default=PORT, help=f"to serve the page at on this machine ({PORT})")
+    command = commands.add_parser(review.__name__, help=review.__doc__, description=review.__doc__)
+    command.set_defaults(run=review)
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="what kws listen --keep was given")
+    command.add_argument(
+        "--port", type=_port, default=REVIEW_PORT, help=f"of the page, on this machine ({REVIEW_PORT})"
+    )
+    command.add_argument(
+        "--to", type=Path, metavar="RECORDINGS", help="add recordings of the answers to this data set, and stop"
+    )
     return parser
+
+
+def _add_record(commands: Any) -> None:
+    command = commands.add_parser(record.__name__, help=record.__doc__, description=record.__doc__)
+    command.set_defaults(run=record)
+    command.add_argument("words", nargs="*", metavar="WORD", help="to say")
+    command.add_argument("--speaker", metavar="NAME", help="who speaks")
+    command.add_argument(
+        "--takes", type=_whole_number(1, 1000), default=5, help="of each word, by this speaker (%(default)s)"
+    )
+    command.add_argument(
+        "--other",
+        type=_whole_number(0, 1000),
+        default=0,
+        metavar="N",
+        help="so many other words to read, in English, once each",
+    )
+    command.add_argument(
+        "--noise",
+        type=_whole_number(1, 60),
+        nargs="?",
+        const=1,
+        default=0,
+        metavar="MINUTES",
+        help="minutes of the room, in which nobody speaks",
+    )
+    command.add_argument(
+        "--to", type=Path, default=Path("recordings"), metavar="FOLDER", help="where all of it is kept (%(default)s)"
+    )
+    command.add_argument(
+        "--clip-seconds",
+        type=_clip_length,
+        default=1.0,
+        help="how long a word may last, as the parameter (%(default)s)",
+    )
+    heard = command.add_mutually_exclusive_group()
+    heard.add_argument("--page", action="store_true", help="record in a browser, by a page on this machine")
+    heard.add_argument("--source", metavar="FILE", help="a sound file instead of the microphone; it is not played")
+    command.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="of the page (%(default)s: this machine alone; 0.0.0.0: a phone in its network, too, over https)",
+    )
+    command.add_argument("--port", type=_port, default=RECORD_PORT, help="of the page (%(default)s)")
+    command.add_argument("--yes", action="store_true", help="keep each good take, repeat the others, and do not ask")
+    command.add_argument("--no-playback", action="store_true", help="do not play the takes")
+    command.add_argument("--device", help="name or number of the microphone")
+    command.add_argument("--devices", action="store_true", help="list the microphones")

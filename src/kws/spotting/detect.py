@@ -86,18 +86,23 @@ def detections(
         timing: of the windows.
         threshold: of the score.
     """
-    newest: deque[np.ndarray] = deque(maxlen=timing.held)
     told: set[int] = set()  # words whose score has not been below the threshold since they were detected
     free = 0  # the window from which on a word may be detected
-    for window, probabilities in enumerate(windows):
-        newest.append(probabilities)
-        scores = np.min(newest, axis=0)
+    for window, scores in enumerate(newest_lowest(windows, timing.held)):
         told = {word for word in told if scores[word] >= threshold}
         word = max(words, key=lambda word: scores[word])
         if scores[word] >= threshold and word not in told and window >= free:
             yield Detection(window, word, float(scores[word]), scores)
             told.add(word)
             free = window + timing.apart
+
+
+def newest_lowest(windows: Iterable[np.ndarray], held: int) -> Iterator[np.ndarray]:
+    """The lowest probability of each class over the newest `held` windows, (classes,), before the next one is taken."""
+    newest: deque[np.ndarray] = deque(maxlen=held)
+    for probabilities in windows:
+        newest.append(probabilities)
+        yield np.min(newest, axis=0)
 
 
 def lowest(probabilities: np.ndarray, held: int) -> np.ndarray:

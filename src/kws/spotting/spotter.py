@@ -24,6 +24,7 @@ class Spotter:
         sample_rate: Hz, of the input.
         clip_samples: length of a window.
         step_samples: from one window to the next.
+        timing: of the rule of detection.
         threshold: the score from which a word is detected. The evaluation has chosen it.
         thresholds: the same for each of SENSITIVITIES; the one above is that of `balanced`.
     """
@@ -46,8 +47,8 @@ class Spotter:
         self.thresholds: dict[str, float] = {name: level["threshold"] for name, level in levels.items()}
         self.sample_rate: int = spec["sample_rate"]
         self.clip_samples: int = spec["clip_samples"]
-        self._timing = Timing.of(self.clip_samples, spec["hop_length"])
-        self.step_samples = self._timing.step_samples
+        self.timing = Timing.of(self.clip_samples, spec["hop_length"])
+        self.step_samples = self.timing.step_samples
 
     @classmethod
     def load(cls, path: Path) -> "Spotter":
@@ -73,7 +74,7 @@ class Spotter:
         clip, step, shape = self.clip_samples, self.step_samples, tuple[int, ...]()
         if self._micro:  # frames take the place of samples
             values = micro_features(values, self._micro)
-            clip, step, shape = self._micro.frames, self._timing.step_frames, (self._micro.mel_bins,)
+            clip, step, shape = self._micro.frames, self.timing.step_frames, (self._micro.mel_bins,)
         length = self._network.length
         before = clip - length  # what the network has heard when it hears the end of the first clip
         start = np.zeros((-before % step, *shape), np.float32)  # so that it hears this end with a step
@@ -82,7 +83,7 @@ class Spotter:
 
     def detect(self, blocks: Iterable[np.ndarray], threshold: float) -> Iterator[Detection]:
         """Yields the words in a stream, each at the window at which it is detected."""
-        return detections(self.windows(blocks), self.words, self._timing, threshold)
+        return detections(self.windows(blocks), self.words, self.timing, threshold)
 
 
 def filled(blocks: Iterable[np.ndarray], length: int, step: int) -> Iterator[np.ndarray]:
