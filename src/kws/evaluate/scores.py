@@ -161,15 +161,16 @@ def confusion_rows(answers: Answers, words: list[str]) -> Iterator[dict[str, str
 
 def worst_mistakes(answers: Answers, words: list[str]) -> list[dict[str, Any]]:
     """The wrong answers, the most confident first."""
-    wrong = np.flatnonzero(~answers.correct)
-    worst = wrong[np.argsort(-answers.confidence[wrong], kind="stable")][:WORST]
+    predicted, confidence = answers.predicted, answers.confidence  # once: they are computed anew each time
+    wrong = np.flatnonzero(predicted != answers.labels)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:WORST]
     return [
         {
             "name": answers.names[i],
             "speaker": answers.speakers[i],
             "actual": words[answers.labels[i]],
-            "predicted": words[answers.predicted[i]],
-            "confidence": round(float(answers.confidence[i]), 6),
+            "predicted": words[predicted[i]],
+            "confidence": round(float(confidence[i]), 6),
         }
         for i in worst
     ]
@@ -177,11 +178,12 @@ def worst_mistakes(answers: Answers, words: list[str]) -> list[dict[str, Any]]:
 
 def word_rows(answers: Answers, words: list[str]) -> list[dict[str, Any]]:
     """One row a word: precision, recall and its interval, F1, clips."""
+    correct = answers.correct  # once: it is computed anew each time
     by_word = metrics.word_scores(answers.labels, answers.predicted, len(words))
     rows = []
     for index, word in enumerate(words):
         row = {name: values[index].item() for name, values in by_word.items()}
         said = answers.labels == index
-        interval = metrics.share_interval(answers.correct[said], answers.speakers[said])
+        interval = metrics.share_interval(correct[said], answers.speakers[said])
         rows.append({"word": word} | metrics.rounded(row | interval.figures("recall")))
     return rows

@@ -38,6 +38,9 @@ def save_figure(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=DPI, metadata={"Software": None})  # by default the file contains matplotlib's version
 
 
+MOST_WORDS = 60  # in a confusion matrix, or in a legend: a picture of a thousand would take gigabytes
+
+
 def word_style(index: int) -> tuple[str, str]:
     """Returns colour and marker of a word. Neighbours differ in both, the first 70 words in at least one of them."""
     return COLOURS[index % len(COLOURS)], MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
@@ -157,24 +160,32 @@ def curves_figure(history: Sequence[Mapping[str, float]], kept: float, synthetic
 def confusion_figure(matrix: np.ndarray, words: Sequence[str], synthetic: bool = False) -> Figure:
     """Draws the confusion matrix: counts, colours for their share of the row, and the recall at the right.
 
+    Of more than MOST_WORDS words it shows those with the lowest recall, as far as they have clips.
+
     Args:
         matrix: (actual, predicted) counts.
         words: names of rows and columns.
         synthetic: whether the voices are synthetic.
     """
+    accuracy, total = np.trace(matrix) / max(matrix.sum(), 1), matrix.sum()
+    clips = matrix.sum(axis=1)
+    shares = matrix / np.maximum(clips, 1)[:, None]
+    title = f"Test accuracy {accuracy:.1%} on {total} clips"
+    if len(words) > MOST_WORDS:
+        title += f"; the {MOST_WORDS} of {len(words):,} words with the lowest recall"
+        recalls = np.where(clips, shares.diagonal(), np.inf)
+        worst = np.sort(np.argsort(recalls, kind="stable")[:MOST_WORDS])
+        matrix, shares, clips = matrix[np.ix_(worst, worst)], shares[np.ix_(worst, worst)], clips[worst]
+        words = [words[place] for place in worst]
     inches = max(3.0, 0.42 * len(words))
     figure = Figure(figsize=(inches + 3, inches + 1.5), layout="compressed")
     axes = figure.subplots()
-    clips = matrix.sum(axis=1)
-    shares = matrix / np.maximum(clips, 1)[:, None]
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for actual, predicted in np.argwhere(matrix):
         colour = "white" if shares[actual, predicted] > 0.55 else "black"
         axes.text(
             predicted, actual, f"{matrix[actual, predicted]}", ha="center", va="center", color=colour, fontsize="small"
         )
-    accuracy = np.trace(matrix) / max(matrix.sum(), 1)
-    title = f"Test accuracy {accuracy:.1%} on {matrix.sum()} clips"
     axes.set(title=voices_title(title, synthetic), xlabel="predicted word", ylabel="actual word")
     axes.set_xticks(range(len(words)), words, rotation=90 if len(words) > 6 else 0)
     axes.set_yticks(range(len(words)), words)
