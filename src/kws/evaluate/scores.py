@@ -12,7 +12,6 @@ from kws.evaluate.answers import Answers
 from kws.evaluate.metrics import Interval
 from kws.evaluate.network import EvaluatedNetwork
 from kws.recordings.background import is_nobody
-from kws.recordings.clips import is_computed
 from kws.records.clips import cached_clips
 from kws.records.spec import FeatureSpec
 
@@ -88,7 +87,7 @@ def rejection(unheard: Answers, classes: list[str]) -> dict[str, float]:
 
 def by_voices(answers: Answers) -> dict[str, float]:
     """Accuracy on the recordings of people and on the clips of computed voices apart; empty if these say none."""
-    computed = np.array([is_computed(name) for name in answers.names], bool)
+    computed = answers.computed
     if not computed.any():
         return {}
     figures: dict[str, float] = {}
@@ -107,9 +106,8 @@ def leak(answers: Answers, train_speakers: set[str], *, at_random: bool) -> dict
     """
     if not at_random and train_speakers.isdisjoint(answers.speakers):
         return {}
-    computed = np.array([is_computed(name) for name in answers.names], bool)
     heard = np.isin(answers.speakers, sorted(train_speakers))
-    new = answers.subset(np.flatnonzero(~heard & ~computed & _spoken(answers)))
+    new = answers.subset(np.flatnonzero(~heard & ~answers.computed & _spoken(answers)))
     figures: dict[str, float] = {"leaking": 1, "new_speakers_clips": len(new.names)}
     if len(new.names):
         figures |= metrics.share_figures("new_speakers_accuracy", new.correct, new.speakers)
