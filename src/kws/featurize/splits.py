@@ -61,7 +61,7 @@ def choose(
 
     Clips of the chosen words are split. If `unknown` is on, clips of other words become the class `_unknown_`. The
     number of its training clips is `unknown` times the average of a word, and that of its validation and test clips is
-    the average of a word. Recordings in `_unknown_` and `_silence_` belong to these classes. Other words that training
+    the average of a word; those that `kws listen --keep` has heard come beside. Recordings in `_unknown_` and `_silence_` belong to these classes. Other words that training
     does not hear are the splits of `UNHEARD`.
 
     A test data set is the whole test split. Its words that are not chosen are kept out of training. Who says a word in
@@ -239,7 +239,7 @@ def _split(labelled: Mapping[Clip, str], needed: Sequence[str], params: Params) 
 
 
 def _so_many_unknown(chosen: Sequence[Chosen], needed: Sequence[str], params: Params) -> list[Chosen]:
-    """All clips of words, and as many of other words as `unknown` says: first those that kws took for a word."""
+    """All clips of words, all other words that kws took for one of them, and as many others as `unknown` says."""
     words = [one for one in chosen if one.label != UNKNOWN]
     kept = list(words)
     for split in needed:
@@ -248,7 +248,8 @@ def _so_many_unknown(chosen: Sequence[Chosen], needed: Sequence[str], params: Pa
         there = [one for one in chosen if one.label == UNKNOWN and one.split == split]
         if not there and (split == "train" or not params.fold):
             raise UserError(f"unknown: no clip of the data set's other words is for {split}; add some, or set it to 0")
-        kept += sorted(there, key=lambda one: (not one.clip.heard, lot(one.clip.name)))[:wanted]
+        kept += [one for one in there if one.clip.heard]
+        kept += sorted((one for one in there if not one.clip.heard), key=lambda one: lot(one.clip.name))[:wanted]
     return kept
 
 
