@@ -61,8 +61,8 @@ def choose(
 
     Clips of the chosen words are split. If `unknown` is on, clips of other words become the class `_unknown_`. The
     number of its training clips is `unknown` times the average of a word, and that of its validation and test clips is
-    the average of a word; those that `kws listen --keep` has heard come beside. Recordings in `_unknown_` and `_silence_` belong to these classes. Other words that training
-    does not hear are the splits of `UNHEARD`.
+    the average of a word; those that `kws listen --keep` has heard come beside. Recordings in `_unknown_` and
+    `_silence_` belong to these classes. Other words that training does not hear are the splits of `UNHEARD`.
 
     A test data set is the whole test split. Its words that are not chosen are kept out of training. Who says a word in
     it is kept out of training and validation, if names tell who speaks. What the first data set has for the test is not
