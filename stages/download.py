@@ -16,7 +16,7 @@ from kws.core.params import Params, load_params
 from kws.download import sources
 from kws.download.report import other_speech_line, report_lines
 from kws.recordings import archive
-from kws.recordings.clips import Clip, choose_words, words_of, write_clips
+from kws.recordings.clips import Clip, choose_words, read_clips, words_of, write_clips
 from kws.recordings.layout import Layout, understand
 from kws.recordings.source import Archive, DataSource
 from kws.recordings.unheard import origins_of
@@ -62,6 +62,7 @@ def main() -> None:
 
     counts = {"clips": len(clips), "words": len(source.words), "speakers": len({clip.speaker for clip in clips})}
     figures = counts | {"bytes": source.bytes, "synthetic": int(synthetic), "left_out": len(all_left_out)}
+    figures |= {"computed": len(read_clips(paths.COMPUTED_CLIPS))} if computed else {}
     write_json(paths.METRICS / "download.json", figures)
     print(f"{source.address}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
     for line in report_lines(source, layout, left_out, params, others):
