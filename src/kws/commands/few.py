@@ -227,12 +227,12 @@ def report(rows: Sequence[Mapping[str, Any]], clips: Clips) -> str:
     if not all(is_named(person) for person in clips.all.people[clips.of_words]):
         lines.append("Not all names tell who speaks: people may be in takes and test, and the figures too good.")
     other = "computed voices say some of them" if clips.unheard_computed else "recordings"
-    lines.append(
-        f"Begun with {clips.start}. Means over {DRAWS} draws: each take of a word is of another person, and everybody "
-        f"else is asked; intervals over draws and people. Other words ({other}) are rejected at a threshold that "
-        f"rejects {FALSE_REJECTION:.0%} of the words' own clips; validation people chose by what: the largest logit, the "
-        "distance to the words' means in the embedding, or both."
-    )
+    lines += [
+        f"Training began with {clips.start}. Means over {DRAWS} draws: each take of a word is of another person, and",
+        "everybody else is asked; the intervals are over draws and people.",
+        f"Other words ({other}) are rejected at a threshold that rejects {FALSE_REJECTION:.0%} of the words' own clips.",
+        "Validation people chose by what: the largest logit, the distance in the embedding, or both.",
+    ]
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from kws.evaluate.metrics import Interval
 
 FALSE_REJECTION = 0.05  # of the words' own clips, where the rejection of other words is measured
+STEP = 0.3  # where the logarithm of a unit begins to bend; units are about 0.4
 RESAMPLES = 1000  # of draws, and of the people within each
 
 
@@ -63,21 +64,29 @@ def word_scores(
     """How much clips are like one of the words, by each rule.
 
     Args:
-        embeddings: (clips, units), as the network gives them: centred or standardised, the distance tells much less.
+        embeddings: (clips, units), as the network gives them, 0 or above. Centred or standardised, the distance tells
+            much less.
         logits: (clips, words), of the words alone.
         heard: (heard clips, units), what the head was fitted to.
         heard_labels: (heard clips,), which word.
 
     Returns:
         `logit`: the largest one, which tells more than the largest probability (Vaze et al., 2022, arXiv:2110.06207).
-        `distance`: the cosine to the nearest mean of a word's clips. `both`: their sum, each in its spread over `heard`.
+        `distance`: the cosine to the nearest mean of a word's clips. `both`: their sum, each as a share of its spread
+        over all clips.
     """
+    embeddings, heard = _compressed(embeddings), _compressed(heard)
     middles = np.stack([heard[heard_labels == word].mean(axis=0) for word in np.unique(heard_labels)])
     middles /= np.linalg.norm(middles, axis=1, keepdims=True)
     lengths = np.linalg.norm(embeddings, axis=1)
     cosine = (embeddings @ middles.T).max(axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)
     logit = logits.max(axis=1)
     return {"logit": logit, "distance": cosine, "both": logit / logit.std() + cosine / cosine.std()}
+
+
+def _compressed(embeddings: np.ndarray) -> np.ndarray:
+    """The logarithm of the units, which are 0 or above: a few loud ones no longer make the distance alone."""
+    return np.log1p(embeddings / STEP)
 
 
 def accuracy(draws: Sequence[Asked]) -> tuple[float, Interval]:
