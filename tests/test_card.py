@@ -524,3 +524,18 @@ def test_the_card_tells_where_the_splits_come_from_and_where_nobody_knows_who_sp
     unnamed = card(source=replace(SOURCE, speakers="one a file"))
     assert "The split is by file. Training has" in unnamed
     assert "nobody in the test is in training" not in unnamed
+
+
+def test_the_card_says_with_what_training_began_and_of_which_licence_that_was(make_params, monkeypatch):
+    train = FIGURES["train"] | {"pretrained": "0123456789abcdef", "pretrained_licence": "CC BY 4.0, somebody"}
+    monkeypatch.setitem(FIGURES, "train", train)
+    params = make_params(pretrained="/home/ada/mine.npz")
+    figures = FIGURES | {"evaluate": FIGURES["evaluate"] | WORDS}
+    card = model_card(params, SOURCE, figures)
+    assert "Training began with the weights of `mine.npz` (SHA-256 `0123456789abcdef`…)" in card
+    assert "CC BY 4.0, somebody" in card
+    assert "/home" not in card
+    assert "last layer alone" not in card
+    monkeypatch.setitem(FIGURES, "train", train | {"head_strength": 0.1})
+    card = model_card(params, SOURCE, FIGURES | {"evaluate": FIGURES["evaluate"] | WORDS})
+    assert "The last layer alone was trained, a logistic regression with C = 0.1." in card

@@ -28,9 +28,7 @@ _PUBLISHED_SPEAKER = re.compile(r"[0-9a-f]{8}")  # as Speech Commands names its 
 def main() -> None:
     """Runs the experiment, then writes the embedding."""
     try:
-        settings, name = split_settings(sys.argv[1]), sys.argv[2]
-        if not re.fullmatch(r"[a-z0-9_-]+", name):
-            raise UserError(f"NAME={name}: take small letters, digits, - and _")
+        settings, path = split_settings(sys.argv[1]), _path(sys.argv[2])
         words = [*command(PRESET, settings), "train"]
         print(shlex.join(words), flush=True)
         if code := subprocess.run(words, check=False).returncode:  # noqa: S603 (ours)
@@ -38,7 +36,7 @@ def main() -> None:
         params, source = load_params(), DataSource.read(paths.SOURCE)
         heard = [row for row in csv_rows(paths.MANIFEST) if (row["split"], row["status"]) == ("train", "ok")]
         refuse_tested({row["speaker"] for row in heard})
-        path = write(about(params, source, heard), name)
+        write(about(params, source, heard), path)
     except UserError as error:
         sys.exit(f"error: {error}")
     print(f"{path}: {path.stat().st_size:,} bytes, SHA-256 {sha256_of(path)}")
@@ -88,14 +86,18 @@ def about(params: Params, source: DataSource, heard: Iterable[Mapping[str, str]]
     }
 
 
-def write(content: Mapping[str, Any], name: str) -> Path:
-    """Writes the embedding of models/kws.keras; returns the path of its file."""
+def _path(name: str) -> Path:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
+        raise UserError(f"NAME={name}: take small letters, digits, -, _ and .")
+    return Path("src/kws/train/embeddings") / f"{name}.npz"
+
+
+def write(content: Mapping[str, Any], path: Path) -> None:
+    """Writes the embedding of models/kws.keras."""
     from kws.train import models, pretrained
 
     model, spec = models.load_model(paths.MODEL)
-    path = pretrained.EMBEDDINGS / f"{name}{pretrained.SUFFIX}"
     pretrained.write_embedding(model, spec, content, path)
-    return path
 
 
 if __name__ == "__main__":

@@ -230,7 +230,7 @@ def report(rows: Sequence[Mapping[str, Any]], clips: Clips) -> str:
     lines += [
         f"Training began with {clips.start}. Means over {DRAWS} draws: each take of a word is of another person, and",
         "everybody else is asked; the intervals are over draws and people.",
-        f"Other words ({other}) are rejected at a threshold that rejects {FALSE_REJECTION:.0%} of the words' own clips.",
+        f"Other words ({other}) are rejected where {FALSE_REJECTION:.0%} of the words' own clips are.",
         "Validation people chose by what: the largest logit, the distance in the embedding, or both.",
     ]
     return "\n".join(lines)

@@ -64,8 +64,7 @@ def word_scores(
     """How much clips are like one of the words, by each rule.
 
     Args:
-        embeddings: (clips, units), as the network gives them, 0 or above. Centred or standardised, the distance tells
-            much less.
+        embeddings: (clips, units), as the network gives them. Centred or standardised, the distance tells much less.
         logits: (clips, words), of the words alone.
         heard: (heard clips, units), what the head was fitted to.
         heard_labels: (heard clips,), which word.
@@ -85,8 +84,8 @@ def word_scores(
 
 
 def _compressed(embeddings: np.ndarray) -> np.ndarray:
-    """The logarithm of the units, which are 0 or above: a few loud ones no longer make the distance alone."""
-    return np.log1p(embeddings / STEP)
+    """About the logarithm of the units, with their signs: a few large ones no longer make the distance alone."""
+    return np.sign(embeddings) * np.log1p(np.abs(embeddings) / STEP)
 
 
 def accuracy(draws: Sequence[Asked]) -> tuple[float, Interval]:
