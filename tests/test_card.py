@@ -547,3 +547,18 @@ def test_computed_voices_beside_people_are_told_in_the_card(card, monkeypatch):
     assert "computed voices say 100 of the 1,003 test clips." in head
     assert "On the 903 recordings of people, the accuracy is 91.2 % (90.0 to 93.0 %)." in head
     assert "On the clips of computed voices it is 99.3 %, which says little about people." in head
+
+
+def test_the_card_says_with_what_training_began_and_of_which_licence_that_was(make_params, monkeypatch):
+    train = FIGURES["train"] | {"pretrained": "0123456789abcdef", "pretrained_licence": "CC BY 4.0, somebody"}
+    monkeypatch.setitem(FIGURES, "train", train)
+    params = make_params(pretrained="/home/ada/mine.npz")
+    figures = FIGURES | {"evaluate": FIGURES["evaluate"] | WORDS}
+    card = model_card(params, SOURCE, figures)
+    assert "Training began with the weights of `mine.npz` (SHA-256 `0123456789abcdef`…)" in card
+    assert "CC BY 4.0, somebody" in card
+    assert "/home" not in card
+    assert "last layer alone" not in card
+    monkeypatch.setitem(FIGURES, "train", train | {"head_strength": 0.1})
+    card = model_card(params, SOURCE, FIGURES | {"evaluate": FIGURES["evaluate"] | WORDS})
+    assert "The last layer alone was trained, a logistic regression with C = 0.1." in card

@@ -60,6 +60,7 @@ def test_the_wheel_holds_the_package_and_the_command(wheel):
         "kws/spotting/cli.py",
         "kws/spotting/spotter.py",
         "kws/train/networks/cnn.py",
+        "kws/kept/static/review.html",
         "kws/project/card.md.jinja",
         "kws/project/explorer.html",
         "kws/record/static/index.html",

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 from tqdm import tqdm
 
 from kws.commands.exp import command, split_settings
@@ -180,17 +179,19 @@ def _ask(clips: Clips, takes: np.ndarray, *, with_computed: bool) -> Draw | None
     copies = clips.copies.subset(np.isin(clips.copies.names, everything.names[plain]))
     heard = head.Embedded.joined([everything.subset(plain), copies])
     weights, bias, _ = head.fit_head(heard.embeddings, heard.labels, heard.people)
-    middle, spread = head.standard_of(heard.embeddings)
-    standard = (everything.embeddings - middle) / spread
-    probabilities = softmax(everything.embeddings @ weights + bias, axis=1)
+    logits = everything.embeddings @ weights + bias
     classes = np.unique(heard.labels)  # the words come first
-    words = classes < len(clips.words)
-    correct = classes[probabilities.argmax(axis=1)] == everything.labels
-    said = [standard[plain][everything.labels[plain] == word] for word in classes[words]]
-    scores = word_scores(standard, probabilities[:, words], said)
+    of_words = heard.labels < len(clips.words)
+    scores = word_scores(
+        everything.embeddings,
+        logits[:, classes < len(clips.words)],
+        heard.embeddings[of_words],
+        heard.labels[of_words],
+    )
 
     strangers = ~np.isin(everything.people, everything.people[taken])
     own = clips.of_words & np.isin(everything.labels, classes) & strangers
+    correct = classes[logits.argmax(axis=1)] == everything.labels
     heard_words = set(clips.spoken[plain])
     others = ~clips.of_words & ~clips.computed & strangers & ~np.isin(clips.spoken, list(heard_words))
 
@@ -214,23 +215,24 @@ def report(rows: Sequence[Mapping[str, Any]], clips: Clips) -> str:
     """The table as text, and what its figures mean."""
     lines = ["takes a word  computed voices  accuracy  95 % interval     other words rejected  95 % interval     by"]
     for row in rows:
-        intervals = [f"{row[f'{name}_low']:.1%} to {row[f'{name}_high']:.1%}" for name in ("accuracy", "rejection")]
-        lines.append(
-            f"{row['takes']:>12}  {'yes' if row['computed'] else 'no':>15}  {row['accuracy']:>8.1%}  {intervals[0]:<16}  "
-            f"{row['rejection']:>20.1%}  {intervals[1]:<16}  {row['rule']}"
+        voices = "yes" if row["computed"] else "no"
+        shares = (
+            f"{row[name]:>{width}.1%}  {row[f'{name}_low']:.1%} to {row[f'{name}_high']:.1%}".ljust(width + 18)
+            for name, width in (("accuracy", 8), ("rejection", 20))
         )
+        lines.append("  ".join([f"{row['takes']:>12}  {voices:>15}", *shares, row["rule"]]))
     missing = [str(number) for number in TAKES if number not in {row["takes"] for row in rows}]
     if missing:
         lines.append(f"Not there: {', '.join(missing)} takes a word, since too few people say each word.")
     if not all(is_named(person) for person in clips.all.people[clips.of_words]):
         lines.append("Not all names tell who speaks: people may be in takes and test, and the figures too good.")
     other = "computed voices say some of them" if clips.unheard_computed else "recordings"
-    lines.append(
-        f"Begun with {clips.start}. Means over {DRAWS} draws: each take of a word is of another person, and everybody "
-        f"else is asked; intervals over draws and people. Other words ({other}) are rejected at a threshold that "
-        f"rejects {FALSE_REJECTION:.0%} of the words' own clips; validation people chose by what: the probability, the "
-        "distance to the words' means in the embedding, or both."
-    )
+    lines += [
+        f"Training began with {clips.start}. Means over {DRAWS} draws: each take of a word is of another person, and",
+        "everybody else is asked; the intervals are over draws and people.",
+        f"Other words ({other}) are rejected where {FALSE_REJECTION:.0%} of the words' own clips are.",
+        "Validation people chose by what: the largest logit, the distance in the embedding, or both.",
+    ]
     return "\n".join(lines)
 
 

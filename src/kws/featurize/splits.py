@@ -61,8 +61,8 @@ def choose(
 
     Clips of the chosen words are split. If `unknown` is on, clips of other words become the class `_unknown_`. The
     number of its training clips is `unknown` times the average of a word, and that of its validation and test clips is
-    the average of a word. Recordings in `_unknown_` and `_silence_` belong to these classes. Other words that training
-    does not hear are the splits of `UNHEARD`.
+    the average of a word; those that `kws listen --keep` has heard come beside. Recordings in `_unknown_` and
+    `_silence_` belong to these classes. Other words that training does not hear are the splits of `UNHEARD`.
 
     A test data set is the whole test split. Its words that are not chosen are kept out of training. Who says a word in
     it is kept out of training and validation, if names tell who speaks. What the first data set has for the test is not
@@ -255,7 +255,7 @@ def _split(labelled: Mapping[Clip, str], needed: Sequence[str], params: Params) 
 
 
 def _so_many_unknown(chosen: Sequence[Chosen], needed: Sequence[str], params: Params) -> list[Chosen]:
-    """All clips of words, and as many of other words as `unknown` says: first those that kws took for a word.
+    """All clips of words, all other words that kws took for one of them, and as many others as `unknown` says.
 
     In training, computed voices have the same share of the other words as of the words, if people say enough of both.
     In validation and test they say other words only where people say none.
@@ -266,15 +266,16 @@ def _so_many_unknown(chosen: Sequence[Chosen], needed: Sequence[str], params: Pa
         of_words = [is_computed(one.clip.name) for one in words if one.split == split]
         wanted = max(1, round(len(of_words) / len(params.words) * (params.unknown if split == "train" else 1)))
         there = [one for one in chosen if one.label == UNKNOWN and one.split == split]
-        there.sort(key=lambda one: (not one.clip.heard, lot(one.clip.name)))
-        people = [one for one in there if not is_computed(one.clip.name)]
-        computed = [one for one in there if is_computed(one.clip.name)]
+        heard = [one for one in there if one.clip.heard]
+        others = sorted((one for one in there if not one.clip.heard), key=lambda one: lot(one.clip.name))
+        people = [one for one in others if not is_computed(one.clip.name)]
+        computed = [one for one in others if is_computed(one.clip.name)]
         if not there and (split == "train" or not params.fold):
             raise UserError(f"unknown: no clip of the data set's other words is for {split}; add some, or set it to 0")
         if people:
             share = sum(of_words) / max(1, len(of_words)) if split == "train" else 0
             computed = computed[: round(share * wanted)]
-        kept += computed[:wanted] + people[: max(0, wanted - len(computed))]
+        kept += heard + computed[:wanted] + people[: max(0, wanted - len(computed))]
     return kept
 
 

@@ -4,15 +4,12 @@ Exit codes: 0, everything was answered; 1, something was not, and a line on stde
 """
 
 import argparse
-import hashlib
 import io
 import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
-from datetime import datetime
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,10 +24,8 @@ from kws.audio.mono import UnusableClipError
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.naming import by_kind
-from kws.kept.folder import Kept, KeptFolder
 from kws.record.microphone import meter, microphone, sounddevice
 from kws.spotting.detect import SENSITIVITIES, Timing, one_threshold
-from kws.spotting.keep import Keeper, Stretch
 from kws.spotting.litert import KINDS, Network
 from kws.spotting.spotter import Spotter
 
@@ -107,10 +102,15 @@ def listen(options: argparse.Namespace) -> int:
         blocks = read_blocks(_standard_input() if name == PIPE else Path(name), spotter.sample_rate, remarks)
     words = ", ".join(spotter.classes[index] for index in spotter.words)
     print(f"listening for {words}; {options.model.name}; threshold {threshold:.2f}; Ctrl-C stops", file=sys.stderr)
-    keeping = _Keeping(options, spotter, threshold) if options.keep else None
-    detect = Keeper(spotter, threshold, keeping).detect if keeping else partial(spotter.detect, threshold=threshold)
+    heard = _metered(_remarked(blocks, name, remarks))
+    kept = None
+    if options.keep:
+        from kws.spotting.keep import Collector, keeping
+
+        collector = Collector(options.keep, options.keep_most, options.model, spotter, threshold)
+        kept = keeping(spotter, heard, threshold, collector)
     try:
-        for found in detect(_metered(_remarked(blocks, name, remarks))):
+        for found in kept or spotter.detect(heard, threshold):
             seconds = found.window * spotter.step_samples / spotter.sample_rate
             line = {"start": round(seconds, 3), "word": spotter.classes[found.word], "score": round(found.score, 4)}
             _clear_meter()
@@ -122,43 +122,10 @@ def listen(options: argparse.Namespace) -> int:
         pass
     finally:
         _clear_meter()
-        if keeping:
-            print(keeping.told(), file=sys.stderr)
+        if kept:
+            kept.close()
+            print(collector.told(), file=sys.stderr)
     return 0
-
-
-class _Keeping:
-    """Keeps sounds in a folder, and counts them."""
-
-    def __init__(self, options: argparse.Namespace, spotter: Spotter, threshold: float) -> None:
-        self._folder, self._most = KeptFolder(options.keep), options.keep_most
-        self._spotter, self._threshold = spotter, threshold
-        self._model = hashlib.sha256(options.model.read_bytes()).hexdigest()[:16]
-        self._fired = self._near = self._dropped = 0
-
-    def __call__(self, stretch: Stretch) -> None:
-        rate = self._spotter.sample_rate
-        kept = Kept(
-            file="",
-            time=datetime.now().isoformat(timespec="seconds"),  # noqa: DTZ005 (local time: a household's)
-            word=self._spotter.classes[stretch.word],
-            score=round(stretch.score, 4),
-            threshold=round(self._threshold, 4),
-            model=self._model,
-            fired="yes" if stretch.fired else "no",
-            start=stretch.start / rate,
-            seconds=self._spotter.clip_samples / rate,
-        )
-        self._dropped += self._folder.add(stretch.sound, rate, kept, self._most)
-        self._fired += stretch.fired
-        self._near += not stretch.fired
-
-    def told(self) -> str:
-        """What was kept, and what to do with it."""
-        line = f"{self._folder.path}: kept {self._fired} detected and {self._near} nearly detected words"
-        if self._dropped:
-            line += f"; dropped the {self._dropped} oldest without an answer, since --keep-most is {self._most}"
-        return f"{line}; next: kws review {self._folder.path}"
 
 
 def wyoming(options: argparse.Namespace) -> int:
@@ -251,6 +218,7 @@ def record(options: argparse.Namespace) -> int:
 
 def review(options: argparse.Namespace) -> int:
     """Show what kws listen --keep has kept, for yes or no; or make recordings of the answers."""
+    from kws.kept.folder import KeptFolder
     from kws.kept.page import serve_review
     from kws.kept.recordings import make_recordings, report_lines
 

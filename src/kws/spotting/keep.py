@@ -1,11 +1,15 @@
 """Which stretches of a stream are kept for people to judge: those of detected words, and of words nearly detected."""
 
-from collections.abc import Callable, Iterable, Iterator
+import hashlib
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import tee
+from pathlib import Path
 
 import numpy as np
 
+from kws.kept.folder import Kept, KeptFolder
 from kws.spotting.detect import Detection, detections, newest_lowest
 from kws.spotting.spotter import Spotter
 
@@ -50,12 +54,25 @@ class _Event:
     fired: bool
 
 
-class Keeper:
-    """Detects words in one stream as `Spotter.detect` does, and hands on the sounds to be kept.
+def keeping(
+    spotter: Spotter, blocks: Iterable[np.ndarray], threshold: float, keep: Callable[[Stretch], None]
+) -> Generator[Detection, None, None]:
+    """Yields the words in a stream, as `Spotter.detect` does. Hands on the sounds to be kept, a clip's length later.
 
     There is at most one of them in a clip's length. A word that stays near the threshold is kept once: again only after
     its score has been further below. No more sound is in memory than a few clips and the newest block.
+
+    Args:
+        spotter: detects the words.
+        blocks: the stream, float32 (samples,) each, of any lengths.
+        threshold: of the score.
+        keep: takes each sound; the last one as soon as the stream ends or this generator is closed.
     """
+    return _Keeper(spotter, threshold, keep).detect(blocks)
+
+
+class _Keeper:
+    """What `keeping` has heard and seen so far."""
 
     def __init__(self, spotter: Spotter, threshold: float, keep: Callable[[Stretch], None]) -> None:
         self._spotter, self._threshold, self._keep = spotter, threshold, keep
@@ -66,8 +83,7 @@ class Keeper:
         self._event: _Event | None = None
         self._known: set[int] = set()  # words whose score has not been below `_near` since they were kept
 
-    def detect(self, blocks: Iterable[np.ndarray]) -> Iterator[Detection]:
-        """Yields the words in a stream, as `Spotter.detect` does. What is kept is handed on a clip's length later."""
+    def detect(self, blocks: Iterable[np.ndarray]) -> Generator[Detection, None, None]:
         windows = self._watched(self._spotter.windows(self._heard(blocks)))
         try:
             for found in detections(windows, self._spotter.words, self._spotter.timing, self._threshold):
@@ -117,3 +133,39 @@ class Keeper:
         start = max(0, clip - self._margin)
         sound = self._sound[start : clip + self._spotter.clip_samples + self._margin]
         self._keep(Stretch(sound, clip - start, event.word, event.score, event.fired))
+
+
+class Collector:
+    """Writes the stretches of a stream into a folder, and counts them."""
+
+    def __init__(self, folder: Path, most: int, model: Path, spotter: Spotter, threshold: float) -> None:
+        """`most` sounds without an answer stay in the folder; the others are as in `keeping` and `Kept`."""
+        self._folder, self._most = KeptFolder(folder), most
+        self._model = hashlib.sha256(model.read_bytes()).hexdigest()[:16]
+        self._spotter, self._threshold = spotter, threshold
+        self._fired = self._near = self._dropped = 0
+
+    def __call__(self, stretch: Stretch) -> None:
+        """Writes a stretch; errors as in `KeptFolder.add`."""
+        rate = self._spotter.sample_rate
+        kept = Kept(
+            file="",
+            time=datetime.now().isoformat(timespec="seconds"),  # noqa: DTZ005 (local time: a household's)
+            word=self._spotter.classes[stretch.word],
+            score=round(stretch.score, 4),
+            threshold=round(self._threshold, 4),
+            model=self._model,
+            fired="yes" if stretch.fired else "no",
+            start=stretch.start / rate,
+            seconds=self._spotter.clip_samples / rate,
+        )
+        self._dropped += self._folder.add(stretch.sound, rate, kept, self._most)
+        self._fired += stretch.fired
+        self._near += not stretch.fired
+
+    def told(self) -> str:
+        """What was kept, and what to do with it."""
+        line = f"{self._folder.path}: kept {self._fired} detected and {self._near} nearly detected words"
+        if self._dropped:
+            line += f"; dropped the {self._dropped} oldest without an answer, since --keep-most is {self._most}"
+        return f"{line}; next: kws review {self._folder.path}"

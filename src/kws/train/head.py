@@ -26,8 +26,8 @@ from kws.train.training import Epoch, Recipe, augmented_clips, augmenter_of
 FEW = 30  # clips a word: with fewer, the last layer alone is trained
 BATCH = 64
 COPIES = 4  # augmented ones of each clip, beside the clip itself
-STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0)  # C of scikit-learn: the smaller, the more regular
-USUAL_STRENGTH = 0.1  # where nothing can be chosen, since only one person says a word
+STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # C of scikit-learn: the smaller, the more regular
+USUAL_STRENGTH = 0.01  # where nothing can be chosen, since only one person says a word
 FOLDS = 5
 SMALLEST_SPREAD = 0.1  # of a unit, as a share of the mean spread: with few clips, a unit may be silent by chance
 
