@@ -45,7 +45,7 @@ N := 5
 export PRESET SET  # a recipe reads them from the environment: between quotes of its own, an apostrophe would end them
 
 .DEFAULT_GOAL := repro
-.PHONY: anew in-git repro setup exp compare curve folds seeds bench test lint ui serve readme lock upgrade clean help
+.PHONY: anew in-git repro setup exp compare curve folds seeds few embedding bench test lint ui serve readme lock upgrade clean help
 
 repro: in-git $(READY) $(PAGE)  ## run the pipeline on the parameters in params.yaml, then say what came of it (the default)
 	@.venv/bin/dvc repro
@@ -105,6 +105,12 @@ folds: in-git $(READY)  ## cross-validation over speakers, for few recordings: m
 seeds: in-git $(READY)  ## one experiment with several seeds, and its interval over people and seeds: make seeds PRESET=fast SET=... N=5
 	@.venv/bin/python -m kws.commands.seeds "$$PRESET" "$$SET" '$(N)'
 
+few: in-git $(READY)  ## accuracy and rejection with 1, 3, 5, 10, 30 takes a word, on a pretrained network: make few PRESET=best SET=...
+	@.venv/bin/python -m kws.commands.few "$$PRESET" "$$SET"
+
+embedding: in-git $(READY)  ## train the embedding that parameter pretrained takes, hours: make embedding SET=... NAME=kws
+	@.venv/bin/python -m kws.commands.embedding "$$SET" '$(or $(NAME),kws)'
+
 bench: $(READY)  ## time the pipeline beside others and its limits, 20 minutes: make bench ARCHIVE=... BENCH='--section fixed'
 	@.venv/bin/python benchmarks/speed.py --archive '$(ARCHIVE)' $(BENCH)
 
@@ -149,4 +155,4 @@ clean:  ## remove the environment, unfinished trainings and the caches of tools;
 	rm -rf .venv .scratch/lock .scratch/training .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dvc_plots
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

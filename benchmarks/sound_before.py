@@ -52,7 +52,7 @@ def main() -> None:
     rows = [rows[place] for place in rng.permutation(len(rows))[:CLIPS]]
     differences: dict[str, list[np.ndarray]] = {name: [] for name in BEFORE}
     start = (STREAM_SECONDS - 1) * micro.SAMPLE_RATE
-    for recording in read_recordings(rows, source.archive_of("validation"), front_end):
+    for recording in read_recordings(rows, source, front_end):
         clip = recording.waveform
         first, end = (round(second * micro.SAMPLE_RATE) for second in speech_interval(clip, micro.SAMPLE_RATE))
         noise = noises["validation"][rng.choice(sorted(noises["validation"]))]

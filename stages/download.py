@@ -1,8 +1,8 @@
 """download: get the data set as one archive, check all of it, list its clips.
 
 Reads from the network, a file or a folder. Writes data/raw (the archive, source.json, clips.csv, left_out.csv, test/
-with the test data set, and other_speech.tar and .csv if computed voices must say other words) and
-metrics/download.json.
+with the test data set, computed.tar and .csv if computed voices speak beside people, other_speech.tar and .csv if they
+must say other words in the streams) and metrics/download.json.
 """
 
 import math
@@ -16,7 +16,7 @@ from kws.core.params import Params, load_params
 from kws.download import sources
 from kws.download.report import other_speech_line, report_lines
 from kws.recordings import archive
-from kws.recordings.clips import choose_words, words_of, write_clips
+from kws.recordings.clips import Clip, choose_words, read_clips, words_of, write_clips
 from kws.recordings.layout import Layout, understand
 from kws.recordings.source import Archive, DataSource
 from kws.recordings.unheard import origins_of
@@ -32,11 +32,13 @@ def main() -> None:
     with folder_written_whole(paths.RAW) as folder:
         obtained, not_packed = _obtain(folder, params, others)
         layout, left_out = _list(folder / obtained.archive, folder / paths.CLIPS.name, params.words)
+        recorded = _recorded(layout, params)
         clips = [clip for clip in layout.clips if not clip.word.startswith("_")]  # others: noise, silence, mixtures
         left_out = not_packed | left_out
-        test, test_layout, test_left_out = _obtain_test(folder / paths.TEST_RAW.name, params)
+        test, test_layout, test_left_out = _obtain_test(folder / paths.TEST_RAW.name, params, recorded)
         tests = test_layout.clips if test_layout else []
         origins = origins_of(layout.clips, tests, params)
+        computed, computed_lines = _compute_beside(folder, layout.clips, tests, params)
         other_speech = None
         if "computed" in origins.values():
             other_speech = _compute_other_speech(folder, {clip.spoken for clip in (*layout.clips, *tests)}, params)
@@ -49,6 +51,7 @@ def main() -> None:
             clips=len(clips),
             test=test,
             test_synthetic=synthetic and not params.test_dataset,
+            computed=computed,
             other_speech=other_speech,
             unheard=origins,
         )
@@ -59,9 +62,12 @@ def main() -> None:
 
     counts = {"clips": len(clips), "words": len(source.words), "speakers": len({clip.speaker for clip in clips})}
     figures = counts | {"bytes": source.bytes, "synthetic": int(synthetic), "left_out": len(all_left_out)}
+    figures |= {"computed": len(read_clips(paths.COMPUTED_CLIPS))} if computed else {}
     write_json(paths.METRICS / "download.json", figures)
     print(f"{source.address}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
     for line in report_lines(source, layout, left_out, params, others):
+        print(line)
+    for line in computed_lines:
         print(line)
     if other_speech:
         print(other_speech_line(origins, layout.clips, tests, params))
@@ -70,16 +76,23 @@ def main() -> None:
 
 
 def _list(path: Path, target: Path, words: Sequence[str]) -> tuple[Layout, dict[str, str]]:
-    """Reads an archive to its end, writes the list of its clips, and returns it with the files that are left out.
-
-    Raises:
-        UserError: a word has no clip.
-    """
+    """Reads an archive to its end, writes the list of its clips, and returns it with the files that are left out."""
     contents = archive.read_contents(path)
-    layout = understand(contents, words)
-    choose_words(layout.clips, words)
+    layout = understand(contents, set(words))
     write_clips(target, layout.clips)
     return layout, contents.left_out | layout.left_out
+
+
+def _recorded(layout: Layout, params: Params) -> list[str]:
+    """The words of the experiment that have recordings.
+
+    Raises:
+        UserError: one has none. With computed voices, only if all have none.
+    """
+    there = {clip.word for clip in layout.clips}
+    recorded = [word for word in params.words if word in there]
+    choose_words(layout.clips, recorded if recorded and params.computed_voices else params.words)
+    return recorded
 
 
 def _others(params: Params) -> list[str]:
@@ -120,6 +133,31 @@ def _obtain(folder: Path, params: Params, others: list[str]) -> tuple[Archive, d
     return sources.synthetic(target), {}
 
 
+def _compute_beside(
+    folder: Path, recordings: Sequence[Clip], tests: Sequence[Clip], params: Params
+) -> tuple[Archive | None, list[str]]:
+    """Has computed voices speak beside people, if they are to; and lines that say what they do."""
+    if not params.computed_voices:
+        return None, []
+    from kws.download.voices import beside  # loads eSpeak NG
+    from kws.download.voices.synthetic import Voices, write_beside
+
+    target = folder / paths.COMPUTED.name
+    voices = Voices(
+        params.computed_voices,
+        params.synthetic_variety,
+        params.neural_share,
+        VOICES_SEED,
+        params.language,
+        params.clip_seconds,
+    )
+    words_of = beside.words_beside(recordings, tests, params)
+    others = beside.others_beside(recordings, tests, params, voices.accents())
+    clips = write_beside(target, words_of, voices, others)
+    write_clips(folder / paths.COMPUTED_CLIPS.name, clips)
+    return sources.synthetic(target), beside.lines(words_of, clips, others, params)
+
+
 def _compute_other_speech(folder: Path, known: Collection[str], params: Params) -> Archive:
     """Has computed voices say English words that training does not hear; `known` are the recordings' words."""
     from kws.download.voices.other_words import unheard_words
@@ -133,8 +171,14 @@ def _compute_other_speech(folder: Path, known: Collection[str], params: Params) 
     return sources.synthetic(target)
 
 
-def _obtain_test(folder: Path, params: Params) -> tuple[Archive | None, Layout | None, dict[str, str]]:
-    """Obtains the test data set in its own folder, if there is one; its layout, and which files were left out."""
+def _obtain_test(
+    folder: Path, params: Params, recorded: Sequence[str]
+) -> tuple[Archive | None, Layout | None, dict[str, str]]:
+    """Obtains the test data set in its own folder, if there is one; its layout, and which files were left out.
+
+    Raises:
+        UserError: it lacks a word that the data set has, or cannot be had.
+    """
     if not params.test_dataset:
         return None, None, {}
     folder.mkdir()
@@ -142,6 +186,7 @@ def _obtain_test(folder: Path, params: Params) -> tuple[Archive | None, Layout |
         sources.refuse_same(params.test_dataset, params.dataset)
         obtained, not_packed = sources.obtain(folder, params.test_dataset)
         layout, left_out = _list(folder / obtained.archive, folder / paths.TEST_CLIPS.name, params.words)
+        choose_words(layout.clips, recorded)
     except UserError as problem:
         raise UserError(f"test_dataset: {str(problem).removeprefix('dataset: ')}") from None
     return obtained, layout, not_packed | left_out

@@ -55,7 +55,7 @@ def main() -> None:
         # in quiet
         validation = scores.answer_clips(network, paths.FEATURES, "validation", spec)
         answers = scores.answer_clips(network, paths.FEATURES, "test", spec, embedded=True)
-        figures = scores.score(answers, classes)
+        figures = scores.score(answers, classes) | scores.by_voices(answers)
         if UNKNOWN in classes or SILENCE in classes:
             unheard = scores.answer_clips(network, paths.FEATURES, UNHEARD["test"], spec)
             figures |= scores.rejection(unheard, classes)
@@ -87,7 +87,7 @@ def main() -> None:
         on_devices = _on_devices(params, source, spec, noises)
 
         # in noise, and by condition
-        recordings = read_recordings(spoken_rows(paths.MANIFEST, "test"), source.archive_of("test"), front_end)
+        recordings = read_recordings(spoken_rows(paths.MANIFEST, "test"), source, front_end)
         in_noise = noise_sweep.sweep(
             {eight_bits.FLOAT32: network.ask, eight_bits.INT8: int8.ask},
             recordings,

@@ -47,7 +47,7 @@ def main() -> None:
         streams = [path.read_bytes() for path in (paths.STREAM_NETWORK, paths.STREAM_NETWORK_INT8) if path.exists()]
         files = convert_network(network, int8, spec, detection(evaluated), streams)
 
-        clips = parity.heard_again(paths.MANIFEST, source.archive_of("test"), noises["test"], front_end)
+        clips = parity.heard_again(paths.MANIFEST, source, noises["test"], front_end)
         exported = parity.examine(files, clips, position, front_end, params.threads)
         streamed = exported.streamed
         answers_a_second = front_end.sample_rate / Timing.of(front_end.clip_samples, front_end.hop_length).step_samples

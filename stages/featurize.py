@@ -5,12 +5,13 @@ plots/features.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from kws.audio.cut import Cut
 from kws.audio.frontend import FrontEnd
 from kws.core import paths, stage
 from kws.core.address import public_address
@@ -21,7 +22,7 @@ from kws.featurize.report import MANIFEST_COLUMNS, left_out_row, manifest_row, r
 from kws.featurize.splits import Chosen, check_classes, check_unheard, choose
 from kws.plots.figures import clip_figure, mel_grid_figure, mel_matrix_figure, save_figure
 from kws.recordings import background
-from kws.recordings.clips import SPLITS, UNHEARD, check_unusable, read_clips
+from kws.recordings.clips import COMPUTED, SPLITS, UNHEARD, check_unusable, is_computed, read_clips
 from kws.recordings.manifest import read_waveforms
 from kws.recordings.source import DataSource
 from kws.records.spec import FeatureSpec
@@ -40,14 +41,13 @@ def main() -> None:
         read_clips(paths.TEST_CLIPS) if source.test else None,
         params,
         source.unheard,
-        read_clips(paths.OTHER_SPEECH_CLIPS) if source.other_speech else (),
+        (read_clips(paths.COMPUTED_CLIPS) if source.computed else [])
+        + (read_clips(paths.OTHER_SPEECH_CLIPS) if source.other_speech else []),
     )
     chosen = selection.clips
     front_end = FrontEnd.from_params(params)
     noises, noise_remarks = background.read_background(archive, recordings, front_end)
-    cut_of = {source.archive_of(split): params.cut_of("synthetic") for split in UNHEARD.values()}
-    cut_of |= {source.archive_of("test"): params.cut_of(params.test_dataset), archive: params.cut_of(params.dataset)}
-
+    labels = {name: label for label, name in enumerate(params.classes)}
     usable, set_aside = [], {}
     noted: list[dict[str, str]] = []  # rows of the manifest with a reason or a remark
     shown: dict[str, str] = {}  # the row of the clip in the picture
@@ -57,10 +57,10 @@ def main() -> None:
             RecordWriter(folder, Counter(choice.split for choice in chosen)) as records,
             csv_writer(folder / paths.MANIFEST.name, MANIFEST_COLUMNS) as manifest,
         ):
-            computed = compute_chosen(chosen, source, noises, front_end, cut_of)
+            computed = compute_chosen(chosen, source, noises, front_end, _cuts(source, params))
             for choice, clips in tqdm(computed, "featurize", len(chosen), unit="recording", disable=None):
                 # Unheard words belong to no class if `_unknown_` is off; their label is not used then
-                label = params.classes.index(choice.label) if choice.label in params.classes else 0
+                label = labels.get(choice.label, 0)
                 for features in clips:
                     if features.mel_power is None:
                         set_aside[features.recording] = features.reason
@@ -79,7 +79,7 @@ def main() -> None:
                         )
                     row = manifest_row(choice, features)
                     manifest.writerow(row)
-                    recorded = source.unheard.get(choice.split) != "computed"
+                    recorded = source.unheard.get(choice.split) != "computed" and not is_computed(choice.clip.name)
                     noted += [row] if recorded and (row["reason"] or row["remarks"]) else []
                     if not shown and (choice.split, row["status"]) == ("train", "ok") and choice.label in params.words:
                         shown = row
@@ -106,7 +106,8 @@ def main() -> None:
         write_json(folder / paths.SPEC.name, spec.to_json())
 
     _draw(examples, shown, front_end, params, source)
-    write_json(paths.METRICS / "featurize.json", counts | {"set_aside": len(set_aside)})
+    metrics = counts | _computed_counts(usable) | {"set_aside": len(set_aside)}
+    write_json(paths.METRICS / "featurize.json", metrics)
     for remark in selection.remarks:
         print(remark)
     print(f"{len(usable)} clips: " + ", ".join(f"{number} {split}" for split, number in counts.items()))
@@ -123,16 +124,29 @@ def _draw(
         with_examples = [name for name in params.classes if name in examples]  # all of _unknown_ may be unusable
         log_mels = {name: front_end.cached_log_mel(examples[name]) for name in with_examples[:SHOWN]}
         save_figure(mel_grid_figure(log_mels, front_end, source.synthetic), folder / "mel_grid.png")
-        [(_, waveform)] = read_waveforms(
-            [shown], source.archive_of("train"), front_end.sample_rate, params.clip_seconds
-        )
-        title = stage.voices_title(shown["word"], source.synthetic)
+        [(_, waveform)] = read_waveforms([shown], source, front_end.sample_rate, params.clip_seconds)
+        title = stage.voices_title(shown["word"], source.synthetic or is_computed(shown["recording"]))
         save_figure(clip_figure(waveform, front_end, title), folder / "clip.png")
 
 
+def _cuts(source: DataSource, params: Params) -> dict[Path, Cut]:
+    """How the recordings of each archive become clips."""
+    computed = [source.archive_of("train", COMPUTED), *map(source.archive_of, UNHEARD.values())]
+    people = {"test": params.test_dataset, "train": params.dataset}  # these count where nothing is computed
+    return dict.fromkeys(computed, params.cut_of("synthetic")) | {
+        source.archive_of(split): params.cut_of(dataset) for split, dataset in people.items()
+    }
+
+
+def _computed_counts(usable: Iterable[Chosen]) -> dict[str, int]:
+    """How many clips of computed voices that speak beside people each split has, by the name of the figure."""
+    found = Counter(choice.split for choice in usable if is_computed(choice.clip.name))
+    return {f"computed_{split}": found[split] for split in SPLITS if found[split]}
+
+
 def _check_unusable(chosen: Sequence[Chosen], set_aside: Mapping[str, str], share: float, unusable: Path) -> None:
-    """Checks the clips of training, validation and test: computed ones would make the share smaller."""
-    asked_for = [choice.clip.name for choice in chosen if choice.split in SPLITS]
+    """Checks the recordings of training, validation and test: computed ones would make the share smaller."""
+    asked_for = [choice.clip.name for choice in chosen if choice.split in SPLITS and not is_computed(choice.clip.name)]
     names = set(asked_for)
     of_these = {name: reason for name, reason in set_aside.items() if name in names}
     check_unusable(of_these, len(asked_for), share, unusable)

@@ -67,7 +67,7 @@ def main() -> None:
             projection.write_projector(folder / "projector", embedding, columns)
             audible = answers.names[explorer.choose_audible(answers, people)].tolist()
             rows = usable_rows(paths.MANIFEST, "test")
-            sounds = explorer.read_sounds(source.archive_of("test"), rows, audible, params.clip_seconds)
+            sounds = explorer.read_sounds(source, rows, audible, params.clip_seconds)
             spaces = {}
             for space, name in projection.TITLES.items():
                 title = stage.voices_title(f"{name}, {len(labels)} test clips", synthetic)

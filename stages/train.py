@@ -1,17 +1,21 @@
 """train: fit the network to the training clips, and keep the weights of the best epoch on the validation clips.
 
-Reads data/features. Writes models/kws.keras, the same network as models/network.tflite and in 8 bits as
+Reads data/features, and the network that parameter `pretrained` names, if training begins with one; with few clips the
+last layer alone is trained then. Writes models/kws.keras, the same network as models/network.tflite and in 8 bits as
 models/network_int8.tflite, a causal one also as models/streams, where it hears step by step, metrics/train.json and
 plots/train/history.csv. MLflow shows the progress by epoch. If a training was killed, the stage resumes it after its
 last whole epoch.
 """
+
+from typing import Any
 
 from filelock import FileLock
 
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, remove_folder, write_csv, write_json, written_whole
 from kws.core.naming import file_name
-from kws.core.params import load_params
+from kws.core.params import Params, load_params
+from kws.records.spec import FeatureSpec
 from kws.tracking.run import tracked_run
 
 
@@ -19,9 +23,7 @@ def main() -> None:
     """Features in, a trained model out."""
     params = load_params()
     with tracked_run(params, "train") as run:  # before TensorFlow is imported: MLflow starts at the same time
-        from kws.records.spec import FeatureSpec
-        from kws.spotting.detect import Timing
-        from kws.train import device, litert, models, networks, training
+        from kws.train import head, networks, pretrained, training
 
         spec = FeatureSpec.read(paths.SPEC)
         recipe = training.Recipe.from_params(params)
@@ -29,44 +31,79 @@ def main() -> None:
         model = networks.NETWORKS[params.model](
             spec.front_end.frames, spec.front_end.mel_bins, len(spec.classes), params.width, causal=params.causal
         )
-        network = f"{params.model} {params.width} {params.causal}"
+        start = pretrained.read_embedding(params.pretrained, spec, params) if params.pretrained else None
+        if start:
+            start.give_to(model)
+        network = f"{params.model} {params.width} {params.causal} {start and start.digest}"
         checkpoint = paths.scratch("training") / training.fingerprint(paths.FEATURES, network, recipe)
 
         with FileLock(f"{checkpoint}.lock"):  # two experiments of a queue may need the same training
             run.start_training(new=not training.interrupted_training(checkpoint))
-            model, history = training.train_model(
-                model, paths.FEATURES, spec, recipe=recipe, checkpoint=checkpoint, on_epoch=run.log_epoch
-            )
+            clips = head.clips_a_word(paths.MANIFEST, spec)
+            figures: dict[str, Any] = {}
+            if start:
+                print(_says(start.name, clips, head.FEW))
+                figures = {"pretrained": start.digest[:16], "pretrained_licence": start.licence}
+            if start and clips < head.FEW:
+                epoch, figures["head_strength"] = head.train_head(model, paths.FEATURES, spec, recipe)
+                run.log_epoch(epoch)
+                history = [epoch]
+            else:
+                model, history = training.train_model(
+                    model,
+                    paths.FEATURES,
+                    spec,
+                    recipe=recipe,
+                    checkpoint=checkpoint,
+                    on_epoch=run.log_epoch,
+                    pretrained=bool(start),
+                )
             best = training.best_epoch(history, params.schedule)
-            models.save_model(model, paths.MODEL, spec)
-            with written_whole(paths.NETWORK) as partial:
-                partial.write_bytes(litert.network_file(model))
-            calibration = litert.calibration_clips(paths.FEATURES, spec)
-            with written_whole(paths.NETWORK_INT8) as partial:
-                partial.write_bytes(litert.network_int8_file(model, calibration))
-            with folder_written_whole(paths.STREAMS) as partial:
-                if params.causal:
-                    step = Timing.of(spec.front_end.clip_samples, spec.front_end.hop_length).step_frames
-                    (partial / paths.STREAM_NETWORK.name).write_bytes(litert.stream_file(model, step))
-                    content = litert.stream_int8_file(model, step, calibration)
-                    (partial / paths.STREAM_NETWORK_INT8.name).write_bytes(content)
-                    if spec.front_end.kind == "micro":
-                        float32 = litert.stream_file(model, device.device_step(model))
-                        (partial / paths.DEVICE_FLOAT32.name).write_bytes(float32)
-                        (partial / paths.DEVICES.name).mkdir()
-                        for number, word in enumerate(params.words):
-                            content = device.device_file(model, number, calibration)
-                            (partial / paths.DEVICES.name / f"{file_name(word)}.tflite").write_bytes(content)
-                else:
-                    reason = f"Nothing is here: {params.model} has causal: false, so that it hears whole clips only.\n"
-                    (partial / "README.txt").write_text(reason)
-            figures = {"epochs": len(history), "best_epoch": best["epoch"], "parameters": model.count_params()}
+            _write_networks(model, spec, params)
+            figures |= {"epochs": len(history), "best_epoch": best["epoch"], "parameters": model.count_params()}
             write_json(paths.METRICS / "train.json", figures | {k: v for k, v in best.items() if k != "epoch"})
             write_csv(paths.HISTORY, history, list(best))
-            remove_folder(checkpoint)
-    epoch, accuracy = best["epoch"], best["validation_accuracy"]
-    result = f"kept are the weights of epoch {epoch} of {len(history)}: validation accuracy {accuracy:.1%}"
+            if checkpoint.exists():
+                remove_folder(checkpoint)
+    kept, accuracy = best["epoch"], best["validation_accuracy"]
+    result = f"kept are the weights of epoch {kept} of {len(history)}: validation accuracy {accuracy:.1%}"
     print(stage.voices_title(result, spec.synthetic))
+
+
+def _says(start: str, clips: float, few: int) -> str:
+    """Which layers are trained, and why."""
+    layers = f"fewer than {few}: the last layer alone is trained" if clips < few else "so that all layers are trained"
+    return f"training begins with the weights of {start}; an average word has {clips:.3g} training clips, {layers}"
+
+
+def _write_networks(model: Any, spec: FeatureSpec, params: Params) -> None:
+    """Writes the model, and the network in all forms that evaluate and export need."""
+    from kws.spotting.detect import Timing
+    from kws.train import device, litert, models
+
+    network = {"model": params.model, "width": params.width, "causal": params.causal}
+    models.save_model(model, paths.MODEL, spec, network)
+    with written_whole(paths.NETWORK) as partial:
+        partial.write_bytes(litert.network_file(model))
+    calibration = litert.calibration_clips(paths.FEATURES, spec)
+    with written_whole(paths.NETWORK_INT8) as partial:
+        partial.write_bytes(litert.network_int8_file(model, calibration))
+    with folder_written_whole(paths.STREAMS) as partial:
+        if params.causal:
+            step = Timing.of(spec.front_end.clip_samples, spec.front_end.hop_length).step_frames
+            (partial / paths.STREAM_NETWORK.name).write_bytes(litert.stream_file(model, step))
+            content = litert.stream_int8_file(model, step, calibration)
+            (partial / paths.STREAM_NETWORK_INT8.name).write_bytes(content)
+            if spec.front_end.kind == "micro":
+                float32 = litert.stream_file(model, device.device_step(model))
+                (partial / paths.DEVICE_FLOAT32.name).write_bytes(float32)
+                (partial / paths.DEVICES.name).mkdir()
+                for number, word in enumerate(params.words):
+                    content = device.device_file(model, number, calibration)
+                    (partial / paths.DEVICES.name / f"{file_name(word)}.tflite").write_bytes(content)
+        else:
+            reason = f"Nothing is here: {params.model} has causal: false, so that it hears whole clips only.\n"
+            (partial / "README.txt").write_text(reason)
 
 
 if __name__ == "__main__":

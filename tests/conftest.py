@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,7 @@ SOURCE = DataSource(
     clips=12345,
     test=None,
     test_synthetic=False,
+    computed=None,
     other_speech=None,
     unheard={"unheard_validation": "dataset", "unheard_test": "dataset"},
 )
@@ -222,6 +224,11 @@ TEST_ARCHIVE = Archive(
     checked=False,
     licence="CC0",
 )
+
+
+def source_of(archive: Path) -> DataSource:
+    """The source of recordings that all lie in one archive."""
+    return replace(SOURCE, archive=str(archive.absolute()))
 
 
 EVALUATED = {"stream_threshold": 0.6, "stream_hours": 4.0} | {  # what evaluate says of a stream

@@ -524,3 +524,41 @@ def test_the_card_tells_where_the_splits_come_from_and_where_nobody_knows_who_sp
     unnamed = card(source=replace(SOURCE, speakers="one a file"))
     assert "The split is by file. Training has" in unnamed
     assert "nobody in the test is in training" not in unnamed
+
+
+def test_computed_voices_beside_people_are_told_in_the_card(card, monkeypatch):
+    assert "computed voices" not in card().partition("```yaml")[0]
+    computed = replace(
+        TEST_ARCHIVE, dataset="synthetic", archive="computed.tar", sha256="c0ffee", licence="none needed"
+    )
+    source = replace(SOURCE, computed=computed)
+    monkeypatch.setitem(FIGURES, "featurize", FIGURES["featurize"] | {"computed_train": 1234})
+    text = card(source=source, computed_voices=60, dataset="speech_commands")
+    head = text.partition("\n## ")[0]
+    assert "60 computed voices say 1,234 of the 9,001 training clips." in head
+    assert "Tested on" not in head
+    assert "| computed voices beside | synthetic | https://example.org/mine.zip | none needed | `c0ffee` |" in text
+    assert "- Synthetic voices vary far less than people" in text
+
+    mixed = {"people_clips": 903, "people_accuracy": 0.9123, "people_accuracy_low": 0.9, "people_accuracy_high": 0.93}
+    mixed |= {"computed_voices_clips": 100, "computed_voices_accuracy": 0.9934}
+    monkeypatch.setitem(SECTIONS, "mixed", mixed)
+    head = card("mixed", source=source, computed_voices=60, dataset="speech_commands").partition("\n## ")[0]
+    assert "computed voices say 100 of the 1,003 test clips." in head
+    assert "On the 903 recordings of people, the accuracy is 91.2 % (90.0 to 93.0 %)." in head
+    assert "On the clips of computed voices it is 99.3 %, which says little about people." in head
+
+
+def test_the_card_says_with_what_training_began_and_of_which_licence_that_was(make_params, monkeypatch):
+    train = FIGURES["train"] | {"pretrained": "0123456789abcdef", "pretrained_licence": "CC BY 4.0, somebody"}
+    monkeypatch.setitem(FIGURES, "train", train)
+    params = make_params(pretrained="/home/ada/mine.npz")
+    figures = FIGURES | {"evaluate": FIGURES["evaluate"] | WORDS}
+    card = model_card(params, SOURCE, figures)
+    assert "Training began with the weights of `mine.npz` (SHA-256 `0123456789abcdef`…)" in card
+    assert "CC BY 4.0, somebody" in card
+    assert "/home" not in card
+    assert "last layer alone" not in card
+    monkeypatch.setitem(FIGURES, "train", train | {"head_strength": 0.1})
+    card = model_card(params, SOURCE, FIGURES | {"evaluate": FIGURES["evaluate"] | WORDS})
+    assert "The last layer alone was trained, a logistic regression with C = 0.1." in card

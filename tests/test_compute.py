@@ -257,6 +257,22 @@ def test_each_clip_is_read_from_the_archive_of_its_split(chosen_features):
         np.testing.assert_array_equal(got[key], one_clip(wav(seed)).mel_power)
 
 
+def test_computed_voices_beside_people_are_read_from_their_own_archive():
+    person, voice = Clip("yes/ann_nohash_0.wav", "yes", "ann"), Clip("_computed_/yes/v_nohash_0.wav", "yes", "v")
+    source = replace(SOURCE, archive="own.tar", computed=replace(TEST_ARCHIVE, archive="computed.tar"))
+    for archive, clip, seed in (("own.tar", person, 1), ("computed.tar", voice, 2)):
+        paths.RAW.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(paths.RAW / archive, "w") as tar:
+            info = tarfile.TarInfo(clip.name)
+            info.size = len(wav(seed))
+            tar.addfile(info, io.BytesIO(wav(seed)))
+    chosen = [Chosen(clip, "yes", "train") for clip in (person, voice)]
+    cut_of = {paths.RAW / archive: "start" for archive in ("own.tar", "computed.tar")}
+    got = {clip.name: clip.mel_power for _, [clip] in compute_chosen(chosen, source, {}, FRONT_END, cut_of)}
+    np.testing.assert_array_equal(got[person.name], one_clip(wav(1)).mel_power)
+    np.testing.assert_array_equal(got[voice.name], one_clip(wav(2)).mel_power)
+
+
 def test_without_a_test_data_set_all_splits_are_read_from_the_one_archive(chosen_features):
     names = {split: f"yes/{split}.wav" for split in ("train", "validation", "test")}
     chosen = [Chosen(Clip(name, "yes", name), "yes", split) for split, name in names.items()]

@@ -25,7 +25,10 @@ PLUMBING = {  # libraries that compute nothing of a result
     *("dvc", "filelock", "google-crc32c", "kws", "pydantic", "pyyaml", "requests", "tenacity", "threadpoolctl", "tqdm"),
     "urllib3",
 }
-ON_DEMAND = {"src/kws/audio/decode.py": {"av"}}  # what a module imports for recordings that these are not
+ON_DEMAND = {  # what a module imports for recordings that these are not, and for a head on a pretrained body
+    "src/kws/audio/decode.py": {"av"},
+    "src/kws/train/head.py": {"scikit-learn"},
+}
 MICRO = {stage: {"pymicro-features"} for stage in ("featurize", "evaluate", "export")}  # with front_end micro
 WITH_TENSORFLOW = {"train", "export"}
 

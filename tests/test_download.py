@@ -1,3 +1,4 @@
+import ctypes
 import hashlib
 import io
 import json
@@ -18,7 +19,7 @@ from kws.core.errors import UserError
 from kws.core.files import read_csv
 from kws.download import sources
 from kws.download.report import report_lines
-from kws.download.voices import synthetic
+from kws.download.voices import beside, synthetic
 from kws.recordings.archive import Contents
 from kws.recordings.clips import UNHEARD, Clip, read_clips
 from kws.recordings.layout import understand
@@ -142,6 +143,7 @@ def test_a_mirror_is_recorded_and_its_checksum_said(stage, tmp_path, capsys):
         "clips": 8,
         "test": None,
         "test_synthetic": False,
+        "computed": None,
         "other_speech": OTHER_SPEECH,
         "unheard": {"unheard_validation": "computed", "unheard_test": "computed"},
     }
@@ -669,4 +671,85 @@ def test_without_espeak_it_is_said_what_to_do_for_other_speech(stage, tmp_path, 
     make_folder(tmp_path / "mine", NAMES)
     with pytest.raises(UserError, match="few other words needs eSpeak NG"):
         stage(dataset="mine")
+    assert not Path("data/raw").exists()
+
+
+# Computed voices that speak beside people
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[tuple]:
+    """What computed voices were asked to say; they say nothing, and are quick. There are few other words."""
+    calls: list[tuple] = []
+
+    def write_beside(target: Path, words_of: dict, voices: synthetic.Voices, others: synthetic.Others) -> list[Clip]:
+        calls.append((words_of, voices, others))
+        target.write_bytes(bytes(10240))
+        return [Clip(f"_computed_/{w}/{s}", w, s, s) for s, words in words_of.items() for w in words]
+
+    monkeypatch.setattr(synthetic, "write_beside", write_beside)
+    monkeypatch.setattr(beside, "everyday_words", lambda _: ["know", "low"])
+    return calls
+
+
+COMPUTED = OTHER_SPEECH | {"archive": "computed.tar"}
+
+
+def test_computed_voices_speak_beside_recordings(stage, tmp_path, asked, capsys):
+    make_folder(tmp_path / "mine", NAMES)
+    changes = {"synthetic_variety": 1.0, "neural_share": 0.3, "language": "en-gb", "clip_seconds": 1.5}
+    stage(dataset="mine", computed_voices=70, unknown=1.5, **changes)
+    [(words_of, voices, others)] = asked
+    assert words_of == {"train": WORDS, "validation": [], "test": []}
+    assert voices == synthetic.Voices(70, 1.0, 0.3, 1, "en-gb", 1.5)
+    assert (others.near, others.each) == (["low"], 2)  # "know" is "no"
+    assert source()["computed"] == COMPUTED
+    assert [clip.word for clip in read_clips(Path("data/raw/computed.csv"))] == WORDS
+    assert metrics() | {"bytes": 0} == {
+        "clips": 8,
+        "words": 2,
+        "speakers": 2,
+        "bytes": 0,
+        "synthetic": 0,
+        "left_out": 0,
+        "computed": 2,
+    }
+    assert source()["words"] == {"no": 4, "yes": 4}  # recordings are counted, and no computed clips
+    lines = capsys.readouterr().out.splitlines()
+    assert "70 computed voices say 2 words (no, yes) for training" in lines
+    stage(dataset="mine")
+    assert (source()["computed"], len(asked)) == (None, 1)
+    assert "computed" not in metrics()
+
+
+def test_with_computed_voices_words_need_no_recordings(stage, tmp_path, asked, capsys):
+    make_folder(tmp_path / "mine", NAMES)
+    stage(dataset="mine", words=[*WORDS, "kettle"], computed_voices=20)
+    assert asked[0][0] == {"train": [*WORDS, "kettle"], "validation": ["kettle"], "test": ["kettle"]}
+    assert "test has no recordings of 'kettle': 1 other computed voices say them" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"^words: the data set has no clip of kettle; it has no, yes"):
+        stage(dataset="mine", words=[*WORDS, "kettle"])
+    with pytest.raises(UserError, match=r"^words: the data set has no clip of kettle, spoon; it has no, yes"):
+        stage(dataset="mine", words=["kettle", "spoon"], computed_voices=20)  # this is no data set of these words
+
+
+def test_a_test_data_set_must_have_the_recorded_words_alone(stage, tmp_path, asked):
+    make_folder(tmp_path / "mine", NAMES)
+    make_tar(tmp_path / "theirs.tar", [name for name in NAMES if name.startswith("no")])
+    with pytest.raises(UserError, match=r"^test_dataset: words: the data set has no clip of yes; it has no$"):
+        stage(dataset="mine", words=[*WORDS, "kettle"], computed_voices=20, test_dataset="theirs.tar")
+    make_tar(tmp_path / "theirs.tar", [f"{name}.wav" for name in NAMES])
+    stage(dataset="mine", words=[*WORDS, "kettle"], computed_voices=20, test_dataset="theirs.tar")
+    assert asked[-1][0]["test"] == ["kettle"]
+
+
+def test_without_espeak_it_is_said_what_to_do_for_computed_voices(stage, tmp_path, monkeypatch):
+    make_folder(tmp_path / "mine", NAMES)
+
+    def refuse(_path: str) -> None:
+        raise OSError("wrong architecture")
+
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    with pytest.raises(UserError, match=r"^computed_voices needs eSpeak NG, .*\(wrong architecture\); set it to 0$"):
+        stage(dataset="mine", computed_voices=20)
     assert not Path("data/raw").exists()

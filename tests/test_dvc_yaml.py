@@ -52,7 +52,8 @@ def test_before_them_a_stage_notes_each_time_what_dvc_cannot_see():
     assert WATCH["desc"]
     assert WATCH["cmd"] == "PYTHONPATH=src python stages/watch.py"
     assert WATCH["always_changed"]
-    assert WATCH["outs"] == [{paths.OWN.as_posix(): {"cache": False, "persist": True}}]
+    noted = (paths.OWN, paths.PRETRAINED)
+    assert WATCH["outs"] == [{path.as_posix(): {"cache": False, "persist": True}} for path in noted]
 
 
 def test_the_seed_of_an_experiment_changes_nothing_of_what_is_measured():
@@ -70,5 +71,8 @@ def outputs_of(stage: str) -> set[str]:
 def test_stages_hand_over_what_the_next_ones_read():
     written = {path for stage in STAGES for path in outputs_of(stage)}
     read = {Path(dep) for stage in STAGES.values() for dep in stage["deps"] if not dep.startswith(("src/", "stages/"))}
-    assert {path for path in read if not any(path.is_relative_to(out) for out in written)} == {paths.OWN}
+    assert {path for path in read if not any(path.is_relative_to(out) for out in written)} == {
+        paths.OWN,
+        paths.PRETRAINED,
+    }
     assert {p.as_posix() for p in (paths.RAW, paths.FEATURES, paths.MODEL, paths.ANSWERS)} <= written

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import soundfile
+from conftest import source_of
 
 from kws.core.files import require_exists
 from kws.evaluate.answers import Answers
@@ -161,24 +162,24 @@ def test_a_sample_is_filled_whatever_share_is_wrong(wrong, monkeypatch):
 
 
 @pytest.fixture
-def archive(tmp_path):
+def source(tmp_path):
     for index in range(4):
         path = tmp_path / "clips" / "yes" / f"{index}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
         tone = 0.5 * np.sin(2 * np.pi * 250 * (index + 1) * np.arange(4000 * (index + 1)) / 8000)
         soundfile.write(path, tone, 8000)
     pack_folder(tmp_path / "clips", tmp_path / "clips.tar")
-    return require_exists(tmp_path / "clips.tar")
+    return source_of(require_exists(tmp_path / "clips.tar"))
 
 
 def rows_of(*names: str) -> list[dict[str, str]]:
     """Their rows in the manifest, and that of another clip."""
-    return [{"name": name, "recording": name, "start": "0"} for name in (*names, "yes/2.wav")]
+    return [{"name": name, "recording": name, "start": "0", "split": "test"} for name in (*names, "yes/2.wav")]
 
 
-def test_the_sounds_are_the_recordings_at_one_rate_and_length(archive):
+def test_the_sounds_are_the_recordings_at_one_rate_and_length(source):
     rows = rows_of("yes/3.wav", "_silence_/made.wav", "yes/0.wav")
-    sounds = explorer.read_sounds(archive, rows, ["yes/3.wav", "_silence_/made.wav", "yes/0.wav"], 1.0)
+    sounds = explorer.read_sounds(source, rows, ["yes/3.wav", "_silence_/made.wav", "yes/0.wav"], 1.0)
     assert sorted(sounds) == ["yes/0.wav", "yes/3.wav"]
     for name, hertz in (("yes/0.wav", 250), ("yes/3.wav", 1000)):
         waveform, rate = soundfile.read(io.BytesIO(sounds[name]))
@@ -186,27 +187,28 @@ def test_the_sounds_are_the_recordings_at_one_rate_and_length(archive):
         assert abs(len(waveform) - 16_000) < 3000  # MP3 has frames
         spectrum = np.abs(np.fft.rfft(waveform[1000:7000] * np.hanning(6000)))
         assert spectrum.argmax() * rate / 6000 == pytest.approx(hertz, abs=5)
-    assert sounds == explorer.read_sounds(archive, rows, ["yes/3.wav", "yes/0.wav"], 1.0)
+    assert sounds == explorer.read_sounds(source, rows, ["yes/3.wav", "yes/0.wav"], 1.0)
 
 
-def test_the_sound_of_a_clip_is_that_part_of_its_recording(archive):
-    rows = [{"name": f"yes/3.wav#{n}", "recording": "yes/3.wav", "start": start} for n, start in ((2, "1.5"), (3, "3"))]
-    sounds = explorer.read_sounds(archive, rows, ["yes/3.wav#2", "yes/3.wav#3"], 1.0)
+def test_the_sound_of_a_clip_is_that_part_of_its_recording(source):
+    common = {"recording": "yes/3.wav", "split": "test"}
+    rows = [{"name": f"yes/3.wav#{n}", "start": start} | common for n, start in ((2, "1.5"), (3, "3"))]
+    sounds = explorer.read_sounds(source, rows, ["yes/3.wav#2", "yes/3.wav#3"], 1.0)
     assert sorted(sounds) == ["yes/3.wav#2", "yes/3.wav#3"]
     levels = [np.abs(soundfile.read(io.BytesIO(sound))[0]).max() for sound in sounds.values()]
     assert levels == pytest.approx([0.5, 0], abs=0.05)  # the recording ends after 2 s
 
 
-def test_the_sample_of_sounds_is_bounded(archive, monkeypatch):
+def test_the_sample_of_sounds_is_bounded(source, monkeypatch):
     names = [f"yes/{index}.wav" for index in (2, 0, 3, 1)]
-    sizes = [len(sound) for sound in explorer.read_sounds(archive, rows_of(*names), names, 1.0).values()]
+    sizes = [len(sound) for sound in explorer.read_sounds(source, rows_of(*names), names, 1.0).values()]
     monkeypatch.setattr(explorer, "AUDIBLE_BYTES", sizes[0] + sizes[1] + 1)
-    assert list(explorer.read_sounds(archive, rows_of(*names), names, 1.0)) == names[:2]
+    assert list(explorer.read_sounds(source, rows_of(*names), names, 1.0)) == names[:2]
 
 
 # where it comes between the opening of a file and the block that closes it, Python closes the file, and says so
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-def test_an_interrupt_ends_the_encoding(archive):
+def test_an_interrupt_ends_the_encoding(source):
     def interrupt(*_):
         raise KeyboardInterrupt
 
@@ -218,7 +220,7 @@ def test_an_interrupt_ends_the_encoding(archive):
             with pytest.raises(KeyboardInterrupt):  # noqa: PT012
                 while time.monotonic() < end:
                     names = ["yes/3.wav", "yes/2.wav", "yes/1.wav"]
-                    explorer.read_sounds(archive, rows_of(*names), names, 1.0)
+                    explorer.read_sounds(source, rows_of(*names), names, 1.0)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import FRONT_END
+from conftest import FRONT_END, source_of
 
 from kws.core.files import write_csv
 from kws.recordings import manifest as manifest_module
@@ -47,7 +47,8 @@ def manifest(tmp_path) -> Path:
 
 
 def test_what_is_said_in_a_split_comes_with_its_class_at_a_clips_length(manifest):
-    found = list(read_recordings(spoken_rows(manifest, "test"), manifest.with_name("raw.tar"), HALF_A_SECOND))
+    source = source_of(manifest.with_name("raw.tar"))
+    found = list(read_recordings(spoken_rows(manifest, "test"), source, HALF_A_SECOND))
     told = [(recording.name, recording.speaker, recording.word, recording.label) for recording in found]
     assert told == [("no/a.wav", "ada", "no", "no"), ("bed/b.wav", "ada", "bed", "_unknown_")]
     assert all(recording.waveform.shape == (8000,) for recording in found)
@@ -69,12 +70,15 @@ def test_clips_of_one_recording_start_where_the_manifest_says(tmp_path):
             file.seek(0)
             tar.addfile(info, file)
     starts = {"no/takes.wav": "0.05", "no/takes.wav#2": "0.2", "no/takes.wav#3": "0.47"}
-    rows = [{"name": name, "recording": "no/takes.wav", "start": start} for name, start in starts.items()]
+    common = {"recording": "no/takes.wav", "split": "test"}
+    rows = [{"name": name, "start": start} | common for name, start in starts.items()]
     rows += [
-        {"name": "_silence_/own.wav", "recording": "_silence_/own.wav", "start": "0"},
-        {"name": "_silence_/test-00000", "recording": "_silence_/test-00000", "start": "0"},  # made, in no archive
+        {"name": "_silence_/own.wav", "recording": "_silence_/own.wav", "start": "0", "split": "test"},
+        # made, in no archive
+        {"name": "_silence_/test-00000", "recording": "_silence_/test-00000", "start": "0", "split": "test"},
     ]
-    heard = {row["name"]: waveform for row, waveform in read_waveforms(rows, tmp_path / "raw.tar", 8000, 0.1)}
+    source = source_of(tmp_path / "raw.tar")
+    heard = {row["name"]: waveform for row, waveform in read_waveforms(rows, source, 8000, 0.1)}
     assert heard.keys() == starts.keys() | {"_silence_/own.wav"}
     np.testing.assert_allclose(heard["no/takes.wav"], samples[400:1200], rtol=1e-6)
     np.testing.assert_allclose(heard["no/takes.wav#2"], samples[1600:2400], rtol=1e-6)
@@ -86,7 +90,7 @@ def test_recordings_are_read_one_by_one_as_they_are_wanted(manifest, monkeypatch
     decoded = []
     whole = manifest_module.decode_recording
     monkeypatch.setattr(manifest_module, "decode_recording", lambda *a, **k: decoded.append(1) or whole(*a, **k))
-    found = read_recordings(spoken_rows(manifest, "test"), manifest.with_name("raw.tar"), HALF_A_SECOND)
+    found = read_recordings(spoken_rows(manifest, "test"), source_of(manifest.with_name("raw.tar")), HALF_A_SECOND)
     assert not decoded
     assert next(found).name == "no/a.wav"
     assert len(decoded) == 1

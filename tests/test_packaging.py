@@ -49,7 +49,7 @@ def test_the_wheel_needs_what_the_command_needs_and_no_tensorflow(wheel):
     told = message_from_bytes(of_wheel(wheel, "METADATA"))
     required = [line for line in told.get_all("Requires-Dist") if "extra ==" not in line]
     assert {re.match(r"[\w-]+", line)[0] for line in required} == NEEDED
-    extras = {"listen", "media", "micro", "neural", "pipeline", "wyoming"}
+    extras = {"listen", "media", "micro", "neural", "pipeline", "record", "wyoming"}
     assert set(told.get_all("Provides-Extra")) == extras
     assert [line for line in told.get_all("Requires-Dist") if line.startswith("tensorflow") and "pipeline" in line]
 
@@ -63,6 +63,7 @@ def test_the_wheel_holds_the_package_and_the_command(wheel):
         "kws/kept/static/review.html",
         "kws/project/card.md.jinja",
         "kws/project/explorer.html",
+        "kws/record/static/index.html",
         "kws/web/static/index.html",
         "kws/web/static/page.js",
     } <= set(wheel.namelist())

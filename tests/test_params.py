@@ -189,3 +189,9 @@ LANGUAGES += ["hey kws", "می\u200cخواهم", "צ\u05f3יפס"]  # noqa: RUF0
 @pytest.mark.parametrize("word", LANGUAGES)
 def test_words_of_any_language_are_allowed(write_params, word):
     assert load_params(write_params(words=["x", word])).words[1] == unicodedata.normalize("NFC", word)
+
+
+def test_computed_voices_speak_beside_recordings_only(make_params):
+    assert make_params(dataset="recordings", computed_voices=60).computed_voices == 60
+    with pytest.raises(ValueError, match="computed_voices: 60 speak beside recordings, and dataset synthetic has none"):
+        make_params(dataset="synthetic", computed_voices=60)

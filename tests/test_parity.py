@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import soundfile
-from conftest import FRONT_END, MICRO, tone
+from conftest import FRONT_END, MICRO, source_of, tone
 
 from kws.audio.frontend import NO_SOUND
 from kws.core.errors import UserError
@@ -176,7 +176,7 @@ def split(tmp_path):
             sound.seek(0)
             tar.addfile(info, sound)
     noises = {"hiss": np.random.default_rng(0).normal(scale=0.01, size=200_000).astype(np.float32)}
-    return tmp_path / "manifest.csv", tmp_path / "raw.tar", noises, FRONT_END
+    return tmp_path / "manifest.csv", source_of(tmp_path / "raw.tar"), noises, FRONT_END
 
 
 POSITION = {"_silence_/test-00000": 0, "high/b.wav": 1, "low/a.wav": 2}
@@ -223,8 +223,8 @@ def test_streams_are_asked_about_every_clip_one_after_the_other(split, exported_
 
 def test_a_network_with_the_front_end_of_devices_is_asked_about_its_features(split, exported_micro, monkeypatch):
     monkeypatch.setattr(parity, "CLIPS_A_TASK", 2)
-    manifest, archive, noises, _ = split
-    clips = list(parity.heard_again(manifest, archive, noises, MICRO))
+    manifest, source, noises, _ = split
+    clips = list(parity.heard_again(manifest, source, noises, MICRO))
     examined = parity.examine(files_of(exported_micro), clips, POSITION, MICRO, 1)
     network = Network.load(exported_micro / "kws.tflite")
     for clip in clips:
@@ -247,7 +247,7 @@ def test_the_front_end_of_devices_settles_in_what_was_recorded_before_a_clip(tmp
     soundfile.write(tmp_path / "a.wav", sound, 16_000, subtype="FLOAT")
     with tarfile.open(tmp_path / "raw.tar", "w") as tar:
         tar.add(tmp_path / "a.wav", "low/a.wav")
-    [clip] = parity.heard_again(tmp_path / "manifest.csv", tmp_path / "raw.tar", {}, MICRO)
+    [clip] = parity.heard_again(tmp_path / "manifest.csv", source_of(tmp_path / "raw.tar"), {}, MICRO)
     np.testing.assert_array_equal(clip.waveform, sound[24_000:])
     np.testing.assert_array_equal(clip.before, sound[8000:24_000])
     cached = MICRO.clip_log_mel(sound[24_000:], sound[:24_000])

@@ -109,7 +109,7 @@ def test_words_that_are_read_as_they_are_written_need_no_remark(language, words)
     ],
 )
 def test_two_words_with_the_same_sounds_are_refused_with_both_their_names(language, one, other):
-    with pytest.raises(UserError, match=rf"^words: eSpeak NG says '{one}' and '{other}' in the same way \(.+\); take "):
+    with pytest.raises(UserError, match=rf"^words: eSpeak NG says '{one}' and '{other}' \(.+\) in the same way; take "):
         check(language, one, other)
 
 
@@ -136,3 +136,27 @@ def test_a_word_that_takes_longer_than_a_clip_allows_is_named():
 
 def test_an_underscore_is_a_space():
     assert pronunciation.text_of("hey_jarvis") == "hey jarvis"
+
+
+def test_all_words_with_the_same_sounds_are_named_at_once():
+    with pytest.raises(UserError) as refused:
+        check("en-us", "two", "red", "sun", "too", "read", "son")
+    message = str(refused.value)
+    assert [pair in message for pair in ("'two' and 'too'", "'sun' and 'son'")] == [True, True]
+
+
+def test_only_words_with_equal_sounds_are_compared_with_each_other(monkeypatch):
+    """With a thousand words there are half a million pairs, in each accent."""
+    words = [f"word{number}" for number in range(1000)] + ["same", "alike"]
+    readings = {(word, accent): f"{word}" for word in words for accent in ("a", "b")}
+    readings |= {("same", "a"): "s", ("alike", "a"): "s"}
+    compared = []
+    alike = pronunciation._sound_same
+    monkeypatch.setattr(pronunciation, "_sound_same", lambda *pair: compared.append(pair) or alike(*pair))
+    assert pronunciation._refuse_same({word: word for word in words}, ["a", "b"], readings) == ["same and alike (a)"]
+    assert compared == [("s", "s")]
+
+
+def test_lines_on_many_words_are_bounded():
+    [line] = pronunciation.check([f"tv {number}" for number in range(10, 60)], ["en-us"], clip_seconds=9)
+    assert line.endswith("tv 48, tv 49 and 10 more")

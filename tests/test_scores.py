@@ -194,6 +194,37 @@ def test_a_split_by_speaker_leaks_if_somebody_in_the_test_is_in_training(answers
     assert scores.leak(silence, {"ada"}, at_random=False) == {"leaking": 1, "new_speakers_clips": 0}
 
 
+MADE = "_computed_/yes/computed-test-0000_nohash_0.wav"
+
+
+def test_people_and_computed_voices_are_scored_apart(answers):
+    assert scores.by_voices(answers) == {}
+    mixed = replace(answers, names=np.array(["a.wav", "b.wav", "c.wav", MADE]), speakers=np.array([*"aabc"]))
+    figures = scores.by_voices(mixed)
+    assert (figures["people_clips"], figures["computed_voices_clips"]) == (3, 1)
+    assert figures["people_accuracy"] == pytest.approx(1 / 3, abs=1e-6)
+    assert figures["computed_voices_accuracy"] == 1
+    assert figures["people_accuracy_low"] < figures["people_accuracy"] < figures["people_accuracy_high"]
+    silence = replace(mixed, speakers=np.array(["a", "a", f"{NOBODY}b", "c"]))
+    assert scores.by_voices(silence)["people_clips"] == 2  # silence is nobody's
+
+
+def test_computed_voices_are_no_new_speakers(answers):
+    mixed = replace(answers, names=np.array(["a.wav", "b.wav", "c.wav", MADE]), speakers=np.array([*"aabc"]))
+    assert scores.leak(mixed, {"a"}, at_random=False)["new_speakers_clips"] == 1
+
+
+def test_it_is_said_that_computed_voices_say_test_clips(answers):
+    mixed = replace(answers, names=np.array(["a.wav", "b.wav", "c.wav", MADE]), speakers=np.array([*"aabc"]))
+    figures = scores.score(mixed, WORDS) | scores.by_voices(mixed)
+    figures |= {f"noise_0db_accuracy{bound}": 0.5 for bound in ("", "_low", "_high")}
+    line = scores.summary_lines(figures, WORDS)[1]
+    assert line.startswith(
+        "computed voices say 1 of these clips, where nobody recorded the word, and people 3: 33.3%, 95 %"
+    )
+    assert line.endswith("; every figure of all test clips mixes both")
+
+
 def test_it_is_said_when_nothing_tests_whether_other_words_are_rejected(answers):
     figures = scores.score(answers, [*WORDS, "_unknown_"])
     figures |= {f"noise_0db_accuracy{end}": 0.5 for end in ("", "_low", "_high")}

@@ -623,6 +623,115 @@ def test_a_stream_without_other_speech_is_refused_in_one_line(select, make_param
             check_unheard(usable, make_params(unknown=unknown))
 
 
+# Computed voices that speak beside people
+
+VOICES = {"train": 40, "validation": 4, "test": 4}
+
+
+def beside(**words_of: list[str]) -> list[Clip]:
+    """What computed voices say, by the split of the voice."""
+    return [
+        Clip(
+            f"_computed_/{word}/computed-{split}-{number:04d}_nohash_0.wav",
+            word,
+            f"computed-{split}-{number:04d}",
+            split,
+        )
+        for split, words in words_of.items()
+        for number in range(VOICES[split])
+        for word in words
+    ]
+
+
+@pytest.fixture
+def mixed(make_params):
+    """Chooses clips of these recordings and of computed voices beside them."""
+
+    def run(computed: list[Clip], recordings=RECORDINGS, tested=None, words=WORDS, **changes) -> Selection:
+        params = make_params(dataset="speech_commands", words=words, **changes)
+        return choose(recordings, tested, params, origins_of(recordings, tested or (), params), computed)
+
+    return run
+
+
+def test_computed_voices_are_in_training_alone_where_people_say_the_word(mixed, select):
+    computed = beside(train=list(WORDS))
+    selection = mixed(computed)
+    people = select(dataset="speech_commands")
+    assert [one for one in selection.clips if one.clip not in computed] == people
+    assert selection.clips[: len(people)] == people  # so that pictures show people
+    assert {(one.label, one.split) for one in selection.clips[len(people) :]} == {(word, "train") for word in WORDS}
+    assert "of computed voices: 80 train" in selection.remarks
+
+
+def test_a_word_without_recordings_is_in_every_split_by_computed_voices(mixed):
+    words = (*WORDS, "kettle")
+    selection = mixed(beside(train=list(words), validation=["kettle"], test=["kettle"]), words=words)
+    found = counts(selection.clips)
+    assert {split: found["kettle", split] for split in SPLITS} == VOICES
+    assert {split: found["yes", split] for split in SPLITS} == PER_WORD | {"train": PER_WORD["train"] + 40}
+    assert (
+        "of computed voices: 120 train, 4 validation, 4 test; in validation or test nobody else says 1 of the classes "
+        "(kettle): their figures are not those of people"
+    ) in selection.remarks
+    with pytest.raises(UserError, match=r"^words: the data set has no clip of spoon; it has bird"):
+        mixed(beside(train=list(words), validation=["kettle"], test=["kettle"]), words=(*words, "spoon"))
+
+
+@pytest.mark.parametrize("unknown", [0.5, 1.0, 3.0])
+def test_computed_voices_have_the_same_share_of_other_words_as_of_the_words(mixed, unknown):
+    others = ["bread", "red", "guess"]
+    computed = beside(train=[*WORDS, *others], validation=others, test=others)
+    chosen = mixed(computed, unknown=unknown).clips
+    made = [one for one in chosen if one.clip in computed and one.label == UNKNOWN]
+    assert Counter(one.split for one in made) == {
+        "train": round(40 * unknown)
+    }  # people say some to validation and test
+    wanted = round(unknown * (PER_WORD["train"] + 40))
+    there = 40 * unknown + 2 * PER_WORD["train"]  # a third of the other words is unheard
+    assert counts(chosen)[UNKNOWN, "train"] == min(wanted, there)
+    assert counts(chosen)[UNKNOWN, "validation"] == PER_WORD["validation"]
+
+
+def test_computed_voices_make_unknown_where_people_say_no_other_words(mixed):
+    others = ["bread", "red", "guess"]
+    computed = beside(train=[*WORDS, *others], validation=others, test=others)
+    recordings = clips_of(*WORDS, speakers=SPEAKERS[:20])
+    chosen = mixed(computed, recordings, unknown=2.0)
+    found = counts(chosen.clips)
+    assert found[UNKNOWN, "train"] == 2 * found["yes", "train"] == 2 * (40 + 16)
+    for split in ("validation", "test"):
+        assert found[UNKNOWN, split] == min(12, found["yes", split])
+    with pytest.raises(UserError, match=r"^unknown: the data set has no other words"):
+        mixed(beside(train=list(WORDS)), recordings, unknown=2.0)
+
+
+def test_other_words_of_computed_voices_are_in_the_split_of_the_test_only_without_a_test_data_set(mixed):
+    others = ["bread", "red", "guess"]
+    computed = beside(train=[*WORDS, *others], validation=others, test=others)
+    chosen = mixed(computed, tested=TESTED, unknown=1.0, test_dataset="theirs").clips
+    assert not [one for one in chosen if one.clip in computed and one.split == "test"]
+
+
+def test_a_share_of_training_is_one_of_the_recordings(mixed):
+    computed = beside(train=list(WORDS))
+    chosen = mixed(computed, train_share=0.1).clips
+    assert [one.clip for one in chosen if one.split == "train" and one.clip in computed] == sorted(
+        computed, key=lambda clip: clip.name
+    )
+    assert len([one for one in chosen if one.split == "train"]) < 80 + 0.2 * 2 * PER_WORD["train"]
+
+
+def test_other_speech_and_voices_beside_people_are_not_mixed_up(make_params):
+    recordings = clips_of(*WORDS)
+    params = make_params(dataset="mine", words=WORDS)
+    speech = [Clip(f"_other_speech_/{split}.wav", "camera", f"computed-{split}", split) for split in UNHEARD]
+    words = beside(train=list(WORDS))
+    chosen = choose(recordings, None, params, origins_of(recordings, (), params), [*words, *speech]).clips
+    assert {one.clip for one in chosen if one.split in UNHEARD.values()} == set(speech)
+    assert {one.clip for one in chosen if one.split == "train"} >= set(words)
+
+
 def heard_of(word: str, number: int, folder: str = "") -> list[Clip]:
     return [Clip(f"{folder}{word}/heard-2026-05-31/{n}.flac", word, HOUSEHOLD) for n in range(number)]
 

@@ -13,6 +13,7 @@ WITH_TEST = replace(SOURCE, test=TEST_ARCHIVE)
 THEIRS = {"unheard_validation": "dataset", "unheard_test": "test_dataset"}
 WITH_VOICES = replace(
     SOURCE,
+    computed=replace(TEST_ARCHIVE, archive="computed.tar"),
     other_speech=replace(TEST_ARCHIVE, archive="other_speech.tar"),
     unheard=dict.fromkeys(UNHEARD.values(), "computed"),
 )
@@ -29,13 +30,14 @@ def test_the_json_is_flat_but_for_the_archive_of_the_test_data_set():
         "clips",
         "test",
         "test_synthetic",
+        "computed",
         "other_speech",
         "unheard",
     ]
     assert list(content) == [*archive, *own]
     assert list(content["test"]) == archive
     assert SOURCE.to_json() == content | {"test": None}
-    assert list(WITH_VOICES.to_json()["other_speech"]) == archive
+    assert list(WITH_VOICES.to_json()["other_speech"]) == list(WITH_VOICES.to_json()["computed"]) == archive
 
 
 @pytest.mark.parametrize(
@@ -67,6 +69,14 @@ def test_a_source_that_is_not_there_is_one_line(tmp_path):
 def test_the_archive_of_each_split(source, archives):
     splits = (*SPLITS, *UNHEARD.values())
     assert [source.archive_of(split) for split in splits] == [Path("data/raw", name) for name in archives]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_clips_of_computed_voices_beside_people_lie_in_an_archive_of_their_own(split):
+    name = "_computed_/yes/computed-train-0000_nohash_0.wav"
+    assert WITH_VOICES.archive_of(split, name) == Path("data/raw/computed.tar")
+    assert WITH_VOICES.archive_of(split, "yes/ada/1.wav") == Path("data/raw/a.tar.gz")
+    assert SOURCE.archive_of(split, name) == Path("data/raw/a.tar.gz")  # a folder of the user's, which is not used
 
 
 def test_what_tests_is_the_test_data_set_if_there_is_one():

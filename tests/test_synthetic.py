@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 from kws.core.errors import UserError
+from kws.core.parallel import TASKS_AHEAD
 from kws.download.voices import acoustics, espeak, synthetic
 from kws.download.voices.other_words import ENGLISH, UNHEARD, other_words, unheard_words
 from kws.download.voices.synthetic import Voices
@@ -188,6 +189,89 @@ def test_other_speech_is_audible_and_each_voice_is_another(other_speech):
     sounds = [soundfile.read(io.BytesIO(data))[0] for data in members(other_speech[0]).values()]
     assert all(len(sound) == 16_000 and np.abs(sound).max() > 0.03 for sound in sounds)
     assert len({sound.tobytes() for sound in sounds}) == len(sounds)
+
+
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Clip]]:
+    target = tmp_path_factory.mktemp("beside") / "computed.tar"
+    words_of = {"train": WORDS, "validation": ["no"], "test": ["no", "yes"]}
+    return target, synthetic.write_beside(
+        target, words_of, voices(speakers=10), synthetic.Others(["know"], ["apple"], 1)
+    )
+
+
+def test_computed_voices_beside_people_say_the_words_of_their_split(beside):
+    target, found = beside
+    assert [clip.name for clip in found] == list(members(target))
+    assert all(clip.name == f"_computed_/{clip.word}/{clip.speaker}_nohash_0.wav" for clip in found)
+    assert {clip.speaker for clip in found} == {
+        *(f"computed-train-{number:04d}" for number in range(10)),
+        *("computed-validation-0000", "computed-test-0000"),
+    }
+    said = Counter((clip.split, clip.word) for clip in found)
+    assert said == {
+        **{("train", word): 10 for word in [*WORDS, "know"]},
+        **{("validation", word): 1 for word in ("no", "know")},
+        **{("test", word): 1 for word in ("no", "yes", "know")},
+    }
+    assert all(clip.speaker.split("-")[1] == clip.split for clip in found)
+
+
+def test_computed_voices_beside_people_are_the_same_every_time_and_for_any_number(beside, tmp_path):
+    everything = members(beside[0])
+    target = tmp_path / "computed.tar"
+    found = synthetic.write_beside(target, {"train": ["yes"]}, voices(speakers=3), synthetic.Others((), (), 0))
+    assert len(found) == 3
+    assert all(everything[name] == data for name, data in members(target).items())
+
+
+def test_a_tenth_of_seventy_voices_speaks_for_each_of_validation_and_test(tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "_add_clips", lambda *_, **__: [])
+    monkeypatch.setattr(synthetic, "_make_babble", lambda _: np.zeros(1))
+    words_of = {"train": ["yes", "no"], "validation": ["no"], "test": ["no"]}
+    none = synthetic.Others((), (), 0)
+    found = synthetic.write_beside(tmp_path / "computed.tar", words_of, voices(speakers=70), none)
+    assert Counter((clip.split, clip.word) for clip in found) == {
+        ("train", "yes"): 70,
+        ("train", "no"): 70,
+        ("validation", "no"): 7,
+        ("test", "no"): 7,
+    }
+    people = [(split, rng_speaker(split, number)) for split in SPLITS for number in range(30)]
+    assert variants(*people)["train"].isdisjoint(variants(*people)["validation"] | variants(*people)["test"])
+
+
+def rng_speaker(split: str, number: int) -> synthetic._Speaker:
+    return synthetic._draw_speaker(synthetic._rng(1, "beside", split, number), voices(), split)
+
+
+def test_memory_does_not_grow_with_the_number_of_clips(tmp_path, monkeypatch):
+    """All clips were computed while the first were written: gigabytes for hundreds of words."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(synthetic, "_TASK", 10)
+    monkeypatch.setattr(synthetic, "_make_babble", lambda _: np.ones(16_000))
+    monkeypatch.setattr(synthetic.pronunciation, "check", lambda *_: [])
+    computed = written = most = 0
+    sizes = set()
+
+    def record(takes, *_):
+        nonlocal computed
+        computed += len(takes)
+        sizes.add(len(takes))
+        return synthetic._Recorded(dict.fromkeys(takes, b"wav"), [], [])
+
+    def add(*_):
+        nonlocal written, most
+        most = max(most, computed - written)
+        written += 1
+
+    monkeypatch.setattr(synthetic, "_record", record)
+    monkeypatch.setattr(synthetic, "_add", add)
+    words = [f"word{number}" for number in range(500)]
+    synthetic.write_beside(tmp_path / "a.tar", {"train": words}, voices(speakers=4), synthetic.Others((), (), 0))
+    assert written == computed == 2000
+    assert sizes == {10}
+    assert most <= 10 * (2 * (TASKS_AHEAD + 1) + 1)
 
 
 def test_an_underscore_is_not_read_aloud(tmp_path):

@@ -379,6 +379,15 @@ def test_words_that_differ_by_a_sign_have_figures_of_their_own(tmp_path, monkeyp
         _validate_metric_name(name)
 
 
+def test_texts_among_the_figures_of_a_stage_are_no_figures(tmp_path, monkeypatch) -> None:
+    from kws.tracking.recorder import _figures, _told
+
+    monkeypatch.chdir(tmp_path)
+    write_json(paths.METRICS / "train.json", {"epochs": 1, "pretrained": "0123456789abcdef"})
+    assert _figures("train") == {"train/epochs": 1}
+    assert _told("train")["pretrained"] == "0123456789abcdef"
+
+
 def test_a_changed_export_with_other_figures_is_another_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.train()
     project.evaluate()

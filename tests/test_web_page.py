@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from conftest import ROOT, tone
+from conftest import ROOT, source_of, tone
 
 from kws.core import paths
 from kws.recordings.manifest import read_recordings, spoken_rows
@@ -199,9 +199,9 @@ def test_a_trained_network_has_the_same_probabilities_in_every_window(chromium, 
     model = finished.root / "models" / "export" / name
     spotter = cli.Spotter.load(model)
     rows = spoken_rows(finished.root / paths.MANIFEST, "test")
-    archive = finished.root / DataSource.read(finished.root / paths.SOURCE).archive_of("test")
+    source = source_of(finished.root / DataSource.read(finished.root / paths.SOURCE).archive_of("test"))
     front_end = FeatureSpec.read(finished.root / paths.SPEC).front_end
-    sound = np.concatenate([clip.waveform for clip in read_recordings(rows, archive, front_end)])
+    sound = np.concatenate([clip.waveform for clip in read_recordings(rows, source, front_end)])
     expected = np.array(list(spotter.windows([sound])))
     with served(model) as address:
         visit = Visit(chromium.new_page(), address)
@@ -384,7 +384,10 @@ def test_the_microphones_sound_is_resampled_as_by_a_library(visit, rate):
     ("argument", "reason"),
     [
         ("--use-fake-device-for-media-stream", "The microphone was refused. Allow it beside the address"),
-        ("--use-fake-ui-for-media-stream", "No microphone was found. Connect one, or open a sound file."),
+        (
+            "--use-fake-ui-for-media-stream",
+            "No microphone was found. Connect one, then try again. Sound files work here, too.",
+        ),
     ],
 )
 def test_a_microphone_that_is_refused_or_missing_is_told(launch, address, argument, reason):

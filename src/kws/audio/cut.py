@@ -1,5 +1,6 @@
 """Where the word is in a recording: by energy over the recording's own noise floor."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,6 +74,23 @@ def speech_interval(samples: np.ndarray, sample_rate: int, below_peak_db: float 
     return stretches[0][0] * STEP_SECONDS, min(stretches[-1][1] * STEP_SECONDS, length)
 
 
+def takes_among(
+    stretches: Sequence[tuple[int, int]], decibels: np.ndarray
+) -> tuple[tuple[int, int], list[tuple[int, int]]]:
+    """The stretch of speech with the most energy, and all that are a take: no knocks, and not much softer.
+
+    Args:
+        stretches: one at least, as from `spoken`.
+        decibels: level of each block, (blocks,).
+    """
+    power = 10 ** (decibels / 10)
+    words = [stretch for stretch in stretches if (stretch[1] - stretch[0]) * STEP_SECONDS >= KNOCK_SECONDS] or stretches
+    energies = [power[start:end].sum() for start, end in words]
+    loudest = int(np.argmax(energies))
+    enough = energies[loudest] * 10 ** (-SOFTEST_DB / 10)
+    return words[loudest], [stretch for stretch, energy in zip(words, energies, strict=True) if energy >= enough]
+
+
 @dataclass(frozen=True)
 class Cuts:
     """The clips of a recording.
@@ -104,17 +122,13 @@ def clip_starts(samples: np.ndarray, sample_rate: int, length: int, cut: Cut) ->
     stretches = spoken(decibels)
     if not stretches:
         return Cuts(())
-    power = 10 ** (decibels / 10)
-    words = [stretch for stretch in stretches if (stretch[1] - stretch[0]) * STEP_SECONDS >= KNOCK_SECONDS] or stretches
-    energies = [power[start:end].sum() for start, end in words]
-    loudest = int(np.argmax(energies))
-    enough = energies[loudest] * 10 ** (-SOFTEST_DB / 10)
-    takes = [stretch for stretch, energy in zip(words, energies, strict=True) if energy >= enough]
+    loudest, takes = takes_among(stretches, decibels)
     blocks = length / (STEP_SECONDS * sample_rate)
     last = (len(samples) - length) / (STEP_SECONDS * sample_rate)
+    power = 10 ** (decibels / 10)
     if cut == "word":
         several = (f"{SEVERAL}: {len(takes)}",) if len(takes) > 1 else ()
-        return Cuts((_start(power, words[loudest], blocks, last),), (LONGER, *several))
+        return Cuts((_start(power, loudest, blocks, last),), (LONGER, *several))
     left_out = len(stretches) - len(takes)
     softer = (f"{SOFTER}: {left_out}",) if left_out else ()
     return Cuts(tuple(_start(power, take, blocks, last) for take in takes), (LONGER, *softer))

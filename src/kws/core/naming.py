@@ -1,10 +1,14 @@
 """Names: those of folders with a meaning of their own, lists of them in a line of text, and those of files."""
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 
 SHOWN = 3
+# What a word may hold beside letters, marks and digits: two kinds of apostrophe, the dots of Catalan and Japanese, the
+# quotation marks of Hebrew, and the joiners of Persian and Indian scripts
+_WITHIN = " -_'\u2019\u00b7\u30fb\u05f3\u05f4\u200c\u200d"
 UNKNOWN, SILENCE = "_unknown_", "_silence_"  # classes for other words and for no word, named as in Speech Commands
 BACKGROUND = "_background_noise_"
 HEARD = "heard-"  # begins the folder, in place of a speaker's, of clips that `kws listen --keep` has heard
@@ -36,3 +40,20 @@ def file_name(word: str) -> str:
     in Unicode, four hexadecimal digits or more.
     """
     return re.sub(r"[^\w-]", lambda sign: f"u{ord(sign[0]):04x}", word.replace(" ", "_"), flags=re.ASCII)
+
+
+def plain_name(name: str, what: str = "word") -> str:
+    """The name of a word, or of who says it, in Unicode's form NFC.
+
+    Raises:
+        ValueError: it begins with no letter or digit, or holds what names may not.
+    """
+    if name != name.strip():
+        raise ValueError(f"{name!r} has spaces around it; write {name.strip()!r}")
+    kinds = {unicodedata.category(character)[0] for character in name if character not in _WITHIN}
+    if not re.fullmatch(r"[^\W_](.*\S)?", name) or not kinds <= {"L", "M", "N"}:  # letters, marks on them, numbers
+        raise ValueError(
+            f"{name!r} is no {what}: it begins with a letter or digit, since names that begin with _ are reserved; "
+            "letters, digits, spaces, hyphens, underscores and apostrophes may follow"
+        )
+    return unicodedata.normalize("NFC", name)

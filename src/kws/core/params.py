@@ -1,7 +1,7 @@
 """The parameters of an experiment: read from params.yaml in DVC's dialect of YAML, checked before any work."""
 
+import os
 import re
-import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -13,15 +13,13 @@ from kws.audio.clip import STEP_FRAMES
 from kws.audio.mel import mel_matrix
 from kws.core import naming, paths
 from kws.core.errors import UserError
-from kws.core.naming import file_name
+from kws.core.naming import file_name, plain_name
 
 UNKNOWN, SILENCE = naming.UNKNOWN, naming.SILENCE
 Model = Literal["bc_resnet", "cnn", "ds_cnn", "matchboxnet", "matchboxnet_2d", "tc_resnet"]  # train/networks
 CAUSAL = ("ds_cnn", "matchboxnet", "matchboxnet_2d", "tc_resnet")  # the networks that can be causal
 PUBLISHED = ("mini_speech_commands", "speech_commands")
-# What a word may hold beside letters, marks and digits: two kinds of apostrophe, the dots of Catalan and Japanese, the
-# quotation marks of Hebrew, and the joiners of Persian and Indian scripts
-_WITHIN = " -_'\u2019\u00b7\u30fb\u05f3\u05f4\u200c\u200d"
+OUR_EMBEDDING = "kws"  # the value of `pretrained` for the embeddings that come with kws
 
 
 class _Yaml12Loader(yaml.SafeLoader):
@@ -53,18 +51,6 @@ def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
 _Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 
-def _word(word: str) -> str:
-    if word != word.strip():
-        raise ValueError(f"{word!r} has spaces around it; write {word.strip()!r}")
-    kinds = {unicodedata.category(character)[0] for character in word if character not in _WITHIN}
-    if not re.fullmatch(r"[^\W_](.*\S)?", word) or not kinds <= {"L", "M", "N"}:  # letters, marks on them, numbers
-        raise ValueError(
-            f"{word!r} is no word: it begins with a letter or digit, since names that begin with _ are reserved; "
-            "letters, digits, spaces, hyphens, underscores and apostrophes may follow"
-        )
-    return unicodedata.normalize("NFC", word)
-
-
 class Params(BaseModel):
     """All parameters. params.yaml explains each one, and is the only place that has defaults."""
 
@@ -73,7 +59,7 @@ class Params(BaseModel):
     dataset: str = Field(min_length=1)
     dataset_url: str = Field(pattern=r"^((https?|file)://\S+)?$")
     dataset_sha256: str = Field(pattern=r"^([0-9a-f]{64})?$")
-    words: tuple[Annotated[str, AfterValidator(_word)], ...] = Field(min_length=1, strict=False)
+    words: tuple[Annotated[str, AfterValidator(plain_name)], ...] = Field(min_length=1, strict=False)
     split: Literal["speaker", "random"]
     fold: str = Field(pattern=r"^([1-9]\d?/[1-9]\d?)?$")
     seed: int = Field(ge=0, lt=2**32)
@@ -82,6 +68,7 @@ class Params(BaseModel):
     unheard_words: float = Field(ge=0, le=0.9)
     silence: float = Field(ge=0, le=20)
     train_share: float = Field(gt=0, le=1)
+    computed_voices: int = Field(ge=0, le=2000)
     language: str = Field(min_length=1)
     synthetic_speakers: int = Field(ge=20, le=2000)
     synthetic_variety: float = Field(ge=0, le=1)
@@ -103,6 +90,7 @@ class Params(BaseModel):
     model: Model
     causal: bool
     width: float = Field(ge=0.125, le=16)
+    pretrained: str
     epochs: int = Field(ge=1, le=1000)
     batch_size: int = Field(ge=1, le=4096)
     learning_rate: float = Field(gt=0, le=1)
@@ -188,15 +176,24 @@ class Params(BaseModel):
                 f"test_dataset: {self.test_dataset} is not allowed; "
                 "give recordings that are not in dataset, or leave it empty"
             )
+        if self.dataset_sha256 and not (self.dataset_url or "://" in self.dataset):
+            raise ValueError(
+                f"dataset_sha256: {self.dataset_sha256} is the checksum of a mirror or an address, "
+                "and neither is given; leave it empty"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _voices_are_possible(self) -> Self:
         if self.neural_share and self.language.partition("-")[0] != "en":
             raise ValueError(
                 f"neural_share: {self.neural_share:g} needs language en, since Hibari speaks English only; "
                 f"for language {self.language}, set it to 0"
             )
-        if self.dataset_sha256 and not (self.dataset_url or "://" in self.dataset):
+        if self.computed_voices and self.dataset == "synthetic":
             raise ValueError(
-                f"dataset_sha256: {self.dataset_sha256} is the checksum of a mirror or an address, "
-                "and neither is given; leave it empty"
+                f"computed_voices: {self.computed_voices} speak beside recordings, and dataset synthetic has none; set "
+                "it to 0 (synthetic_speakers says how many voices there are)"
             )
         return self
 
@@ -265,6 +262,23 @@ class Params(BaseModel):
                 f"take fewer, or a longer fft_length than {self.fft_length}"
             )
         return self
+
+
+def pretrained_path(pretrained: str) -> Path | None:
+    """Where the file is, or should be, that parameter `pretrained` names; None if it names none.
+
+    Relative paths start at the project's root.
+
+    Raises:
+        UserError: it is an output of the project, which DVC removes before it trains.
+    """
+    if pretrained in ("", OUR_EMBEDDING):
+        return None
+    root = paths.project_root()
+    path = Path(os.path.abspath(root / os.path.expanduser(pretrained)))  # noqa: PTH100, PTH111 (as of `dataset`)
+    if path == root / paths.MODEL:
+        raise UserError(f"pretrained: {pretrained} is what stage train writes; copy it to another place, and give that")
+    return path
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

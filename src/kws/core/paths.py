@@ -5,6 +5,7 @@ from pathlib import Path
 
 PARAMS = Path("params.yaml")
 OWN = Path("data/own.json")  # what the user's own recordings hold: DVC compares it
+PRETRAINED = Path("data/pretrained.json")  # likewise, the file that `pretrained` names
 RAW = Path("data/raw")
 TEST_RAW = RAW / "test"
 FEATURES = Path("data/features")
@@ -31,6 +32,8 @@ CLIPS = RAW / "clips.csv"
 TEST_CLIPS = TEST_RAW / "clips.csv"
 OTHER_SPEECH = RAW / "other_speech.tar"  # computed voices that say other words, if the data set has too few
 OTHER_SPEECH_CLIPS = OTHER_SPEECH.with_suffix(".csv")
+COMPUTED = RAW / "computed.tar"  # computed voices that speak beside people, if there are any
+COMPUTED_CLIPS = COMPUTED.with_suffix(".csv")
 LEFT_OUT = RAW / "left_out.csv"  # files that are no clips, with the reason
 SPEC = FEATURES / "spec.json"
 MANIFEST = FEATURES / "manifest.csv"

@@ -12,6 +12,7 @@ from kws.evaluate.answers import Answers
 from kws.evaluate.metrics import Interval
 from kws.evaluate.network import EvaluatedNetwork
 from kws.recordings.background import is_nobody
+from kws.recordings.clips import is_computed
 from kws.records.clips import cached_clips
 from kws.records.spec import FeatureSpec
 
@@ -85,14 +86,30 @@ def rejection(unheard: Answers, classes: list[str]) -> dict[str, float]:
     )
 
 
+def by_voices(answers: Answers) -> dict[str, float]:
+    """Accuracy on the recordings of people and on the clips of computed voices apart; empty if these say none."""
+    computed = np.array([is_computed(name) for name in answers.names], bool)
+    if not computed.any():
+        return {}
+    figures: dict[str, float] = {}
+    for voices, those in (("people", ~computed & _spoken(answers)), ("computed_voices", computed)):
+        figures[f"{voices}_clips"] = int(those.sum())
+        if those.any():
+            name = f"{voices}_accuracy"
+            figures |= metrics.share_figures(name, answers.correct[those], answers.speakers[those])
+    return metrics.rounded(figures)
+
+
 def leak(answers: Answers, train_speakers: set[str], *, at_random: bool) -> dict[str, float]:
-    """Accuracy on the test clips whose speakers are not in training, and how many these are.
+    """Accuracy on the recordings for the test whose speakers are not in training, and how many these are.
 
     Empty if nobody in the test is in training, unless the split is by clip, at random: then names may hide that.
     """
     if not at_random and train_speakers.isdisjoint(answers.speakers):
         return {}
-    new = answers.subset(np.flatnonzero(~np.isin(answers.speakers, sorted(train_speakers)) & _spoken(answers)))
+    computed = np.array([is_computed(name) for name in answers.names], bool)
+    heard = np.isin(answers.speakers, sorted(train_speakers))
+    new = answers.subset(np.flatnonzero(~heard & ~computed & _spoken(answers)))
     figures: dict[str, float] = {"leaking": 1, "new_speakers_clips": len(new.names)}
     if len(new.names):
         figures |= metrics.share_figures("new_speakers_accuracy", new.correct, new.speakers)
@@ -111,6 +128,12 @@ def summary_lines(scores: dict[str, float], classes: list[str]) -> list[str]:
         return f"{scores[name]:.1%}, 95 % interval {scores[f'{name}_low']:.1%} to {scores[f'{name}_high']:.1%}"
 
     lines = [f"test accuracy {share('accuracy')}, {scores['test_clips']} clips"]
+    if "computed_voices_clips" in scores:
+        people = f": {share('people_accuracy')}" if "people_accuracy" in scores else ""
+        lines.append(
+            f"computed voices say {scores['computed_voices_clips']} of these clips, where nobody recorded the word, "
+            f"and people {scores['people_clips']}{people}; every figure of all test clips mixes both"
+        )
     if "leaking" in scores:
         lines.append("all figures are too good for new people: the split leaks (the same voices in training and test)")
     lines += [

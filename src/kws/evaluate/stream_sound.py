@@ -61,8 +61,8 @@ def recordings_of(
     others = usable_rows(manifest, UNHEARD[split])
     long = max(1.0, front_end.clip_samples / front_end.sample_rate)
     return (
-        list(read_recordings(by_lot(own, int(WORD_CLIPS / long)), source.archive_of(split), front_end)),
-        list(read_recordings(by_lot(others, int(SPEECH_CLIPS / long)), source.archive_of(UNHEARD[split]), front_end)),
+        list(read_recordings(by_lot(own, int(WORD_CLIPS / long)), source, front_end)),
+        list(read_recordings(by_lot(others, int(SPEECH_CLIPS / long)), source, front_end)),
     )
 
 

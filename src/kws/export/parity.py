@@ -20,6 +20,7 @@ from kws.core.errors import UserError
 from kws.core.parallel import map_in_order
 from kws.recordings.background import is_nobody, silence
 from kws.recordings.manifest import read_sounds, usable_rows
+from kws.recordings.source import DataSource
 from kws.spotting.detect import Timing
 from kws.spotting.litert import KINDS, Network, read_about
 from kws.spotting.spotter import sliding
@@ -84,13 +85,13 @@ class Heard(NamedTuple):
 
 
 def heard_again(
-    manifest: Path, archive: Path, noises: Mapping[str, np.ndarray], front_end: FrontEnd
+    manifest: Path, source: DataSource, noises: Mapping[str, np.ndarray], front_end: FrontEnd
 ) -> Iterator[Heard]:
     """Every usable test clip; one recording at a time is in memory.
 
     Args:
         manifest: manifest.csv of the features.
-        archive: that holds the test clips.
+        source: says where the recordings are.
         noises: the test parts of the background recordings, by name. The clips of silence that featurize made are made
             again.
         front_end: says how long a clip is.
@@ -99,7 +100,7 @@ def heard_again(
     made = {row["name"] for row in rows if is_nobody(row["speaker"])}
     recorded = [row for row in rows if row["name"] not in made]
     length, lead = front_end.clip_samples, front_end.lead * front_end.hop_length
-    for row, sound, start in read_sounds(recorded, archive, front_end.sample_rate):
+    for row, sound, start in read_sounds(recorded, source, front_end.sample_rate):
         yield Heard(row["name"], cut_or_pad(sound, length, start), sound[max(0, start - lead) : start].copy())
     for name in sorted(made):
         yield Heard(name, silence(name, noises, length), NO_SOUND)

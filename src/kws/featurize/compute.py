@@ -106,7 +106,7 @@ def compute_chosen(
     archives: dict[Path, dict[str, Chosen]] = defaultdict(dict)
     for choice in chosen:
         made = is_nobody(choice.clip.speaker)
-        members = silent if made else archives[source.archive_of(choice.split)]
+        members = silent if made else archives[source.archive_of(choice.split, choice.clip.name)]
         members[choice.clip.name] = choice
     cores = os.cpu_count() or 1
     with threadpool_limits(BLAS_THREADS):

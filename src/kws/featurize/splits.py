@@ -8,7 +8,7 @@ from kws.core.errors import UserError
 from kws.core.naming import first_names
 from kws.core.params import PUBLISHED, SILENCE, UNKNOWN, Params
 from kws.recordings.background import NOBODY
-from kws.recordings.clips import SPLITS, UNHEARD, Clip, choose_words, lot
+from kws.recordings.clips import SPLITS, UNHEARD, Clip, choose_words, is_computed, lot
 from kws.recordings.people import is_named
 from kws.recordings.splits import Splits, about_copies, check_splits, fold_clips, split_clips
 from kws.recordings.unheard import (
@@ -40,7 +40,7 @@ class Selection:
     """What an experiment is made of.
 
     Attributes:
-        clips: in the order of their names.
+        clips: in the order of their names, but those of computed voices after all others.
         left_out: clips that are in no split (it is empty), and why.
         remarks: what people should know about the splits, a line each.
     """
@@ -68,23 +68,27 @@ def choose(
     it is kept out of training and validation, if names tell who speaks. What the first data set has for the test is not
     used, but for unheard words.
 
+    Computed voices that speak beside people are in training. In validation and test they say the words that have no
+    recordings there, and other words if people say none.
+
     Args:
         recordings: of the data set.
         test_recordings: of the test data set; None: there is none.
         params: the parameters.
         origins: where the clips of each unheard split come from.
-        computed: the clips of computed voices that say other words.
+        computed: the clips of computed voices: those beside people, and those that say other words in the streams.
 
     Raises:
         UserError: a word has no clip in one of the splits; `unknown` is on, and there are no other words; or the test
             data set has recordings that are also in training or validation.
     """
+    beside = [clip for clip in computed if is_computed(clip.name)]
     others: list[Clip] = []
     if "dataset" in origins.values():
         others = other_words(recordings, test_recordings or (), params)
         words = set(held_out((clip.spoken for clip in others), params))
         others = [clip for clip in others if clip.spoken in words]
-    labelled = _labelled(recordings, test_recordings or (), {clip.spoken for clip in others}, params)
+    labelled = _labelled(recordings, test_recordings or (), {clip.spoken for clip in others}, beside, params)
     tests = _tested(test_recordings or (), params)
     speakers = {one.clip.speaker for one in tests if is_named(one.clip.speaker)}
     left_out = {Chosen(c, label, ""): TEST_SPEAKER for c, label in labelled.items() if c.speaker in speakers}
@@ -101,6 +105,12 @@ def choose(
         remarks.append(f"{len(unused)} clips for the test are not used: test_dataset is the test")
     chosen = [one for one in chosen if one.split in needed]
     remarks += _unused(recordings, params)
+    words = set(params.words)
+    chosen += [
+        Chosen(clip, clip.word if clip.word in words else UNKNOWN, clip.split)
+        for clip in beside
+        if clip.word in words or clip.split in needed
+    ]
     if params.unknown:
         chosen = _so_many_unknown(chosen, needed, params)
     _refuse_shared(chosen, tests)
@@ -113,20 +123,26 @@ def choose(
         chosen += made
     check_classes(chosen, params)
     used = share_of_training(chosen, params.train_share, by_people=params.split == "speaker")
-    chosen = sorted([*used, *unheard], key=lambda one: one.clip.name)
-    return Selection(chosen, left_out, remarks + unheard_remarks)
+    chosen = sorted([*used, *unheard], key=lambda one: (is_computed(one.clip.name), one.clip.name))
+    return Selection(chosen, left_out, remarks + _about_computed(chosen) + unheard_remarks)
 
 
 def _labelled(
-    recordings: Sequence[Clip], tests: Sequence[Clip], unheard_words: Collection[str], params: Params
+    recordings: Sequence[Clip],
+    tests: Sequence[Clip],
+    unheard_words: Collection[str],
+    beside: Sequence[Clip],
+    params: Params,
 ) -> dict[Clip, str]:
     """The class of each clip of the data set that belongs to one; clips of unheard words belong to none."""
-    labelled = {clip: clip.word for clip in choose_words(recordings, params.words)}
+    there, made = {clip.word for clip in recordings}, {clip.word for clip in beside}
+    words = [word for word in params.words if word in there or word not in made]
+    labelled = {clip: clip.word for clip in choose_words(recordings, words)}
     if params.unknown:
         kept_away = {clip.word for clip in tests}
         used = {*params.words, *kept_away}
         others = [c for c in recordings if c.word == UNKNOWN or not (c.word.startswith("_") or c.word in used)]
-        if not others:
+        if not others and made <= {*params.words}:
             raise UserError(
                 "unknown: the data set has no other words to make _unknown_ of; add a folder of recordings for each of "
                 "some, or set it to 0 (one word alone then needs silence above 0)"
@@ -150,7 +166,7 @@ def _unheard(
         others: the data set's clips of words that training does not hear; empty if no split is made of them.
         chosen: the clips of all other splits, and those of the test data set.
         origins: where the clips of each unheard split come from.
-        computed: the clips of computed voices that say other words.
+        computed: the clips of computed voices.
         params: the parameters.
     """
     splits_of: defaultdict[str, set[str]] = defaultdict(set)
@@ -173,7 +189,7 @@ def _unheard(
         elif origins[name] == "test_dataset":
             found = [one.clip for one in chosen if one.split == name]
         else:
-            found = [clip for clip in computed if clip.split == split]
+            found = [clip for clip in computed if clip.split == split and not is_computed(clip.name)]
         members = some_of_each_word(found)
         unheard += [Chosen(clip, UNKNOWN, name) for clip in members]
         words = Counter(clip.spoken for clip in members)
@@ -239,18 +255,43 @@ def _split(labelled: Mapping[Clip, str], needed: Sequence[str], params: Params) 
 
 
 def _so_many_unknown(chosen: Sequence[Chosen], needed: Sequence[str], params: Params) -> list[Chosen]:
-    """All clips of words, all other words that kws took for one of them, and as many others as `unknown` says."""
+    """All clips of words, all other words that kws took for one of them, and as many others as `unknown` says.
+
+    In training, computed voices have the same share of the other words as of the words, if people say enough of both.
+    In validation and test they say other words only where people say none.
+    """
     words = [one for one in chosen if one.label != UNKNOWN]
     kept = list(words)
     for split in needed:
-        average = sum(one.split == split for one in words) / len(params.words)
-        wanted = max(1, round(average * (params.unknown if split == "train" else 1)))
+        of_words = [is_computed(one.clip.name) for one in words if one.split == split]
+        wanted = max(1, round(len(of_words) / len(params.words) * (params.unknown if split == "train" else 1)))
         there = [one for one in chosen if one.label == UNKNOWN and one.split == split]
+        heard = [one for one in there if one.clip.heard]
+        others = sorted((one for one in there if not one.clip.heard), key=lambda one: lot(one.clip.name))
+        people = [one for one in others if not is_computed(one.clip.name)]
+        computed = [one for one in others if is_computed(one.clip.name)]
         if not there and (split == "train" or not params.fold):
             raise UserError(f"unknown: no clip of the data set's other words is for {split}; add some, or set it to 0")
-        kept += [one for one in there if one.clip.heard]
-        kept += sorted((one for one in there if not one.clip.heard), key=lambda one: lot(one.clip.name))[:wanted]
+        if people:
+            share = sum(of_words) / max(1, len(of_words)) if split == "train" else 0
+            computed = computed[: round(share * wanted)]
+        kept += heard + computed[:wanted] + people[: max(0, wanted - len(computed))]
     return kept
+
+
+def _about_computed(chosen: Iterable[Chosen]) -> list[str]:
+    """A line that tells computed voices that speak beside people apart; none if there are none."""
+    counts = Counter(one.split for one in chosen if is_computed(one.clip.name))
+    if not counts:
+        return []
+    line = "of computed voices: " + ", ".join(f"{counts[split]:,} {split}" for split in SPLITS if counts[split])
+    tested = {one.label for one in chosen if is_computed(one.clip.name) and one.split != "train"}
+    if tested:
+        line += (
+            f"; in validation or test nobody else says {len(tested)} of the classes ({first_names(sorted(tested))}): "
+            "their figures are not those of people"
+        )
+    return [line]
 
 
 def _refuse_shared(chosen: Iterable[Chosen], tests: Iterable[Chosen]) -> None:
@@ -267,10 +308,11 @@ def _refuse_shared(chosen: Iterable[Chosen], tests: Iterable[Chosen]) -> None:
 def _silences(chosen: Sequence[Chosen], params: Params, *, tested: bool) -> list[Chosen]:
     """Clips of silence to be made, so many that each split has what `silence` says; none for a test data set's own."""
     made: list[Chosen] = []
+    words = set(params.words)
     for split in SPLITS:
         here = [one for one in chosen if one.split == split]
         own = sum(one.label == SILENCE for one in here)
-        average = sum(one.label in params.words for one in here) / len(params.words)
+        average = sum(one.label in words for one in here) / len(params.words)
         wanted = max(1, round(average * (params.silence if split == "train" else 1))) - own
         if split == "test" and tested and own:
             continue
@@ -291,17 +333,17 @@ def share_of_training(chosen: Sequence[Chosen], share: float, *, by_people: bool
 
     By people: all clips of a share of the people, drawn by their names. Clips of which no name tells who speaks, and
     silence that kws makes, are drawn one by one, a share of each class. So are all clips, if it is not by people.
-    Every class keeps a clip.
+    Every class keeps a clip. All clips of computed voices that speak beside people stay.
 
     Args:
         chosen: of all splits.
         share: above 0 to 1.
         by_people: whether people are drawn.
     """
-    kept = [one for one in chosen if one.split != "train"]
+    kept = [one for one in chosen if one.split != "train" or is_computed(one.clip.name)]
     classes: defaultdict[str, list[Chosen]] = defaultdict(list)
     for one in chosen:
-        if one.split == "train":
+        if one.split == "train" and not is_computed(one.clip.name):
             classes[one.label].append(one)
     people = {one.clip.speaker for members in classes.values() for one in members if is_named(one.clip.speaker)}
     order = {person: place for place, person in enumerate(sorted(people, key=lot))} if by_people else {}

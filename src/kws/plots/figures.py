@@ -343,6 +343,36 @@ def data_curve_figure(
     return figure
 
 
+def few_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draws accuracy and rejection of other words over the number of takes a word, with their 95 % intervals.
+
+    Args:
+        rows: takes, computed (whether computed voices were heard beside them), accuracy and rejection, and their ends.
+    """
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    titles = {"accuracy": "the word is the right one", "rejection": "other words are rejected, 5 % false rejection"}
+    for axes, (name, title) in zip(figure.subplots(1, 2, sharex=True), titles.items(), strict=True):
+        for kind, (label, colour, marker) in enumerate(
+            (("takes alone", COLOURS[0], "o"), ("with computed voices", COLOURS[6], "s"))
+        ):
+            some = [row for row in rows if row["computed"] == kind]
+            values, low, high = (np.array([row[f"{name}{end}"] for row in some]) for end in ("", "_low", "_high"))
+            if some:
+                axes.errorbar(
+                    [row["takes"] for row in some], values, (values - low, high - values), color=colour,
+                    marker=marker, capsize=3, label=label,
+                )  # fmt: skip
+        axes.set_xscale("symlog", linthresh=1)
+        takes = sorted({row["takes"] for row in rows})
+        axes.set_xticks(takes, labels=[str(number) for number in takes])
+        axes.minorticks_off()
+        axes.set(xlabel="takes a word", title=title)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.grid(color="0.92")
+        axes.legend(frameon=False, fontsize="small", loc="lower right")
+    return figure
+
+
 def folds_figure(rows: Sequence[Mapping[str, Any]], synthetic: bool = False) -> Figure:
     """Draws the accuracy of each fold of a cross-validation, and that of all answers as a line; 95 % intervals.
 

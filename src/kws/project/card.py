@@ -91,7 +91,7 @@ def _costs(
 
 
 def _public(parameters: dict[str, Any]) -> dict[str, Any]:
-    addresses = ("dataset", "dataset_url", "test_dataset")
+    addresses = ("dataset", "dataset_url", "test_dataset", "pretrained")
     return parameters | {name: public_address(parameters[name]) for name in addresses}
 
 

@@ -22,6 +22,7 @@ from kws.plots.figures import word_style
 from kws.project.hard_cases import Noise, Person, clips_of
 from kws.project.projection import TITLES
 from kws.recordings.manifest import read_waveforms
+from kws.recordings.source import DataSource
 
 PAGE = Path(__file__).with_suffix(".html")
 TOP = 3  # likeliest words that the page shows of a clip
@@ -54,12 +55,12 @@ def choose_audible(answers: Answers, people: Sequence[Person]) -> np.ndarray:
 
 
 def read_sounds(
-    archive: Path, rows: Sequence[Mapping[str, str]], names: Sequence[str], seconds: float
+    source: DataSource, rows: Sequence[Mapping[str, str]], names: Sequence[str], seconds: float
 ) -> dict[str, bytes]:
     """Reads clips and encodes them as MP3, in the order of `names`, until the sounds have AUDIBLE_BYTES.
 
     Args:
-        archive: of the recordings. Clips of silence that featurize made are not in it, and get no sound.
+        source: says where the recordings are. Clips of silence that featurize made are nowhere, and get no sound.
         rows: of the manifest, of the test clips.
         names: of the clips.
         seconds: length of a clip.
@@ -68,7 +69,7 @@ def read_sounds(
         MP3 files by name of the clip.
     """
     wanted = set(names)
-    clips = read_waveforms([row for row in rows if row["name"] in wanted], archive, LISTENING_RATE, seconds)
+    clips = read_waveforms([row for row in rows if row["name"] in wanted], source, LISTENING_RATE, seconds)
     with ThreadPoolExecutor(1) as pool:  # in the main thread, Ctrl-C would get lost in callbacks of soundfile
         sounds = dict(pool.map(lambda clip: (clip[0]["name"], _mp3(clip[1])), clips))
     kept, size = {}, 0

@@ -4,7 +4,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,6 +19,7 @@ SPLITS = ("train", "validation", "test")
 UNHEARD = {"validation": "unheard_validation", "test": "unheard_test"}
 BACKGROUND = naming.BACKGROUND
 HOUSEHOLD = "the household"  # the speaker of all clips that `kws listen --keep` has heard: they count as one person
+COMPUTED = "_computed_/"  # begins the names of clips of computed voices that speak beside people
 _LISTED = 40  # words in an error, at most: a data set may have thousands
 
 
@@ -53,6 +54,11 @@ class Clip:
         return self.said or self.word
 
 
+def is_computed(name: str) -> bool:
+    """Whether a clip, by its name in the archive, is of a computed voice that speaks beside people."""
+    return name.startswith(COMPUTED)
+
+
 def lot(name: str, salt: str = "") -> bytes:
     """A key for a random order, which depends on a name alone. Another salt, before the name, gives another order."""
     return hashlib.sha256(f"{salt}{name}".encode()).digest()
@@ -78,7 +84,7 @@ def words_of(clips: Iterable[Clip]) -> dict[str, int]:
     return dict(sorted(Counter(clip.word for clip in clips).items()))
 
 
-def choose_words(clips: Iterable[Clip], words: Sequence[str]) -> list[Clip]:
+def choose_words(clips: Iterable[Clip], words: Collection[str]) -> list[Clip]:
     """The clips of the chosen words.
 
     Raises:
@@ -94,9 +100,10 @@ def choose_words(clips: Iterable[Clip], words: Sequence[str]) -> list[Clip]:
                 f"words: the data set has no clip of {', '.join(missing)}, and no folders of words at all: recordings "
                 "belong in <word>/<file> or <word>/<speaker>/<file>"
             )
-        hints = ", ".join(word + _hint(word, others) for word in missing)
+        hints = first_names([word + _hint(word, others) for word in missing], _LISTED)
         raise UserError(f"words: the data set has no clip of {hints}; it has {first_names(others, _LISTED)}")
-    return [clip for clip in clips if clip.word in words]
+    chosen = set(words)
+    return [clip for clip in clips if clip.word in chosen]
 
 
 def look_alikes(there: Iterable[str], words: Sequence[str]) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The waveforms of an experiment's clips, as the manifest of the features names them."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from kws.audio.frontend import FrontEnd
 from kws.core.files import csv_rows
 from kws.core.params import SILENCE
 from kws.recordings.archive import read_members
+from kws.recordings.source import DataSource
 
 
 @dataclass(frozen=True)
@@ -35,32 +35,34 @@ class Recording:
 
 
 def read_waveforms(
-    rows: Iterable[Mapping[str, str]], archive: Path, sample_rate: int, clip_seconds: float
+    rows: Iterable[Mapping[str, str]], source: DataSource, sample_rate: int, clip_seconds: float
 ) -> Iterator[tuple[Mapping[str, str], np.ndarray]]:
-    """Row and waveform, float32 (samples,), of clips, recording by recording in the order of the archive.
+    """Row and waveform, float32 (samples,), of clips, recording by recording in the order of their archives.
 
     Args:
         rows: of the manifest; those of clips that featurize made give nothing.
-        archive: the archive that holds the recordings.
+        source: says where the recordings are.
         sample_rate: in Hz, of the waveforms.
         clip_seconds: length of each waveform.
     """
     length = round(clip_seconds * sample_rate)
-    for row, sound, start in read_sounds(rows, archive, sample_rate):
+    for row, sound, start in read_sounds(rows, source, sample_rate):
         yield row, cut_or_pad(sound, length, start)
 
 
 def read_sounds(
-    rows: Iterable[Mapping[str, str]], archive: Path, sample_rate: int
+    rows: Iterable[Mapping[str, str]], source: DataSource, sample_rate: int
 ) -> Iterator[tuple[Mapping[str, str], np.ndarray, int]]:
     """As `read_waveforms`: row, the recording that the clip is in, float32 (samples,), and where it starts there."""
-    of_recording: defaultdict[str, list[Mapping[str, str]]] = defaultdict(list)
+    archives: dict[Path, dict[str, list[Mapping[str, str]]]] = {}
     for row in rows:
-        of_recording[row["recording"]].append(row)
-    for name, data in read_members(archive, of_recording):
-        sound = decode_recording(data or b"", sample_rate, may_be_silent=True)
-        for row in of_recording[name]:
-            yield row, sound.samples, round(float(row["start"]) * sample_rate)
+        archive = source.archive_of(row["split"], row["recording"])
+        archives.setdefault(archive, {}).setdefault(row["recording"], []).append(row)
+    for archive, of_recording in archives.items():
+        for name, data in read_members(archive, of_recording):
+            sound = decode_recording(data or b"", sample_rate, may_be_silent=True)
+            for row in of_recording[name]:
+                yield row, sound.samples, round(float(row["start"]) * sample_rate)
 
 
 def usable_rows(manifest: Path, split: str) -> list[dict[str, str]]:
@@ -73,14 +75,14 @@ def spoken_rows(manifest: Path, split: str) -> list[dict[str, str]]:
     return [row for row in usable_rows(manifest, split) if row["class"] != SILENCE]
 
 
-def read_recordings(rows: Iterable[Mapping[str, str]], archive: Path, front_end: FrontEnd) -> Iterator[Recording]:
-    """Clips, cut or padded to the length of a clip, in the order of the archive; one recording at a time is in memory.
+def read_recordings(rows: Iterable[Mapping[str, str]], source: DataSource, front_end: FrontEnd) -> Iterator[Recording]:
+    """Clips, cut or padded to the length of a clip, archive by archive; one recording at a time is in memory.
 
     Args:
         rows: of the manifest, of the clips wanted; clips that featurize made are in no archive, and left out.
-        archive: that holds them.
+        source: says where they are.
         front_end: says how long a clip is.
     """
     seconds = front_end.clip_samples / front_end.sample_rate
-    for row, waveform in read_waveforms(rows, archive, front_end.sample_rate, seconds):
+    for row, waveform in read_waveforms(rows, source, front_end.sample_rate, seconds):
         yield Recording(row["name"], row["speaker"], row["word"], row["class"], waveform)

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from kws.core import paths
 from kws.core.files import read_json
+from kws.recordings.clips import is_computed
 from kws.recordings.unheard import Origin
 
 
@@ -43,6 +44,7 @@ class DataSource(Archive):
         clips: the number of all of them.
         test: the archive of the test data set; None: a share of the data set tests.
         test_synthetic: whether a computer speaks the test clips.
+        computed: the archive of computed voices that speak beside people; None: there are none.
         other_speech: the archive of computed voices that say other words; None: real ones suffice.
         unheard: where the clips of each unheard split come from, by `kws.recordings.unheard.origins_of`.
     """
@@ -54,6 +56,7 @@ class DataSource(Archive):
     clips: int
     test: Archive | None
     test_synthetic: bool
+    computed: Archive | None
     other_speech: Archive | None
     unheard: dict[str, Origin]
 
@@ -61,7 +64,8 @@ class DataSource(Archive):
     def read(cls, path: Path) -> Self:
         """The source in a file that download has written; errors as in `read_json`."""
         content = read_json(path)
-        more = {name: Archive(**content[name]) if content[name] else None for name in ("test", "other_speech")}
+        archives = ("test", "computed", "other_speech")
+        more = {name: Archive(**content[name]) if content[name] else None for name in archives}
         return cls(**content | more)
 
     def to_json(self) -> dict[str, Any]:
@@ -73,8 +77,16 @@ class DataSource(Archive):
         """The archive that holds the test clips."""
         return self.test or self
 
-    def archive_of(self, split: str) -> Path:
-        """Where the archive lies that holds the clips of a split, of `SPLITS` or `UNHEARD`."""
+    def archive_of(self, split: str, recording: str = "") -> Path:
+        """Where the archive lies that holds a recording of a split, of `SPLITS` or `UNHEARD`.
+
+        Args:
+            split: of the recording.
+            recording: its name, since computed voices that speak beside people have an archive of their own. Empty:
+                any that is not of these.
+        """
+        if self.computed and is_computed(recording):
+            return paths.RAW / self.computed.archive
         origin = self.unheard.get(split, "test_dataset" if split == "test" and self.test else "dataset")
         if origin == "computed" and self.other_speech:
             return paths.RAW / self.other_speech.archive

@@ -30,19 +30,22 @@ def read_split(folder: Path, split: str, spec: FeatureSpec, batch_size: int) -> 
     return _read(records, spec, split, batch_size, sound).map(finish).prefetch(2)
 
 
-def training_batches(folder: Path, spec: FeatureSpec, batch_size: int, seed: int, epoch: int) -> tf.data.Dataset:
+def training_batches(  # noqa: PLR0913 (an order has that many origins)
+    folder: Path, spec: FeatureSpec, batch_size: int, seed: int, epoch: int, *, split: str = "train"
+) -> tf.data.Dataset:
     """The training split in an order drawn for this epoch, with Mel power as `FrontEnd.with_margins` gives it.
 
     {"mel_power": (clips, lead + frames + 2 margin, mel_bins), "label", "name", "speaker"}. The order depends only on
-    (seed, epoch), so a resumed training sees the same batches.
+    (seed, epoch), so a resumed training sees the same batches. Another split can be had so, too, but not of front end
+    `micro`, whose records of other splits have no power.
     """
     rng = np.random.default_rng((seed, epoch))
-    shards = [str(path) for path in shards_of(folder, "train")]
+    shards = [str(path) for path in shards_of(folder, split)]
     records = tf.data.TFRecordDataset(rng.permutation(shards))
     records = records.shuffle(SHUFFLE_BUFFER, seed=int(rng.integers(2**31)))
     front_end = spec.front_end
     sound = "magnitude" if front_end.kind == "micro" else "mel_power"
-    batches = _read(records, spec, "train", batch_size, sound)
+    batches = _read(records, spec, split, batch_size, sound)
     return batches.map(lambda batch: batch | {"mel_power": _mel_power(batch.pop(sound), front_end)})
 
 

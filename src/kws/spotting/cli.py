@@ -8,7 +8,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -16,15 +16,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
-import soxr
 from tqdm import tqdm
 
 from kws.audio.decode import decode_recording, read_blocks
 from kws.audio.formats import HEAD_BYTES, is_hidden, is_sound
-from kws.audio.mono import Mono, UnusableClipError
+from kws.audio.mono import UnusableClipError
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.naming import by_kind
+from kws.record.microphone import meter, microphone, sounddevice
 from kws.spotting.detect import SENSITIVITIES, Timing, one_threshold
 from kws.spotting.litert import KINDS, Network
 from kws.spotting.spotter import Spotter
@@ -32,16 +32,13 @@ from kws.spotting.spotter import Spotter
 MODEL = paths.SPOTTER
 STREAM = MODEL.with_name(KINDS["stream"])  # hears the same with less work: taken where it is there
 PIPE = "-"  # in place of a file: standard input
-ELSEWHERE = "or give a sound file: --source FILE"
 SHOWN = 3  # likeliest classes
 MOST_PIPE_BYTES = 2**28  # are kept in memory
 LONGER = 1.1  # times a clip's length: a file up to this length is one clip, cut as in training
-MICROPHONE_SECONDS = 0.02  # of its sound are heard at once: no answer waits longer for the end of a block
-METER = 40  # characters of the level meter, from -METER_DB to full scale
-METER_DB = 60
 KEEP_MOST = 500  # sounds that nobody has judged: an hour's work, and 20 MB
 PORT = 5002  # of the page; `make ui` and `make serve` take those before it
-REVIEW_PORT = 5003
+RECORD_PORT = 5003  # of the page that records
+REVIEW_PORT = 5004  # of the page that reviews
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -90,15 +87,16 @@ def predict(options: argparse.Namespace) -> int:
 def listen(options: argparse.Namespace) -> int:
     """Prints the words in the sound of the microphone or a file, until it ends."""
     if options.devices:
-        print(_sounddevice().query_devices())
+        print(sounddevice().query_devices())
         return 0
     spotter = Spotter.load(options.model)
     threshold = _threshold(spotter, options)
     name = options.source
     remarks: list[str] = []
+    blocks: Iterator[np.ndarray]
     if name is None:
         name = "microphone"
-        blocks = _microphone(spotter, options.device, remarks)
+        blocks = microphone(spotter.sample_rate, options.device, remarks)
     else:
         _refuse_what_is_no_file(name)
         blocks = read_blocks(_standard_input() if name == PIPE else Path(name), spotter.sample_rate, remarks)
@@ -184,6 +182,38 @@ def web(options: argparse.Namespace) -> int:
     else:
         serve_page(content, options.port)
     return 0
+
+
+def record(options: argparse.Namespace) -> int:
+    """Records words: it says which, checks each take, and keeps it as the pipeline reads it."""
+    if options.devices:
+        print(sounddevice().query_devices())
+        return 0
+    try:
+        from kws.record import page, terminal
+        from kws.record.takes import Plan
+    except ImportError as error:
+        missing = str(error.name).partition(".")[0]
+        raise UserError(f"kws record needs the package {missing}: pip install 'kws[record]'") from None
+    plan = Plan(options.to, options.words, options.takes, options.other, options.noise, options.clip_seconds).checked()
+    speaker = "" if options.speaker is None else plan.speaker(options.speaker)
+    if not (speaker or options.page):
+        raise UserError("--speaker NAME is missing: who speaks; each person has a name of their own")
+    if options.source is None:
+        opened, play = terminal.microphone_of(options.device), None if options.no_playback else terminal.play
+    else:
+        _refuse_what_is_no_file(options.source)
+        opened, play = terminal.sound_of(Path(options.source)), None
+    try:
+        if options.page:
+            page.serve(plan, speaker, options.host, options.port)  # until Ctrl-C
+        whole = terminal.record(plan, speaker, opened, play, sure=options.yes)
+    except UnusableClipError as problem:
+        raise UserError(f"{options.source}: {problem}") from None
+    finally:
+        for line in plan.summary():
+            print(line)
+    return 0 if whole else _report(UserError(f"takes of {speaker} are missing; the same command goes on"))
 
 
 def review(options: argparse.Namespace) -> int:
@@ -395,64 +425,11 @@ def _progress(blocks: Iterable[np.ndarray], name: str, total: int | None, sample
             bar.update(len(block) / sample_rate)
 
 
-def _sounddevice() -> Any:
-    try:
-        import sounddevice
-    except ImportError:
-        raise UserError(
-            f"the microphone needs the package sounddevice: pip install 'kws[listen]', {ELSEWHERE}"
-        ) from None
-    except OSError:
-        raise UserError(f"the microphone needs the library PortAudio (Debian: libportaudio2), {ELSEWHERE}") from None
-    return sounddevice
-
-
-def _microphone(spotter: Spotter, device: str | None, remarks: list[str]) -> Iterator[np.ndarray]:
-    """Blocks from a microphone, mixed and resampled if it has not the model's rate and one channel."""
-    sounddevice = _sounddevice()
-    chosen: Any = int(device) if device and device.isdecimal() else device
-    try:
-        rate, channels = _settings(sounddevice, chosen, spotter.sample_rate)
-        block = round(MICROPHONE_SECONDS * rate)
-        resampler = soxr.ResampleStream(rate, spotter.sample_rate, 1, dtype="float32", quality="VHQ")
-        mono = Mono()
-        mono.remarks = remarks
-        with sounddevice.InputStream(
-            samplerate=rate, blocksize=block, device=chosen, channels=channels, dtype="float32"
-        ) as microphone:
-            while True:
-                samples, lost = microphone.read(block)
-                if lost:
-                    print("warning: sound was lost, since this machine is too slow", file=sys.stderr)
-                mixed = mono(samples)
-                yield mixed if rate == spotter.sample_rate else resampler.resample_chunk(mixed)
-    except (sounddevice.PortAudioError, ValueError) as error:
-        raise UserError(
-            f"no microphone answers ({error}); --devices lists them, --device chooses one, {ELSEWHERE}"
-        ) from None
-
-
-def _settings(sounddevice: Any, device: Any, wanted: int) -> tuple[int, int]:
-    """The sample rate and the number of channels that a microphone accepts: the model's and one, else its own."""
-    about = sounddevice.query_devices(device, "input")
-    own = round(about["default_samplerate"])
-    for channels in (1, 2, about["max_input_channels"]):
-        for rate in (wanted, own):
-            try:
-                sounddevice.check_input_settings(device=device, channels=channels, samplerate=rate, dtype="float32")
-            except (sounddevice.PortAudioError, ValueError):
-                continue
-            return rate, channels
-    return own, about["max_input_channels"]
-
-
 def _metered(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """The blocks; prints their level on the terminal."""
     for block in blocks:
         if sys.stderr.isatty() and len(block):
-            decibels = 20 * np.log10(max(float(np.sqrt(np.mean(np.square(block)))), 1e-6))
-            filled = round(METER * min(1.0, max(0.0, 1 + decibels / METER_DB)))
-            print(f"\r[{'#' * filled:{METER}}] {decibels:4.0f} dB", end="", file=sys.stderr, flush=True)
+            print(f"\r{meter(block)}", end="", file=sys.stderr, flush=True)
         yield block
 
 
@@ -471,6 +448,22 @@ def _share(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+    return value
+
+
+def _whole_number(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def _clip_length(text: str) -> float:
+    value = float(text)
+    if not 0.1 <= value <= 10:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0.1 to 10")
     return value
 
 
@@ -540,6 +533,7 @@ def _parser() -> argparse.ArgumentParser:
                 help="keep so many sounds that nobody has judged, the newest (%(default)s)",
             )
             command.add_argument("--devices", action="store_true", help="list the microphones")
+    _add_record(commands)
     command = commands.add_parser(web.__name__, help=web.__doc__, description=web.__doc__)
     command.set_defaults(run=web)
     command.add_argument("--model", "-m", type=Path, default=lightest, help=f"a LiteRT file ({lightest})")
@@ -555,3 +549,51 @@ def _parser() -> argparse.ArgumentParser:
         "--to", type=Path, metavar="RECORDINGS", help="add recordings of the answers to this data set, and stop"
     )
     return parser
+
+
+def _add_record(commands: Any) -> None:
+    command = commands.add_parser(record.__name__, help=record.__doc__, description=record.__doc__)
+    command.set_defaults(run=record)
+    command.add_argument("words", nargs="*", metavar="WORD", help="to say")
+    command.add_argument("--speaker", metavar="NAME", help="who speaks")
+    command.add_argument(
+        "--takes", type=_whole_number(1, 1000), default=5, help="of each word, by this speaker (%(default)s)"
+    )
+    command.add_argument(
+        "--other",
+        type=_whole_number(0, 1000),
+        default=0,
+        metavar="N",
+        help="so many other words to read, in English, once each",
+    )
+    command.add_argument(
+        "--noise",
+        type=_whole_number(1, 60),
+        nargs="?",
+        const=1,
+        default=0,
+        metavar="MINUTES",
+        help="minutes of the room, in which nobody speaks",
+    )
+    command.add_argument(
+        "--to", type=Path, default=Path("recordings"), metavar="FOLDER", help="where all of it is kept (%(default)s)"
+    )
+    command.add_argument(
+        "--clip-seconds",
+        type=_clip_length,
+        default=1.0,
+        help="how long a word may last, as the parameter (%(default)s)",
+    )
+    heard = command.add_mutually_exclusive_group()
+    heard.add_argument("--page", action="store_true", help="record in a browser, by a page on this machine")
+    heard.add_argument("--source", metavar="FILE", help="a sound file instead of the microphone; it is not played")
+    command.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="of the page (%(default)s: this machine alone; 0.0.0.0: a phone in its network, too, over https)",
+    )
+    command.add_argument("--port", type=_port, default=RECORD_PORT, help="of the page (%(default)s)")
+    command.add_argument("--yes", action="store_true", help="keep each good take, repeat the others, and do not ask")
+    command.add_argument("--no-playback", action="store_true", help="do not play the takes")
+    command.add_argument("--device", help="name or number of the microphone")
+    command.add_argument("--devices", action="store_true", help="list the microphones")

@@ -35,6 +35,7 @@ from kws.tracking.store import ARTIFACTS, CODE, DATABASE, LOCK, ORIGIN, follow_p
 
 JUDGES = ("evaluate", "export")  # the stages whose figures say how good a model is
 KEY, MODEL = "kws.key", "kws.model"  # the tags by which a run is found again
+PRETRAINED = "kws.pretrained"  # the tag with the digest of the network that training began with
 REGISTERED = "kws.registered"  # the tag that says what became of the model
 LAST_STAGE = "kws.last_stage"  # the tag that says how far the experiment went
 DIFFERS_FROM = "kws.differs_from"  # the tag that names a run of the same model with other figures
@@ -190,7 +191,8 @@ class Recorder:
             self._log_dataset()
         if stage == "train":
             self._log_curves()
-            mlflow.set_tag(MODEL, self._model)
+            pretrained = _told(stage).get("pretrained")
+            mlflow.set_tags({MODEL: self._model} | ({PRETRAINED: pretrained} if pretrained else {}))
         folder = paths.PLOTS / ("features" if stage == "featurize" else stage)
         if stage == "train":  # the picture beside it may still be an earlier experiment's: stage evaluate draws it
             mlflow.log_artifact(str(paths.HISTORY), folder.as_posix())
@@ -237,10 +239,15 @@ def _agreeing(runs: Sequence[Run], stages: Sequence[str]) -> list[Run]:
     return [run for run in runs if all(run.data.metrics.get(name, value) == value for name, value in figures.items())]
 
 
+def _told(stage: str) -> dict[str, Any]:
+    """What a stage tells of its work: figures, and texts."""
+    return dict(read_json(paths.METRICS / f"{stage}.json"))
+
+
 def _figures(stage: str) -> dict[str, float]:
     """The figures of a stage, as `<stage>/<figure>`; those of evaluate, which users compare, without the stage."""
     prefix = "" if stage == "evaluate" else f"{stage}/"
-    figures = read_json(paths.METRICS / f"{stage}.json")
+    figures = {name: value for name, value in _told(stage).items() if not isinstance(value, str)}
     if stage == "evaluate":
         on_devices = read_json(paths.METRICS / "devices.json")
         figures |= {f"device {word} {name}": value for word, one in on_devices.items() for name, value in one.items()}

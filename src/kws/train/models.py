@@ -3,8 +3,9 @@
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,13 +15,20 @@ from kws.core.files import require_exists, written_whole
 from kws.records.spec import FeatureSpec
 
 EMBEDDING = "embedding"  # the name of the layer whose output `project` shows
+LOGITS = "logits"  # the name of the last layer, the only one that depends on the words
 _SPEC = "kws.json"
 
 
-def save_model(model: keras.Model, path: Path, spec: FeatureSpec) -> None:
+def save_model(model: keras.Model, path: Path, spec: FeatureSpec, network: Mapping[str, Any] | None = None) -> None:
     """Writes the model with what its user must know, the feature spec with the classes, inside, as one `.keras` file.
 
     Keras stamps its files with the time; here the same model gives the same bytes.
+
+    Args:
+        model: trained.
+        path: of the file.
+        spec: of the features that it takes.
+        network: the parameters that it was built from; `network_of` tells them.
     """
     saved = io.BytesIO()
     with written_whole(path) as partial:
@@ -32,7 +40,7 @@ def save_model(model: keras.Model, path: Path, spec: FeatureSpec) -> None:
                 if name == "metadata.json":
                     content = json.dumps(json.loads(content) | {"date_saved": ""}).encode()
                 new.writestr(zipfile.ZipInfo(name), content)
-            new.writestr(zipfile.ZipInfo(_SPEC), json.dumps(spec.to_json(), indent=2))
+            new.writestr(zipfile.ZipInfo(_SPEC), json.dumps(spec.to_json() | {"network": network or {}}, indent=2))
 
 
 def load_model(path: Path) -> tuple[keras.Model, FeatureSpec]:
@@ -40,6 +48,12 @@ def load_model(path: Path) -> tuple[keras.Model, FeatureSpec]:
     with zipfile.ZipFile(require_exists(path)) as file:
         spec = FeatureSpec.from_json(json.loads(file.read(_SPEC)))
     return keras.saving.load_model(path), spec
+
+
+def network_of(path: Path) -> dict[str, Any]:
+    """The parameters that a network was built from; none are in files of older versions."""
+    with zipfile.ZipFile(path) as file:
+        return dict(json.loads(file.read(_SPEC)).get("network", {}))
 
 
 def embedding_and_probabilities(model: keras.Model) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:

@@ -120,6 +120,7 @@ def train_model(  # noqa: PLR0913 (a recipe has that many ingredients)
     recipe: Recipe,
     checkpoint: Path,
     on_epoch: Callable[[Epoch], None],
+    pretrained: bool = False,
 ) -> tuple[keras.Model, list[Epoch]]:
     """Trains all epochs; with a constant learning rate, until the validation loss has not fallen for `patience` epochs.
 
@@ -128,12 +129,13 @@ def train_model(  # noqa: PLR0913 (a recipe has that many ingredients)
     undisturbed one. With weight averaging, it is the averaged weights that are validated and kept.
 
     Args:
-        model: fresh from `kws.train.networks`; the input's Normalization is adapted here.
+        model: from `kws.train.networks`; the input's Normalization is adapted here, unless it is pretrained.
         features: folder of the TFRecords.
         spec: the feature spec.
         recipe: how to train.
         checkpoint: folder for unfinished work, of this training alone.
         on_epoch: told each new row of the curves.
+        pretrained: whether the model has the weights of another network.
 
     Returns:
         The model with its best weights, and the curves.
@@ -153,11 +155,10 @@ def train_model(  # noqa: PLR0913 (a recipe has that many ingredients)
         normalization.finalize_state()
     else:
         history = []
-        normalization.adapt(_unchanged(features, "train", spec, recipe).map(lambda log_mel, _: log_mel))
+        if not pretrained:
+            normalization.adapt(_unchanged(features, "train", spec, recipe).map(lambda log_mel, _: log_mel))
     validation = _unchanged(features, "validation", spec, recipe)
-    unknown = spec.classes.index(UNKNOWN) if UNKNOWN in spec.classes else None
-    background = read_background_power(features, "train")
-    augmenter = Augmenter(recipe.augmentation, spec.front_end, background, unknown)
+    augmenter = augmenter_of(features, spec, recipe.augmentation)
 
     progress = tqdm(total=recipe.epochs, initial=len(history), desc="train", unit="epoch", disable=None)
     while kept is None or not _finished(history, recipe):
@@ -223,18 +224,36 @@ def _unchanged(features: Path, split: str, spec: FeatureSpec, recipe: Recipe) ->
     return batches.map(lambda batch: (batch["log_mel"], _labels(batch["label"], spec)))
 
 
+def augmenter_of(features: Path, spec: FeatureSpec, what: Augmentation) -> Augmenter:
+    """What augments the training clips, with the background recordings that training may hear."""
+    unknown = spec.classes.index(UNKNOWN) if UNKNOWN in spec.classes else None
+    return Augmenter(what, spec.front_end, read_background_power(features, "train"), unknown)
+
+
+def augmented_clips(  # noqa: PLR0913 (as `training_batches`)
+    features: Path, spec: FeatureSpec, recipe: Recipe, epoch: int, augmenter: Augmenter, *, split: str = "train"
+) -> tf.data.Dataset:
+    """The training clips in this epoch's order and with its augmentation; of other splits, as `training_batches` says.
+
+    {"log_mel", "labels": shares of the classes after augmentation, "label": what is said, "name", "speaker"}
+    """
+    first_seed = np.random.SeedSequence((recipe.seed, epoch)).generate_state(1)[0] >> 1  # fits into an int32
+
+    def augment(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        seed = tf.stack([tf.constant(first_seed, tf.int32), tf.cast(number, tf.int32)])
+        log_mel, labels = augmenter(batch.pop("mel_power"), _labels(batch["label"], spec), seed)
+        return batch | {"log_mel": log_mel, "labels": labels}
+
+    return training_batches(features, spec, recipe.batch_size, recipe.seed, epoch, split=split).enumerate().map(augment)
+
+
 def _augmented(features: Path, spec: FeatureSpec, recipe: Recipe, epoch: int, augmenter: Augmenter) -> tf.data.Dataset:
     """(log_mel, labels) of the training clips, in this epoch's order and with its augmentation."""
-    first_seed = np.random.SeedSequence((recipe.seed, epoch)).generate_state(1)[0] >> 1  # fits into an int32
     spread = recipe.label_smoothing
-
-    def augment(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        seed = tf.stack([tf.constant(first_seed, tf.int32), tf.cast(number, tf.int32)])
-        log_mel, labels = augmenter(batch["mel_power"], _labels(batch["label"], spec), seed)
-        return log_mel, labels * (1 - spread) + spread / len(spec.classes)
-
-    batches = training_batches(features, spec, recipe.batch_size, recipe.seed, epoch)
-    return batches.enumerate().map(augment).prefetch(2)
+    clips = augmented_clips(features, spec, recipe, epoch, augmenter)
+    return clips.map(
+        lambda batch: (batch["log_mel"], batch["labels"] * (1 - spread) + spread / len(spec.classes))
+    ).prefetch(2)
 
 
 class _WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types

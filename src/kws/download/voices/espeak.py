@@ -13,9 +13,9 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ USUAL, FASTEST = 125, 450  # words a minute
 # Constants of speak_lib.h
 _SYNCHRONOUS, _DONT_EXIT, _UTF8 = 2, 0x8000, 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
+_SEPARATOR = "\x1f"  # between sounds; no name of a sound holds it
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 
@@ -49,7 +50,7 @@ def check_installed(purpose: str, instead: str) -> None:
     """Checks that the eSpeak NG library can be loaded on this computer.
 
     Args:
-        purpose: what needs it.
+        purpose: what needs it, with the parameter's name first.
         instead: what the user can do without it.
 
     Raises:
@@ -58,9 +59,7 @@ def check_installed(purpose: str, instead: str) -> None:
     try:
         ctypes.CDLL(espeakng_loader.get_library_path())
     except OSError as error:
-        raise UserError(
-            f"dataset: {purpose} needs eSpeak NG, which cannot be loaded here ({error}); {instead}"
-        ) from None
+        raise UserError(f"{purpose} needs eSpeak NG, which cannot be loaded here ({error}); {instead}") from None
 
 
 def accents_of(language: str) -> list[str]:
@@ -129,6 +128,15 @@ def read(texts: Sequence[tuple[str, str]]) -> list[str]:
     return _ask("read", texts)
 
 
+def phonemes(texts: Sequence[tuple[str, str]]) -> list[list[str]]:
+    """As `read`, but each text as the list of its sounds, without stress and pauses."""
+    answers = _ask("phonemes", texts)
+    bare = [
+        [re.sub(r"_[:|!]?|[',%=|]", "", sound) for sound in re.split(f"[{_SEPARATOR} ]", answer)] for answer in answers
+    ]
+    return [[sound for sound in sounds if sound and not sound.startswith("(")] for sounds in bare]
+
+
 def _ask(task: str, requests: Sequence[tuple[object, ...]]) -> list[str]:
     """Starts this module as a program. The answers, one line for each request."""
     command = [sys.executable, "-m", "kws.download.voices.espeak", task]
@@ -143,7 +151,9 @@ def _main() -> None:
         sys.exit("eSpeak NG does not start")
     library.espeak_ListVoices(None)  # reads the list of voices once, not for each utterance
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is no reason to write 100 MB
-    work = {"speak": _say, "read": _read}[sys.argv[1]]
+    phonemes = partial(_read, separator=_SEPARATOR)
+    tasks: dict[str, Callable[..., str]] = {"speak": _say, "read": _read, "phonemes": phonemes}
+    work = tasks[sys.argv[1]]
     for request in json.load(sys.stdin):
         child = os.fork()
         if child == 0:
@@ -156,13 +166,14 @@ def _main() -> None:
             sys.exit(f"eSpeak NG broke down at {request}")
 
 
-def _read(library: ctypes.CDLL, text: str, voice: str) -> str:
+def _read(library: ctypes.CDLL, text: str, voice: str, separator: str = "") -> str:
     _set_voice(library, voice)
     library.espeak_TextToPhonemes.restype = ctypes.c_char_p
     rest = ctypes.c_char_p(text.encode())
     clauses = []
     while rest:
-        clauses.append(library.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, 0).decode())
+        mode = ord(separator) << 8 if separator else 0
+        clauses.append(library.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, mode).decode())
     return " ".join(clauses)
 
 

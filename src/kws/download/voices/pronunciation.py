@@ -1,12 +1,19 @@
 """How eSpeak NG reads the words: some it spells letter by letter, for some it has no sound or the sound of another."""
 
 import itertools
+import os
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
 from kws.core.errors import UserError
+from kws.core.naming import first_names
+from kws.core.parallel import map_in_order
 from kws.download.voices import espeak
+
+LISTED = 40  # words in a line, at most: there may be thousands
+_TASK = 200  # texts for each process of eSpeak NG
 
 _CHINESE = "CJK"
 _SCRIPTS = {  # first word of the characters' names in Unicode: a language that reads them, and something it reads
@@ -43,7 +50,8 @@ def check(words: Sequence[str], accents: Sequence[str], clip_seconds: float) -> 
         the same as another in some of the accents.
 
     Raises:
-        UserError: a word has no sound, or letters that the language does not have, or the same sounds as another.
+        UserError: a word has no sound, or letters that the language does not have, or the same sounds as another; all
+            pairs with the same sounds are named.
     """
     language, accents = accents[0], list(dict.fromkeys(accents))
     texts = {word: text_of(word) for word in words}
@@ -51,7 +59,7 @@ def check(words: Sequence[str], accents: Sequence[str], clip_seconds: float) -> 
     in_accents = [(text, accent) for text in texts.values() for accent in accents]
     parts |= {example for _, example in _SCRIPTS.values()}
     in_language = [(text, language) for text in sorted({*parts, *"".join(parts)})]
-    readings = dict(zip(in_accents + in_language, espeak.read(in_accents + in_language), strict=True))
+    readings = _read(in_accents + in_language)
     sounds = {text: readings[text, language] for text, _ in in_language}
     for word in words:
         _refuse_unread(word, sounds, language)
@@ -70,7 +78,20 @@ def check(words: Sequence[str], accents: Sequence[str], clip_seconds: float) -> 
             f"{word} ({length:.2f} s)" for word, length in seconds.items() if length > clip_seconds
         ],
     }
-    return [f"{remark}: {', '.join(found)}" for remark, found in remarks.items() if found]
+    return [f"{remark}: {first_names(found, LISTED)}" for remark, found in remarks.items() if found]
+
+
+def bare_readings(words: Iterable[str], accents: Sequence[str]) -> dict[tuple[str, str], str]:
+    """The sounds of each word without stress, in each accent, by word and accent."""
+    readings = _read((text_of(word), accent) for word in words for accent in accents)
+    return {(word, accent): _bare(readings[text_of(word), accent]) for word in words for accent in accents}
+
+
+def _read(texts: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """How each text is read by a voice, by text and voice; on all cores."""
+    texts = list(texts)
+    readings = map_in_order(espeak.read, texts, _TASK, os.cpu_count() or 1)
+    return dict(zip(texts, itertools.chain.from_iterable(readings), strict=True))
 
 
 def _refuse_unread(word: str, sounds: Mapping[str, str], language: str) -> None:
@@ -112,19 +133,30 @@ def _refuse_same(
     texts: Mapping[str, str], accents: Sequence[str], readings: Mapping[tuple[str, str], str]
 ) -> list[str]:
     """Refuses words that have the same sounds in all accents, and returns those that have them in some."""
-    pairs = []
-    for one, other in itertools.combinations(texts, 2):
-        same = [
-            accent for accent in accents if _sound_same(readings[texts[one], accent], readings[texts[other], accent])
-        ]
-        if same == accents:
-            raise UserError(
-                f"words: eSpeak NG says {one!r} and {other!r} in the same way ({readings[texts[one], accents[0]]}); "
-                "take one of them, or write one as it is spoken"
-            )
-        if same:
-            pairs.append(f"{one} and {other} ({', '.join(same)})")
-    return pairs
+    places = {word: place for place, word in enumerate(texts)}
+    alike: defaultdict[tuple[str, str], set[str]] = defaultdict(set)  # the accents in which two words sound the same
+    for accent in accents:
+        groups: defaultdict[str, list[str]] = defaultdict(list)
+        for word, text in texts.items():
+            groups[_bare(readings[text, accent])].append(word)
+        for group in groups.values():
+            for one, other in itertools.combinations(group, 2):
+                if _sound_same(readings[texts[one], accent], readings[texts[other], accent]):
+                    alike[one, other].add(accent)
+    pairs = sorted(alike, key=lambda pair: (places[pair[0]], places[pair[1]]))
+    same = [
+        f"{one!r} and {other!r} ({readings[texts[one], accents[0]]})"
+        for one, other in pairs
+        if len(alike[one, other]) == len(accents)
+    ]
+    if same:
+        raise UserError(
+            f"words: eSpeak NG says {', '.join(same)} in the same way; take one of them, or write one as it is spoken"
+        )
+    return [
+        f"{one} and {other} ({', '.join(accent for accent in accents if accent in alike[one, other])})"
+        for one, other in pairs
+    ]
 
 
 def _sound_same(one: str, other: str) -> bool:
@@ -145,7 +177,8 @@ def _seconds(texts: Mapping[str, str], voice: str) -> dict[str, float]:
     """
     plain = [espeak.Utterance(text, voice, espeak.USUAL, 50, 50, longest=60, seed=1) for text in texts.values()]
     seconds = {}
-    for word, pcm in zip(texts, espeak.speak(plain), strict=True):
+    spoken = itertools.chain.from_iterable(map_in_order(espeak.speak, plain, _TASK, os.cpu_count() or 1))
+    for word, pcm in zip(texts, spoken, strict=True):
         if not any(pcm):
             raise UserError(f"words: eSpeak NG makes no sound of {word!r}; write it the way it is spoken")
         seconds[word] = len(pcm.rstrip(b"\0")) / 2 / espeak.SAMPLE_RATE

@@ -1,4 +1,4 @@
-"""A data set for trying the pipeline: any words, spoken by voices of eSpeak NG and Hibari, with background noise."""
+"""Any words, spoken by voices of eSpeak NG and Hibari: as a data set of their own, or beside recordings."""
 
 import hashlib
 import io
@@ -6,7 +6,7 @@ import itertools
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -20,9 +20,11 @@ from tqdm import tqdm
 from kws.audio.noise import coloured_noise
 from kws.core.errors import UserError
 from kws.core.files import written_whole
+from kws.core.naming import first_names
+from kws.core.parallel import map_in_order
 from kws.download.voices import acoustics, espeak, hibari, pronunciation
 from kws.download.voices.acoustics import SAMPLE_RATE
-from kws.recordings.clips import BACKGROUND, SPLITS, UNHEARD, Clip
+from kws.recordings.clips import BACKGROUND, COMPUTED, SPLITS, UNHEARD, Clip
 from kws.recordings.parts import part_of
 from kws.recordings.people import PERCENT, speaker_split
 from kws.recordings.speakers import NOHASH
@@ -57,8 +59,8 @@ _BLOCK = 160  # samples, 10 ms
 _LOUD_DB = -10.0  # relative to the loudest block
 _BEFORE_DB, _AFTER_DB = (-10.0, 3.0), (-20.0, 3.0)
 _OTHER_VOICES = 20  # to try where one has no sound of a word
-OTHER_SPEECH = "_other_speech_"  # begins the names of clips of words that training does not hear
-_GROUP = 10  # speakers for each process of eSpeak NG; does not change the result
+OTHER_SPEECH = "_other_speech_/"  # begins the names of clips of words that training does not hear
+_TASK = 200  # clips for each process of eSpeak NG: bounds the memory, and does not change the result
 
 # Aesop's fable, by which phoneticians compare accents (Handbook of the International Phonetic Association, 1999).
 # Voices of other languages read it, too: nobody is to understand them.
@@ -153,6 +155,27 @@ class _Speaker:
     place: acoustics.Place
 
 
+@dataclass(frozen=True)
+class Others:
+    """Words that voices say beside the chosen ones, not all voices the same.
+
+    Attributes:
+        near: those that sound nearest to the chosen ones.
+        far: any others.
+        each: how many a voice says, of both kinds in turn: first a near one. More of them are a superset.
+    """
+
+    near: Sequence[str]
+    far: Sequence[str]
+    each: int
+
+    def said_by(self, speaker: str) -> list[str]:
+        """The words that a speaker says, as many as there are."""
+        kinds = (_draw_others(speaker, words, self.each) for words in (self.near, self.far))
+        turns = itertools.chain.from_iterable(itertools.zip_longest(*kinds))
+        return [word for word in turns if word is not None][: self.each]
+
+
 def write_corpus(
     target: Path, words: Sequence[str], voices: Voices, others: Sequence[str] = (), others_each: int = 0
 ) -> None:
@@ -173,33 +196,53 @@ def write_corpus(
         UserError: eSpeak NG cannot be loaded, does not have the language, cannot read a word, or has the same sounds
             for two of them; or Hibari is not installed.
     """
-    espeak.check_installed("synthetic", "take another dataset")
+    espeak.check_installed("dataset: synthetic", "take another dataset")
     remarks = pronunciation.check(words, voices.accents(), voices.clip_seconds)
-    network = hibari.Neural() if voices.neural_share else None
     people = _draw_speakers(voices)
     says = {name: [*words, *_draw_others(name, others, others_each)] for name, _ in people}
     noises = _make_noises(voices) | {"babble": _make_babble(voices)}
-    replaced, cut = Counter[str](), Counter[str]()
     with written_whole(target) as partial, tarfile.open(partial, "w") as archive:
         for name, noise in noises.items():
-            _add(archive, f"{BACKGROUND}/{name}.wav", noise * acoustics.gain(-1) / np.abs(noise).max())
-        for recorded in _record_all(people, says, network, noises, voices):
-            for name, clip in recorded.clips.items():
-                _add(archive, name, clip)
-            replaced.update(recorded.replaced)
-            cut.update(recorded.cut)
-    clips = sum(map(len, says.values()))
-    if replaced:
-        remarks.append(
-            f"{replaced.total()} of {clips} clips are spoken by another voice, since eSpeak NG crashes or is silent at "
-            + _counted(replaced)
-        )
-    if cut:
-        remarks.append(
-            f"{cut.total()} of {clips} clips end before the word does, since the fastest pace is too slow for "
-            f"clip_seconds {voices.clip_seconds:g}: {_counted(cut)}"
-        )
+            _add(archive, f"{BACKGROUND}/{name}.wav", _wav(noise * acoustics.gain(-1) / np.abs(noise).max()))
+        remarks += _add_clips(archive, "", people, says, noises=noises, voices=voices)
     print(*remarks, sep="\n", end="\n" * bool(remarks))
+
+
+def write_beside(target: Path, words_of: Mapping[str, Sequence[str]], voices: Voices, others: Others) -> list[Clip]:
+    """Writes a tar archive of computed voices that speak beside people.
+
+    Names begin with `_computed_/`, so that they are none of the data set's. Each voice says each word of its split
+    once. What is not as one would expect is printed, as by `write_corpus`.
+
+    Args:
+        target: the archive, not compressed.
+        words_of: the words of each split.
+        voices: the speakers of training. Validation and test have a tenth of their number each, at least one, or none
+            where they have nothing to say.
+        others: words that all voices say, too.
+
+    Returns:
+        The clips; `split` is that of the voice.
+
+    Raises:
+        UserError: as `write_corpus`.
+    """
+    espeak.check_installed("computed_voices", "set it to 0")
+    words = dict.fromkeys(word for split in words_of for word in words_of[split])
+    remarks = pronunciation.check(list(words), voices.accents(), voices.clip_seconds)
+    people: list[tuple[str, _Speaker]] = []
+    says: dict[str, list[str]] = {}
+    for split, own in words_of.items():
+        for index in range(voices.speakers if split == "train" else max(1, voices.speakers // 10)):
+            name = f"computed-{split}-{index:04d}"
+            speaker = _draw_speaker(_rng(voices.seed, "beside", split, index), voices, split)
+            people.append((name, speaker))
+            says[name] = [*own, *others.said_by(name)]
+    noises = _make_noises(voices) | {"babble": _make_babble(voices)}
+    with written_whole(target) as partial, tarfile.open(partial, "w") as archive:
+        remarks += _add_clips(archive, COMPUTED, people, says, noises=noises, voices=voices)
+    print(*remarks, sep="\n", end="\n" * bool(remarks))
+    return _clips(COMPUTED, people, says)
 
 
 def write_other_speech(target: Path, words: Sequence[str], voices: Voices) -> list[Clip]:
@@ -218,46 +261,79 @@ def write_other_speech(target: Path, words: Sequence[str], voices: Voices) -> li
     Raises:
         UserError: eSpeak NG cannot be loaded.
     """
-    espeak.check_installed("a data set with few other words", "add recordings of other words, in folders of their own")
+    espeak.check_installed(
+        "dataset: a data set with few other words", "add recordings of other words, in folders of their own"
+    )
     people = [
         (f"computed-{index:02d}", _draw_speaker(_rng(voices.seed, "other speech", index), voices, split))
         for index, split in zip(range(voices.speakers), itertools.cycle(UNHEARD))
     ]
-    split_of = {name: speaker.split for name, speaker in people}
     words_of = dealt_words(words)
-    says = {name: words_of[split] for name, split in split_of.items()}
-    clips = []
+    says = {name: words_of[speaker.split] for name, speaker in people}
     with written_whole(target) as partial, tarfile.open(partial, "w") as archive:
-        for recorded in _record_all(people, says, None, _make_noises(voices), voices):
-            for name, clip in recorded.clips.items():
-                word, speaker = name.split("/")[0], name.split("/")[1].partition(NOHASH)[0]
-                clips.append(Clip(f"{OTHER_SPEECH}/{name}", word, speaker, split_of[speaker]))
-                _add(archive, clips[-1].name, clip)
-    return clips
+        _add_clips(archive, OTHER_SPEECH, people, says, noises=_make_noises(voices), voices=voices)
+    return _clips(OTHER_SPEECH, people, says)
 
 
-def _record_all(
+def _clips(folder: str, people: Sequence[tuple[str, _Speaker]], says: Mapping[str, Sequence[str]]) -> list[Clip]:
+    """The clips that `_add_clips` writes, in its order."""
+    return [
+        Clip(f"{folder}{_name(name, word)}", word, name, speaker.split)
+        for name, speaker in people
+        for word in says[name]
+    ]
+
+
+def _name(speaker: str, word: str) -> str:
+    return f"{word}/{speaker}{NOHASH}0.wav"
+
+
+def _add_clips(  # noqa: PLR0913 (clips depend on all of them)
+    archive: tarfile.TarFile,
+    folder: str,
     people: Sequence[tuple[str, _Speaker]],
     says: Mapping[str, Sequence[str]],
-    network: hibari.Neural | None,
+    *,
     noises: Mapping[str, np.ndarray],
     voices: Voices,
-) -> Iterator["_Recorded"]:
-    """The clips of all speakers, group by group in their order; on all cores."""
-    groups = [people[first : first + _GROUP] for first in range(0, len(people), _GROUP)]
+) -> list[str]:
+    """Adds the clips of all speakers, in their order; on all cores. Memory does not grow with their number.
+
+    Returns:
+        A line for each kind of clips that are not as one would expect.
+    """
+    network = hibari.Neural() if voices.neural_share else None
+    speakers = dict(people)
     parts = {split: {name: part_of(noise, split, voices.clip) for name, noise in noises.items()} for split in SPLITS}
-    with (
-        ThreadPoolExecutor(os.cpu_count()) as pool,  # threads are enough, since eSpeak NG runs in processes
-        tqdm(total=len(people), desc="speaking", unit=" speakers", disable=None) as progress,
-    ):
-        recordings = pool.map(lambda group: _record(group, says, network, parts, voices), groups)
-        for group, recorded in zip(groups, recordings, strict=True):
-            yield recorded
-            progress.update(len(group))
+    takes = [(name, word) for name in speakers for word in says[name]]
+    replaced, cut = Counter[str](), Counter[str]()
+    with tqdm(total=len(takes), desc="speaking", unit=" clips", disable=None) as progress:
+        # threads are enough, since eSpeak NG runs in processes
+        recordings = map_in_order(
+            lambda task: _record(task, speakers, network, parts, voices), takes, _TASK, os.cpu_count() or 1
+        )
+        for recorded in recordings:
+            for (name, word), clip in recorded.clips.items():
+                _add(archive, folder + _name(name, word), clip)
+            replaced.update(recorded.replaced)
+            cut.update(recorded.cut)
+            progress.update(len(recorded.clips))
+    remarks = []
+    if replaced:
+        remarks.append(
+            f"{replaced.total()} of {len(takes)} clips are spoken by another voice, since eSpeak NG crashes or is "
+            f"silent at {_counted(replaced)}"
+        )
+    if cut:
+        remarks.append(
+            f"{cut.total()} of {len(takes)} clips end before the word does, since the fastest pace is too slow for "
+            f"clip_seconds {voices.clip_seconds:g}: {_counted(cut)}"
+        )
+    return remarks
 
 
 def _counted(names: Counter[str]) -> str:
-    return ", ".join(f"{name} ({count})" for name, count in names.most_common())
+    return first_names((f"{name} ({count})" for name, count in names.most_common()), pronunciation.LISTED)
 
 
 def _rng(*key: str | int) -> np.random.Generator:
@@ -364,49 +440,48 @@ def _samples(pcm: bytes) -> np.ndarray:
 
 
 class _Recorded(NamedTuple):
-    """Clips of some speakers, and what is not as one would expect."""
+    """Some clips, and what is not as one would expect."""
 
-    clips: dict[str, np.ndarray]  # by their names in the archive: float64 (samples,), full scale = 1
+    clips: dict[_Key, bytes]  # WAV files
     replaced: list[str]  # word and voice
     cut: list[str]  # words
 
 
 def _record(
-    people: Sequence[tuple[str, _Speaker]],
-    says: Mapping[str, Sequence[str]],
+    takes: Sequence[_Key],
+    speakers: Mapping[str, _Speaker],
     network: hibari.Neural | None,
     noises: Mapping[str, Mapping[str, np.ndarray]],
     voices: Voices,
 ) -> _Recorded:
-    """The clips of some speakers; `says` has the words of each, `noises` those of each split."""
-    rngs = {(name, word): _rng(voices.seed, name, word) for name, _ in people for word in says[name]}
-    texts = {word: pronunciation.text_of(word) for name, _ in people for word in says[name]}
-    takes = {
-        (name, word): speaker.voice.utterance(
-            texts[word] + str(rngs[name, word].choice(_ENDINGS)), voices.longest, rngs[name, word]
-        )
-        for name, speaker in people
-        for word in says[name]
-        if isinstance(speaker.voice, _Voice)
-    }
-    spoken, failed = _speak(takes, voices)
+    """Some clips, those of a speaker next to each other; `noises` has those of each split."""
+    rngs = {key: _rng(voices.seed, *key) for key in takes}
+    texts = {word: pronunciation.text_of(word) for _, word in takes}
+    utterances = {}
+    for name, word in takes:
+        voice, rng = speakers[name].voice, rngs[name, word]
+        if isinstance(voice, _Voice):
+            text = texts[word] + str(rng.choice(_ENDINGS))
+            utterances[name, word] = voice.utterance(text, voices.longest, rng)
+    spoken, failed = _speak(utterances, voices)
     recorded = _Recorded({}, [f"{word} as {voice}" for (_, word), voice in failed.items()], [])
-    for name, speaker in people:
+    for name, of_speaker in itertools.groupby(takes, key=lambda key: key[0]):
+        speaker = speakers[name]
         responses = acoustics.echo_of(speaker.place, voices.clip), acoustics.device_of(speaker.place, voices.clip)
-        for word in says[name]:
+        for _, word in of_speaker:
             rng = rngs[name, word]
             if isinstance(speaker.voice, hibari.Voice):
                 assert network
-                voice, rate = network.speak(texts[word], speaker.voice, voices.longest, rng), float(hibari.SAMPLE_RATE)
+                sound, rate = network.speak(texts[word], speaker.voice, voices.longest, rng), float(hibari.SAMPLE_RATE)
             else:
-                voice, rate = _samples(spoken[name, word]), espeak.SAMPLE_RATE * speaker.voice.formants
-            audible = np.flatnonzero(np.abs(voice) > _QUIET * np.abs(voice).max())
-            voice = soxr.resample(voice[audible[0] : audible[-1] + 1], rate, SAMPLE_RATE)
-            if len(voice) > voices.clip:
+                sound, rate = _samples(spoken[name, word]), espeak.SAMPLE_RATE * speaker.voice.formants
+            audible = np.flatnonzero(np.abs(sound) > _QUIET * np.abs(sound).max())
+            sound = soxr.resample(sound[audible[0] : audible[-1] + 1], rate, SAMPLE_RATE)
+            if len(sound) > voices.clip:
                 recorded.cut.append(word)
-            voice = _articulate(voice[: voices.clip], voices.variety, rng)
-            recorded.clips[f"{word}/{name}_nohash_0.wav"] = acoustics.record(
-                voice,
+            sound = _articulate(sound[: voices.clip], voices.variety, rng)
+            clip = acoustics.record(
+                sound,
                 speaker.place,
                 responses,
                 noises[speaker.split],
@@ -414,6 +489,7 @@ def _record(
                 variety=voices.variety,
                 rng=rng,
             )
+            recorded.clips[name, word] = _wav(clip)
     return recorded
 
 
@@ -428,10 +504,13 @@ def _articulate(voice: np.ndarray, variety: float, rng: np.random.Generator) -> 
     return voice * 10 ** (np.interp(np.arange(len(voice)), starts + _BLOCK / 2, decibels) / 20)
 
 
-def _add(archive: tarfile.TarFile, name: str, samples: np.ndarray) -> None:
+def _wav(samples: np.ndarray) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, samples, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     member = tarfile.TarInfo(name)  # its default time, owner and mode are the same everywhere
-    member.size = file.tell()
-    file.seek(0)
-    archive.addfile(member, file)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))

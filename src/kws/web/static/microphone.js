@@ -3,8 +3,8 @@
 import {Resampler} from "./resampler.js";
 
 const REASONS = {
-  NotAllowedError: "The microphone was refused. Allow it beside the address of this page, then press Listen again.",
-  NotFoundError: "No microphone was found. Connect one, or open a sound file.",
+  NotAllowedError: "The microphone was refused. Allow it beside the address of this page, then try again.",
+  NotFoundError: "No microphone was found. Connect one, then try again.",
   NotReadableError: "The microphone does not answer. Another program may be using it.",
 };
 
@@ -15,7 +15,7 @@ export class Microphone {
   static async open(rate, hear, gone) {
     if (!window.isSecureContext) {
       throw new MicrophoneError(`Browsers give no microphone to ${location.origin}: it is not a secure address. ` +
-        "Open this page over https, or on the machine that serves it, as http://127.0.0.1. Sound files work here, too.");
+        "Open this page over https, or on the machine that serves it, as http://127.0.0.1.");
     }
     const microphone = new Microphone();
     try {

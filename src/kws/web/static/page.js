@@ -1,6 +1,6 @@
 // The page: what a person sees and presses. The model and its rule are in spotter.js, the sound in microphone.js.
 
-import {Microphone} from "./microphone.js";
+import {Microphone, MicrophoneError} from "./microphone.js";
 import {Detector, Sound, load} from "./spotter.js";
 
 const SHOWN_MS = 1500; // a word stands out so long
@@ -116,7 +116,7 @@ async function listen() {
       sound.delete();
     }
   } catch (error) {
-    fail(mine, error.message);
+    fail(mine, error instanceof MicrophoneError ? `${error.message} Sound files work here, too.` : error.message);
   }
 }
 

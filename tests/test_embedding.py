@@ -1,0 +1,38 @@
+"""make embedding: what an embedding says of itself, and whom it must not have heard."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from conftest import SOURCE
+
+from kws.commands import embedding
+from kws.core.errors import UserError
+from kws.recordings.people import speaker_split
+
+
+def test_it_says_what_it_has_heard_and_of_which_licence_without_places_and_dates(make_params):
+    rows = [{"word": word, "speaker": who} for word, who in (("yes", "ada"), ("no", "ada"), ("no", "bob"))]
+    params = make_params(dataset="/home/ada/words.tar", width=1.5, model="matchboxnet")
+    about = embedding.about(params, replace(SOURCE, dataset="words.tar"), rows)
+    assert (about["words"], about["clips"], about["speakers"]) == (["no", "yes"], 3, 2)
+    assert (about["model"], about["width"], about["causal"]) == ("matchboxnet", 1.5, False)
+    assert about["licence"] == "CC BY 4.0"
+    assert about["data"] == [{"dataset": "words.tar", "address": SOURCE.address, "sha256": "abc123"}]
+    assert about["parameters"]["dataset"] == "words.tar"
+    assert "/home" not in json.dumps(about)
+
+
+def test_people_of_validation_and_test_of_speech_commands_are_refused():
+    names = [f"{number:08x}" for number in range(200)]
+    train = [name for name in names if speaker_split(name) == "train"]
+    embedding.refuse_tested([*train, "ada", "recordings/ada/1.wav"])
+    tested = [name for name in names if speaker_split(name) == "test"]
+    with pytest.raises(UserError, match=rf"has heard 1 people of validation or test of Speech Commands \({tested[0]}"):
+        embedding.refuse_tested([*train, tested[0]])
+
+
+@pytest.mark.parametrize("name", ["../kws", "", "my embedding"])
+def test_a_name_that_is_no_file_name_is_refused(name):
+    with pytest.raises(UserError, match=r"^NAME="):
+        embedding._path(name)

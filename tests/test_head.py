@@ -1,0 +1,127 @@
+"""The last layer alone: a logistic regression on the embedding, as weights of the network."""
+
+import keras
+import numpy as np
+import pytest
+import scipy.special
+from test_training import FRONT_END, PLAIN, RICH, SPEC, UNCHANGED, features, tiny  # noqa: F401 (a fixture)
+
+from kws.core.files import write_csv
+from kws.records.read import read_split
+from kws.train import head
+from kws.train.models import embedding_and_probabilities
+
+
+def clouds(words: int, people: int, seed: int = 0, units: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Clips around a middle for each word, with units of very different size, and one that is always 0."""
+    rng = np.random.default_rng(seed)
+    size = np.geomspace(0.01, 100, units)
+    labels, person = np.divmod(np.arange(words * people), people)
+    middles = np.random.default_rng(99).normal(size=(words, units))
+    embeddings = (middles[labels] + 0.5 * rng.normal(size=(len(labels), units))) * size
+    embeddings[:, 3] = 0
+    return embeddings, labels, np.array([f"person{number}" for number in person])
+
+
+@pytest.mark.parametrize("words", [2, 5])
+def test_the_weights_tell_new_clips_apart(words):
+    weights, bias, strength = head.fit_head(*clouds(words, people=6))
+    assert weights.shape == (12, words)
+    assert bias.shape == (words,)
+    assert weights.dtype == bias.dtype == np.float32
+    assert strength in head.STRENGTHS
+    embeddings, labels, _ = clouds(words, people=50, seed=1)
+    assert ((embeddings @ weights + bias).argmax(axis=1) == labels).mean() > 0.97
+
+
+@pytest.mark.parametrize("words", [2, 4])
+def test_the_weights_are_those_of_scikit_learn_on_the_standardised_embedding(words):
+    from sklearn.linear_model import LogisticRegression
+
+    embeddings, labels, people = clouds(words, people=4)
+    weights, bias, strength = head.fit_head(embeddings, labels, people)
+    scale = np.maximum(embeddings.std(axis=0), head.SMALLEST_SPREAD * embeddings.std(axis=0).mean())
+    standard = (embeddings - embeddings.mean(axis=0)) / scale
+    theirs = LogisticRegression(C=strength, max_iter=1000).fit(standard, labels).predict_proba(standard)
+    np.testing.assert_allclose(scipy.special.softmax(embeddings @ weights + bias, axis=1), theirs, atol=1e-4)
+
+
+def test_where_one_person_says_a_word_the_usual_strength_is_taken():
+    embeddings, labels, _ = clouds(3, people=1)
+    assert head.fit_head(embeddings, labels, np.array(["ada"] * 3))[2] == head.USUAL_STRENGTH
+
+
+def test_the_strength_is_chosen_for_people_who_were_not_heard():
+    """Each person has a way of speaking that tells the words of that person: of use within a person alone."""
+    rng = np.random.default_rng(5)
+    labels = np.tile(np.repeat(np.arange(3), 4), 6)
+    people = np.repeat(np.arange(6), 12)
+    own = rng.normal(size=(6, 3, 40)) * 3
+    embeddings = own[people, labels] + 0.1 * rng.normal(size=(72, 40))
+    names = np.array([f"person{one}" for one in people])
+    alone = head.fit_head(embeddings, labels, names)[2]
+    together = head.fit_head(embeddings, labels, np.array([f"clip{number}" for number in range(72)]))[2]
+    assert alone < together
+
+
+def test_nobody_is_on_both_sides_of_a_fold():
+    _, labels, people = clouds(3, people=4)
+    folds = head._folds(labels, people)
+    assert len(folds) == 4
+    for fitted, asked in folds:
+        assert not set(people[fitted]) & set(people[asked])
+    assert sorted(np.concatenate([asked for _, asked in folds])) == list(range(len(labels)))
+
+
+def test_the_last_layer_learns_and_all_others_stay(features):  # noqa: F811
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((20, 16, 1)),
+            layers.AveragePooling2D((20, 1)),
+            layers.Flatten(name="embedding"),
+            layers.Dense(2, name="logits"),
+        ]
+    )
+    before = {layer.name: layer.get_weights() for layer in model.layers}
+    epoch, strength = head.train_head(model, features, SPEC, PLAIN)
+    for layer in model.layers:
+        same = all(np.array_equal(a, b) for a, b in zip(layer.get_weights(), before[layer.name], strict=True))
+        assert same == (layer.name != "logits")
+    batch = next(read_split(features, "validation", SPEC, 16).as_numpy_iterator())
+    answers = model.predict_on_batch(batch["log_mel"])
+    assert epoch["validation_accuracy"] == (answers.argmax(axis=1) == batch["label"]).mean() > 0.7
+    likelihood = scipy.special.log_softmax(answers, axis=1)[np.arange(16), batch["label"]]
+    assert epoch["validation_loss"] == pytest.approx(-likelihood.mean(), abs=1e-4)
+    assert epoch["epoch"] == 1
+    assert strength in head.STRENGTHS
+
+
+def test_copies_keep_name_label_and_person_and_differ_from_each_other(features, monkeypatch):  # noqa: F811
+    model = embedding_and_probabilities(tiny())
+    clips = head.embedded_clips(model, features, "train", SPEC)
+    monkeypatch.setattr(head, "COPIES", 2)
+    copies = head.embedded_copies(model, features, SPEC, RICH)
+    assert sorted(copies.names) == sorted([*clips.names, *clips.names])
+    label_of = dict(zip(clips.names, clips.labels, strict=True))
+    assert [label_of[name] for name in copies.names] == copies.labels.tolist()
+    assert set(copies.people) == {"voice"}
+    first, second = np.argsort(copies.names[:96]), 96 + np.argsort(copies.names[96:])
+    assert not np.allclose(copies.embeddings[first], copies.embeddings[second])
+    unchanged = head.embedded_copies(model, features, SPEC, PLAIN, "validation").subset(np.arange(16))
+    clips = head.embedded_clips(model, features, "validation", SPEC)
+    order = np.argsort(unchanged.names)
+    np.testing.assert_allclose(
+        unchanged.embeddings[order], clips.embeddings[np.argsort(clips.names)], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_clips_of_words_alone_are_counted(tmp_path):
+    rows = [("yes", "train", "ok")] * 3 + [("no", "train", "ok"), ("_unknown_", "train", "ok"), ("no", "test", "ok")]
+    rows += [("yes", "train", "set aside")]
+    columns = ("class", "split", "status")
+    write_csv(tmp_path / "manifest.csv", [dict(zip(columns, row, strict=True)) for row in rows], columns)
+    from conftest import make_spec
+
+    spec = make_spec(FRONT_END, ["yes", "no", "_unknown_"])
+    assert head.clips_a_word(tmp_path / "manifest.csv", spec) == 2
