@@ -45,12 +45,12 @@ def make_recordings(folder: KeptFolder, to: Path) -> Made:
     Raises:
         UserError: a sound cannot be read, or a recording not be written.
     """
-    rows = folder.rows()
+    rows, kept = folder.rows(), folder.path.resolve()
     made: Counter[str] = Counter()
     moved = before = gone = 0
     for row in rows:
         if row.recording and _answer_of(row.recording) != row.answer:
-            (folder.path / row.recording).unlink(missing_ok=True)
+            (kept / row.recording).unlink(missing_ok=True)
             moved += bool(row.answer)
             if not row.answer:
                 folder.set_recording(row.file, "")
@@ -63,7 +63,7 @@ def make_recordings(folder: KeptFolder, to: Path) -> Made:
             gone += 1
             continue
         path = _make_recording(folder.path, row, to)
-        folder.set_recording(row.file, os.path.relpath(path, folder.path))
+        folder.set_recording(row.file, os.path.relpath(path.resolve(), kept))
         made[row.answer] += 1
     return Made(dict(sorted(made.items())), moved, before, sum(not row.answer for row in rows), gone)
 
