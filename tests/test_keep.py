@@ -1,5 +1,6 @@
 import hashlib
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,20 @@ def test_words_are_detected_as_without_keeping_however_the_sound_comes(exported,
         assert middle == pytest.approx(8000, abs=0.2 * 16_000)
         whole = sound[second * 16_000 : (second + 1) * 16_000]
         assert np.square(one.sound).sum() == pytest.approx(np.square(whole).sum(), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("folder", "file"), [("exported_causal", "kws_stream.tflite"), ("exported_micro", "kws.tflite")]
+)
+def test_the_clip_that_is_kept_is_the_one_that_was_heard_by_any_network(request, folder, file):
+    sound = np.concatenate([tone(hertz) for hertz in WORDS])
+    spotter, kept = Spotter.load(request.getfixturevalue(folder) / file), []
+    found = list(keeping(spotter, [sound], 0.6, kept.append))
+    fired = [one for one in kept if one.fired]
+    assert [one.word for one in fired] == [one.word for one in found] == [0, 1]
+    for one in fired:
+        clip = one.sound[one.start : one.start + 16_000]
+        assert np.average(np.arange(16_000), weights=np.square(clip)) == pytest.approx(8000, abs=0.2 * 16_000)
 
 
 @pytest.fixture
@@ -245,3 +260,17 @@ def test_an_answer_to_a_file_that_is_gone_changes_nothing(tmp_path):
     with pytest.raises(KeyError):
         folder.set_answer("7.flac", "yes")
     assert folder.rows() == before
+
+
+def test_sounds_and_answers_at_once_lose_nothing(tmp_path):
+    folder = KeptFolder(tmp_path)
+    for _ in range(20):
+        folder.add(np.zeros(9, np.float32), 16_000, ROW, 99)
+    with ThreadPoolExecutor(4) as pool:
+        added = [pool.submit(KeptFolder(tmp_path).add, np.zeros(9, np.float32), 16_000, ROW, 99) for _ in range(20)]
+        given = [pool.submit(KeptFolder(tmp_path).set_answer, f"{number}.flac", "no") for number in range(1, 21)]
+        for one in (*added, *given):
+            one.result()
+    assert [(row.file, row.answer) for row in folder.rows()] == [
+        (f"{number}.flac", "no" if number <= 20 else "") for number in range(1, 41)
+    ]

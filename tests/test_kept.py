@@ -168,7 +168,7 @@ def test_answers_become_recordings_once(folder, tmp_path, capsys):
     sound, rate = soundfile.read(to / "stop/heard-2026-05-31/1.flac")
     assert rate == 1600
     assert sound == pytest.approx(np.linspace(0.1, 1, 1600) / 8, abs=1e-4)  # the clip, without the margins
-    assert folder.rows()[0].recording == str(to / "stop/heard-2026-05-31/1.flac")
+    assert folder.rows()[0].recording == "../recordings/stop/heard-2026-05-31/1.flac"
     assert make_recordings(folder, to) == Made({}, moved=0, before=3, unanswered=0, gone=0)
     assert {path.relative_to(to).as_posix() for path in to.rglob("*.flac")} == made
 
@@ -198,15 +198,17 @@ def test_recordings_that_are_there_keep_their_names(folder, tmp_path):
     assert there.read_bytes() == b""
 
 
-def test_another_answer_moves_its_recording_and_none_removes_it(folder, tmp_path):
+def test_another_answer_moves_its_recording_and_none_removes_it(folder, tmp_path, monkeypatch):
     folder.set_answer("1.flac", "stop")
     folder.set_answer("3.flac", "stop")
-    make_recordings(folder, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    make_recordings(KeptFolder(Path("kept")), Path())
+    monkeypatch.chdir(folder.path)  # another place: the paths in the table are not from there
     folder.set_answer("1.flac", "go")
     folder.set_answer("3.flac", "")
     assert make_recordings(folder, tmp_path) == Made({"go": 1}, moved=1, before=0, unanswered=2, gone=0)
     assert [path.parent.parent.name for path in tmp_path.glob("*/heard-*/*.flac")] == ["go"]
-    assert [row.recording for row in folder.rows()] == [str(tmp_path / "go/heard-2026-05-31/1.flac"), "", ""]
+    assert [row.recording for row in folder.rows()] == ["../go/heard-2026-05-31/1.flac", "", ""]
 
 
 def test_what_is_not_made_is_counted(folder, tmp_path):

@@ -1,5 +1,7 @@
 """Words that sound near to others."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from kws.download.voices import beside, espeak
 from kws.download.voices.near_words import NEAR_EACH, distances, near_words, without_same_sounds
 from kws.download.voices.other_words import ENGLISH, EVERYDAY, UNHEARD, everyday_words
 from kws.download.voices.synthetic import Others
-from kws.recordings.clips import Clip
+from kws.recordings.clips import HOUSEHOLD, Clip
 
 
 def test_espeak_names_the_sounds_of_a_word_one_by_one():
@@ -78,6 +80,8 @@ def test_all_words_are_for_training_and_those_that_nobody_recorded_for_the_rest(
     params = params.model_copy(update={"test_dataset": "theirs"})
     assert beside.words_beside(recordings, clips_of("yes", "no"), params)["test"] == ["go"]
     assert beside.words_beside(recordings, clips_of("yes", "no"), params)["validation"] == ["no", "go"]
+    heard = [replace(clip, speaker=HOUSEHOLD) for clip in clips_of("no")]  # which is for training alone
+    assert beside.words_beside([*recordings, *heard], (), params)["validation"] == ["no", "go"]
 
 
 @pytest.fixture

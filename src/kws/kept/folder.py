@@ -35,7 +35,7 @@ class Kept:
         seconds: the length of this clip; the rest of the file is there for people who listen.
         answer: what people say that it is: a word, `_unknown_` (another word), `_background_noise_` (no speech); "":
             nobody has answered.
-        recording: what `kws review --to` has made of it: the path of a recording; "": nothing yet.
+        recording: what `kws review --to` has made of it: the path of a recording, from this folder; "": nothing yet.
     """
 
     file: str

@@ -1,5 +1,6 @@
 """Makes recordings of the kept sounds that people have judged, for the next experiment."""
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,12 +45,12 @@ def make_recordings(folder: KeptFolder, to: Path) -> Made:
     Raises:
         UserError: a sound cannot be read, or a recording not be written.
     """
-    rows = folder.rows()
+    rows, kept = folder.rows(), folder.path.resolve()
     made: Counter[str] = Counter()
     moved = before = gone = 0
     for row in rows:
         if row.recording and _answer_of(row.recording) != row.answer:
-            Path(row.recording).unlink(missing_ok=True)
+            (kept / row.recording).unlink(missing_ok=True)
             moved += bool(row.answer)
             if not row.answer:
                 folder.set_recording(row.file, "")
@@ -61,7 +62,8 @@ def make_recordings(folder: KeptFolder, to: Path) -> Made:
         if not (folder.path / row.file).is_file():
             gone += 1
             continue
-        folder.set_recording(row.file, str(_make_recording(folder.path, row, to)))
+        path = _make_recording(folder.path, row, to)
+        folder.set_recording(row.file, os.path.relpath(path.resolve(), kept))
         made[row.answer] += 1
     return Made(dict(sorted(made.items())), moved, before, sum(not row.answer for row in rows), gone)
 

@@ -22,10 +22,10 @@ def words_beside(recordings: Iterable[Clip], tests: Iterable[Clip], params: Para
         tests: of the test data set, if there is one: it is the whole test.
         params: of the experiment.
     """
-    recorded = {clip.word for clip in recordings}
+    recorded = {clip.word for clip in recordings if not clip.heard}  # what was heard is for training alone
     heard = {"train": set[str](), "validation": recorded, "test": recorded}
     if params.test_dataset:
-        heard["test"] = {clip.word for clip in tests}
+        heard["test"] = {clip.word for clip in tests if not clip.heard}
     return {split: [word for word in params.words if word not in heard[split]] for split in SPLITS}
 
 
