@@ -694,7 +694,7 @@ def asked(monkeypatch) -> list[tuple]:
     return calls
 
 
-COMPUTED = OTHER_SPEECH | {"archive": "computed.tar"}
+COMPUTED = OTHER_SPEECH | {"archive": "computed.tar", "licence": licences.ESPEAK_AND_HIBARI}
 
 
 def test_computed_voices_speak_beside_recordings(stage, tmp_path, asked, capsys):

@@ -19,7 +19,9 @@ def test_it_says_what_it_has_heard_and_of_which_licence_without_places_and_dates
     assert (about["words"], about["clips"], about["speakers"]) == (["no", "yes"], 3, 2)
     assert (about["model"], about["width"], about["causal"]) == ("matchboxnet", 1.5, False)
     assert about["licence"] == "CC BY 4.0"
-    assert about["data"] == [{"dataset": "words.tar", "address": SOURCE.address, "sha256": "abc123", "licence": "CC BY 4.0"}]
+    assert about["data"] == [
+        {"dataset": "words.tar", "address": SOURCE.address, "sha256": "abc123", "licence": "CC BY 4.0"}
+    ]
     assert about["parameters"]["dataset"] == "words.tar"
     assert "/home" not in json.dumps(about)
 

@@ -9,15 +9,15 @@ NOT_KNOWN = "not known"
 
 NOT_IN_THE_MODEL = "Nothing: the model has not learnt from it."
 _OTHER = "Read that licence before you pass the model on."
+_OF_PROGRAMS = "As far as is known, nothing: the licence is of a program, not of what it says."
+_OF_HIBARI = (
+    "Hibari learnt from Kokoro, and that also from voices of closed services, whose terms nobody here has read."
+)
 # What a licence begins with, and what follows from it for a model; the first that fits counts.
 _FOLLOWS = (
     ("CC BY 4.0", "Name the authors and the licence wherever you pass the model on: this row does."),
-    (
-        ESPEAK_AND_HIBARI,
-        "As far as is known, nothing: both licences are of programs. But Hibari learnt from a voice of Kokoro, and "
-        "Kokoro also from voices of closed services, whose terms nobody here has read.",
-    ),
-    (ESPEAK, "As far as is known, nothing: the licence is of the program, not of what it says."),
+    (ESPEAK_AND_HIBARI, f"{_OF_PROGRAMS} {_OF_HIBARI}"),
+    (ESPEAK, _OF_PROGRAMS),
     (NOT_KNOWN, "kws does not know it. Ask those who spoke and recorded before you pass the model on."),
 )
 _AND = "; "
