@@ -117,7 +117,7 @@ def main() -> None:
     lines = scores.summary_lines(figures, classes) + stream_scores.stream_lines(figures, classes)
     lines += stream_scores.other_speech_lines(figures, source.unheard)
     for line in lines + devices.lines(on_devices):
-        print(stage.voices_title(line, spec.test_synthetic))
+        print(stage.voices_title(line, _voices(answers, spec)))
 
 
 def _stream(
@@ -152,6 +152,11 @@ def _on_devices(
     }
 
 
+def _voices(answers: Answers, spec: FeatureSpec) -> stage.Synthetic:
+    """Whether the voices of the test clips are synthetic."""
+    return "partly" if answers.computed.any() else spec.test_synthetic
+
+
 def _draw(
     tables: Mapping[str, tuple[Sequence[str], list[dict[str, Any]]]],
     answers: Answers,
@@ -159,7 +164,7 @@ def _draw(
     spec: FeatureSpec,
 ) -> None:
     """Writes the tables, and draws what they say."""
-    synthetic = spec.test_synthetic
+    synthetic = _voices(answers, spec)
     with folder_written_whole(paths.PLOTS / "evaluate") as folder:
         for name, (columns, rows) in tables.items():
             write_csv(folder / f"{name}.csv", rows, columns)

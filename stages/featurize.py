@@ -51,7 +51,7 @@ def main() -> None:
     usable, set_aside = [], {}
     noted: list[dict[str, str]] = []  # rows of the manifest with a reason or a remark
     shown: dict[str, str] = {}  # the row of the clip in the picture
-    examples: dict[str, np.ndarray] = {}  # the first clip of each class
+    examples: dict[str, tuple[np.ndarray, bool]] = {}  # the first clip of each class, and whether it is computed
     with folder_written_whole(paths.FEATURES) as folder:
         with (
             RecordWriter(folder, Counter(choice.split for choice in chosen)) as records,
@@ -68,7 +68,7 @@ def main() -> None:
                         usable.append(choice)
                         if choice.split in SPLITS:
                             cached = features.mel_power if features.exact is None else features.exact
-                            examples.setdefault(choice.label, cached)
+                            examples.setdefault(choice.label, (cached, is_computed(features.name)))
                         records.write(
                             choice.split,
                             features.name,
@@ -79,8 +79,9 @@ def main() -> None:
                         )
                     row = manifest_row(choice, features)
                     manifest.writerow(row)
-                    recorded = source.unheard.get(choice.split) != "computed" and not is_computed(choice.clip.name)
-                    noted += [row] if recorded and (row["reason"] or row["remarks"]) else []
+                    recorded = source.unheard.get(choice.split) != "computed"
+                    remarks = "" if is_computed(choice.clip.name) else row["remarks"]
+                    noted += [row] if recorded and (row["reason"] or remarks) else []
                     if not shown and (choice.split, row["status"]) == ("train", "ok") and choice.label in params.words:
                         shown = row
             left_out = [left_out_row(choice, reason) for choice, reason in selection.left_out.items()]
@@ -106,8 +107,7 @@ def main() -> None:
         write_json(folder / paths.SPEC.name, spec.to_json())
 
     _draw(examples, shown, front_end, params, source)
-    metrics = counts | _computed_counts(usable) | {"set_aside": len(set_aside)}
-    write_json(paths.METRICS / "featurize.json", metrics)
+    write_json(paths.METRICS / "featurize.json", counts | _computed_counts(usable) | {"set_aside": len(set_aside)})
     for remark in selection.remarks:
         print(remark)
     print(f"{len(usable)} clips: " + ", ".join(f"{number} {split}" for split, number in counts.items()))
@@ -116,14 +116,21 @@ def main() -> None:
 
 
 def _draw(
-    examples: dict[str, np.ndarray], shown: dict[str, str], front_end: FrontEnd, params: Params, source: DataSource
+    examples: Mapping[str, tuple[np.ndarray, bool]],
+    shown: dict[str, str],
+    front_end: FrontEnd,
+    params: Params,
+    source: DataSource,
 ) -> None:
     """Draws the Mel filters, a clip of each class, and one clip closely."""
     with folder_written_whole(paths.PLOTS / "features") as folder:
         save_figure(mel_matrix_figure(front_end.weights, front_end.sample_rate), folder / "mel_matrix.png")
         with_examples = [name for name in params.classes if name in examples]  # all of _unknown_ may be unusable
-        log_mels = {name: front_end.cached_log_mel(examples[name]) for name in with_examples[:SHOWN]}
-        save_figure(mel_grid_figure(log_mels, front_end, source.synthetic), folder / "mel_grid.png")
+        log_mels = {name: front_end.cached_log_mel(examples[name][0]) for name in with_examples[:SHOWN]}
+        partly = any(computed for _, computed in map(examples.__getitem__, log_mels))
+        save_figure(
+            mel_grid_figure(log_mels, front_end, "partly" if partly else source.synthetic), folder / "mel_grid.png"
+        )
         [(_, waveform)] = read_waveforms([shown], source, front_end.sample_rate, params.clip_seconds)
         title = stage.voices_title(shown["word"], source.synthetic or is_computed(shown["recording"]))
         save_figure(clip_figure(waveform, front_end, title), folder / "clip.png")

@@ -34,6 +34,7 @@ def main() -> None:
     """Answers in; projections, pictures, their quality and the model card out."""
     params = load_params()
     answers, classes, synthetic = read_answers(require_exists(paths.ANSWERS))
+    voices: stage.Synthetic = "partly" if answers.computed.any() else synthetic
     source = DataSource.read(paths.SOURCE)
     files = ("devices", *STAGES[: STAGES.index("project")])
     figures = {name: read_json(paths.METRICS / f"{name}.json") for name in files}
@@ -70,7 +71,7 @@ def main() -> None:
             sounds = explorer.read_sounds(source, rows, audible, params.clip_seconds)
             spaces = {}
             for space, name in projection.TITLES.items():
-                title = stage.voices_title(f"{name}, {len(labels)} test clips", synthetic)
+                title = stage.voices_title(f"{name}, {len(labels)} test clips", voices)
                 if left_out and space != "pca":
                     turning_gif.left_out_gif(title, left_out, folder / f"{space}.gif")
                     write_csv(folder / f"{space}.csv", [], projection.COLUMNS)
@@ -79,7 +80,7 @@ def main() -> None:
                 turning_gif.rotating_gif(points, labels, classes, title, folder / f"{space}.gif")
                 write_csv(folder / f"{space}.csv", projection.table(points, columns), projection.COLUMNS)
             tested = public_address(params.test_dataset or params.dataset)
-            title = stage.voices_title(f"{len(labels)} test clips of {tested}", synthetic)
+            title = stage.voices_title(f"{len(labels)} test clips of {tested}", voices)
             page = explorer.page(title, spaces, answers, classes, sounds, people=people, noises=noises)
             (folder / "explorer.html").write_text(page, encoding="utf-8")
         quality = next(results)
@@ -91,7 +92,7 @@ def main() -> None:
         if f"{space}_trustworthiness" in quality
     )
     if trust:
-        print(stage.voices_title(f"trustworthiness of the projections of {len(labels)} test clips: {trust}", synthetic))
+        print(stage.voices_title(f"trustworthiness of the projections of {len(labels)} test clips: {trust}", voices))
 
 
 if __name__ == "__main__":

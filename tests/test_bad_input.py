@@ -21,9 +21,11 @@ from conftest import ROOT
 from encode import sound_file, tone
 
 from kws.core import paths
+from kws.core import stage as stages
 from kws.core.errors import UserError
 from kws.core.files import read_json
 from kws.download.voices import synthetic
+from kws.plots import figures
 from kws.recordings.clips import SPLITS, UNHEARD, Clip, read_clips
 from kws.recordings.people import speaker_split
 from kws.records.spec import FeatureSpec
@@ -382,3 +384,49 @@ def test_a_stage_without_its_input_says_in_one_line_what_is_missing(stage, missi
     with pytest.raises(SystemExit, match=f"^error: {missing} is not here: run dvc repro"):
         runpy.run_path(str(ROOT / "stages" / f"{stage}.py"), run_name="__main__")
     assert not paths.METRICS.exists()
+
+
+def beside_people(monkeypatch, words_for_all: dict[str, list[str]], sound: bytes) -> None:
+    """Computed voices say these words with this sound, one voice a split."""
+
+    def write_beside(target: Path, *_: object) -> list[Clip]:
+        clips = [
+            Clip(f"_computed_/{word}/computed-{split}-0000_nohash_0.wav", word, f"computed-{split}-0000", split)
+            for split, words in words_for_all.items()
+            for word in words
+        ]
+        pack(str(target), {clip.name: sound for clip in clips})
+        return clips
+
+    monkeypatch.setattr(synthetic, "write_beside", write_beside)
+
+
+def test_clips_of_computed_voices_are_featurized_and_told_apart(featurize, monkeypatch, capsys):
+    titles: list[str] = []
+    voices_title = stages.voices_title
+    for module in (stages, figures):
+        monkeypatch.setattr(module, "voices_title", lambda *told: titles.append(voices_title(*told)) or titles[-1])
+    beside_people(monkeypatch, {"train": [*WORDS, "kettle"], "validation": ["kettle"], "test": ["kettle"]}, wav())
+    featurize(good_clips(), words=[*WORDS, "kettle"], computed_voices=1)
+    made = {f"_computed_/{word}/computed-train-0000_nohash_0.wav" for word in (*WORDS, "kettle")}
+    assert {name for name in records("train") if name.startswith("_computed_/")} == made
+    assert "_computed_/kettle/computed-test-0000_nohash_0.wav" in records("test")
+    told = read_json(paths.METRICS / "featurize.json")
+    assert {name: told[name] for name in told if name.startswith("computed")} == {
+        "computed_train": 3,
+        "computed_validation": 1,
+        "computed_test": 1,
+    }
+    assert (
+        "of computed voices: 3 train, 1 validation, 1 test; in validation or test nobody else"
+        in capsys.readouterr().out
+    )
+    assert titles == ["Log-Mel spectrograms (partly synthetic voices)", titles[1]]
+    assert titles[1] in WORDS  # the single picture is of a person
+
+
+def test_clips_of_computed_voices_count_for_no_share_of_unusable_clips(featurize, monkeypatch, capsys):
+    beside_people(monkeypatch, {"train": [*WORDS, *(f"word{n}" for n in range(90))]}, b"")
+    featurize(good_clips(), max_unusable_share=0.0, computed_voices=1)
+    assert read_json(paths.METRICS / "featurize.json")["set_aside"] == len(WORDS)
+    assert "set aside, empty file: 2 (_computed_/no/" in capsys.readouterr().out  # nothing is lost in silence

@@ -247,6 +247,21 @@ def test_the_confusion_matrix_has_its_counts_in_the_cells_and_recall_beside_them
     assert [label.get_text() for label in recall.get_yticklabels()] == ["70% of 10", "100% of 5", "0% of 0"]
 
 
+def test_of_many_words_those_with_the_lowest_recall_are_shown():
+    matrix = np.diag(np.full(1000, 4))
+    matrix[7, 7], matrix[7, 900], matrix[12, 12] = 1, 3, 0  # 25 %, and no clip
+    figure = figures.confusion_figure(matrix, [f"word{n}" for n in range(1000)])
+    axes = figure.axes[0]
+    assert figure.get_figwidth() < 30
+    assert axes.get_title() == (
+        f"Test accuracy 99.9% on 3996 clips; the {figures.MOST_WORDS} of 1,000 words with the lowest recall"
+    )
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert shown == [f"word{n}" for n in range(61) if n != 12]
+    recall = axes.child_axes[0]
+    assert recall.get_yticklabels()[7].get_text() == "25% of 4"
+
+
 @pytest.mark.parametrize("words", [2, 10, 35])
 def test_counts_fit_their_cells(words):
     matrix = np.full((words, words), 1234)

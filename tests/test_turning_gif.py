@@ -43,3 +43,19 @@ def test_a_picture_that_is_left_out_says_why_in_one_frame(tmp_path):
 def test_clips_at_one_place_are_a_picture_too(tmp_path):
     turning_gif.rotating_gif(np.zeros((3, 3)), np.arange(3), ["yes", "no", "up"], "PCA", tmp_path / "pca.gif")
     assert (tmp_path / "pca.gif").stat().st_size > 0
+
+
+def test_a_legend_of_many_words_names_the_first_and_counts_the_rest(tmp_path, monkeypatch):
+    named: list[str] = []
+    legend = turning_gif.Figure.legend
+    monkeypatch.setattr(turning_gif, "FRAMES", 1)
+    monkeypatch.setattr(
+        turning_gif.Figure,
+        "legend",
+        lambda figure, handles, **more: (
+            named.extend(one.get_label() for one in handles) or legend(figure, handles=handles, **more)
+        ),
+    )
+    words = [f"word{n}" for n in range(1000)]
+    turning_gif.rotating_gif(np.eye(3), np.array([0, 500, 999]), words, "many", tmp_path / "many.gif")
+    assert named == [*words[:59], "and 941 more"]

@@ -5,8 +5,11 @@ import errno
 import gc
 import sys
 from collections.abc import Callable
+from typing import Literal
 
 from kws.core.errors import UserError
+
+Synthetic = bool | Literal["partly"]  # whether voices are synthetic: all, none, or some of them
 
 
 def run(main: Callable[[], None], description: str | None) -> None:
@@ -23,6 +26,7 @@ def run(main: Callable[[], None], description: str | None) -> None:
     gc.freeze()  # else Python searches the objects of TensorFlow or UMAP for garbage at exit: a second
 
 
-def voices_title(title: str, synthetic: bool) -> str:
-    """The title, marked if the voices are synthetic: such figures do not hold for people."""
-    return f"{title} (synthetic voices)" if synthetic else title
+def voices_title(title: str, synthetic: Synthetic) -> str:
+    """The title, marked if voices are synthetic, or some of them: such figures do not hold for people."""
+    marks = {True: " (synthetic voices)", "partly": " (partly synthetic voices)", False: ""}
+    return title + marks[synthetic]

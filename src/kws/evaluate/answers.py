@@ -7,6 +7,7 @@ from typing import IO, Self
 import numpy as np
 
 from kws.core.files import written_whole
+from kws.recordings.clips import is_computed
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Answers:
     def confidence(self) -> np.ndarray:
         """The probability of that class."""
         return self.probabilities.max(axis=1)
+
+    @property
+    def computed(self) -> np.ndarray:
+        """Whether a computed voice that speaks beside people says each clip: bool (clips,)."""
+        return np.array([is_computed(name) for name in self.names], bool)
 
     def subset(self, positions: np.ndarray) -> Self:
         """The answers to some of the clips, in this order."""

@@ -12,7 +12,6 @@ from kws.evaluate.answers import Answers
 from kws.evaluate.metrics import Interval
 from kws.evaluate.network import EvaluatedNetwork
 from kws.recordings.background import is_nobody
-from kws.recordings.clips import is_computed
 from kws.records.clips import cached_clips
 from kws.records.spec import FeatureSpec
 
@@ -88,7 +87,7 @@ def rejection(unheard: Answers, classes: list[str]) -> dict[str, float]:
 
 def by_voices(answers: Answers) -> dict[str, float]:
     """Accuracy on the recordings of people and on the clips of computed voices apart; empty if these say none."""
-    computed = np.array([is_computed(name) for name in answers.names], bool)
+    computed = answers.computed
     if not computed.any():
         return {}
     figures: dict[str, float] = {}
@@ -107,9 +106,8 @@ def leak(answers: Answers, train_speakers: set[str], *, at_random: bool) -> dict
     """
     if not at_random and train_speakers.isdisjoint(answers.speakers):
         return {}
-    computed = np.array([is_computed(name) for name in answers.names], bool)
     heard = np.isin(answers.speakers, sorted(train_speakers))
-    new = answers.subset(np.flatnonzero(~heard & ~computed & _spoken(answers)))
+    new = answers.subset(np.flatnonzero(~heard & ~answers.computed & _spoken(answers)))
     figures: dict[str, float] = {"leaking": 1, "new_speakers_clips": len(new.names)}
     if len(new.names):
         figures |= metrics.share_figures("new_speakers_accuracy", new.correct, new.speakers)
@@ -161,15 +159,16 @@ def confusion_rows(answers: Answers, words: list[str]) -> Iterator[dict[str, str
 
 def worst_mistakes(answers: Answers, words: list[str]) -> list[dict[str, Any]]:
     """The wrong answers, the most confident first."""
-    wrong = np.flatnonzero(~answers.correct)
-    worst = wrong[np.argsort(-answers.confidence[wrong], kind="stable")][:WORST]
+    predicted, confidence = answers.predicted, answers.confidence  # once: they are computed anew each time
+    wrong = np.flatnonzero(predicted != answers.labels)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:WORST]
     return [
         {
             "name": answers.names[i],
             "speaker": answers.speakers[i],
             "actual": words[answers.labels[i]],
-            "predicted": words[answers.predicted[i]],
-            "confidence": round(float(answers.confidence[i]), 6),
+            "predicted": words[predicted[i]],
+            "confidence": round(float(confidence[i]), 6),
         }
         for i in worst
     ]
@@ -177,11 +176,12 @@ def worst_mistakes(answers: Answers, words: list[str]) -> list[dict[str, Any]]:
 
 def word_rows(answers: Answers, words: list[str]) -> list[dict[str, Any]]:
     """One row a word: precision, recall and its interval, F1, clips."""
+    correct = answers.correct  # once: it is computed anew each time
     by_word = metrics.word_scores(answers.labels, answers.predicted, len(words))
     rows = []
     for index, word in enumerate(words):
         row = {name: values[index].item() for name, values in by_word.items()}
         said = answers.labels == index
-        interval = metrics.share_interval(answers.correct[said], answers.speakers[said])
+        interval = metrics.share_interval(correct[said], answers.speakers[said])
         rows.append({"word": word} | metrics.rounded(row | interval.figures("recall")))
     return rows

@@ -109,7 +109,7 @@ def choose(
     chosen += [
         Chosen(clip, clip.word if clip.word in words else UNKNOWN, clip.split)
         for clip in beside
-        if clip.word in words or clip.split in needed
+        if clip.word in words or (params.unknown and clip.split in needed)
     ]
     if params.unknown:
         chosen = _so_many_unknown(chosen, needed, params)

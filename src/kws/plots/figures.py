@@ -14,7 +14,7 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from kws.audio.frontend import FrontEnd
-from kws.core.stage import voices_title
+from kws.core.stage import Synthetic, voices_title
 from kws.plots.fonts import give_fonts
 
 DPI = 100
@@ -36,6 +36,9 @@ def save_figure(figure: Figure, path: Path) -> None:
     """Writes a PNG. The same figure gives the same bytes."""
     give_fonts(figure)
     figure.savefig(path, dpi=DPI, metadata={"Software": None})  # by default the file contains matplotlib's version
+
+
+MOST_WORDS = 60  # in a confusion matrix, or in a legend: a picture of a thousand would take gigabytes
 
 
 def word_style(index: int) -> tuple[str, str]:
@@ -100,7 +103,7 @@ def clip_figure(waveform: np.ndarray, front_end: FrontEnd, title: str) -> Figure
     return figure
 
 
-def mel_grid_figure(log_mels: Mapping[str, np.ndarray], front_end: FrontEnd, synthetic: bool = False) -> Figure:
+def mel_grid_figure(log_mels: Mapping[str, np.ndarray], front_end: FrontEnd, synthetic: Synthetic = False) -> Figure:
     """Draws log-Mel spectrograms in a grid, all with the same colour scale.
 
     Args:
@@ -129,7 +132,7 @@ def mel_grid_figure(log_mels: Mapping[str, np.ndarray], front_end: FrontEnd, syn
     return figure
 
 
-def curves_figure(history: Sequence[Mapping[str, float]], kept: float, synthetic: bool = False) -> Figure:
+def curves_figure(history: Sequence[Mapping[str, float]], kept: float, synthetic: Synthetic = False) -> Figure:
     """Draws loss and accuracy by epoch, in training and validation, and marks the epoch whose weights were kept.
 
     Args:
@@ -154,27 +157,35 @@ def curves_figure(history: Sequence[Mapping[str, float]], kept: float, synthetic
     return figure
 
 
-def confusion_figure(matrix: np.ndarray, words: Sequence[str], synthetic: bool = False) -> Figure:
+def confusion_figure(matrix: np.ndarray, words: Sequence[str], synthetic: Synthetic = False) -> Figure:
     """Draws the confusion matrix: counts, colours for their share of the row, and the recall at the right.
+
+    Of more than MOST_WORDS words it shows those with the lowest recall, as far as they have clips.
 
     Args:
         matrix: (actual, predicted) counts.
         words: names of rows and columns.
         synthetic: whether the voices are synthetic.
     """
+    accuracy, total = np.trace(matrix) / max(matrix.sum(), 1), matrix.sum()
+    clips = matrix.sum(axis=1)
+    shares = matrix / np.maximum(clips, 1)[:, None]
+    title = f"Test accuracy {accuracy:.1%} on {total} clips"
+    if len(words) > MOST_WORDS:
+        title += f"; the {MOST_WORDS} of {len(words):,} words with the lowest recall"
+        recalls = np.where(clips, shares.diagonal(), np.inf)
+        worst = np.sort(np.argsort(recalls, kind="stable")[:MOST_WORDS])
+        matrix, shares, clips = matrix[np.ix_(worst, worst)], shares[np.ix_(worst, worst)], clips[worst]
+        words = [words[place] for place in worst]
     inches = max(3.0, 0.42 * len(words))
     figure = Figure(figsize=(inches + 3, inches + 1.5), layout="compressed")
     axes = figure.subplots()
-    clips = matrix.sum(axis=1)
-    shares = matrix / np.maximum(clips, 1)[:, None]
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for actual, predicted in np.argwhere(matrix):
         colour = "white" if shares[actual, predicted] > 0.55 else "black"
         axes.text(
             predicted, actual, f"{matrix[actual, predicted]}", ha="center", va="center", color=colour, fontsize="small"
         )
-    accuracy = np.trace(matrix) / max(matrix.sum(), 1)
-    title = f"Test accuracy {accuracy:.1%} on {matrix.sum()} clips"
     axes.set(title=voices_title(title, synthetic), xlabel="predicted word", ylabel="actual word")
     axes.set_xticks(range(len(words)), words, rotation=90 if len(words) > 6 else 0)
     axes.set_yticks(range(len(words)), words)
@@ -191,7 +202,7 @@ def confusion_figure(matrix: np.ndarray, words: Sequence[str], synthetic: bool =
     return figure
 
 
-def conditions_figure(rows: Sequence[Mapping[str, Any]], accuracy: float, synthetic: bool = False) -> Figure:
+def conditions_figure(rows: Sequence[Mapping[str, Any]], accuracy: float, synthetic: Synthetic = False) -> Figure:
     """Draws accuracy by condition, a panel each: a point for each bin, with its 95 % interval and its number of clips.
 
     Args:
@@ -230,7 +241,9 @@ def _bin_label(name: str) -> str:
     return re.sub(r"(dbfs|db|s|_clips?)$", "", name).replace("_", " ")
 
 
-def noise_figure(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], synthetic: bool = False) -> Figure:
+def noise_figure(
+    rows: Sequence[Mapping[str, Any]], scores: Mapping[str, float], synthetic: Synthetic = False
+) -> Figure:
     """Draws accuracy over the signal-to-noise ratio, for each background and for all, the latter with 95 % intervals.
 
     Args:
@@ -270,7 +283,7 @@ def det_figure(
     scores: Mapping[str, float],
     kinds: Mapping[str, str],
     sensitivities: Collection[str],
-    synthetic: bool = False,
+    synthetic: Synthetic = False,
 ) -> Figure:
     """Draws DET curves: missed words over false alarms an hour, of all kinds and of each. It marks the thresholds.
 
@@ -313,7 +326,7 @@ def det_figure(
 
 
 def data_curve_figure(
-    rows: Sequence[Mapping[str, float]], law: Callable[[np.ndarray], np.ndarray], synthetic: bool = False
+    rows: Sequence[Mapping[str, float]], law: Callable[[np.ndarray], np.ndarray], synthetic: Synthetic = False
 ) -> Figure:
     """Draws accuracy over the number of training clips, and the power law that fits the errors, with its interval.
 
@@ -373,7 +386,7 @@ def few_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def folds_figure(rows: Sequence[Mapping[str, Any]], synthetic: bool = False) -> Figure:
+def folds_figure(rows: Sequence[Mapping[str, Any]], synthetic: Synthetic = False) -> Figure:
     """Draws the accuracy of each fold of a cross-validation, and that of all answers as a line; 95 % intervals.
 
     Args:
@@ -398,7 +411,7 @@ def folds_figure(rows: Sequence[Mapping[str, Any]], synthetic: bool = False) -> 
     return figure
 
 
-def seeds_figure(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], synthetic: bool = False) -> Figure:
+def seeds_figure(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], synthetic: Synthetic = False) -> Figure:
     """Draws figures of several seeds: a panel for each figure, a point for each seed, and the mean as a line.
 
     The 95 % interval of the mean is for other people and other seeds; those of the seeds are for other people.

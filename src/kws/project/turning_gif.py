@@ -15,7 +15,7 @@ from matplotlib.markers import MarkerStyle
 from matplotlib.transforms import IdentityTransform
 from PIL import Image
 
-from kws.plots.figures import word_style
+from kws.plots.figures import MOST_WORDS, word_style
 from kws.plots.fonts import give_fonts
 
 FRAMES = 48
@@ -27,7 +27,7 @@ EDGES = [(i, j) for i in range(8) for j in range(i) if abs(CUBE[i] - CUBE[j]).su
 
 
 def rotating_gif(points: np.ndarray, labels: np.ndarray, words: Sequence[str], title: str, path: Path) -> None:
-    """Writes a GIF of a turning cloud of points, with a colour and a marker for each word and a legend.
+    """Writes a GIF of a turning cloud of points, with a colour and a marker for each word, and a legend of MOST_WORDS.
 
     The same input gives the same bytes.
 
@@ -39,15 +39,17 @@ def rotating_gif(points: np.ndarray, labels: np.ndarray, words: Sequence[str], t
         path: of the GIF.
     """
     styles = [word_style(index) for index in range(len(words))]
-    columns = -(-len(words) // 20)
+    columns = -(-min(len(words), MOST_WORDS) // 20)
     inches = PIXELS / 100
     figure = Figure(figsize=(inches + 1.1 * columns, inches), dpi=100)
     canvas: Any = FigureCanvasAgg(figure)  # Any: most of its methods carry no types
     figure.suptitle(title, x=0.02, ha="left")
     entries = [
         Line2D([], [], linestyle="", color=colour, marker=marker, label=word)
-        for word, (colour, marker) in zip(words, styles, strict=True)
+        for word, (colour, marker) in zip(words[:MOST_WORDS], styles, strict=False)
     ]
+    if len(words) > MOST_WORDS:
+        entries[-1].set(marker="", label=f"and {len(words) - MOST_WORDS + 1} more")
     figure.legend(handles=entries, loc="center right", ncols=columns, frameon=False, handletextpad=0.1)
     axes = figure.add_axes((0, 0, inches / figure.get_figwidth(), 0.95), xlim=(-1.75, 1.75), ylim=(-1.66, 1.66))
     axes.set_axis_off()

@@ -76,7 +76,7 @@ EVERYDAY = (  # noqa: SIM905 (as above)
     "soft soil soldier solid some son song soon sore sorry sort soul sound soup sour south sow space spade spare "
     "speak speed spell spend spider spill spin spirit spite spoil spoon sport spot spread spring square stable "
     "staff stage stain stair stamp stand star stare start state station stay steal steam steel steep stem step "
-    "stick stiff still sting stir stomach stone stool stoop storm story stove strange straw stream street string "
+    "stick stiff still stir stomach stone stool stoop storm story stove strange straw stream street string "
     "strip strong student study stuff stupid sugar suit sun supper sure swallow sweat sweep sweet swim swing sword "
     "table tail tailor take tale talk tall tame tank tap tape task taste tax taxi tea teach team tear tell ten "
     "tennis tent test than thank that theater then there thick thief thigh thin thing think third thirsty this "
