@@ -575,9 +575,11 @@ def test_the_table_of_the_data_has_a_row_for_each_thing_with_its_licence_and_wha
     figures = FIGURES | {"evaluate": FIGURES["evaluate"] | WORDS}
     text = model_card(make_params(pretrained="kws"), source, figures)
     _, _, table = text.partition("## Data\n\n")
-    rows = [line[2:-2].split(" | ") for line in table.partition("\n\n")[0].splitlines()]
+    head, _, *lines = table.partition("\n\n")[0].splitlines()
+    assert head == "| | data set | from | licence | SHA-256 | what follows for this model |"
+    rows = [line[2:-2].split(" | ") for line in lines]
     assert {len(row) for row in rows} == {6}
-    assert [(row[0], row[3], row[5]) for row in rows[2:]] == [
+    assert [(row[0], row[3], row[5]) for row in rows] == [
         ("training", NOT_KNOWN, what_follows(NOT_KNOWN)),
         ("weights to begin with", f"CC BY 4.0; {ESPEAK}", f"{what_follows('CC BY 4.0')} {what_follows(ESPEAK)}"),
         ("test", "CC0", NOT_IN_THE_MODEL),
