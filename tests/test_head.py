@@ -13,12 +13,12 @@ from kws.train.models import embedding_and_probabilities
 
 
 def clouds(words: int, people: int, seed: int = 0, units: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Clips around a middle for each word, with units of very different size, and one that is always 0."""
+    """Clips around a middle for each word, with units of different size, and one that is always 0."""
     rng = np.random.default_rng(seed)
-    size = np.geomspace(0.01, 100, units)
+    size = np.geomspace(0.3, 3, units)
     labels, person = np.divmod(np.arange(words * people), people)
     middles = np.random.default_rng(99).normal(size=(words, units))
-    embeddings = (middles[labels] + 0.5 * rng.normal(size=(len(labels), units))) * size
+    embeddings = (middles[labels] + 0.3 * rng.normal(size=(len(labels), units))) * size
     embeddings[:, 3] = 0
     return embeddings, labels, np.array([f"person{number}" for number in person])
 
@@ -35,15 +35,25 @@ def test_the_weights_tell_new_clips_apart(words):
 
 
 @pytest.mark.parametrize("words", [2, 4])
-def test_the_weights_are_those_of_scikit_learn_on_the_standardised_embedding(words):
+def test_the_weights_are_those_of_scikit_learn_on_embeddings_of_length_1(words):
     from sklearn.linear_model import LogisticRegression
 
     embeddings, labels, people = clouds(words, people=4)
     weights, bias, strength = head.fit_head(embeddings, labels, people)
-    scale = np.maximum(embeddings.std(axis=0), head.SMALLEST_SPREAD * embeddings.std(axis=0).mean())
-    standard = (embeddings - embeddings.mean(axis=0)) / scale
-    theirs = LogisticRegression(C=strength, max_iter=1000).fit(standard, labels).predict_proba(standard)
-    np.testing.assert_allclose(scipy.special.softmax(embeddings @ weights + bias, axis=1), theirs, atol=1e-4)
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    model = LogisticRegression(C=strength, fit_intercept=False, max_iter=1000).fit(embeddings / lengths, labels)
+    theirs = model.predict_proba(embeddings / lengths)
+    ours = scipy.special.softmax(embeddings / lengths * lengths.mean() @ weights, axis=1)
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    assert not bias.any()
+
+
+def test_a_louder_embedding_is_the_same_word_and_a_soft_one_is_less_certain():
+    embeddings, labels, people = clouds(3, people=4)
+    weights, _, _ = head.fit_head(embeddings, labels, people)
+    answers = [scipy.special.softmax(scale * embeddings @ weights, axis=1) for scale in (0.3, 1, 3)]
+    np.testing.assert_array_equal(answers[0].argmax(axis=1), answers[2].argmax(axis=1))
+    assert answers[0].max(axis=1).mean() < answers[1].max(axis=1).mean() < answers[2].max(axis=1).mean()
 
 
 def test_where_one_person_says_a_word_the_usual_strength_is_taken():

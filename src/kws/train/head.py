@@ -26,10 +26,9 @@ from kws.train.training import Epoch, Recipe, augmented_clips, augmenter_of
 FEW = 30  # clips a word: with fewer, the last layer alone is trained
 BATCH = 64
 COPIES = 4  # augmented ones of each clip, beside the clip itself
-STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # C of scikit-learn: the smaller, the more regular
-USUAL_STRENGTH = 0.01  # where nothing can be chosen, since only one person says a word
+STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # C of scikit-learn: the smaller, the more regular
+USUAL_STRENGTH = 10.0  # where nothing can be chosen, since only one person says a word
 FOLDS = 5
-SMALLEST_SPREAD = 0.1  # of a unit, as a share of the mean spread: with few clips, a unit may be silent by chance
 
 Embedding = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # as `embedding_and_probabilities` gives it
 
@@ -107,14 +106,12 @@ def _embedded(embed: Embedding, batches: tf.data.Dataset) -> Embedded:
     )
 
 
-def standard_of(embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and spread of each unit over clips, (units,) each, by which an embedding is standardised."""
-    spread = embeddings.std(axis=0)
-    return embeddings.mean(axis=0), np.maximum(spread, SMALLEST_SPREAD * spread.mean())
-
-
 def fit_head(embeddings: np.ndarray, labels: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """A regularised logistic regression on the standardised embedding, as weights for the embedding itself.
+    """A regularised logistic regression on the embedding, as weights for the last layer.
+
+    It is fitted to embeddings of length 1, so that all clips count alike, and has no bias: which class a clip is then
+    depends on the direction of its embedding alone. The weights are for embeddings of any length. A short one gives
+    small logits, and a low probability: it holds little that sounds like a word.
 
     Args:
         embeddings: (clips, units).
@@ -123,29 +120,28 @@ def fit_head(embeddings: np.ndarray, labels: np.ndarray, people: np.ndarray) -> 
             heard.
 
     Returns:
-        weights (units, classes) and bias (classes,), float32, and the strength C.
+        weights (units, classes) and bias (classes,), 0, both float32, and the strength C.
     """
     from sklearn.linear_model import LogisticRegression
 
-    middle, spread = standard_of(embeddings)
-    standard = (embeddings - middle) / spread
+    lengths = np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    directions = embeddings / lengths
 
     def fitted(strength: float, some: np.ndarray) -> LogisticRegression:
-        return LogisticRegression(C=strength, max_iter=1000).fit(standard[some], labels[some])
+        model = LogisticRegression(C=strength, fit_intercept=False, max_iter=1000)
+        return model.fit(directions[some], labels[some])
 
     with threadpool_limits(BLAS_THREADS):  # another number of threads gives other last digits
         strength = USUAL_STRENGTH
-        folds = _folds(labels, people)
-        if folds:
+        if folds := _folds(labels, people):
             strength = max(
-                STRENGTHS, key=lambda one: sum(_likelihood(fitted(one, a), standard, labels, b) for a, b in folds)
+                STRENGTHS, key=lambda one: sum(_likelihood(fitted(one, a), directions, labels, b) for a, b in folds)
             )
-        chosen = fitted(strength, np.arange(len(labels)))
-    slope, bias = chosen.coef_, chosen.intercept_
+        slope = fitted(strength, np.arange(len(labels))).coef_
     if len(slope) == 1:  # of two classes: the logit of the second one
-        slope, bias = np.concatenate([-slope / 2, slope / 2]), np.concatenate([-bias / 2, bias / 2])
-    weights = (slope / spread).T
-    return weights.astype(np.float32), (bias - middle @ weights).astype(np.float32), strength
+        slope = np.concatenate([-slope / 2, slope / 2])
+    weights = slope.T / lengths.mean()
+    return weights.astype(np.float32), np.zeros(len(slope), np.float32), strength
 
 
 def _folds(labels: np.ndarray, people: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -158,10 +154,10 @@ def _folds(labels: np.ndarray, people: np.ndarray) -> list[tuple[np.ndarray, np.
     return list(StratifiedGroupKFold(folds).split(labels, labels, people))
 
 
-def _likelihood(fitted: Any, standard: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> float:
+def _likelihood(fitted: Any, directions: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> float:
     """The sum of the logarithms of the right classes' probabilities, over clips of classes that were heard."""
     known = asked[np.isin(labels[asked], fitted.classes_)]
-    logarithms = fitted.predict_log_proba(standard[known])
+    logarithms = fitted.predict_log_proba(directions[known])
     return float(logarithms[np.arange(len(known)), np.searchsorted(fitted.classes_, labels[known])].sum())
 
 
