@@ -17,6 +17,7 @@ from kws.core import paths
 from kws.core.address import public_address
 from kws.core.errors import UserError
 from kws.core.files import csv_rows, sha256_of
+from kws.core.naming import is_computed
 from kws.core.params import Params, load_params
 from kws.recordings.people import speaker_split
 from kws.recordings.source import DataSource
@@ -35,7 +36,7 @@ def main() -> None:
             sys.exit(code)
         params, source = load_params(), DataSource.read(paths.SOURCE)
         heard = [row for row in csv_rows(paths.MANIFEST) if (row["split"], row["status"]) == ("train", "ok")]
-        refuse_tested({row["speaker"] for row in heard})
+        refuse_tested({row["speaker"] for row in heard if not is_computed(row["name"])})
         write(about(params, source, heard), path)
     except UserError as error:
         sys.exit(f"error: {error}")
@@ -70,15 +71,17 @@ def about(params: Params, source: DataSource, heard: Iterable[Mapping[str, str]]
     """
     heard = list(heard)
     values = params.model_dump(mode="json")
+    archives = [archive for archive in (source, source.computed) if archive]
     return {
         "model": params.model,
         "width": params.width,
         "causal": params.causal,
         "words": sorted({row["word"] for row in heard}),
         "clips": len(heard),
+        "computed_clips": sum(is_computed(row["name"]) for row in heard),
         "speakers": len({row["speaker"] for row in heard}),
-        "data": [{"dataset": source.dataset, "address": source.address, "sha256": source.sha256}],
-        "licence": source.licence,
+        "data": [{name: getattr(one, name) for name in ("dataset", "address", "sha256")} for one in archives],
+        "licence": "; ".join(dict.fromkeys(one.licence for one in archives)),
         "made_by": "make embedding",
         "parameters": {
             name: public_address(value) if isinstance(value, str) else value for name, value in values.items()
