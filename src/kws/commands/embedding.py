@@ -17,6 +17,7 @@ from kws.core import paths
 from kws.core.address import public_address
 from kws.core.errors import UserError
 from kws.core.files import csv_rows, read_json, sha256_of
+from kws.core.naming import is_computed
 from kws.core.params import Params, load_params
 from kws.recordings.licences import together
 from kws.recordings.people import speaker_split
@@ -37,7 +38,7 @@ def main() -> None:
             sys.exit(code)
         params, source = load_params(), DataSource.read(paths.SOURCE)
         heard = [row for row in csv_rows(paths.MANIFEST) if (row["split"], row["status"]) == ("train", "ok")]
-        refuse_tested({row["speaker"] for row in heard})
+        refuse_tested({row["speaker"] for row in heard if not is_computed(row["name"])})
         begun_with = read_json(paths.METRICS / "train.json").get("pretrained_licence")
         write(about(params, source, heard, begun_with), path)
     except UserError as error:
@@ -83,6 +84,7 @@ def about(
         "causal": params.causal,
         "words": sorted({row["word"] for row in heard}),
         "clips": len(heard),
+        "computed_clips": sum(is_computed(row["name"]) for row in heard),
         "speakers": len({row["speaker"] for row in heard}),
         "data": [{name: getattr(archive, name) for name in _OF_DATA} for archive in archives],
         "licence": together([*(archive.licence for archive in archives), *([begun_with] if begun_with else [])]),

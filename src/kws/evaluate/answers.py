@@ -7,8 +7,8 @@ from typing import IO, Self
 import numpy as np
 
 from kws.core.files import written_whole
+from kws.core.naming import is_computed
 from kws.core.stage import Synthetic
-from kws.recordings.clips import is_computed
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from kws.core import paths
 from kws.core.files import read_json
-from kws.recordings.clips import is_computed
+from kws.core.naming import is_computed
 from kws.recordings.unheard import Origin
 
 
