@@ -62,6 +62,7 @@ def main() -> None:
         heard_by_int8 = int8.probabilities(clip.log_mel for clip in cached_clips(paths.FEATURES, "test", spec))
         figures |= eight_bits.quiet_figures(answers, heard_by_int8)
         figures |= scores.leak(answers, speakers_of(paths.MANIFEST, "train"), at_random=params.split == "random")
+        figures |= scores.heard(paths.MANIFEST)
 
         # in the streams: validation chooses the thresholds, test is judged by them
         words = [classes.index(word) for word in params.words]

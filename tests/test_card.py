@@ -276,6 +276,24 @@ def test_every_figure_of_the_metrics_that_the_card_tells_stands_in_it(card):
     assert "12,345 clips of 678 speakers" in text
 
 
+def test_what_kws_listen_has_heard_is_said_where_people_and_words_are_called_new(card, monkeypatch):
+    assert "kws listen --keep" not in card("unheard")
+    assert "nobody in the test is in training." in card("unheard")
+    heard = FIGURES["evaluate"] | {"heard_clips": 159, "heard_unknown_clips": 68}
+    monkeypatch.setitem(FIGURES, "evaluate", heard)
+    text = card("unheard")
+    assert "nobody in the test is in training, as far as names tell." in text
+    assert (
+        "159 training clips are what `kws listen --keep` has heard. Nobody knows who speaks in them: if people" in text
+    )
+    assert (
+        "does not contain (798 clips), unless they are in the 68 clips of other words that `kws listen --keep` has "
+        "heard: rejected | 61.2 %"
+    ) in text
+    monkeypatch.setitem(FIGURES, "evaluate", heard | {"heard_unknown_clips": 0})
+    assert "unless they are" not in card("unheard")
+
+
 def test_files_for_devices_are_told_with_their_own_figures(card, monkeypatch):
     assert "ESPHome" not in card(*SECTIONS)
     monkeypatch.setitem(FIGURES, "devices", ON_DEVICES)
