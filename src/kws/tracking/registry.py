@@ -23,9 +23,9 @@ from mlflow.types.schema import Map
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import sha256_of
+from kws.core.naming import is_computed
 from kws.evaluate.metrics import share_interval
 from kws.evaluate.pairing import anonymous, paired_test, read_anonymous, read_answered, write_anonymous
-from kws.core.naming import is_computed
 from kws.recordings.source import DataSource
 from kws.spotting.litert import read_about
 from kws.tracking.store import CODE, ORIGIN
