@@ -218,20 +218,24 @@ def _unused(recordings: Iterable[Clip], params: Params) -> list[str]:
 
 
 def check_classes(chosen: Iterable[Chosen], params: Params) -> None:
-    """Checks that every word has a clip in each split; of a cross-validation only in training.
+    """Checks that every word has a clip in each split.
+
+    In a cross-validation each split needs a recording of any class, and training one of each word.
 
     Raises:
         UserError: a word has none.
     """
+    chosen = list(chosen)
     there = [(one.label, one.split) for one in chosen]
     if not params.fold:
         return check_splits(there, params.words)
     unheard = [word for word in params.words if (word, "train") not in there]
     if unheard:
         raise UserError(f"fold {params.fold}: nobody in training says {', '.join(unheard)}; more people must say it")
-    empty = [split for split in SPLITS if split not in {split for _, split in there}]
+    people_are_in = {one.split for one in chosen if not is_computed(one.clip.name)}
+    empty = [split for split in SPLITS if split not in people_are_in]
     if empty:
-        raise UserError(f"fold {params.fold}: no usable clip is in {' and '.join(empty)}")
+        raise UserError(f"fold {params.fold}: no usable recording is in {' and '.join(empty)}")
     return None
 
 
