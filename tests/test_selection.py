@@ -695,6 +695,23 @@ def test_computed_voices_have_the_same_share_of_other_words_as_of_the_words(mixe
     assert counts(chosen)[UNKNOWN, "validation"] == PER_WORD["validation"]
 
 
+def test_where_unknown_has_fewer_clips_than_wanted_a_line_says_so(mixed):
+    """One recording in validation leaves all computed voices out of it."""
+    computed = beside(train=[*WORDS, "bread", "red"], validation=["bread", "red"], test=["bread", "red"])
+    recordings = clips_of(*WORDS)
+    of_split = {split: [s for s in SPEAKERS if speaker_split(s) == split] for split in SPLITS}
+    few = [speaker for split in SPLITS for speaker in of_split[split][:1]]
+    remarks = mixed(computed, [*recordings, *clips_of("bird", speakers=few)], unknown=2.0).remarks
+    wanted = PER_WORD["validation"]
+    assert (
+        f"_unknown_: validation has 1 clips of {wanted} that were wanted; 8 of computed voices are left out, since "
+        "people say some"
+    ) in remarks
+    in_training = f"_unknown_: train has 81 clips of {2 * (PER_WORD['train'] + 40)} that were wanted"
+    assert in_training in remarks  # those of computed voices are all used
+    assert not [line for line in mixed(computed, unknown=0.5).remarks if "wanted" in line]
+
+
 def test_computed_voices_make_unknown_where_people_say_no_other_words(mixed):
     others = ["bread", "red", "guess"]
     computed = beside(train=[*WORDS, *others], validation=others, test=others)
