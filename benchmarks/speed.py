@@ -37,8 +37,8 @@ from runs import peak_bytes
 from kws.core.files import sha256_of, write_json, written_whole
 from kws.core.params import load_params
 from kws.recordings.archive import read_members
-from kws.recordings.clips import Clip, write_clips
-from kws.recordings.source import DataSource
+from kws.recordings.clips import UNHEARD, Clip, write_clips
+from kws.recordings.source import Archive, DataSource
 from kws.tracking.run import STAGES
 
 ROOT = Path(__file__).parent.parent
@@ -124,20 +124,17 @@ def project(folder: Path, recordings: Sequence[tuple[str, bytes]], clips: int) -
         for number, (name, data) in zip(range(clips), itertools.cycle(recordings), strict=False):
             word, _, file = name.rpartition("/")
             copy = "" if number < len(recordings) else f"{number // len(recordings)}x"
-            info = tarfile.TarInfo(f"{Path(word).name}/{copy}{file}")
-            info.size = len(data)
-            tar.addfile(info, BytesIO(data))
-            listed.append(Clip(info.name, Path(word).name, info.name))
+            clip = f"{Path(word).name}/{copy}{file}"
+            add(tar, clip, data)
+            listed.append(Clip(clip, Path(word).name, clip))
     write_clips(raw / "clips.csv", listed)
+    with tarfile.open(raw / "other_speech.tar", "w") as tar:  # the streams need a clip each
+        for split, (_, data) in zip(UNHEARD, recordings, strict=False):
+            add(tar, f"{split}.wav", data)
+    write_clips(raw / "other_speech.csv", [Clip(f"{split}.wav", "other", split, split) for split in UNHEARD])
     (raw / "clips.txt").write_text("".join(f"{clip.name}\n" for clip in listed))  # of checkouts before clips.csv
     source = DataSource(
-        dataset="clips.tar",
-        archive="clips.tar",
-        address="clips.tar",
-        bytes=(raw / "clips.tar").stat().st_size,
-        sha256=sha256_of(raw / "clips.tar"),
-        checked=False,
-        licence="not known",
+        **vars(archive_at(raw / "clips.tar")),
         synthetic=False,
         speakers="one a file",
         given_splits=False,
@@ -145,11 +142,26 @@ def project(folder: Path, recordings: Sequence[tuple[str, bytes]], clips: int) -
         clips=clips,
         test=None,
         test_synthetic=False,
+        computed=None,
+        other_speech=archive_at(raw / "other_speech.tar"),
+        unheard=dict.fromkeys(UNHEARD.values(), "computed"),
     )
     write_json(raw / "source.json", source.to_json())
     values = load_params(ROOT / "params.yaml").model_dump() | {"words": WORDS, "split": "random"}  # any number will do
     set_params(folder, values)
     return folder
+
+
+def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    """Adds a file to an archive."""
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    tar.addfile(info, BytesIO(data))
+
+
+def archive_at(path: Path) -> Archive:
+    """What is known of an archive of ours."""
+    return Archive(path.name, path.name, path.name, path.stat().st_size, sha256_of(path), False, "not known")
 
 
 def set_params(folder: Path, values: Mapping[str, Any]) -> None:

@@ -4,10 +4,13 @@ import json
 from dataclasses import replace
 
 import pytest
-from conftest import SOURCE, TEST_ARCHIVE
+from conftest import ROOT, SOURCE, TEST_ARCHIVE
 
 from kws.commands import embedding
 from kws.core.errors import UserError
+from kws.core.params import read_yaml
+from kws.download.voices.near_words import without_same_sounds
+from kws.download.voices.other_words import UNHEARD
 from kws.recordings import licences
 from kws.recordings.people import speaker_split
 
@@ -54,3 +57,18 @@ def test_people_of_validation_and_test_of_speech_commands_are_refused():
 def test_a_name_that_is_no_file_name_is_refused(name):
     with pytest.raises(UserError, match=r"^NAME="):
         embedding._path(name)
+
+
+def test_its_words_leave_out_those_on_which_embeddings_are_compared_and_those_of_the_streams():
+    """Of the 35 words of Speech Commands it hears ten (Warden, 2018, arXiv:1804.03209, lists them)."""
+    heard = {"bed", "cat", "down", "go", "left", "no", "right", "stop", "up", "yes"}
+    rest = (  # noqa: SIM905 (reads better)
+        "backward bird dog eight five follow forward four happy house learn marvin nine off on one seven sheila six "
+        "three tree two visual wow zero"
+    ).split()
+    words = read_yaml(ROOT / "presets" / "embedding.yaml")["words"]
+    assert len(heard) + len(rest) == 35
+    assert heard <= set(words)
+    apart = [*rest, *UNHEARD]
+    assert not set(words) & {*apart, "won", "ate", "fore", "for", "to", "too", "know", "write", "wright"}
+    assert without_same_sounds(words, apart, ["en-us"]) == words

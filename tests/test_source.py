@@ -1,12 +1,14 @@
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import SOURCE, TEST_ARCHIVE
+from conftest import ROOT, SOURCE, TEST_ARCHIVE
 
+from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import write_json
-from kws.recordings.clips import SPLITS, UNHEARD
+from kws.recordings.clips import SPLITS, UNHEARD, read_clips
 from kws.recordings.source import DataSource
 
 WITH_TEST = replace(SOURCE, test=TEST_ARCHIVE)
@@ -81,3 +83,17 @@ def test_clips_of_computed_voices_beside_people_lie_in_an_archive_of_their_own(s
 
 def test_what_tests_is_the_test_data_set_if_there_is_one():
     assert (WITH_TEST.tested, SOURCE.tested) == (TEST_ARCHIVE, SOURCE)
+
+
+def test_the_benchmark_of_speed_writes_a_source_that_stages_can_read(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import speed
+
+    folder = speed.project(tmp_path, [("yes/a.wav", b"yes"), ("no/b.wav", b"no")], clips=3)
+    monkeypatch.chdir(folder)
+    source = DataSource.read(paths.SOURCE)
+    assert [clip.name for clip in read_clips(paths.CLIPS)] == ["yes/a.wav", "no/b.wav", "yes/1xa.wav"]
+    for clip in read_clips(paths.OTHER_SPEECH_CLIPS):  # without them featurize stops
+        with tarfile.open(source.archive_of(UNHEARD[clip.split])) as other_speech:
+            assert clip.name in other_speech.getnames()
+    assert {clip.split for clip in read_clips(paths.OTHER_SPEECH_CLIPS)} == UNHEARD.keys()
