@@ -151,3 +151,12 @@ def test_a_sound_that_was_dropped_meanwhile_is_said(visit, folder):
     visit.page.keyboard.press("ArrowRight")
     visit.page.wait_for_selector("#message.wrong")
     assert visit.text("message").startswith("this sound is no longer there")
+
+
+def test_on_a_small_screen_the_picture_stays_in_view(visit):
+    visit.page.set_viewport_size({"width": 400, "height": 500})
+    visit.page.keyboard.press("ArrowLeft")
+    shown(visit, "3.flac")
+    assert visit.page.evaluate("[scrollY, document.documentElement.scrollWidth <= innerWidth]") == [0, True]
+    visit.page.evaluate("scrollTo(0, 1e6)")
+    assert visit.page.evaluate("scrollY > 0")  # and the list can be reached
