@@ -16,13 +16,14 @@ from kws.audio.frontend import FrontEnd
 from kws.core import paths, stage
 from kws.core.address import public_address
 from kws.core.files import csv_writer, folder_written_whole, write_csv, write_json
+from kws.core.naming import COMPUTED, is_computed
 from kws.core.params import Params, load_params
 from kws.featurize.compute import compute_chosen
 from kws.featurize.report import MANIFEST_COLUMNS, left_out_row, manifest_row, report_lines
 from kws.featurize.splits import Chosen, check_classes, check_unheard, choose
 from kws.plots.figures import clip_figure, mel_grid_figure, mel_matrix_figure, save_figure
 from kws.recordings import background
-from kws.recordings.clips import COMPUTED, SPLITS, UNHEARD, check_unusable, is_computed, read_clips
+from kws.recordings.clips import SPLITS, UNHEARD, check_unusable, read_clips
 from kws.recordings.manifest import read_waveforms
 from kws.recordings.source import DataSource
 from kws.records.spec import FeatureSpec

@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT
 
 from kws.audio.frontend import FrontEnd
+from kws.commands import embedding
 from kws.commands.exp import split_settings
 from kws.core.files import read_json
 from kws.core.params import Params, read_yaml
@@ -49,7 +50,7 @@ def test_targets_of_make_exist(command):
 
 def test_presets_in_commands_exist():
     presets = {word.removeprefix("PRESET=") for c in COMMANDS for word in c if word.startswith("PRESET=")}
-    assert presets == {path.stem for path in (ROOT / "presets").glob("*.yaml")}
+    assert presets | {embedding.PRESET} == {path.stem for path in (ROOT / "presets").glob("*.yaml")}
 
 
 @pytest.mark.parametrize("command", sorted({tuple(c) for c in COMMANDS if c[0] == "dvc"}), ids=" ".join)

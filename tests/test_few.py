@@ -47,7 +47,7 @@ def test_there_are_as_many_takes_as_people_say_the_rarest_word():
 def test_a_clip_far_from_all_words_has_a_low_score_by_distance():
     heard, labels = np.array([[4.0, 0, 0], [2, 0, 0], [0, 3, 0]]), np.array([0, 0, 1])
     clips = np.array([[1.0, 0, 0], [0, 10, 0], [0, 0, 5], [5, 5, 0]])
-    scores = few.word_scores(clips, np.array([[1.0, 3], [2, 0], [-1, -2], [0, 0]]), heard, labels)
+    scores = few.word_scores(clips, np.array([[1.0, 3], [2, 0], [-1, -2], [0, 0]]), heard, labels, np.ones(3))
     np.testing.assert_array_equal(scores["logit"], [3, 2, -1, 0])
     np.testing.assert_allclose(scores["distance"], [1, 1, 0, np.sqrt(0.5)], atol=1e-6)
     assert np.argmin(scores["both"]) == 2

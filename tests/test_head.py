@@ -1,5 +1,7 @@
 """The last layer alone: a logistic regression on the embedding, as weights of the network."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -11,8 +13,10 @@ from kws.records.read import read_split
 from kws.train import head
 from kws.train.models import embedding_and_probabilities
 
+NONE = head.Embedded(np.array([], str), np.array([], str), np.array([], int), np.zeros((0, 12)))
 
-def clouds(words: int, people: int, seed: int = 0, units: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+
+def clouds(words: int, people: int, seed: int = 0, units: int = 12) -> head.Embedded:
     """Clips around a middle for each word, with units of different size, and one that is always 0."""
     rng = np.random.default_rng(seed)
     size = np.geomspace(0.3, 3, units)
@@ -20,45 +24,45 @@ def clouds(words: int, people: int, seed: int = 0, units: int = 12) -> tuple[np.
     middles = np.random.default_rng(99).normal(size=(words, units))
     embeddings = (middles[labels] + 0.3 * rng.normal(size=(len(labels), units))) * size
     embeddings[:, 3] = 0
-    return embeddings, labels, np.array([f"person{number}" for number in person])
+    names = np.array([f"{number}.wav" for number in range(len(labels))])
+    return head.Embedded(names, np.array([f"person{number}" for number in person]), labels, embeddings)
 
 
 @pytest.mark.parametrize("words", [2, 5])
 def test_the_weights_tell_new_clips_apart(words):
-    weights, bias, strength = head.fit_head(*clouds(words, people=6))
+    weights, bias, strength = head.fit_head(clouds(words, people=6), NONE)
     assert weights.shape == (12, words)
     assert bias.shape == (words,)
     assert weights.dtype == bias.dtype == np.float32
     assert strength in head.STRENGTHS
-    embeddings, labels, _ = clouds(words, people=50, seed=1)
-    assert ((embeddings @ weights + bias).argmax(axis=1) == labels).mean() > 0.97
+    others = clouds(words, people=50, seed=1)
+    assert ((others.embeddings @ weights + bias).argmax(axis=1) == others.labels).mean() > 0.97
 
 
 @pytest.mark.parametrize("words", [2, 4])
 def test_the_weights_are_those_of_scikit_learn_on_embeddings_of_length_1(words):
     from sklearn.linear_model import LogisticRegression
 
-    embeddings, labels, people = clouds(words, people=4)
-    weights, bias, strength = head.fit_head(embeddings, labels, people)
-    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    model = LogisticRegression(C=strength, fit_intercept=False, max_iter=1000).fit(embeddings / lengths, labels)
-    theirs = model.predict_proba(embeddings / lengths)
-    ours = scipy.special.softmax(embeddings / lengths * lengths.mean() @ weights, axis=1)
-    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    clips = clouds(words, people=4)
+    weights, bias, strength = head.fit_head(clips, NONE)
+    lengths = np.linalg.norm(clips.embeddings, axis=1, keepdims=True)
+    directions = clips.embeddings / lengths
+    theirs = LogisticRegression(C=strength, fit_intercept=False, max_iter=1000).fit(directions, clips.labels)
+    ours = scipy.special.softmax(directions * lengths.mean() @ weights, axis=1)
+    np.testing.assert_allclose(ours, theirs.predict_proba(directions), atol=1e-4)
     assert not bias.any()
 
 
 def test_a_louder_embedding_is_the_same_word_and_a_soft_one_is_less_certain():
-    embeddings, labels, people = clouds(3, people=4)
-    weights, _, _ = head.fit_head(embeddings, labels, people)
-    answers = [scipy.special.softmax(scale * embeddings @ weights, axis=1) for scale in (0.3, 1, 3)]
+    clips = clouds(3, people=4)
+    weights, _, _ = head.fit_head(clips, NONE)
+    answers = [scipy.special.softmax(scale * clips.embeddings @ weights, axis=1) for scale in (0.3, 1, 3)]
     np.testing.assert_array_equal(answers[0].argmax(axis=1), answers[2].argmax(axis=1))
     assert answers[0].max(axis=1).mean() < answers[1].max(axis=1).mean() < answers[2].max(axis=1).mean()
 
 
 def test_where_one_person_says_a_word_the_usual_strength_is_taken():
-    embeddings, labels, _ = clouds(3, people=1)
-    assert head.fit_head(embeddings, labels, np.array(["ada"] * 3))[2] == head.USUAL_STRENGTH
+    assert head.fit_head(clouds(3, people=1), NONE)[2] == head.USUAL_STRENGTH
 
 
 def test_the_strength_is_chosen_for_people_who_were_not_heard():
@@ -68,19 +72,21 @@ def test_the_strength_is_chosen_for_people_who_were_not_heard():
     people = np.repeat(np.arange(6), 12)
     own = rng.normal(size=(6, 3, 40)) * 3
     embeddings = own[people, labels] + 0.1 * rng.normal(size=(72, 40))
-    names = np.array([f"person{one}" for one in people])
-    alone = head.fit_head(embeddings, labels, names)[2]
-    together = head.fit_head(embeddings, labels, np.array([f"clip{number}" for number in range(72)]))[2]
+    names = np.array([f"clip{number}" for number in range(72)])
+    clips = head.Embedded(names, np.array([f"person{one}" for one in people]), labels, embeddings)
+    alone, together = (head._strength(replace(clips, people=people)) for people in (clips.people, names))
     assert alone < together
 
 
-def test_nobody_is_on_both_sides_of_a_fold():
-    _, labels, people = clouds(3, people=4)
-    folds = head._folds(labels, people)
-    assert len(folds) == 4
-    for fitted, asked in folds:
-        assert not set(people[fitted]) & set(people[asked])
-    assert sorted(np.concatenate([asked for _, asked in folds])) == list(range(len(labels)))
+def test_copies_do_not_count_more_than_their_clip_and_computed_voices_as_much_as_all_recordings():
+    clips, copies = clouds(2, people=2), clouds(2, people=2, seed=7)
+    _, weights = head.with_copies(clips, head.Embedded.joined([copies, copies, copies]))
+    np.testing.assert_allclose(weights, 0.25)
+    _, weights = head.with_copies(clips, NONE)
+    np.testing.assert_allclose(weights, 1)
+    names = np.array(["a.wav", "b.wav", *(f"_computed_/yes/{number}" for number in range(8))])
+    np.testing.assert_allclose(head.clip_weights(names), [1, 1, *[0.25] * 8])
+    np.testing.assert_allclose(head.clip_weights(names[2:]), 1)
 
 
 def test_the_last_layer_learns_and_all_others_stay(features):  # noqa: F811

@@ -18,11 +18,12 @@ from kws.commands.exp import command, split_settings
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import csv_rows, folder_written_whole, write_csv
+from kws.core.naming import is_computed
 from kws.core.params import OUR_EMBEDDING, SILENCE, Params, load_params
 from kws.evaluate.few import FALSE_REJECTION, Asked, accuracy, best_rule, draw_takes, rejection, word_scores
 from kws.evaluate.metrics import rounded
 from kws.plots.figures import few_figure, save_figure
-from kws.recordings.clips import UNHEARD, is_computed
+from kws.recordings.clips import UNHEARD
 from kws.recordings.people import is_named
 from kws.recordings.source import DataSource
 from kws.records.spec import FeatureSpec
@@ -177,8 +178,8 @@ def _ask(clips: Clips, takes: np.ndarray, *, with_computed: bool) -> Draw | None
     everything, taken = clips.all, takes.ravel()
     plain = np.concatenate([taken, np.flatnonzero(clips.computed & (clips.splits == "train") & with_computed)])
     copies = clips.copies.subset(np.isin(clips.copies.names, everything.names[plain]))
-    heard = head.Embedded.joined([everything.subset(plain), copies])
-    weights, bias, _ = head.fit_head(heard.embeddings, heard.labels, heard.people)
+    heard, weight_of = head.with_copies(everything.subset(plain), copies)
+    weights, bias, _ = head.fit_head(everything.subset(plain), copies)
     logits = everything.embeddings @ weights + bias
     classes = np.unique(heard.labels)  # the words come first
     of_words = heard.labels < len(clips.words)
@@ -187,6 +188,7 @@ def _ask(clips: Clips, takes: np.ndarray, *, with_computed: bool) -> Draw | None
         logits[:, classes < len(clips.words)],
         heard.embeddings[of_words],
         heard.labels[of_words],
+        weight_of[of_words],
     )
 
     strangers = ~np.isin(everything.people, everything.people[taken])

@@ -9,6 +9,7 @@ SHOWN = 3
 # What a word may hold beside letters, marks and digits: two kinds of apostrophe, the dots of Catalan and Japanese, the
 # quotation marks of Hebrew, and the joiners of Persian and Indian scripts
 _WITHIN = " -_'\u2019\u00b7\u30fb\u05f3\u05f4\u200c\u200d"
+COMPUTED = "_computed_/"  # begins the names of clips of computed voices that speak beside people
 UNKNOWN, SILENCE = "_unknown_", "_silence_"  # classes for other words and for no word, named as in Speech Commands
 BACKGROUND = "_background_noise_"
 HEARD = "heard-"  # begins the folder, right below the word, of clips that `kws listen --keep` has heard
@@ -57,3 +58,8 @@ def plain_name(name: str, what: str = "word") -> str:
             "letters, digits, spaces, hyphens, underscores and apostrophes may follow"
         )
     return unicodedata.normalize("NFC", name)
+
+
+def is_computed(name: str) -> bool:
+    """Whether a clip, by its name in the archive, is of a computed voice that speaks beside people."""
+    return name.startswith(COMPUTED)

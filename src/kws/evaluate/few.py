@@ -58,7 +58,7 @@ def draw_takes(labels: np.ndarray, people: np.ndarray, most: int, rng: np.random
 
 
 def word_scores(
-    embeddings: np.ndarray, logits: np.ndarray, heard: np.ndarray, heard_labels: np.ndarray
+    embeddings: np.ndarray, logits: np.ndarray, heard: np.ndarray, heard_labels: np.ndarray, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
     """How much clips are like one of the words, by each rule.
 
@@ -67,13 +67,16 @@ def word_scores(
         logits: (clips, words), of the words alone.
         heard: (heard clips, units), what the head was fitted to.
         heard_labels: (heard clips,), which word.
+        weights: (heard clips,), how much each counts.
 
     Returns:
         `logit`: the largest one, which tells more than the largest probability (Vaze et al., 2022, arXiv:2110.06207).
         `distance`: the cosine to the nearest mean of a word's clips. `both`: their sum, each as a share of its spread
         over all clips.
     """
-    middles = np.stack([heard[heard_labels == word].mean(axis=0) for word in np.unique(heard_labels)])
+    middles = np.stack(
+        [weights[some] @ heard[some] for some in (heard_labels == word for word in np.unique(heard_labels))]
+    )
     middles /= np.linalg.norm(middles, axis=1, keepdims=True)
     lengths = np.linalg.norm(embeddings, axis=1)
     cosine = (embeddings @ middles.T).max(axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)

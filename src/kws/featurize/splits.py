@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kws.core.errors import UserError
-from kws.core.naming import first_names
+from kws.core.naming import first_names, is_computed
 from kws.core.params import PUBLISHED, SILENCE, UNKNOWN, Params
 from kws.recordings.background import NOBODY
-from kws.recordings.clips import SPLITS, UNHEARD, Clip, choose_words, is_computed, lot
+from kws.recordings.clips import SPLITS, UNHEARD, Clip, choose_words, lot
 from kws.recordings.people import is_named
 from kws.recordings.splits import Splits, about_copies, check_splits, fold_clips, split_clips
 from kws.recordings.unheard import (

@@ -19,7 +19,6 @@ SPLITS = ("train", "validation", "test")
 UNHEARD = {"validation": "unheard_validation", "test": "unheard_test"}
 BACKGROUND = naming.BACKGROUND
 HOUSEHOLD = "the household"  # the speaker of all clips that `kws listen --keep` has heard: they count as one person
-COMPUTED = "_computed_/"  # begins the names of clips of computed voices that speak beside people
 _LISTED = 40  # words in an error, at most: a data set may have thousands
 
 
@@ -52,11 +51,6 @@ class Clip:
     def spoken(self) -> str:
         """The word that is said, as far as names tell it."""
         return self.said or self.word
-
-
-def is_computed(name: str) -> bool:
-    """Whether a clip, by its name in the archive, is of a computed voice that speaks beside people."""
-    return name.startswith(COMPUTED)
 
 
 def lot(name: str, salt: str = "") -> bytes:

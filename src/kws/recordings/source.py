@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from kws.core import paths
 from kws.core.files import read_json
-from kws.recordings.clips import is_computed
+from kws.core.naming import is_computed
 from kws.recordings.unheard import Origin
 
 
@@ -21,7 +21,7 @@ class Archive:
         bytes: its size.
         sha256: in hex digits.
         checked: whether it was compared with a known SHA-256.
-        licence: of the recordings.
+        licence: of the recordings; one of `kws.recordings.licences` where kws knows it.
     """
 
     dataset: str

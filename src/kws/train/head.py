@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from kws.audio.frontend import BLAS_THREADS
 from kws.core.files import csv_rows
+from kws.core.naming import is_computed
 from kws.core.params import SILENCE, UNKNOWN
 from kws.records.read import read_split
 from kws.records.spec import FeatureSpec
@@ -106,7 +107,25 @@ def _embedded(embed: Embedding, batches: tf.data.Dataset) -> Embedded:
     )
 
 
-def fit_head(embeddings: np.ndarray, labels: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def clip_weights(names: np.ndarray) -> np.ndarray:
+    """How much each clip counts, (clips,): recordings 1, and all computed voices as much as all recordings beside them.
+
+    However many computed voices there are, they do not outweigh a few recordings, which sound as people do.
+    """
+    computed = np.array([is_computed(name) for name in names], bool)
+    beside = computed.any() and not computed.all()
+    return np.where(computed, (~computed).sum() / computed.sum(), 1.0) if beside else np.ones(len(names))
+
+
+def with_copies(clips: Embedded, copies: Embedded) -> tuple[Embedded, np.ndarray]:
+    """Clips and their copies, and how much each counts: a clip and its copies together as much as the clip alone."""
+    both = type(clips).joined([clips, copies])
+    names, clip, times = np.unique(both.names, return_inverse=True, return_counts=True)
+    weight = dict(zip(clips.names, clip_weights(clips.names), strict=True))
+    return both, np.array([weight[name] for name in names])[clip] / times[clip]
+
+
+def fit_head(clips: Embedded, copies: Embedded) -> tuple[np.ndarray, np.ndarray, float]:
     """A regularised logistic regression on the embedding, as weights for the last layer.
 
     It is fitted to embeddings of length 1, so that all clips count alike, and has no bias: which class a clip is then
@@ -114,51 +133,63 @@ def fit_head(embeddings: np.ndarray, labels: np.ndarray, people: np.ndarray) -> 
     small logits, and a low probability: it holds little that sounds like a word.
 
     Args:
-        embeddings: (clips, units).
-        labels: (clips,), indices of classes; every class has a clip.
-        people: (clips,), who speaks. The strength is the one with the highest likelihood for people that a fold has not
-            heard.
+        clips: as they are; every class has one. The strength is the one with the highest likelihood for people that a
+            fold has not heard.
+        copies: augmented ones of them.
 
     Returns:
-        weights (units, classes) and bias (classes,), 0, both float32, and the strength C.
+        weights (units, classes) and bias (classes,), 0, both float32, and the strength C. A class that has no clip has
+        no column.
     """
-    from sklearn.linear_model import LogisticRegression
-
-    lengths = np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    directions = embeddings / lengths
-
-    def fitted(strength: float, some: np.ndarray) -> LogisticRegression:
-        model = LogisticRegression(C=strength, fit_intercept=False, max_iter=1000)
-        return model.fit(directions[some], labels[some])
-
+    heard, weights = with_copies(clips, copies)
     with threadpool_limits(BLAS_THREADS):  # another number of threads gives other last digits
-        strength = USUAL_STRENGTH
-        if folds := _folds(labels, people):
-            strength = max(
-                STRENGTHS, key=lambda one: sum(_likelihood(fitted(one, a), directions, labels, b) for a, b in folds)
-            )
-        slope = fitted(strength, np.arange(len(labels))).coef_
+        strength = _strength(clips)
+        slope = _fitted(strength, heard, weights).coef_
     if len(slope) == 1:  # of two classes: the logit of the second one
         slope = np.concatenate([-slope / 2, slope / 2])
-    weights = slope.T / lengths.mean()
-    return weights.astype(np.float32), np.zeros(len(slope), np.float32), strength
+    columns = slope.T / np.linalg.norm(heard.embeddings, axis=1).mean()
+    return columns.astype(np.float32), np.zeros(len(slope), np.float32), strength
 
 
-def _folds(labels: np.ndarray, people: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Positions of clips to fit and to ask, for each fold; nobody is in both. None: one person says all of a class."""
+def _directions(embeddings: np.ndarray) -> np.ndarray:
+    """Embeddings of length 1."""
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return embeddings / np.maximum(lengths, np.finfo(np.float32).tiny)
+
+
+def _fitted(strength: float, clips: Embedded, weights: np.ndarray) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=strength, fit_intercept=False, max_iter=1000)
+    return model.fit(_directions(clips.embeddings), clips.labels, weights)
+
+
+def _strength(clips: Embedded) -> float:
+    """The strength with the highest likelihood in folds over people; the usual one, if only one says a word."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    folds = min(FOLDS, *(len(set(people[labels == label])) for label in np.unique(labels)))
-    if folds < 2:
-        return []
-    return list(StratifiedGroupKFold(folds).split(labels, labels, people))
+    people, labels = clips.people, clips.labels
+    number = min(FOLDS, *(len(set(people[labels == label])) for label in np.unique(labels)))
+    if number < 2:
+        return USUAL_STRENGTH
+    weights = clip_weights(clips.names)
+    folds = list(StratifiedGroupKFold(number).split(labels, labels, people))
+
+    def likelihood(strength: float) -> float:
+        fits = (_fitted(strength, clips.subset(fit), weights[fit]) for fit, _ in folds)
+        return sum(
+            _likelihood(fit, clips.subset(asked), weights[asked]) for fit, (_, asked) in zip(fits, folds, strict=True)
+        )
+
+    return max(STRENGTHS, key=likelihood)
 
 
-def _likelihood(fitted: Any, directions: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> float:
+def _likelihood(fitted: Any, asked: Embedded, weights: np.ndarray) -> float:
     """The sum of the logarithms of the right classes' probabilities, over clips of classes that were heard."""
-    known = asked[np.isin(labels[asked], fitted.classes_)]
-    logarithms = fitted.predict_log_proba(directions[known])
-    return float(logarithms[np.arange(len(known)), np.searchsorted(fitted.classes_, labels[known])].sum())
+    known = np.isin(asked.labels, fitted.classes_)
+    logarithms = fitted.predict_log_proba(_directions(asked.embeddings[known]))
+    right = logarithms[np.arange(known.sum()), np.searchsorted(fitted.classes_, asked.labels[known])]
+    return float(weights[known] @ right)
 
 
 def train_head(model: keras.Model, features: Path, spec: FeatureSpec, recipe: Recipe) -> tuple[Epoch, float]:
@@ -175,8 +206,7 @@ def train_head(model: keras.Model, features: Path, spec: FeatureSpec, recipe: Re
     """
     embed = embedding_and_probabilities(model)
     clips = embedded_clips(embed, features, "train", spec)
-    heard = Embedded.joined([clips, embedded_copies(embed, features, spec, recipe)])
-    weights, bias, strength = fit_head(heard.embeddings, heard.labels, heard.people)
+    weights, bias, strength = fit_head(clips, embedded_copies(embed, features, spec, recipe))
     model.get_layer(LOGITS).set_weights([weights, bias])
     row: Epoch = {"epoch": 1}
     for name, asked in (("train", clips), ("validation", embedded_clips(embed, features, "validation", spec))):
