@@ -18,8 +18,8 @@ from kws.commands.exp import command, split_settings
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import csv_rows, folder_written_whole, write_csv
-from kws.core.naming import is_computed
-from kws.core.params import OUR_EMBEDDING, SILENCE, Params, load_params
+from kws.core.naming import SILENCE, is_computed
+from kws.core.params import OUR_EMBEDDING, Params, load_params
 from kws.evaluate.few import FALSE_REJECTION, Asked, accuracy, best_rule, draw_takes, rejection, word_scores
 from kws.evaluate.metrics import rounded
 from kws.plots.figures import few_figure, save_figure

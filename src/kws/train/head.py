@@ -17,8 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from kws.audio.frontend import BLAS_THREADS
 from kws.core.files import csv_rows
-from kws.core.naming import is_computed
-from kws.core.params import SILENCE, UNKNOWN
+from kws.core.naming import SILENCE, UNKNOWN, is_computed
 from kws.records.read import read_split
 from kws.records.spec import FeatureSpec
 from kws.train.models import LOGITS, embedding_and_probabilities
