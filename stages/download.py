@@ -130,7 +130,7 @@ def _obtain(folder: Path, params: Params, others: list[str]) -> tuple[Archive, d
     )
     # featurize takes `unknown` times the clips of a word, and each speaker says a word once
     write_corpus(target, params.words, voices, others, math.ceil(params.unknown))
-    return sources.synthetic(target), {}
+    return sources.synthetic(target, params.neural_share), {}
 
 
 def _compute_beside(
@@ -155,7 +155,7 @@ def _compute_beside(
     others = beside.others_beside(recordings, tests, params, voices.accents())
     clips = write_beside(target, words_of, voices, others)
     write_clips(folder / paths.COMPUTED_CLIPS.name, clips)
-    return sources.synthetic(target), beside.lines(words_of, clips, others, params)
+    return sources.synthetic(target, params.neural_share), beside.lines(words_of, clips, others, params)
 
 
 def _compute_other_speech(folder: Path, known: Collection[str], params: Params) -> Archive:
@@ -168,7 +168,7 @@ def _compute_other_speech(folder: Path, known: Collection[str], params: Params) 
     voices = Voices(OTHER_SPEAKERS, variety, 0.0, VOICES_SEED, "en", params.clip_seconds)
     clips = write_other_speech(target, unheard_words({*known, *params.words}), voices)
     write_clips(folder / paths.OTHER_SPEECH_CLIPS.name, clips)
-    return sources.synthetic(target)
+    return sources.synthetic(target, voices.neural_share)
 
 
 def _obtain_test(

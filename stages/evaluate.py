@@ -62,6 +62,7 @@ def main() -> None:
         heard_by_int8 = int8.probabilities(clip.log_mel for clip in cached_clips(paths.FEATURES, "test", spec))
         figures |= eight_bits.quiet_figures(answers, heard_by_int8)
         figures |= scores.leak(answers, speakers_of(paths.MANIFEST, "train"), at_random=params.split == "random")
+        figures |= scores.heard(paths.MANIFEST)
 
         # in the streams: validation chooses the thresholds, test is judged by them
         words = [classes.index(word) for word in params.words]
@@ -117,7 +118,7 @@ def main() -> None:
     lines = scores.summary_lines(figures, classes) + stream_scores.stream_lines(figures, classes)
     lines += stream_scores.other_speech_lines(figures, source.unheard)
     for line in lines + devices.lines(on_devices):
-        print(stage.voices_title(line, _voices(answers, spec)))
+        print(stage.voices_title(line, answers.voices(synthetic=spec.test_synthetic)))
 
 
 def _stream(
@@ -152,11 +153,6 @@ def _on_devices(
     }
 
 
-def _voices(answers: Answers, spec: FeatureSpec) -> stage.Synthetic:
-    """Whether the voices of the test clips are synthetic."""
-    return "partly" if answers.computed.any() else spec.test_synthetic
-
-
 def _draw(
     tables: Mapping[str, tuple[Sequence[str], list[dict[str, Any]]]],
     answers: Answers,
@@ -164,7 +160,7 @@ def _draw(
     spec: FeatureSpec,
 ) -> None:
     """Writes the tables, and draws what they say."""
-    synthetic = _voices(answers, spec)
+    synthetic = answers.voices(synthetic=spec.test_synthetic)
     with folder_written_whole(paths.PLOTS / "evaluate") as folder:
         for name, (columns, rows) in tables.items():
             write_csv(folder / f"{name}.csv", rows, columns)

@@ -34,7 +34,7 @@ def main() -> None:
     """Answers in; projections, pictures, their quality and the model card out."""
     params = load_params()
     answers, classes, synthetic = read_answers(require_exists(paths.ANSWERS))
-    voices: stage.Synthetic = "partly" if answers.computed.any() else synthetic
+    voices = answers.voices(synthetic=synthetic)
     source = DataSource.read(paths.SOURCE)
     files = ("devices", *STAGES[: STAGES.index("project")])
     figures = {name: read_json(paths.METRICS / f"{name}.json") for name in files}

@@ -2,6 +2,7 @@ import time
 
 import numpy as np
 
+from kws.core.stage import voices_title
 from kws.evaluate.answers import Answers, read_answers, write_answers
 
 
@@ -25,3 +26,14 @@ def test_what_is_read_is_what_was_written_and_the_bytes_do_not_depend_on_the_tim
         np.testing.assert_array_equal(getattr(found, name), values, strict=True)
     assert found.predicted.tolist() == [0, 0]
     assert found.confidence.tolist() == answers.probabilities[:, 0].tolist()
+
+
+def test_where_computed_voices_speak_beside_people_the_voices_are_partly_synthetic():
+    names = np.array(["yes/ada/1.wav", "_computed_/yes/computed-test-0000_nohash_0.wav"])
+    answers = Answers(names, names, np.zeros(2, int), np.ones((2, 1), np.float32), np.zeros((2, 0), np.float32))
+    assert answers.computed.tolist() == [False, True]
+    assert answers.voices(synthetic=False) == "partly"
+    people = answers.subset(np.array([0]))
+    assert (people.voices(synthetic=False), people.voices(synthetic=True)) == (False, True)
+    assert voices_title("a", "partly") == "a (partly synthetic voices)"
+    assert [voices_title("a", synthetic) for synthetic in (False, True)] == ["a", "a (synthetic voices)"]

@@ -8,6 +8,7 @@ from conftest import ROOT, SOURCE, TEST_ARCHIVE
 from kws.audio import micro
 from kws.core.files import read_json
 from kws.project.card import OFFICIAL_MODELS, model_card
+from kws.recordings.licences import ESPEAK, NOT_IN_THE_MODEL, NOT_KNOWN, what_follows
 from kws.spotting.detect import SENSITIVITIES
 
 FIGURES = {
@@ -253,7 +254,7 @@ def test_every_number_in_the_card_is_found_in_the_files(card, make_params):
     counts += [FIGURES["export"][f"{kind}_multiplications"] for kind in ("float32", "int8", "features")]
     files.append([round(12.5 * count) for count in counts])  # at our rate
     known = set().union(*(numbers_of(file) for file in files)) | {"-5", "-40", "20", "95", "64", "32", "8", "1"}
-    prose = re.sub(r"`[^`\n]*`|F1|SHA-256", "", text.partition("```yaml")[0])
+    prose = re.sub(r"`[^`\n]*`|F1|SHA-256|Apache-2\.0", "", text.partition("```yaml")[0])
     found = re.findall(r"-?\d+(?:,\d{3})*(?:\.\d+)?", prose)
     assert len(found) > 90
     assert set(found) <= known
@@ -273,6 +274,24 @@ def test_every_figure_of_the_metrics_that_the_card_tells_stands_in_it(card):
     assert "| `kws_features.tflite` (8 bits) | features | 312,345 | 94.9 % | 99.4 % |" in text
     assert "| `kws_features.tflite` | 312,345 | 12.5 | 4,000,003 | 50,000,038 | 50,000,038 | 78,976 |  |" in text
     assert "12,345 clips of 678 speakers" in text
+
+
+def test_what_kws_listen_has_heard_is_said_where_people_and_words_are_called_new(card, monkeypatch):
+    assert "kws listen --keep" not in card("unheard")
+    assert "nobody in the test is in training." in card("unheard")
+    heard = FIGURES["evaluate"] | {"heard_clips": 159, "heard_unknown_clips": 68}
+    monkeypatch.setitem(FIGURES, "evaluate", heard)
+    text = card("unheard")
+    assert "nobody in the test is in training, as far as names tell." in text
+    assert (
+        "159 training clips are what `kws listen --keep` has heard. Nobody knows who speaks in them: if people" in text
+    )
+    assert (
+        "does not contain (798 clips), unless they are in the 68 clips of other words that `kws listen --keep` has "
+        "heard: rejected | 61.2 %"
+    ) in text
+    monkeypatch.setitem(FIGURES, "evaluate", heard | {"heard_unknown_clips": 0})
+    assert "unless they are" not in card("unheard")
 
 
 def test_files_for_devices_are_told_with_their_own_figures(card, monkeypatch):
@@ -462,8 +481,11 @@ def test_synthetic_voices_are_said_to_be_so_at_the_top_and_among_the_limits(card
 
 def test_a_test_data_set_of_its_own_is_told_with_its_licence(card):
     text = card(source=replace(SOURCE, synthetic=True, test=TEST_ARCHIVE), test_dataset="mine")
-    assert "| training | speech_commands | https://example.org/words.tar.gz | CC BY 4.0 | `abc123` |" in text
-    assert "| test | mine | https://example.org/mine.zip | CC0 | `fed987` |" in text
+    assert (
+        "| training | speech_commands | https://example.org/words.tar.gz | CC BY 4.0 | `abc123` | Name the authors"
+        in text
+    )
+    assert f"| test | mine | https://example.org/mine.zip | CC0 | `fed987` | {NOT_IN_THE_MODEL} |" in text
     assert "come from the same data set" not in text
     assert "> **Trained on synthetic voices.**" in text
     assert "**Tested on synthetic" not in text
@@ -528,16 +550,15 @@ def test_the_card_tells_where_the_splits_come_from_and_where_nobody_knows_who_sp
 
 def test_computed_voices_beside_people_are_told_in_the_card(card, monkeypatch):
     assert "computed voices" not in card().partition("```yaml")[0]
-    computed = replace(
-        TEST_ARCHIVE, dataset="synthetic", archive="computed.tar", sha256="c0ffee", licence="none needed"
-    )
+    computed = replace(TEST_ARCHIVE, dataset="synthetic", archive="computed.tar", sha256="c0ffee", licence=ESPEAK)
     source = replace(SOURCE, computed=computed)
     monkeypatch.setitem(FIGURES, "featurize", FIGURES["featurize"] | {"computed_train": 1234})
     text = card(source=source, computed_voices=60, dataset="speech_commands")
     head = text.partition("\n## ")[0]
     assert "60 computed voices say 1,234 of the 9,001 training clips." in head
     assert "Tested on" not in head
-    assert "| computed voices beside | synthetic | https://example.org/mine.zip | none needed | `c0ffee` |" in text
+    row = f"| computed voices beside | synthetic | https://example.org/mine.zip | {ESPEAK} | `c0ffee` |"
+    assert f"{row} {what_follows(ESPEAK)} |\n" in text
     assert "- Synthetic voices vary far less than people" in text
 
     mixed = {"people_clips": 903, "people_accuracy": 0.9123, "people_accuracy_low": 0.9, "people_accuracy_high": 0.93}
@@ -556,9 +577,30 @@ def test_the_card_says_with_what_training_began_and_of_which_licence_that_was(ma
     figures = FIGURES | {"evaluate": FIGURES["evaluate"] | WORDS}
     card = model_card(params, SOURCE, figures)
     assert "Training began with the weights of `mine.npz` (SHA-256 `0123456789abcdef`…)" in card
-    assert "CC BY 4.0, somebody" in card
+    row = f"| a file | CC BY 4.0, somebody | `0123456789abcdef`… | {what_follows('CC BY 4.0, somebody')} |\n"
+    assert f"| weights to begin with | mine.npz {row}" in card
     assert "/home" not in card
     assert "last layer alone" not in card
     monkeypatch.setitem(FIGURES, "train", train | {"head_strength": 0.1})
     card = model_card(params, SOURCE, FIGURES | {"evaluate": FIGURES["evaluate"] | WORDS})
     assert "The last layer alone was trained, a logistic regression with C = 0.1." in card
+
+
+def test_the_table_of_the_data_has_a_row_for_each_thing_with_its_licence_and_what_follows(make_params, monkeypatch):
+    train = FIGURES["train"] | {"pretrained": "0123456789abcdef", "pretrained_licence": f"CC BY 4.0; {ESPEAK}"}
+    monkeypatch.setitem(FIGURES, "train", train)
+    source = replace(SOURCE, licence=NOT_KNOWN, test=TEST_ARCHIVE, other_speech=replace(TEST_ARCHIVE, licence=ESPEAK))
+    figures = FIGURES | {"evaluate": FIGURES["evaluate"] | WORDS}
+    text = model_card(make_params(pretrained="kws"), source, figures)
+    _, _, table = text.partition("## Data\n\n")
+    head, _, *lines = table.partition("\n\n")[0].splitlines()
+    assert head == "| | data set | from | licence | SHA-256 | what follows for this model |"
+    rows = [line[2:-2].split(" | ") for line in lines]
+    assert {len(row) for row in rows} == {6}
+    assert [(row[0], row[3], row[5]) for row in rows] == [
+        ("training", NOT_KNOWN, what_follows(NOT_KNOWN)),
+        ("weights to begin with", f"CC BY 4.0; {ESPEAK}", f"{what_follows('CC BY 4.0')} {what_follows(ESPEAK)}"),
+        ("test", "CC0", NOT_IN_THE_MODEL),
+        ("other speech in the streams", ESPEAK, NOT_IN_THE_MODEL),
+    ]
+    assert "no legal advice" in text

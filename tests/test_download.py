@@ -20,6 +20,7 @@ from kws.core.files import read_csv
 from kws.download import sources
 from kws.download.report import report_lines
 from kws.download.voices import beside, synthetic
+from kws.recordings import licences
 from kws.recordings.archive import Contents
 from kws.recordings.clips import UNHEARD, Clip, read_clips
 from kws.recordings.layout import understand
@@ -42,7 +43,7 @@ OTHER_SPEECH = {
     "bytes": 10240,
     "sha256": hashlib.sha256(bytes(10240)).hexdigest(),
     "checked": False,
-    "licence": "none needed: computed voices",
+    "licence": licences.ESPEAK,
 }
 OTHER_SPEAKERS: list[synthetic.Voices] = []  # the voices that were asked to say other words
 
@@ -294,6 +295,7 @@ def test_synthetic_speech_is_made_of_the_words_and_says_that_it_is_synthetic(sta
     stage(dataset="synthetic", language="en-gb", clip_seconds=1.5, **changes)
     assert source()["synthetic"] is source()["test_synthetic"] is True
     assert source()["archive"] == "synthetic.tar"
+    assert source()["licence"] == licences.ESPEAK_AND_HIBARI
     assert metrics() | {"bytes": 0} == {
         "clips": 40,
         "words": 2,
@@ -692,7 +694,7 @@ def asked(monkeypatch) -> list[tuple]:
     return calls
 
 
-COMPUTED = OTHER_SPEECH | {"archive": "computed.tar"}
+COMPUTED = OTHER_SPEECH | {"archive": "computed.tar", "licence": licences.ESPEAK_AND_HIBARI}
 
 
 def test_computed_voices_speak_beside_recordings(stage, tmp_path, asked, capsys):

@@ -13,6 +13,7 @@ from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import write_csv, write_json
 from kws.core.params import load_params
+from kws.recordings import licences
 from kws.recordings.people import speaker_split
 from kws.train import models, networks, pretrained
 
@@ -31,18 +32,29 @@ def test_it_says_what_it_has_heard_and_of_which_licence_without_places_and_dates
     said = (("yes", "ada", "yes/ada/1.wav"), ("no", "ada", "no/ada/1.wav"), ("no", "voice", "_computed_/no/1.wav"))
     rows = [{"word": word, "speaker": who, "name": name} for word, who, name in said]
     params = make_params(dataset="/home/ada/words.tar", width=1.5, model="matchboxnet")
-    computed = replace(TEST_ARCHIVE, licence="none needed")
-    about = embedding.about(params, replace(SOURCE, dataset="words.tar", computed=computed), rows)
+    computed = replace(TEST_ARCHIVE, licence=SOURCE.licence)
+    about = embedding.about(params, replace(SOURCE, dataset="words.tar", computed=computed), rows, None)
     assert (about["words"], about["clips"], about["speakers"]) == (["no", "yes"], 3, 2)
     assert about["computed_clips"] == 1
     assert (about["model"], about["width"], about["causal"]) == ("matchboxnet", 1.5, False)
-    assert about["licence"] == "CC BY 4.0; none needed"
+    assert about["licence"] == "CC BY 4.0"
     assert about["data"] == [
-        {"dataset": "words.tar", "address": SOURCE.address, "sha256": "abc123"},
-        {"dataset": "mine", "address": TEST_ARCHIVE.address, "sha256": "fed987"},
+        {"dataset": "words.tar", "address": SOURCE.address, "sha256": "abc123", "licence": "CC BY 4.0"},
+        {"dataset": "mine", "address": TEST_ARCHIVE.address, "sha256": "fed987", "licence": "CC BY 4.0"},
     ]
     assert about["parameters"]["dataset"] == "words.tar"
     assert "/home" not in json.dumps(about)
+
+
+def test_its_licence_is_that_of_all_that_it_has_heard_and_of_what_it_began_with(make_params):
+    computed = replace(TEST_ARCHIVE, dataset="synthetic", sha256="c0ffee", licence=licences.ESPEAK_AND_HIBARI)
+    began = f"CC BY 4.0{licences._AND}somebody's own"
+    about = embedding.about(make_params(), replace(SOURCE, computed=computed), [], began)
+    assert about["licence"].split("; ") == ["CC BY 4.0", licences.ESPEAK_AND_HIBARI, "somebody's own"]
+    assert [(data["dataset"], data["licence"]) for data in about["data"]] == [
+        ("speech_commands", "CC BY 4.0"),
+        ("synthetic", licences.ESPEAK_AND_HIBARI),
+    ]
 
 
 def test_people_of_validation_and_test_of_speech_commands_are_refused():

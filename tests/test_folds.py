@@ -69,6 +69,7 @@ def project(tmp_path, monkeypatch) -> Path:
 
     monkeypatch.setattr(subprocess, "run", pretend)
     write_json(tmp_path / paths.SOURCE, SOURCE.to_json())
+    write_json(tmp_path / paths.METRICS / "evaluate.json", {"accuracy": 0.9, "heard_clips": 159})
     return tmp_path
 
 
@@ -83,6 +84,7 @@ def test_an_experiment_for_each_fold_gives_the_table_and_the_picture(project, mo
     assert "Mean of the folds 85.0%, from 75.0% to 100.0%." in printed
     assert "All 24 answers: 87.5%, 95 % interval " in printed
     assert "These are 3 networks, each trained on a part" in printed
+    assert "Each training also has 159 clips that kws listen --keep has heard" in printed
     folder = project / "plots" / "folds"
     assert (folder / "folds.csv").read_text().splitlines()[2] == "2,2,10,0.8,0.35551,0.973529"
     assert (folder / "folds.png").stat().st_size > 10_000
@@ -116,7 +118,15 @@ def test_a_number_of_folds_that_is_none_is_refused_in_a_line(monkeypatch, number
 
 def test_where_nobody_knows_who_speaks_the_report_does_not_say_that_people_are_new():
     rows = folds.fold_rows(FOLDS)
-    assert "Nobody was tested by a network that had heard them." in folds.report(rows, named=True)
-    unknown = folds.report(rows, named=False)
+    assert "Nobody was tested by a network that had heard them." in folds.report(rows, named=True, kept=0)
+    unknown = folds.report(rows, named=False, kept=0)
     assert "Nobody was tested" not in unknown
     assert "training may contain people of the test, and the accuracy may be" in unknown
+
+
+def test_what_was_heard_in_a_house_may_be_people_of_the_test():
+    rows = folds.fold_rows(FOLDS)
+    assert "kws listen" not in folds.report(rows, named=True, kept=0)
+    assert "has 159 clips that kws listen --keep has heard, and nobody knows who" in folds.report(
+        rows, named=True, kept=159
+    )

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -169,7 +170,7 @@ def test_answers_become_recordings_once(folder, tmp_path, capsys):
     assert rate == 1600
     assert sound == pytest.approx(np.linspace(0.1, 1, 1600) / 8, abs=1e-4)  # the clip, without the margins
     assert folder.rows()[0].recording == "../recordings/stop/heard-2026-05-31/1.flac"
-    assert make_recordings(folder, to) == Made({}, moved=0, before=3, unanswered=0, gone=0)
+    assert make_recordings(folder, to) == Made({}, moved=0, before=3, elsewhere={}, unanswered=0, gone=0)
     assert {path.relative_to(to).as_posix() for path in to.rglob("*.flac")} == made
 
 
@@ -206,7 +207,7 @@ def test_another_answer_moves_its_recording_and_none_removes_it(folder, tmp_path
     monkeypatch.chdir(folder.path)  # another place: the paths in the table are not from there
     folder.set_answer("1.flac", "go")
     folder.set_answer("3.flac", "")
-    assert make_recordings(folder, tmp_path) == Made({"go": 1}, moved=1, before=0, unanswered=2, gone=0)
+    assert make_recordings(folder, tmp_path) == Made({"go": 1}, moved=1, before=0, elsewhere={}, unanswered=2, gone=0)
     assert [path.parent.parent.name for path in tmp_path.glob("*/heard-*/*.flac")] == ["go"]
     assert [row.recording for row in folder.rows()] == ["../go/heard-2026-05-31/1.flac", "", ""]
 
@@ -215,7 +216,7 @@ def test_what_is_not_made_is_counted(folder, tmp_path):
     folder.set_answer("1.flac", "stop")
     (folder.path / "1.flac").unlink()
     made = make_recordings(folder, tmp_path)
-    assert made == Made({}, moved=0, before=0, unanswered=2, gone=1)
+    assert made == Made({}, moved=0, before=0, elsewhere={}, unanswered=2, gone=1)
     assert report_lines(made, Path("kept"), Path("rec"))[:3] == [
         "rec: 0 recordings made",
         "1 answers are left out: their sound is no longer in kept",
@@ -230,3 +231,89 @@ def test_a_sound_that_is_none_is_named_and_the_others_stay_made(folder, tmp_path
     with pytest.raises(UserError, match=r"2\.flac: not audio"):
         make_recordings(folder, tmp_path)
     assert [bool(row.recording) for row in folder.rows()] == [True, False, False]
+
+
+def test_no_number_is_used_twice_though_a_sound_was_deleted_by_hand(folder):
+    (folder.path / "3.flac").unlink()
+    folder.add(np.zeros(100, np.float32), 1600, ROW, 9)
+    assert [row.file for row in folder.rows()] == ["1.flac", "2.flac", "3.flac", "4.flac"]
+    table = folder.path / "kept.csv"
+    table.write_text(table.read_text().replace("4.flac", "2.flac"))
+    with pytest.raises(UserError, match=r"kept\.csv: 2\.flac has more than one row"):
+        folder.rows()
+
+
+def test_no_recording_has_the_name_of_one_that_was_deleted_by_hand(folder, tmp_path):
+    """Else the next change of the first answer would remove the recording of the second one."""
+    folder.set_answer("1.flac", "stop")
+    make_recordings(folder, tmp_path)
+    (tmp_path / "stop/heard-2026-05-31/1.flac").unlink()
+    (folder.path / "1.flac").unlink()
+    folder.set_answer("2.flac", "stop")
+    make_recordings(folder, tmp_path)
+    assert [row.recording.rpartition("/")[2] for row in folder.rows()] == ["1.flac", "2.flac", ""]
+
+
+def test_a_recording_that_is_gone_is_made_again(folder, tmp_path):
+    """Also after a kill between the row, which is written first, and the recording."""
+    folder.set_answer("1.flac", "stop")
+    folder.set_recording("1.flac", "../a/stop/heard-2026-05-31/1.flac")
+    assert make_recordings(folder, tmp_path / "a").recordings == {"stop": 1}
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("a/*/*/*")] == [
+        "a/stop/heard-2026-05-31/1.flac"
+    ]
+    (tmp_path / "a").rename(tmp_path / "c")
+    assert make_recordings(folder, tmp_path / "b").recordings == {"stop": 1}
+    assert (tmp_path / "b/stop/heard-2026-05-31/1.flac").is_file()
+
+
+def test_the_row_is_written_before_the_recording(folder, tmp_path, monkeypatch):
+    folder.set_answer("1.flac", "stop")
+    monkeypatch.setattr(KeptFolder, "set_recording", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        make_recordings(folder, tmp_path / "a")
+    assert not list((tmp_path / "a").rglob("*.flac"))
+
+
+def test_another_data_set_gets_no_second_recording_and_a_line_says_where_it_is(folder, tmp_path):
+    folder.set_answer("1.flac", "stop")
+    make_recordings(folder, tmp_path / "a")
+    made = make_recordings(folder, tmp_path / "b")
+    assert made == Made({}, 0, before=0, elsewhere={str(tmp_path / "a"): 1}, unanswered=2, gone=0)
+    assert report_lines(made, Path("kept"), tmp_path / "b")[1] == (
+        f"1 answers have their recording in {tmp_path / 'a'}, and get none here"
+    )
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("1.flac,", "../1.flac,"),
+        ("1.flac,", "kept.csv,"),
+        ("2026-05-31T18:04:09", "../../x"),
+        (",,\n", ",../x,\n"),
+        (",,\n", ",_other_,\n"),
+        (",,\n", ",,/etc/passwd\n"),
+        (",,\n", ",,../../stop/ada/1.flac\n"),
+        (",,\n", ",,../stop/heard-2026-05-31/notes.txt\n"),
+        (",stop,", ",../stop,"),
+        (",,\n", "\n"),
+    ],
+)
+def test_a_table_that_leads_elsewhere_is_refused(folder, right, wrong):
+    table = folder.path / "kept.csv"
+    text = table.read_text().replace("\r\n", "\n")
+    table.write_text(text.replace(right, wrong, 1))
+    with pytest.raises(UserError, match="line 2 is not as kws listen --keep writes it"):
+        folder.rows()
+
+
+def test_a_row_stays_until_the_recording_of_its_former_answer_is_removed(folder, tmp_path):
+    folder.set_answer("1.flac", "stop")
+    make_recordings(folder, tmp_path)
+    folder.set_answer("1.flac", "")
+    folder.add(np.zeros(100, np.float32), 1600, ROW, 1)
+    assert [row.file for row in folder.rows()] == ["1.flac", "4.flac"]
+    make_recordings(folder, tmp_path)
+    assert not list(tmp_path.glob("stop/*/*"))

@@ -415,3 +415,26 @@ def test_what_was_heard_has_no_split_by_its_folder():
 def test_a_word_that_begins_as_such_a_folder_is_a_word():
     layout = layout_of("heard-of/ann/1.wav", "no/ann/1.wav", words=("heard-of", "no"))
     assert {(clip.word, clip.speaker) for clip in layout.clips} == {("heard-of", "ann"), ("no", "ann")}
+
+
+def test_such_a_folder_above_the_words_is_none():
+    layout = layout_of("heard-2025/yes/ann/1.wav", "new/yes/bob/1.wav", "heard-2025/no/ann/2.wav")
+    assert not [clip for clip in layout.clips if clip.heard]
+    assert {(clip.word, clip.speaker) for clip in layout.clips} == {
+        ("yes", "heard-2025"),
+        ("yes", "new"),
+        ("no", "heard-2025"),
+    }
+
+
+def test_what_was_heard_of_a_word_that_is_not_used_is_of_this_word_though_people_stand_above_words():
+    layout = layout_of("ann/yes/1.wav", "bob/no/1.wav", "stop/heard-2026-05-31/1.flac")
+    assert [(clip.word, clip.heard) for clip in layout.clips if clip.word not in ("yes", "no")] == [("stop", True)]
+
+
+def test_no_table_says_who_speaks_in_what_was_heard():
+    name = "yes/heard-2026-05-31/1.flac"
+    layout = layout_of(
+        "yes/1.wav", name, tables={"en_splits.csv": HEAD + "heard-2026-05-31/1.flac,yes,True,ann,MALE\n"}
+    )
+    assert [clip.heard for clip in layout.clips] == [False, True]

@@ -11,6 +11,7 @@ from importlib.metadata import requires
 
 import pytest
 from conftest import ROOT
+from test_licences import licence_of_files
 
 NEEDED = {"ai-edge-litert", "numpy", "soundfile", "soxr", "tqdm"}
 
@@ -68,6 +69,16 @@ def test_the_wheel_holds_the_package_and_the_command(wheel):
         "kws/web/static/page.js",
     } <= set(wheel.namelist())
     assert not [name for name in wheel.namelist() if not name.startswith(("kws/", "kws-"))]
+
+
+def test_the_wheel_holds_no_file_whose_licence_is_not_told(wheel):
+    files = [name for name in wheel.namelist() if name.startswith("kws/") and not name.endswith(".py")]
+    assert files
+    assert {f"src/{name}" for name in files} <= set(licence_of_files())
+    others = {name.partition("/")[2] for name in wheel.namelist() if not name.startswith("kws/")}
+    assert others == {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "top_level.txt"}
+    assert of_wheel(wheel, "licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+    assert message_from_bytes(of_wheel(wheel, "METADATA"))["License-Expression"] == "Apache-2.0"
 
 
 def test_the_command_imports_no_more_than_it_needs():

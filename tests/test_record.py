@@ -17,7 +17,7 @@ from test_cli import FakeSounddevice
 from kws.commands.exp import split_settings
 from kws.core.errors import UserError
 from kws.core.params import read_yaml
-from kws.record import checks
+from kws.record import checks, terminal
 from kws.record.checks import COUNT_SECONDS, COUNTS, SAMPLE_RATE, check_noise, check_take, take_samples
 from kws.record.takes import Plan
 from kws.recordings.archive import pack_folder, read_contents
@@ -197,6 +197,40 @@ def test_what_is_there_is_counted_and_the_rest_goes_on(kws):
     assert kws("coffee blinds --speaker ada --takes 2", [take()])[0] == 0  # nothing is asked for
 
 
+def test_a_file_that_is_no_sound_is_no_take(kws):
+    for name in ("coffee/ada/notes.txt", "_background_noise_/README.md"):
+        path = Path("recordings", name)
+        path.parent.mkdir(parents=True)
+        path.write_text("no sound")
+    code, out, _ = kws("coffee --speaker ada --takes 1 --noise --yes", [room(60), take(*GOOD)])
+    assert code == 0
+    assert {"_background_noise_/1.flac", "coffee/ada/1.flac"} < set(files())
+    assert out[-4:-1] == [
+        "        ada",
+        "coffee    1",
+        "recordings: takes as above, and 1 recordings of the room in _background_noise_",
+    ]
+
+
+def test_with_yes_a_microphone_at_fault_ends_it(kws):
+    said = [take()] * (terminal.MOST_BAD - 1) + [take(*GOOD)] + [take(*GOOD, decibels=-50)] * (terminal.MOST_BAD + 1)
+    code, out, err = kws("coffee --speaker ada --takes 2 --yes", said)
+    assert code == 1
+    assert err == ["error: stopped after 5 takes in a row with a problem; mend it, and the same command goes on"]
+    assert [line.partition(":")[0].strip() for line in out if line.startswith("  ")] == [
+        *["no speech"] * 4,
+        *("good", "kept"),  # a good take: the count begins anew
+        *["too soft"] * 5,
+        "ada",  # of the summary
+    ]
+    assert files() == ["coffee/ada/1.flac"]
+
+
+def test_whoever_is_asked_may_try_as_often_as_they_like(kws):
+    said = [take()] * (terminal.MOST_BAD + 1) + [take(*GOOD)]
+    assert kws("coffee --speaker ada --takes 1", said, [""] * (terminal.MOST_BAD + 1) + ["k"])[0] == 0
+
+
 def test_where_the_sound_ends_nothing_of_it_is_kept(kws):
     code, out, err = kws("coffee --speaker ada --yes", [take(*GOOD), take(*GOOD)[:-100]])
     assert code == 1
@@ -276,6 +310,9 @@ def test_the_next_command_is_one_that_make_exp_reads(tmp_path):
         ("coffee --speaker ada --other 500", "--other 500: there are "),
         ("coffee --speaker ada --source https://a/b.wav", "https://a/b.wav: addresses are not read"),
         ("coffee --speaker ada --source nothing.wav", "nothing.wav: No such file or directory"),
+        ("coffee --page --yes", "--yes: for the terminal alone; leave it out with --page"),
+        ("coffee --page --no-playback", "--no-playback: for the terminal alone; leave it out with --page"),
+        ("coffee --page --device 1 --yes", "--yes, --device: for the terminal alone; leave it out with --page"),
     ],
 )
 def test_what_cannot_be_recorded_is_one_line_and_nothing_is_written(tmp_path, monkeypatch, capsys, command, message):
@@ -385,6 +422,13 @@ def test_without_its_packages_one_line_says_what_to_install():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "error: kws record needs the package scipy: pip install 'kws[record]'\n"
+
+
+def test_without_the_package_of_the_microphone_one_line_says_what_to_install(microphone, monkeypatch, capsys):  # noqa: ARG001
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    assert cli.main(["record", "coffee", "--speaker", "ada"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: the microphone needs the package sounddevice: pip install sounddevice, or give")
 
 
 def test_two_who_record_at_once_overwrite_nothing(tmp_path):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SOURCE
+from conftest import SOURCE, TEST_ARCHIVE
 
 from kws.core import paths
 from kws.core.files import write_json
@@ -234,3 +234,17 @@ def test_a_long_card_is_cut_at_a_line_and_says_so() -> None:
     assert set(lines) == {"word 12345"}
     assert (empty, last) == ("", "The rest is in the run's artifacts.")
     assert 4900 < len(champion().description) <= 5000
+
+
+def test_computed_voices_beside_people_are_other_recordings_only_where_they_speak_in_validation() -> None:
+    from kws.tracking import registry
+
+    paths.VALIDATION.parent.mkdir(exist_ok=True)
+    source = replace(SOURCE, sha256="people", computed=replace(TEST_ARCHIVE, sha256="voices"))
+    answer(paths.VALIDATION, wrong=2)
+    assert registry._validation_sound(source) == "people"
+    names = np.array(["1.wav", "_computed_/yes/computed-validation-0000_nohash_0.wav"])
+    answers = Answers(names, names, np.zeros(2, int), np.ones((2, 1), np.float32), np.zeros((2, 0), np.float32))
+    write_answers(paths.VALIDATION, answers, ["yes"], synthetic=False)
+    assert registry._validation_sound(source) == "people+voices"
+    assert registry._validation_sound(SOURCE) == SOURCE.sha256

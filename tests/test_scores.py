@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from conftest import make_front_end, make_spec
 
+from kws.core.files import write_csv
 from kws.core.parallel import TASKS_AHEAD
 from kws.evaluate import metrics, scores
 from kws.evaluate.answers import Answers
 from kws.evaluate.network import CLIPS_A_TASK, EvaluatedNetwork
 from kws.recordings.background import NOBODY
+from kws.recordings.clips import HOUSEHOLD
 from kws.records.write import RecordWriter
 from kws.train import models
 from kws.train.litert import network_file
@@ -247,6 +249,29 @@ def test_what_is_printed_names_the_leak_and_the_rejection(answers):
     assert not [line for line in lines if "leaks" in line]
     assert [line for line in lines if line.startswith("recall of _unknown_ 50.0%, 95 % interval")]
     assert [line for line in lines if line.startswith("rejected of 4 clips of words never heard: 50.0%")]
+
+
+def test_what_kws_listen_has_heard_is_counted_and_said_beside_the_figures(answers, tmp_path):
+    clips = [("train", "no", HOUSEHOLD), ("train", "_unknown_", HOUSEHOLD), ("train", "no", "ada"), ("test", "no", "x")]
+    rows = [{"split": split, "status": "ok", "class": label, "speaker": who} for split, label, who in clips]
+    write_csv(tmp_path / "manifest.csv", [*rows, {**rows[0], "status": "unusable"}], list(rows[0]))
+    heard = scores.heard(tmp_path / "manifest.csv")
+    assert heard == {"heard_clips": 2, "heard_unknown_clips": 1}
+    write_csv(tmp_path / "manifest.csv", rows[2:], list(rows[0]))
+    assert scores.heard(tmp_path / "manifest.csv") == {}
+    classes = ["no", "_unknown_"]
+    figures = scores.score(answers, classes) | scores.rejection(answers, classes)
+    figures |= {f"noise_0db_accuracy{bound}": 0.5 for bound in ("", "_low", "_high")}
+    assert "kws listen" not in "".join(scores.summary_lines(figures, classes))
+    lines = scores.summary_lines(figures | heard, classes)
+    assert lines[1] == (
+        "2 training clips are what kws listen --keep has heard: if people of the test speak in them, all figures are "
+        "too good for new people"
+    )
+    [rejected] = [line for line in lines if line.startswith("rejected of")]
+    assert rejected.endswith(
+        "; some of these words may be in the 1 training clips of other words that kws listen --keep has heard"
+    )
 
 
 def test_a_class_without_test_clips_has_no_figures(answers):

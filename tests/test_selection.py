@@ -745,6 +745,15 @@ def test_what_kws_took_for_a_word_comes_beside_the_other_words_and_in_training_a
     assert counts(chosen)[UNKNOWN, "train"] == 7 + round(0.1 * (PER_WORD["train"] + 2.5))
 
 
+def test_words_that_kws_has_heard_are_perhaps_those_that_training_does_not_hear(make_selection):
+    told = (
+        "training hears 7 clips of other words that kws listen --keep has heard: nobody knows which words, so some of "
+    )
+    more = heard_of("yes", 5)
+    assert make_selection(RECORDINGS + more + heard_of(UNKNOWN, 7), unknown=1.0).remarks[-1].startswith(told)
+    assert not [line for line in make_selection(RECORDINGS + more, unknown=1.0).remarks if "kws listen" in line]
+
+
 def test_what_kws_took_for_a_word_measures_no_false_alarms(make_selection):
     selection = make_selection(RECORDINGS + heard_of(UNKNOWN, 7), unknown=0.0)
     assert not [one for one in selection.clips if one.clip.heard]

@@ -1,7 +1,7 @@
 """Which files hold sound: by how they begin; and by name, for those that are damaged."""
 
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 HEAD_BYTES = 64  # of a file, enough to know its format
 
@@ -53,6 +53,15 @@ def needs_ffmpeg(head: bytes) -> bool:
 def is_sound(name: str, head: bytes) -> bool:
     """Whether a file is a recording, as far as its first bytes tell. A damaged one is known by its name."""
     return sound_format(head) is not None or PurePosixPath(name).suffix.lower() in _SUFFIXES
+
+
+def is_sound_file(path: Path) -> bool:
+    """Whether a file on disk is a recording, as `is_sound`. One that cannot be read counts: reading it says why."""
+    try:
+        with path.open("rb") as file:
+            return is_sound(path.name, file.read(HEAD_BYTES))
+    except OSError:
+        return True
 
 
 def is_hidden(name: str) -> bool:

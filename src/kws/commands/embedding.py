@@ -16,13 +16,15 @@ from kws.commands.exp import command, split_settings
 from kws.core import paths
 from kws.core.address import public_address
 from kws.core.errors import UserError
-from kws.core.files import csv_rows, sha256_of
+from kws.core.files import csv_rows, read_json, sha256_of
 from kws.core.naming import is_computed
 from kws.core.params import Params, load_params
+from kws.recordings.licences import together
 from kws.recordings.people import speaker_split
 from kws.recordings.source import DataSource
 
 PRESET = "embedding"
+_OF_DATA = ("dataset", "address", "sha256", "licence")
 _PUBLISHED_SPEAKER = re.compile(r"[0-9a-f]{8}")  # as Speech Commands names its speakers
 
 
@@ -37,7 +39,8 @@ def main() -> None:
         params, source = load_params(), DataSource.read(paths.SOURCE)
         heard = [row for row in csv_rows(paths.MANIFEST) if (row["split"], row["status"]) == ("train", "ok")]
         refuse_tested({row["speaker"] for row in heard if not is_computed(row["name"])})
-        write(about(params, source, heard), path)
+        begun_with = read_json(paths.METRICS / "train.json").get("pretrained_licence")
+        write(about(params, source, heard, begun_with), path)
     except UserError as error:
         sys.exit(f"error: {error}")
     print(f"{path}: {path.stat().st_size:,} bytes, SHA-256 {sha256_of(path)}")
@@ -59,7 +62,9 @@ def refuse_tested(speakers: Iterable[str]) -> None:
         )
 
 
-def about(params: Params, source: DataSource, heard: Iterable[Mapping[str, str]]) -> dict[str, Any]:
+def about(
+    params: Params, source: DataSource, heard: Iterable[Mapping[str, str]], begun_with: str | None
+) -> dict[str, Any]:
     """What an embedding says of itself: the network, what it has heard, the licence of that, and how it was made.
 
     No date and no path stands in it: the same making gives the same bytes.
@@ -68,10 +73,11 @@ def about(params: Params, source: DataSource, heard: Iterable[Mapping[str, str]]
         params: of the experiment.
         source: of its recordings.
         heard: the rows of the manifest of the training clips.
+        begun_with: the licence of what the network of parameter `pretrained` had heard; None: it began from nothing.
     """
     heard = list(heard)
+    archives = [source, source.computed] if source.computed else [source]
     values = params.model_dump(mode="json")
-    archives = [archive for archive in (source, source.computed) if archive]
     return {
         "model": params.model,
         "width": params.width,
@@ -80,8 +86,8 @@ def about(params: Params, source: DataSource, heard: Iterable[Mapping[str, str]]
         "clips": len(heard),
         "computed_clips": sum(is_computed(row["name"]) for row in heard),
         "speakers": len({row["speaker"] for row in heard}),
-        "data": [{name: getattr(one, name) for name in ("dataset", "address", "sha256")} for one in archives],
-        "licence": "; ".join(dict.fromkeys(one.licence for one in archives)),
+        "data": [{name: getattr(archive, name) for name in _OF_DATA} for archive in archives],
+        "licence": together([*(archive.licence for archive in archives), *([begun_with] if begun_with else [])]),
         "made_by": "make embedding",
         "parameters": {
             name: public_address(value) if isinstance(value, str) else value for name, value in values.items()

@@ -9,7 +9,7 @@ import numpy as np
 from kws.commands.exp import run_series, split_settings
 from kws.core import paths
 from kws.core.errors import UserError
-from kws.core.files import folder_written_whole, write_csv
+from kws.core.files import folder_written_whole, read_json, write_csv
 from kws.evaluate.answers import Answers, read_answers
 from kws.evaluate.metrics import rounded, share_figures
 from kws.plots.figures import folds_figure, save_figure
@@ -36,12 +36,13 @@ def _row(fold: str, speakers: np.ndarray, correct: np.ndarray) -> dict[str, Any]
     return dict(zip(COLUMNS, (fold, people, len(correct), *accuracies), strict=True))
 
 
-def report(rows: Sequence[Mapping[str, Any]], *, named: bool) -> str:
+def report(rows: Sequence[Mapping[str, Any]], *, named: bool, kept: int) -> str:
     """The table as text, and what its figures mean.
 
     Args:
         rows: as `fold_rows` returns them.
         named: whether the data set says who speaks.
+        kept: how many training clips are what `kws listen --keep` has heard.
     """
     *folds, pooled = rows
     interval = _interval(pooled["accuracy_low"], pooled["accuracy_high"])
@@ -57,6 +58,11 @@ def report(rows: Sequence[Mapping[str, Any]], *, named: bool) -> str:
         else "The data set does not say who speaks: training may contain people of the test, and the accuracy may be "
         "too high for new people."
     )
+    if kept:
+        heard = (
+            f"{heard} Each training also has {kept} clips that kws listen --keep has heard, and nobody knows who "
+            "speaks in them: if people of the test do, the accuracy is too high for new people."
+        )
     return f"""fold  speakers  test clips  accuracy  95 % interval
 {table}
 Mean of the folds {np.mean(accuracies):.1%}, from {min(accuracies):.1%} to {max(accuracies):.1%}.
@@ -84,6 +90,7 @@ def main() -> None:
         preset, settings, folds = sys.argv[1], split_settings(sys.argv[2]), _series(sys.argv[3])
         results = run_series(preset, settings, folds, lambda: read_answers(paths.ANSWERS))
         named = DataSource.read(paths.SOURCE).speakers != "one a file"
+        kept = read_json(paths.METRICS / "evaluate.json").get("heard_clips", 0)
     except UserError as error:
         sys.exit(f"error: {error}")
     paths.PARAMS.write_text(before, encoding="utf-8")  # else the next experiment would be of the last fold, unnoticed
@@ -91,8 +98,8 @@ def main() -> None:
     with folder_written_whole(FOLDER) as folder:
         write_csv(folder / "folds.csv", rows, COLUMNS)
         save_figure(folds_figure(rows, synthetic=results[0][2]), folder / "folds.png")
-        (folder / "report.txt").write_text(report(rows, named=named) + "\n", encoding="utf-8")
-    print(f"{report(rows, named=named)}\nThe picture: {FOLDER / 'folds.png'}")
+        (folder / "report.txt").write_text(report(rows, named=named, kept=kept) + "\n", encoding="utf-8")
+    print(f"{report(rows, named=named, kept=kept)}\nThe picture: {FOLDER / 'folds.png'}")
 
 
 if __name__ == "__main__":

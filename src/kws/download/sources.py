@@ -11,6 +11,7 @@ from kws.core.address import public_address
 from kws.core.errors import UserError
 from kws.core.files import sha256_of
 from kws.download.fetch import fetch
+from kws.recordings import licences
 from kws.recordings.archive import pack_folder
 from kws.recordings.source import Archive
 
@@ -24,7 +25,7 @@ class Published:
     name: str
     size: int  # bytes
     sha256: str
-    licence: str = "CC BY 4.0, Pete Warden, Speech Commands, arXiv:1804.03209"
+    licence: str = licences.SPEECH_COMMANDS
 
     @property
     def address(self) -> str:
@@ -122,11 +123,10 @@ def _download(folder: Path, dataset: str, dataset_url: str, dataset_sha256: str)
     return _archive(target, dataset, dataset, digest, checked=bool(dataset_sha256))
 
 
-def synthetic(path: Path) -> Archive:
-    """The archive that `kws.download.voices.synthetic` wrote into a file."""
-    return _archive(
-        path, SYNTHETIC, "made here, by text-to-speech", sha256_of(path), "none needed: computed voices", checked=False
-    )
+def synthetic(path: Path, neural_share: float) -> Archive:
+    """The archive that `kws.download.voices.synthetic` wrote into a file; Hibari speaks a share of it."""
+    licence = licences.ESPEAK_AND_HIBARI if neural_share else licences.ESPEAK
+    return _archive(path, SYNTHETIC, "made here, by text-to-speech", sha256_of(path), licence, checked=False)
 
 
 def _obtain_own(folder: Path, dataset: str, own: Path) -> tuple[Archive, dict[str, str]]:
@@ -142,7 +142,7 @@ def _obtain_own(folder: Path, dataset: str, own: Path) -> tuple[Archive, dict[st
 
 
 def _archive(  # noqa: PLR0913 (an archive has that much of an origin)
-    path: Path, dataset: str, address: str, sha256: str, licence: str = "not known", *, checked: bool
+    path: Path, dataset: str, address: str, sha256: str, licence: str = licences.NOT_KNOWN, *, checked: bool
 ) -> Archive:
     """The archive in a file; its size is that of the file, and no credentials stand in its addresses."""
     return Archive(

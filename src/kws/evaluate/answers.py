@@ -8,6 +8,7 @@ import numpy as np
 
 from kws.core.files import written_whole
 from kws.core.naming import is_computed
+from kws.core.stage import Synthetic
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class Answers:
     def computed(self) -> np.ndarray:
         """Whether a computed voice that speaks beside people says each clip: bool (clips,)."""
         return np.array([is_computed(name) for name in self.names], bool)
+
+    def voices(self, *, synthetic: bool) -> Synthetic:
+        """Whether the voices are synthetic, given whether those of the data set are."""
+        return "partly" if self.computed.any() else synthetic
 
     def subset(self, positions: np.ndarray) -> Self:
         """The answers to some of the clips, in this order."""

@@ -121,6 +121,11 @@ def choose(
         if own := sum(one.label == SILENCE and one.split in needed for one in chosen):
             remarks.append(f"{own} recordings of {SILENCE} are used, and {len(made)} more are made of background")
         chosen += made
+    if heard := sum(one.clip.heard and one.label == UNKNOWN for one in chosen):
+        unheard_remarks.append(
+            f"training hears {heard} clips of other words that kws listen --keep has heard: nobody knows which words, "
+            "so some of those that training does not hear may be among them"
+        )
     check_classes(chosen, params)
     used = share_of_training(chosen, params.train_share, by_people=params.split == "speaker")
     chosen = sorted([*used, *unheard], key=lambda one: (is_computed(one.clip.name), one.clip.name))

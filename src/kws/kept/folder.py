@@ -3,10 +3,13 @@
 import csv
 import fcntl
 import io
-from collections.abc import Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from datetime import datetime
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -14,9 +17,11 @@ import soundfile
 
 from kws.core.errors import UserError
 from kws.core.files import write_csv, written_whole
+from kws.core.naming import BACKGROUND, HEARD, UNKNOWN, first_names, plain_name
 
 TABLE = "kept.csv"
 _LOCK = ".lock"
+_NAME = re.compile(r"[0-9]+\.flac")  # of a sound, and of its recording
 
 
 @dataclass(frozen=True)
@@ -73,10 +78,15 @@ class KeptFolder:
             reader = csv.DictReader(file)
             if reader.fieldnames != _COLUMNS:
                 raise UserError(f"{table}: its columns are not {', '.join(_COLUMNS)}")
-            return [self._row(table, number, row) for number, row in enumerate(reader, 2)]
+            rows = [self._row(table, number, row) for number, row in enumerate(reader, 2)]
+        if twice := [name for name, count in Counter(row.file for row in rows).items() if count > 1]:
+            raise UserError(f"{table}: {first_names(twice)} has more than one row; keep one of them")
+        return rows
 
     def add(self, sound: np.ndarray, sample_rate: int, kept: Kept, most: int) -> int:
         """Writes a sound and its row, then drops the oldest rows without an answer, until `most` of them are left.
+
+        Where the answer was taken back, the row stays until its recording is removed, too.
 
         Args:
             sound: float32 (samples,), full scale = 1.
@@ -95,11 +105,11 @@ class KeptFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             with self._locked():
                 rows = self.rows() if (self.path / TABLE).exists() else []
-                name = f"{next_number(self.path)}.flac"
+                name = f"{next_number(self.path, (row.file for row in rows))}.flac"
                 with written_whole(self.path / name) as file:
                     file.write_bytes(content)
                 rows.append(replace(kept, file=name))
-                unanswered = [row for row in rows if not row.answer]
+                unanswered = [row for row in rows if not (row.answer or row.recording)]
                 dropped = {row.file for row in unanswered[: max(0, len(unanswered) - most)]}
                 self._write([row for row in rows if row.file not in dropped])
                 for file_name in dropped:
@@ -145,11 +155,27 @@ class KeptFolder:
         try:
             numbers = {name: float(row[name]) for name in ("score", "threshold", "start", "seconds")}
             kept = Kept(**{**row, **numbers})  # type: ignore[arg-type]  # all others are text
-        except (TypeError, ValueError):
-            raise UserError(f"{table}: line {number} is not as kws listen --keep writes it") from None
-        if Path(kept.file).name != kept.file:
-            raise UserError(f"{table}: line {number}: {kept.file!r} is no name of a file in this folder")
+            _check(kept)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{table}: line {number} is not as kws listen --keep writes it: {error}") from None
         return kept
+
+
+def _check(kept: Kept) -> None:
+    """Checks what becomes the path of a file that is written or removed: somebody else may have made the table.
+
+    Raises:
+        ValueError: something leads elsewhere.
+    """
+    datetime.fromisoformat(kept.time)
+    place = PurePath(kept.recording).parts[-3:]
+    answers = [answer for answer in (kept.answer, *place[:1]) if answer not in ("", UNKNOWN, BACKGROUND)]
+    for word in (kept.word, *answers):
+        plain_name(word)
+    if not _NAME.fullmatch(kept.file):
+        raise ValueError(f"{kept.file!r} is no name of a sound in this folder")
+    if place and not (len(place) == 3 and place[1].startswith(HEARD) and _NAME.fullmatch(place[2])):
+        raise ValueError(f"{kept.recording!r} is no recording of a sound that was heard")
 
 
 def flac(sound: np.ndarray, sample_rate: int) -> bytes:
@@ -164,6 +190,12 @@ def flac(sound: np.ndarray, sample_rate: int) -> bytes:
     return content.getvalue()
 
 
-def next_number(folder: Path) -> int:
-    """The number after the highest one that names a FLAC file in a folder; 1 if there is none."""
-    return 1 + max((int(path.stem) for path in folder.glob("*.flac") if path.stem.isdecimal()), default=0)
+def next_number(folder: Path, names: Iterable[str]) -> int:
+    """The number after the highest one that names a FLAC file in a folder, or is among more names; 1 if there is none.
+
+    Args:
+        folder: may be missing.
+        names: of files that are, or were, in this folder.
+    """
+    found = [PurePath(name) for name in (*names, *(path.name for path in folder.glob("*.flac")))]
+    return 1 + max((int(path.stem) for path in found if _NAME.fullmatch(path.name)), default=0)

@@ -22,6 +22,7 @@ class Made:
         recordings: how many were made now, by their answer.
         moved: how many of these take the place of a recording that was made of another answer.
         before: how many had their recording before.
+        elsewhere: how many have it in another data set, by its folder: none is made here.
         unanswered: how many have no answer.
         gone: how many have an answer, but no file any more.
     """
@@ -29,6 +30,7 @@ class Made:
     recordings: dict[str, int]
     moved: int
     before: int
+    elsewhere: dict[str, int]
     unanswered: int
     gone: int
 
@@ -36,7 +38,8 @@ class Made:
 def make_recordings(folder: KeptFolder, to: Path) -> Made:
     """Writes `<to>/<answer>/heard-<date>/<n>.flac` for each sound with an answer, once: the clip that the model heard.
 
-    An answer that was changed since moves its recording. What was taken back is removed.
+    An answer that was changed since moves its recording. What was taken back is removed. A recording that is no longer
+    there is made again.
 
     Args:
         folder: what was kept.
@@ -46,7 +49,9 @@ def make_recordings(folder: KeptFolder, to: Path) -> Made:
         UserError: a sound cannot be read, or a recording not be written.
     """
     rows, kept = folder.rows(), folder.path.resolve()
+    recordings = {row.file: row.recording for row in rows}
     made: Counter[str] = Counter()
+    elsewhere: Counter[str] = Counter()
     moved = before = gone = 0
     for row in rows:
         if row.recording and _answer_of(row.recording) != row.answer:
@@ -54,18 +59,34 @@ def make_recordings(folder: KeptFolder, to: Path) -> Made:
             moved += bool(row.answer)
             if not row.answer:
                 folder.set_recording(row.file, "")
-        elif row.recording:
-            before += 1
+        elif row.recording and (path := kept / row.recording).is_file():
+            data_set = path.resolve().parents[2]
+            if data_set == to.resolve():
+                before += 1
+            else:
+                elsewhere[str(data_set)] += 1
             continue
         if not row.answer:
             continue
         if not (folder.path / row.file).is_file():
             gone += 1
             continue
-        path = _make_recording(folder.path, row, to)
-        folder.set_recording(row.file, os.path.relpath(path.resolve(), kept))
+        content = _clip(folder.path, row)
+        place = to / row.answer / f"{HEARD}{row.time[:10]}"
+        beside = Path(os.path.relpath(place.resolve(), kept))
+        others = [Path(recordings[other]) for other in recordings if other != row.file]
+        path = place / f"{next_number(place, (other.name for other in others if other.parent == beside))}.flac"
+        recordings[row.file] = str(beside / path.name)
+        # Before the file: if the program is killed between both, the next call makes this recording, and no second one
+        folder.set_recording(row.file, recordings[row.file])
+        try:
+            with written_whole(path) as file:
+                file.write_bytes(content)
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from None
         made[row.answer] += 1
-    return Made(dict(sorted(made.items())), moved, before, sum(not row.answer for row in rows), gone)
+    unanswered = sum(not row.answer for row in rows)
+    return Made(dict(sorted(made.items())), moved, before, dict(sorted(elsewhere.items())), unanswered, gone)
 
 
 def _answer_of(recording: str) -> str:
@@ -73,19 +94,14 @@ def _answer_of(recording: str) -> str:
     return Path(recording).parent.parent.name
 
 
-def _make_recording(kept: Path, row: Kept, to: Path) -> Path:
-    place = to / row.answer / f"{HEARD}{row.time[:10]}"
-    path = place / f"{next_number(place)}.flac"
+def _clip(kept: Path, row: Kept) -> bytes:
+    """The clip that the model heard, as a FLAC file."""
     try:
         sound, rate = soundfile.read(kept / row.file, dtype="float32")
-        start, length = round(row.start * rate), round(row.seconds * rate)
-        with written_whole(path) as file:
-            file.write_bytes(flac(np.asarray(sound[start : start + length]), rate))
     except soundfile.LibsndfileError as error:
         raise UserError(f"{kept / row.file}: not audio: {error.error_string.rstrip('.')}") from None
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    return path
+    start, length = round(row.start * rate), round(row.seconds * rate)
+    return flac(np.asarray(sound[start : start + length]), rate)
 
 
 def report_lines(made: Made, kept: Path, to: Path) -> list[str]:
@@ -97,6 +113,10 @@ def report_lines(made: Made, kept: Path, to: Path) -> list[str]:
         lines.append(f"{made.moved} of them in place of a recording with another answer")
     if made.before:
         lines.append(f"{made.before} answers had their recording before")
+    lines += [
+        f"{number} answers have their recording in {folder}, and get none here"
+        for folder, number in made.elsewhere.items()
+    ]
     if made.gone:
         lines.append(f"{made.gone} answers are left out: their sound is no longer in {kept}")
     if made.unanswered:

@@ -11,9 +11,10 @@ import jinja2
 from kws.core.address import public_address
 from kws.core.files import read_json
 from kws.core.naming import file_name
-from kws.core.params import Params
+from kws.core.params import OUR_EMBEDDING, Params
 from kws.evaluate.stream_scores import KINDS as STREAM_KINDS
 from kws.evaluate.stream_scores import WITHIN_MS
+from kws.recordings.licences import NOT_IN_THE_MODEL, what_follows
 from kws.recordings.source import DataSource
 from kws.spotting.detect import SENSITIVITIES, one_threshold
 from kws.spotting.device_rule import SLICES_A_SECOND
@@ -41,6 +42,7 @@ def model_card(params: Params, source: DataSource, figures: Mapping[str, Mapping
         autoescape=False,  # noqa: S701 (Markdown, not HTML)
     )
     environment.filters |= {"percent": _percent, "number": _number, "interval": _interval, "code": _code, "json": _json}
+    environment.filters["what_follows"] = what_follows
     official = read_json(OFFICIAL_MODELS)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     text = template.render(
@@ -53,6 +55,8 @@ def model_card(params: Params, source: DataSource, figures: Mapping[str, Mapping
         if "answers_a_second" in figures["export"]
         else {},
         official=official,
+        not_in_the_model=NOT_IN_THE_MODEL,
+        our_embedding=OUR_EMBEDDING,
         words=params.words,
         classes=params.classes,
         sensitivities=SENSITIVITIES,

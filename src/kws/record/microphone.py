@@ -25,9 +25,7 @@ def sounddevice() -> Any:
     try:
         import sounddevice
     except ImportError:
-        raise UserError(
-            f"the microphone needs the package sounddevice: pip install 'kws[listen]', {ELSEWHERE}"
-        ) from None
+        raise UserError(f"the microphone needs the package sounddevice: pip install sounddevice, {ELSEWHERE}") from None
     except OSError:
         raise UserError(f"the microphone needs the library PortAudio (Debian: libportaudio2), {ELSEWHERE}") from None
     return sounddevice

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import numpy as np
 
@@ -172,11 +172,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _asked(self) -> tuple[str, dict[str, str]]:
         """The name behind the code, and the query; "" if the code is wrong."""
-        address = urlsplit(self.path)
-        code, _, name = address.path.lstrip("/").partition("/")
+        path, _, query = self.path.partition("?")
+        code, _, name = path.lstrip("/").partition("/")
         if not secrets.compare_digest(code.encode(), self._code.encode()):
             return "", {}
-        return name or "index.html", {key: values[0] for key, values in parse_qs(address.query).items()}
+        return name or "index.html", {key: values[0] for key, values in parse_qs(query).items()}
 
     def _todo(self, query: dict[str, str]) -> dict[str, Any]:
         speaker = self._plan.speaker(query.get("speaker", ""))
@@ -186,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Checks a take, and keeps it if that is wanted.
 
         Raises:
-            UserError: nobody wants it, it has another length, or it cannot be written.
+            UserError: nobody wants it, it has another length or ends early, or it cannot be written.
         """
         self.close_connection = True  # unless all of it is read
         speaker, word = self._plan.speaker(query.get("speaker", "")), query.get("word", "")
@@ -195,7 +195,10 @@ class _Handler(BaseHTTPRequestHandler):
             raise UserError(f"{word}: no take of it by {speaker} is wanted")
         if self.headers.get("Content-Length") != str(SAMPLE_BYTES * wanted.samples):
             raise UserError(f"{word}: a take has {wanted.samples} samples")
-        samples = np.frombuffer(self.rfile.read(SAMPLE_BYTES * wanted.samples), "<f4")
+        data = self.rfile.read(SAMPLE_BYTES * wanted.samples)
+        if len(data) < SAMPLE_BYTES * wanted.samples:
+            raise UserError(f"{word}: the connection ended before the take")
+        samples = np.frombuffer(data, "<f4")
         self.close_connection = False
         if not np.isfinite(samples).all():
             raise UserError(f"{word}: samples that are not numbers")

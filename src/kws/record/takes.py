@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 import soundfile
 
-from kws.audio.formats import is_hidden
+from kws.audio.formats import is_hidden, is_sound_file
 from kws.core.errors import UserError
 from kws.core.files import written_whole
 from kws.core.naming import BACKGROUND, HEARD, plain_name
@@ -167,5 +167,6 @@ def _folders(path: Path) -> list[str]:
 
 
 def _sounds(path: Path) -> list[Path]:
-    """The files in a folder, hidden ones left out; none if it is not there."""
-    return [each for each in path.iterdir() if each.is_file() and not is_hidden(each.name)] if path.is_dir() else []
+    """The recordings in a folder, as the pipeline counts them; none if it is not there."""
+    files = [each for each in path.iterdir() if each.is_file()] if path.is_dir() else []
+    return [each for each in files if not is_hidden(each.name) and is_sound_file(each)]

@@ -14,6 +14,8 @@ from kws.record.checks import COUNT_SECONDS, COUNTS, SAMPLE_RATE
 from kws.record.microphone import BLOCK_SECONDS, meter, microphone, sounddevice
 from kws.record.takes import Plan, Prompt
 
+MOST_BAD = 5  # takes in a row with a problem that are repeated where nobody is asked: then the microphone is at fault
+
 Play = Callable[[np.ndarray], None]  # plays samples at SAMPLE_RATE, and returns when they have been heard
 
 
@@ -82,7 +84,11 @@ def record(plan: Plan, speaker: str, opened: Opened, play: Play | None, *, sure:
 
     Returns:
         Whether all takes of this speaker are there.
+
+    Raises:
+        UserError: nobody is asked, and MOST_BAD takes in a row had a problem.
     """
+    bad = 0  # in a row
     while todo := plan.todo(speaker):
         prompt = todo[0]
         _say(f"{_name(prompt)}, {len(todo)} to go: {_how(prompt)}")
@@ -97,6 +103,9 @@ def record(plan: Plan, speaker: str, opened: Opened, play: Play | None, *, sure:
         kept = samples[checked.start : checked.end]
         if play and len(kept):
             play(kept)
+        bad = bad + 1 if checked.problems else 0
+        if sure and bad == MOST_BAD:
+            raise UserError(f"stopped after {bad} takes in a row with a problem; mend it, and the same command goes on")
         answer = _asked(checked.problems, len(kept)) if not sure else "a" if checked.problems else "k"
         if answer == "k":
             _say(f"  kept: {plan.keep(prompt.word, speaker, kept)}")

@@ -38,8 +38,8 @@ def understand(contents: Contents, words: Collection[str]) -> Layout:
     `<speaker>/<word>/<file>`, each of them below `train/`, `validation/` and `test/`, and the Multilingual Spoken Words
     Corpus (MSWC; Mazumder et al., 2021: `<word>/<file>`, and CSV files with speakers and splits). Speech Commands
     (Warden, 2018) has the speaker before `_nohash_` in the file name. Without any of these each file is its own
-    speaker. A folder that begins with `_` stands where words stand. A folder that begins with `heard-`, in place of a
-    speaker's, holds what `kws listen --keep` has heard.
+    speaker. A folder that begins with `_` stands where words stand. A folder that begins with `heard-`, right below
+    the word, holds what `kws listen --keep` has heard.
 
     Args:
         contents: of the archive.
@@ -57,14 +57,14 @@ def understand(contents: Contents, words: Collection[str]) -> Layout:
         }
     inside = {name: path for name, path in paths.items() if name not in outside}
     rows, not_used = read_tables(contents.tables)
-    heard = {name for name, path in inside.items() if _is_heard(path, words)}
+    heard = {name: place for name, path in inside.items() if (place := _word_of_heard(path, words)) is not None}
     speaker_first = _is_speaker_first([path for name, path in inside.items() if name not in heard], words)
-    places = {name: _place_of_word(path, words, speaker_first) for name, path in inside.items()}
-    named = {name: HOUSEHOLD if name in heard else _speaker(path, places[name]) for name, path in inside.items()}
+    places = {name: _place_of_word(path, words, speaker_first) for name, path in inside.items()} | heard
+    named = {name: _speaker(path, places[name]) for name, path in inside.items()}
     clips = []
     for name, path in inside.items():
         speaker, split = rows.get(row_of(path), ("", ""))
-        speaker = speaker or named[name] or "/".join(whole[name])
+        speaker = HOUSEHOLD if name in heard else speaker or named[name] or "/".join(whole[name])
         split = "" if name in heard else split or given.get(name, "")
         word, content = path[places[name]], contents.recordings[name]
         clips.append(Clip(name, word, speaker, split, content, word_in(path[-1], word)))
@@ -130,9 +130,12 @@ def _given_splits(paths: Mapping[str, Sequence[str]], words: Collection[str]) ->
     return {name: splits[path[0]] for name, path in paths.items() if len(path) > 1 and path[0] in splits}
 
 
-def _is_heard(path: Sequence[str], words: Collection[str]) -> bool:
-    """Whether `kws listen --keep` has heard a recording."""
-    return any(folder.startswith(HEARD) and folder not in words for folder in path[:-1])
+def _word_of_heard(path: Sequence[str], words: Collection[str]) -> int | None:
+    """Which folder is the word, if `kws listen --keep` has heard a recording: then the next one says so. Else None."""
+    known = _known_words(path, words)
+    place = known[0] if len(known) == 1 else len(path) - 3
+    below = path[place + 1 : -1]
+    return place if place >= 0 and below and below[0].startswith(HEARD) and below[0] not in words else None
 
 
 def _is_speaker_first(paths: Iterable[Sequence[str]], words: Collection[str]) -> bool:
@@ -147,12 +150,17 @@ def _is_speaker_first(paths: Iterable[Sequence[str]], words: Collection[str]) ->
 
 def _place_of_word(path: Sequence[str], words: Collection[str], speaker_first: bool) -> int:
     """Which folder is the word: the only one that is a word of the experiment, else as most are."""
-    known = [place for place, folder in enumerate(path[:-1]) if folder in words or folder in SPECIAL]
+    known = _known_words(path, words)
     if path[0].startswith("_"):
         return 0
     if len(known) == 1:
         return known[0]
     return int(speaker_first and len(path) > 2)
+
+
+def _known_words(path: Sequence[str], words: Collection[str]) -> list[int]:
+    """Which folders are words of the experiment, or have a meaning of their own."""
+    return [place for place, folder in enumerate(path[:-1]) if folder in words or folder in SPECIAL]
 
 
 def _speaker(path: Sequence[str], place: int) -> str:

@@ -21,7 +21,7 @@ class Archive:
         bytes: its size.
         sha256: in hex digits.
         checked: whether it was compared with a known SHA-256.
-        licence: of the recordings.
+        licence: of the recordings; one of `kws.recordings.licences` where kws knows it.
     """
 
     dataset: str

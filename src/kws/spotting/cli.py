@@ -19,7 +19,7 @@ import soundfile
 from tqdm import tqdm
 
 from kws.audio.decode import decode_recording, read_blocks
-from kws.audio.formats import HEAD_BYTES, is_hidden, is_sound
+from kws.audio.formats import is_hidden, is_sound_file
 from kws.audio.mono import UnusableClipError
 from kws.core import paths
 from kws.core.errors import UserError
@@ -189,6 +189,10 @@ def record(options: argparse.Namespace) -> int:
     if options.devices:
         print(sounddevice().query_devices())
         return 0
+    in_terminal = {"--yes": options.yes, "--no-playback": options.no_playback, "--device": options.device is not None}
+    if options.page and any(in_terminal.values()):
+        given = ", ".join(name for name, value in in_terminal.items() if value)
+        raise UserError(f"{given}: for the terminal alone; leave it out with --page, where the browser asks and plays")
     try:
         from kws.record import page, terminal
         from kws.record.takes import Plan
@@ -204,10 +208,12 @@ def record(options: argparse.Namespace) -> int:
     else:
         _refuse_what_is_no_file(options.source)
         opened, play = terminal.sound_of(Path(options.source)), None
+    whole = True
     try:
         if options.page:
             page.serve(plan, speaker, options.host, options.port)  # until Ctrl-C
-        whole = terminal.record(plan, speaker, opened, play, sure=options.yes)
+        else:
+            whole = terminal.record(plan, speaker, opened, play, sure=options.yes)
     except UnusableClipError as problem:
         raise UserError(f"{options.source}: {problem}") from None
     finally:
@@ -311,18 +317,10 @@ def _sound_files(given: str) -> list[str]:
 def _no_sound(path: Path) -> str:
     """Why an entry of a folder is not read; empty for a recording."""
     if path.is_file():
-        return "" if _is_sound(path) else "no sound"
+        return "" if is_sound_file(path) else "no sound"
     if path.is_dir():
         return "links to folders"
     return "links that lead nowhere" if path.is_symlink() and not path.exists() else "no files"
-
-
-def _is_sound(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return is_sound(path.name, file.read(HEAD_BYTES))
-    except OSError:  # it is told when the file is read
-        return True
 
 
 def _answers(spotter: Spotter, name: str, threshold: float) -> Iterator[tuple[float | None, list[tuple[str, float]]]]:
@@ -467,16 +465,7 @@ def _clip_length(text: str) -> float:
     return value
 
 
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**16:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 65535")
-    return int(text)
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-    return int(text)
+_port = _whole_number(0, 2**16 - 1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -527,7 +516,7 @@ def _parser() -> argparse.ArgumentParser:
             )
             command.add_argument(
                 "--keep-most",
-                type=_number,
+                type=_whole_number(1, 1_000_000),
                 metavar="N",
                 default=KEEP_MOST,
                 help="keep so many sounds that nobody has judged, the newest (%(default)s)",

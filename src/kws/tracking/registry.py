@@ -23,6 +23,7 @@ from mlflow.types.schema import Map
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import sha256_of
+from kws.core.naming import is_computed
 from kws.evaluate.metrics import share_interval
 from kws.evaluate.pairing import anonymous, paired_test, read_anonymous, read_answered, write_anonymous
 from kws.recordings.source import DataSource
@@ -31,7 +32,7 @@ from kws.tracking.store import CODE, ORIGIN
 
 NAME, ALIAS = "kws", "champion"
 # Tags of a version
-# SHA-256 of the archive of the validation clips: clips of one name may be other recordings
+# SHA-256 of the archives of the validation clips: clips of one name may be other recordings
 VALIDATION_SOUND = "kws.validation_sound"
 SYNTHETIC = "kws.synthetic"  # whether a computer spoke the test clips
 MODEL = "kws.model"  # SHA-256 of the Keras file
@@ -59,7 +60,7 @@ def register(card: str) -> str:
     aliases = client.get_registered_model(NAME).aliases
     source = DataSource.read(paths.SOURCE)
     tags = {
-        VALIDATION_SOUND: source.sha256,
+        VALIDATION_SOUND: _validation_sound(source),
         SYNTHETIC: str(source.test_synthetic),
         MODEL: sha256_of(paths.MODEL),
         SERVED: served_hash(),
@@ -74,6 +75,12 @@ def register(card: str) -> str:
     chosen = _chosen(_networks(client))
     client.update_registered_model(NAME, _shortened(f"Version {number}: {chosen}.\n\n{card}"))
     return f"registered as {NAME} version {number}, the champion: {reason}; {chosen}"
+
+
+def _validation_sound(source: DataSource) -> str:
+    """The SHA-256 of the data set, and behind it that of computed voices beside people if they speak in validation."""
+    computed = any(map(is_computed, read_answered(paths.VALIDATION).names))
+    return source.sha256 + (f"+{source.computed.sha256}" if source.computed and computed else "")
 
 
 def is_registered(run_id: str) -> bool:

@@ -24,7 +24,7 @@ from kws.records.spec import FeatureSpec
 from kws.train.models import LOGITS, embedding_and_probabilities
 from kws.train.training import Epoch, Recipe, augmented_clips, augmenter_of
 
-FEW = 30  # recordings a word: with fewer, the last layer alone is trained
+FEW = 100  # recordings a word: with fewer, the last layer alone is trained
 BATCH = 64
 COPIES = 4  # augmented ones of each clip, beside the clip itself
 STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # C of scikit-learn: the smaller, the more regular
