@@ -39,12 +39,12 @@ def main() -> None:
 
         with FileLock(f"{checkpoint}.lock"):  # two experiments of a queue may need the same training
             run.start_training(new=not training.interrupted_training(checkpoint))
-            clips = head.clips_a_word(paths.MANIFEST, spec)
+            recordings = head.recordings_a_word(paths.MANIFEST, spec)
             figures: dict[str, Any] = {}
             if start:
-                print(_says(start.name, clips, head.FEW))
+                print(_says(start.name, recordings, head.FEW))
                 figures = {"pretrained": start.digest[:16], "pretrained_licence": start.licence}
-            if start and clips < head.FEW:
+            if start and recordings < head.FEW:
                 epoch, figures["head_strength"] = head.train_head(model, paths.FEATURES, spec, recipe)
                 run.log_epoch(epoch)
                 history = [epoch]
@@ -70,10 +70,10 @@ def main() -> None:
     print(stage.voices_title(result, spec.synthetic))
 
 
-def _says(start: str, clips: float, few: int) -> str:
+def _says(start: str, recordings: float, few: int) -> str:
     """Which layers are trained, and why."""
-    layers = f"fewer than {few}: the last layer alone is trained" if clips < few else "so that all layers are trained"
-    return f"training begins with the weights of {start}; an average word has {clips:.3g} training clips, {layers}"
+    layers = f"fewer than {few}: the last layer alone is trained" if recordings < few else "so all layers are trained"
+    return f"training begins with the weights of {start}; an average word has {recordings:.3g} recordings, {layers}"
 
 
 def _write_networks(model: Any, spec: FeatureSpec, params: Params) -> None:

@@ -1,15 +1,31 @@
 """make embedding: what an embedding says of itself, and whom it must not have heard."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
-from conftest import SOURCE, TEST_ARCHIVE
+from conftest import FRONT_END, SOURCE, TEST_ARCHIVE, make_spec
 
 from kws.commands import embedding
+from kws.core import paths
 from kws.core.errors import UserError
+from kws.core.files import write_csv, write_json
+from kws.core.params import load_params
 from kws.recordings import licences
 from kws.recordings.people import speaker_split
+from kws.train import models, networks, pretrained
+
+FITTING = {
+    "frame_length": 480,
+    "hop_length": 320,
+    "fft_length": 512,
+    "mel_bins": 40,
+    "log_offset": 1e-6,
+    "model": "matchboxnet",
+    "width": 0.25,
+}
 
 
 def test_it_says_what_it_has_heard_and_of_which_licence_without_places_and_dates(make_params):
@@ -54,3 +70,37 @@ def test_people_of_validation_and_test_of_speech_commands_are_refused():
 def test_a_name_that_is_no_file_name_is_refused(name):
     with pytest.raises(UserError, match=r"^NAME="):
         embedding._path(name)
+
+
+def test_the_command_trains_the_preset_and_writes_what_the_network_has_learnt(
+    tmp_path, monkeypatch, write_params, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    write_params(**FITTING)
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "embedding.yaml").write_text("width: 0.25\n")
+    write_json(paths.SOURCE, SOURCE.to_json())
+    columns = ("name", "word", "speaker", "split", "status")
+    rows = [("yes/1.wav", "yes", "ada", "train", "ok"), ("up/1.wav", "up", "bob", "validation", "ok")]
+    paths.FEATURES.mkdir(parents=True)
+    write_csv(paths.MANIFEST, [dict(zip(columns, row, strict=True)) for row in rows], columns)
+    network = networks.NETWORKS["matchboxnet"](FRONT_END.frames, FRONT_END.mel_bins, 2, 0.25)
+    models.save_model(network, paths.MODEL, make_spec())
+    ran = []
+
+    def pretend(words, *, check):  # noqa: ARG001
+        ran.append(words)
+        return subprocess.CompletedProcess(words, 0)
+
+    monkeypatch.setattr(subprocess, "run", pretend)
+    monkeypatch.setattr(sys, "argv", ["embedding", "computed_voices=20", "mine"])
+    embedding.main()
+    assert ran == [["dvc", "exp", "run", "-S", "width=0.25", "-S", "computed_voices=20", "train"]]
+    path = tmp_path / "src" / "kws" / "train" / "embeddings" / "mine.npz"
+    about = pretrained.about_embedding(path)
+    assert (about["words"], about["speakers"], about["model"]) == (["yes"], 1, "matchboxnet")
+    assert about["front_end"] == FRONT_END.to_json()
+    assert f"{path.stat().st_size:,} bytes, SHA-256 " in capsys.readouterr().out
+    monkeypatch.setattr(pretrained, "EMBEDDINGS", path.parent)
+    start = pretrained.read_embedding("kws", make_spec(), load_params())
+    start.give_to(networks.NETWORKS["matchboxnet"](FRONT_END.frames, FRONT_END.mel_bins, 3, 0.25))
