@@ -80,6 +80,7 @@ def test_the_command_trains_the_preset_and_writes_what_the_network_has_learnt(
     (tmp_path / "presets").mkdir()
     (tmp_path / "presets" / "embedding.yaml").write_text("width: 0.25\n")
     write_json(paths.SOURCE, SOURCE.to_json())
+    write_json(paths.METRICS / "train.json", {"epochs": 1})
     columns = ("name", "word", "speaker", "split", "status")
     rows = [("yes/1.wav", "yes", "ada", "train", "ok"), ("up/1.wav", "up", "bob", "validation", "ok")]
     paths.FEATURES.mkdir(parents=True)
