@@ -69,6 +69,20 @@ def test_silence_is_nobodys_and_counts_as_no_person():
     assert "(for other people, from 10)" in compare.compare(one, one, 1).split("\n\n")[0]
 
 
+def test_computed_voices_are_left_out_since_other_voices_may_have_the_same_names():
+    """`synthetic_variety` changes what the voices sound like, and not what their clips are called."""
+    people, better = answered([n % 10 > 2 for n in range(200)]), answered([n % 10 > 1 for n in range(200)])
+    made = answered([True] * 30)
+    made = replace(made, names=np.char.add("_computed_/kettle/", made.names))
+    mixed = Answered(*(np.concatenate(parts) for parts in zip(vars(people).values(), vars(made).values(), strict=True)))
+    a, b = compare.Experiment(mixed, mixed), compare.Experiment(better, mixed)
+    text = compare.compare(a, b, 2)
+    assert text.startswith(compare.compare(compare.Experiment(people, people), compare.Experiment(better, people), 2))
+    assert text.endswith("\nClips of computed voices are left out of validation and test (A: 60, B: 30).")
+    with pytest.raises(UserError, match=r"^computed voices say all validation or all test clips of A or B"):
+        compare.compare(compare.Experiment(made, people), b, 2)
+
+
 def test_the_paired_test_of_answers_without_names_is_the_same():
     rng = np.random.default_rng(0)
     speakers = np.array([f"{who}" for who in np.repeat(["ada", "bo", "cy"], 20)] + [f"{NOBODY}{n}" for n in range(60)])

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,19 @@ def test_a_row_for_each_fold_and_one_for_all_answers():
     assert rows[1]["accuracy_low"] < 0.49  # by two people: wider than Wilson's 0.490162
     assert rows[1]["accuracy_high"] > 0.943318
     assert 0.5 <= rows[3]["accuracy_low"] < 0.875 < rows[3]["accuracy_high"] <= 1
+
+
+def test_computed_voices_are_left_out_since_the_same_ones_speak_in_every_fold():
+    made = answers([True] * 8, ["computed-test-0000"] * 4 + ["computed-test-0001"] * 4)
+    made = replace(made, names=np.array([f"_computed_/kettle/{number}.wav" for number in range(8)]))
+    both = [
+        Answers(*(np.concatenate([getattr(one, field.name) for one in (fold, made)]) for field in fields(Answers)))
+        for fold in FOLDS
+    ]
+    rows = folds.fold_rows(both)
+    assert rows == folds.fold_rows(FOLDS)
+    assert "Left out are 24 answers to clips of computed voices" in folds.report(rows, named=True, kept=0, computed=24)
+    assert "computed voices" not in folds.report(rows, named=True, kept=0, computed=0)
 
 
 def test_the_interval_of_all_answers_is_by_speaker():
@@ -118,15 +132,15 @@ def test_a_number_of_folds_that_is_none_is_refused_in_a_line(monkeypatch, number
 
 def test_where_nobody_knows_who_speaks_the_report_does_not_say_that_people_are_new():
     rows = folds.fold_rows(FOLDS)
-    assert "Nobody was tested by a network that had heard them." in folds.report(rows, named=True, kept=0)
-    unknown = folds.report(rows, named=False, kept=0)
+    assert "Nobody was tested by a network that had heard them." in folds.report(rows, named=True, kept=0, computed=0)
+    unknown = folds.report(rows, named=False, kept=0, computed=0)
     assert "Nobody was tested" not in unknown
     assert "training may contain people of the test, and the accuracy may be" in unknown
 
 
 def test_what_was_heard_in_a_house_may_be_people_of_the_test():
     rows = folds.fold_rows(FOLDS)
-    assert "kws listen" not in folds.report(rows, named=True, kept=0)
+    assert "kws listen" not in folds.report(rows, named=True, kept=0, computed=0)
     assert "has 159 clips that kws listen --keep has heard, and nobody knows who" in folds.report(
-        rows, named=True, kept=159
+        rows, named=True, kept=159, computed=0
     )

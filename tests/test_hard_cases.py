@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 
 from kws.evaluate.answers import Answers
@@ -24,6 +26,12 @@ def answers_of(**clips: str) -> Answers:
 def test_people_with_five_clips_or_more_are_listed_with_the_lowest_accuracy_first():
     answers = answers_of(ada="+++++", bob="----", eve="++--+", joe="-++++", sue="-+++++++++", silence="------")
     assert hard_cases.worst_people(answers) == [Person("eve", 3, 5), Person("joe", 4, 5), Person("sue", 9, 10)]
+
+
+def test_computed_voices_are_no_people():
+    answers = answers_of(ada="++---", voice="-----")
+    answers = replace(answers, names=np.where(answers.speakers == "voice", "_computed_/a.wav", answers.names))
+    assert hard_cases.worst_people(answers) == [Person("ada", 2, 5)]
 
 
 def test_of_equals_the_one_with_more_clips_comes_first_and_the_list_is_short():

@@ -11,7 +11,9 @@ from kws.download.voices import beside, espeak
 from kws.download.voices.near_words import NEAR_EACH, distances, near_words, without_same_sounds
 from kws.download.voices.other_words import ENGLISH, EVERYDAY, UNHEARD, everyday_words
 from kws.download.voices.synthetic import Others
+from kws.recordings.archive import Contents
 from kws.recordings.clips import HOUSEHOLD, Clip
+from kws.recordings.layout import understand
 
 
 def test_espeak_names_the_sounds_of_a_word_one_by_one():
@@ -93,6 +95,17 @@ def _few_words(monkeypatch):
 
 
 @pytest.mark.usefixtures("_few_words")
+def test_other_words_are_none_of_those_that_a_test_set_calls_unknown(make_params):
+    """The companion test set of Speech Commands names its files so: training is to hear none of these words."""
+    tests = [f"_unknown_/{word}_0c540988_nohash_{end}" for word, end in (("tree", "0.wav.wav"), ("window", "1.wav"))]
+    layout = understand(Contents(dict.fromkeys(tests, ""), {}, {}), {"no", "go"})
+    params = make_params(words=("no", "go"), dataset="mine", unknown=2.5, computed_voices=20)
+    assert beside.others_beside(clips_of("no", "go"), layout.clips, params, ["en-us"]) == Others(
+        ["low", "son"], ["paper"], 3
+    )
+
+
+@pytest.mark.usefixtures("_few_words")
 def test_other_words_are_none_that_people_say_or_that_sound_like_one(make_params):
     accents = ["en-us", "en"]
     params = make_params(words=("no", "go"), dataset="mine", unknown=2.5, computed_voices=20)
@@ -127,6 +140,9 @@ def test_what_computed_voices_do_is_told(make_params):
         f"test has no recordings of 'go': 1 other computed voices say them, {figures}",
     ]
     others = "the computed voices also say other words for _unknown_, 1 each"
+    *_, last = beside.lines(words_of, clips, Others((), (), 0), params)
+    assert last.endswith("in English only: a network may then take every computed voice for one of your words")
+    *_, last = beside.lines(words_of, clips, Others(["low"], ["paper", "window"], 1), params)
     assert last == f"{others}: of 1 that sound near to yours (low), and of 2 others"
 
 

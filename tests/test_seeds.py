@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,15 +120,27 @@ def test_where_the_split_is_random_the_report_says_that_seeds_have_other_clips(r
     """Each seed draws its own splits there: "all heard the same stream" would be false."""
     rows = seeds.seed_rows(results)
     told = "each seed has other clips in training, validation and test, and another stream"
-    assert told in seeds.report(rows, at_random=True)
-    assert told not in seeds.report(rows, at_random=False)
+    assert told in seeds.report(rows, at_random=True, computed="")
+    assert told not in seeds.report(rows, at_random=False, computed="")
+
+
+def test_computed_voices_are_the_same_for_every_seed_and_the_report_says_so(results):
+    """They are drawn once, so that the spread between seeds does not hold them."""
+    assert seeds.about_computed(results[0], 0) == ""
+    told = seeds.about_computed(results[0], 60)
+    assert "The 60 computed voices in training are the same for every seed: the intervals do not hold" in told
+    assert "mix" not in told
+    test = replace(results[0].test, names=np.char.add("_computed_/", results[0].test.names))
+    mixed = seeds.about_computed(replace(results[0], test=test), 60)
+    assert "0 of 1000 validation clips and 1000 of 1000 test clips: the figures mix them with people." in mixed
+    assert mixed in seeds.report(seeds.seed_rows(results), at_random=False, computed=mixed)
 
 
 def test_a_stream_without_words_has_false_alarms_alone(results):
     write_stream(paths.STREAM, stream(2, words=False))
     rows = seeds.seed_rows([*results, seeds.read_result()])
     assert "stream_missed" not in rows[-1]
-    assert "missed words" not in seeds.report(rows, at_random=False)
+    assert "missed words" not in seeds.report(rows, at_random=False, computed="")
     assert rows[-1]["stream_false_alarms_an_hour"] == 1.0
 
 

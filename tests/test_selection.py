@@ -331,8 +331,10 @@ def test_a_word_that_only_tested_people_say_is_an_error(make_params):
     check_classes([one for one in there if (one.label, one.split) != ("no", "test")], params)
     with pytest.raises(UserError, match=r"^fold 2/3: nobody in training says no; more people must say it$"):
         check_classes([one for one in there if (one.label, one.split) != ("no", "train")], params)
-    with pytest.raises(UserError, match=r"^fold 2/3: no usable clip is in test$"):
-        check_classes([one for one in there if one.split != "test"], params)
+    without_test = [one for one in there if one.split != "test"]
+    computed = [Chosen(clip, clip.word, "test") for clip in beside(test=list(WORDS))]
+    with pytest.raises(UserError, match=r"^fold 2/3: no usable recording is in test$"):
+        check_classes([*without_test, *computed], params)  # the computed voices of a test are the same in every fold
 
 
 def test_recordings_of_other_words_and_of_silence_are_used_as_such(make_selection):
@@ -691,6 +693,23 @@ def test_computed_voices_have_the_same_share_of_other_words_as_of_the_words(mixe
     there = 40 * unknown + 2 * PER_WORD["train"]  # a third of the other words is unheard
     assert counts(chosen)[UNKNOWN, "train"] == min(wanted, there)
     assert counts(chosen)[UNKNOWN, "validation"] == PER_WORD["validation"]
+
+
+def test_where_unknown_has_fewer_clips_than_wanted_a_line_says_so(mixed):
+    """One recording in validation leaves all computed voices out of it."""
+    computed = beside(train=[*WORDS, "bread", "red"], validation=["bread", "red"], test=["bread", "red"])
+    recordings = clips_of(*WORDS)
+    of_split = {split: [s for s in SPEAKERS if speaker_split(s) == split] for split in SPLITS}
+    few = [speaker for split in SPLITS for speaker in of_split[split][:1]]
+    remarks = mixed(computed, [*recordings, *clips_of("bird", speakers=few)], unknown=2.0).remarks
+    wanted = PER_WORD["validation"]
+    assert (
+        f"_unknown_: validation has 1 clips of {wanted} that were wanted; 8 of computed voices are left out, since "
+        "people say some"
+    ) in remarks
+    in_training = f"_unknown_: train has 81 clips of {2 * (PER_WORD['train'] + 40)} that were wanted"
+    assert in_training in remarks  # those of computed voices are all used
+    assert not [line for line in mixed(computed, unknown=0.5).remarks if "wanted" in line]
 
 
 def test_computed_voices_make_unknown_where_people_say_no_other_words(mixed):

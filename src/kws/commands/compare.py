@@ -14,6 +14,7 @@ from dvc.repo import Repo
 
 from kws.core import paths
 from kws.core.errors import UserError
+from kws.core.naming import is_computed
 from kws.evaluate.metrics import share_interval
 from kws.evaluate.pairing import Answered, clips_differ, paired_test, read_answered
 from kws.recordings.background import is_nobody
@@ -53,7 +54,7 @@ def _answered(revision: str, path: Path) -> Answered:
 
 
 def compare(first: Experiment, second: Experiment, experiments: int) -> str:
-    """The result as text.
+    """The result as text. Clips of computed voices beside people are left out: other voices may have the same names.
 
     Args:
         first: A.
@@ -61,13 +62,19 @@ def compare(first: Experiment, second: Experiment, experiments: int) -> str:
         experiments: how many there are in the workspace.
 
     Raises:
-        UserError: as `paired_test`, of the validation clips.
+        UserError: as `paired_test`, of the validation clips; or one of the experiments has none of people.
     """
+    left_out = {name: _computed_clips(one) for name, one in (("A", first), ("B", second))}
+    first, second = (Experiment(_of_people(one.validation), _of_people(one.test)) for one in (first, second))
     verdict = "not known to differ"
     if paired_test(first.validation, second.validation).better:
         verdict = "better"
     elif paired_test(second.validation, first.validation).better:
         verdict = "worse"
+    beside = ""
+    if any(left_out.values()):
+        numbers = ", ".join(f"{name}: {number}" for name, number in left_out.items())
+        beside = f"\nClips of computed voices are left out of validation and test ({numbers})."
     counted = f"{experiments} experiments are" if experiments != 1 else "1 experiment is"
     return f"""Validation, to choose by:
 {_paired(first.validation, second.validation)}
@@ -75,7 +82,18 @@ B is {verdict}.
 
 Test, to report once, of the one that validation has chosen:
 {_told(first.test, second.test)}
-{counted} in this workspace. If you choose by the test, the figure of the best of them is too good."""
+{counted} in this workspace. If you choose by the test, the figure of the best of them is too good.{beside}"""
+
+
+def _of_people(answered: Answered) -> Answered:
+    of_people = [not is_computed(name) for name in answered.names]
+    if not any(of_people):
+        raise UserError("computed voices say all validation or all test clips of A or B: nothing is known about people")
+    return Answered(answered.names[of_people], answered.speakers[of_people], answered.correct[of_people])
+
+
+def _computed_clips(experiment: Experiment) -> int:
+    return sum(is_computed(name) for name in (*experiment.validation.names, *experiment.test.names))
 
 
 def _told(first: Answered, second: Answered) -> str:

@@ -11,7 +11,7 @@ from kws.commands.exp import run_series, split_settings
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, read_csv, write_csv
-from kws.core.naming import SILENCE, UNKNOWN
+from kws.core.naming import SILENCE, UNKNOWN, is_computed
 from kws.core.params import load_params
 from kws.evaluate.answers import read_answers
 from kws.evaluate.metrics import Interval, rounded, share_figures
@@ -66,12 +66,13 @@ def _fit(rows: Sequence[Mapping[str, float]], errors: np.ndarray) -> tuple[np.nd
     return np.exp(logarithm.mean(axis=1) - slope * clips.mean()), -slope
 
 
-def estimate(rows: Sequence[Mapping[str, float]], *, by_people: bool) -> str:
+def estimate(rows: Sequence[Mapping[str, float]], *, by_people: bool, computed_voices: int) -> str:
     """Sentences that estimate the accuracy with more clips, and say what was drawn.
 
     Args:
         rows: of the curve, from few clips to many.
         by_people: whether the shares are of the people; otherwise they are of the clips.
+        computed_voices: how many speak in each training beside people.
     """
     last = rows[-1]
     clips = last["clips_a_class"]
@@ -93,11 +94,17 @@ def estimate(rows: Sequence[Mapping[str, float]], *, by_people: bool) -> str:
         else "Drawn were clips: the smaller sets have fewer clips of mostly the same people, so the curve does not "
         "show what new people bring."
     )
+    beside = (
+        f"\nBeside these clips, {computed_voices} computed voices speak in each training. Their clips are neither "
+        "counted nor tested on."
+        if computed_voices
+        else ""
+    )
     return (
         f"{clips:.0f} training clips of each class give {last['accuracy']:.1%} on the validation clips "
         f"({last['accuracy_low']:.1%} to {last['accuracy_high']:.1%}); {', '.join(more)}, if the curve goes on as it "
         f"does. Of these intervals, about {HELD:.0%} hold the truth, if errors differ by 10% between trainings. "
-        f"They do not know that another law may fit as well.\n{drawn}"
+        f"They do not know that another law may fit as well.\n{drawn}{beside}"
     )
 
 
@@ -106,11 +113,12 @@ def main() -> None:
     try:
         preset, settings = sys.argv[1], split_settings(sys.argv[2])
         results = run_series(preset, settings, [f"train_share={share}" for share in SHARES], _result)
-        by_people = load_params().split == "speaker" and results[-1]["people"] > 0
+        params = load_params()
+        by_people = params.split == "speaker" and results[-1]["people"] > 0
     except UserError as error:
         sys.exit(f"error: {error}")
     rows = [{"share": share} | result for share, result in zip(SHARES, results, strict=True)]
-    said = estimate(rows, by_people=by_people)
+    said = estimate(rows, by_people=by_people, computed_voices=params.computed_voices)
     with folder_written_whole(FOLDER) as folder:
         write_csv(folder / "curve.csv", rows, COLUMNS)
         law: Callable[[np.ndarray], np.ndarray] = _law(rows)
@@ -126,9 +134,14 @@ def _law(rows: Sequence[Mapping[str, float]]) -> Callable[[np.ndarray], np.ndarr
 
 
 def _result() -> dict[str, Any]:
-    """What an experiment gives to its row of the curve."""
+    """What an experiment gives to its row of the curve. Computed voices beside people count in none of it."""
     answers, _, _ = read_answers(paths.VALIDATION)
-    trained = [row for row in read_csv(paths.MANIFEST) if row["split"] == "train" and row["status"] == "ok"]
+    answers = answers.of_people()
+    trained = [
+        row
+        for row in read_csv(paths.MANIFEST)
+        if row["split"] == "train" and row["status"] == "ok" and not is_computed(row["name"])
+    ]
     words = [row["class"] for row in trained if row["class"] not in (UNKNOWN, SILENCE)]
     figures = share_figures("accuracy", answers.correct, answers.speakers)
     return {

@@ -68,12 +68,13 @@ def _figures(results: Sequence[SeedResult]) -> dict[str, float]:
     return rounded(figures)
 
 
-def report(rows: Sequence[Mapping[str, Any]], *, at_random: bool) -> str:
+def report(rows: Sequence[Mapping[str, Any]], *, at_random: bool, computed: str) -> str:
     """The table as text, and what its figures mean.
 
     Args:
         rows: as `seed_rows` returns them.
         at_random: whether each seed drew its own splits.
+        computed: what `about_computed` says.
     """
     *single, pooled = rows
     names = {name: label for name, label in NAMES.items() if name in pooled}
@@ -91,7 +92,27 @@ def report(rows: Sequence[Mapping[str, Any]], *, at_random: bool) -> str:
     return f"""{table}
 Below the mean is its 95 % interval, for other people and other seeds, from {len(single)} seeds. The intervals in
 {FOLDER / "seeds.csv"} of single seeds are for other people alone. Choose among experiments by validation accuracy.
-In the stream, each network has the threshold that its own validation stream chose.{splits}"""
+In the stream, each network has the threshold that its own validation stream chose.{splits}{computed}"""
+
+
+def about_computed(result: SeedResult, voices: int) -> str:
+    """A line, if computed voices speak beside people: what the interval and the figures then mean. Else nothing.
+
+    Args:
+        result: of a seed. All have the same clips of computed voices.
+        voices: how many of them speak in training.
+    """
+    if not voices:
+        return ""
+    line = (
+        f"\nThe {voices} computed voices in training are the same for every seed: the intervals do not hold other "
+        "voices, and are narrower than they should be."
+    )
+    said = {name: getattr(result, name).computed for name in ("validation", "test")}
+    if any(computed.any() for computed in said.values()):
+        shares = " and ".join(f"{computed.sum()} of {len(computed)} {name} clips" for name, computed in said.items())
+        line += f"\nComputed voices say {shares}: the figures mix them with people."
+    return line
 
 
 def _shown(value: float, name: str) -> str:
@@ -113,17 +134,20 @@ def main() -> None:
     try:
         preset, settings = sys.argv[1], split_settings(sys.argv[2])
         results = run_series(preset, settings, _series(sys.argv[3], settings), read_result)
-        at_random = load_params().split == "random"
+        params = load_params()
     except UserError as error:
         sys.exit(f"error: {error}")
     paths.PARAMS.write_text(before, encoding="utf-8")  # else the next experiment would be of the last seed, unnoticed
     rows = seed_rows(results)
-    told = report(rows, at_random=at_random)
+    computed = about_computed(results[0], params.computed_voices)
+    told = report(rows, at_random=params.split == "random", computed=computed)
     columns = ["seed", *(f"{name}{end}" for name in NAMES if name in rows[-1] for end in ("", "_low", "_high"))]
     with folder_written_whole(FOLDER) as folder:
         write_csv(folder / "seeds.csv", rows, columns)
         names = {name: label for name, label in NAMES.items() if name in rows[-1]}
-        save_figure(seeds_figure(rows, names, results[0].synthetic), folder / "seeds.png")
+        save_figure(
+            seeds_figure(rows, names, results[0].test.voices(synthetic=results[0].synthetic)), folder / "seeds.png"
+        )
         (folder / "report.txt").write_text(told + "\n", encoding="utf-8")
     print(f"{told}\nThe picture: {FOLDER / 'seeds.png'}")
 

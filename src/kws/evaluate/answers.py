@@ -6,6 +6,7 @@ from typing import IO, Self
 
 import numpy as np
 
+from kws.core.errors import UserError
 from kws.core.files import written_whole
 from kws.core.naming import is_computed
 from kws.core.stage import Synthetic
@@ -52,6 +53,16 @@ class Answers:
     def voices(self, *, synthetic: bool) -> Synthetic:
         """Whether the voices are synthetic, given whether those of the data set are."""
         return "partly" if self.computed.any() else synthetic
+
+    def of_people(self) -> Self:
+        """The answers to all other clips than those of computed voices that speak beside people.
+
+        Raises:
+            UserError: there are no others.
+        """
+        if self.computed.all():
+            raise UserError("computed voices say all of the clips, and nothing is known about people: record some")
+        return self.subset(np.flatnonzero(~self.computed))
 
     def subset(self, positions: np.ndarray) -> Self:
         """The answers to some of the clips, in this order."""

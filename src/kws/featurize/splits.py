@@ -112,7 +112,8 @@ def choose(
         if clip.word in words or (params.unknown and clip.split in needed)
     ]
     if params.unknown:
-        chosen = _so_many_unknown(chosen, needed, params)
+        chosen, unknown_remarks = _so_many_unknown(chosen, needed, params)
+        remarks += unknown_remarks
     _refuse_shared(chosen, tests)
     remarks += [f"test_dataset: {line}" for line in about_copies([one.clip for one in tests], {})]
     chosen += [one for one in tests if one.split in SPLITS]
@@ -218,20 +219,24 @@ def _unused(recordings: Iterable[Clip], params: Params) -> list[str]:
 
 
 def check_classes(chosen: Iterable[Chosen], params: Params) -> None:
-    """Checks that every word has a clip in each split; of a cross-validation only in training.
+    """Checks that every word has a clip in each split.
+
+    In a cross-validation each split needs a recording of any class, and training one of each word.
 
     Raises:
         UserError: a word has none.
     """
+    chosen = list(chosen)
     there = [(one.label, one.split) for one in chosen]
     if not params.fold:
         return check_splits(there, params.words)
     unheard = [word for word in params.words if (word, "train") not in there]
     if unheard:
         raise UserError(f"fold {params.fold}: nobody in training says {', '.join(unheard)}; more people must say it")
-    empty = [split for split in SPLITS if split not in {split for _, split in there}]
+    people_are_in = {one.split for one in chosen if not is_computed(one.clip.name)}
+    empty = [split for split in SPLITS if split not in people_are_in]
     if empty:
-        raise UserError(f"fold {params.fold}: no usable clip is in {' and '.join(empty)}")
+        raise UserError(f"fold {params.fold}: no usable recording is in {' and '.join(empty)}")
     return None
 
 
@@ -259,16 +264,19 @@ def _split(labelled: Mapping[Clip, str], needed: Sequence[str], params: Params) 
     return split_clips(clips, "published" if official else params.split, params.seed, needed)
 
 
-def _so_many_unknown(chosen: Sequence[Chosen], needed: Sequence[str], params: Params) -> list[Chosen]:
+def _so_many_unknown(chosen: Sequence[Chosen], needed: Sequence[str], params: Params) -> tuple[list[Chosen], list[str]]:
     """All clips of words, all other words that kws took for one of them, and as many others as `unknown` says.
 
     In training, computed voices have the same share of the other words as of the words, if people say enough of both.
     In validation and test they say other words only where people say none.
+
+    Returns:
+        The clips. A line for each split that has fewer other words than were wanted.
     """
     words = [one for one in chosen if one.label != UNKNOWN]
-    kept = list(words)
+    kept, remarks = list(words), []
     for split in needed:
-        of_words = [is_computed(one.clip.name) for one in words if one.split == split]
+        of_words = [is_computed(one.clip.name) for one in words if one.split == split and one.label != SILENCE]
         wanted = max(1, round(len(of_words) / len(params.words) * (params.unknown if split == "train" else 1)))
         there = [one for one in chosen if one.label == UNKNOWN and one.split == split]
         heard = [one for one in there if one.clip.heard]
@@ -280,8 +288,14 @@ def _so_many_unknown(chosen: Sequence[Chosen], needed: Sequence[str], params: Pa
         if people:
             share = sum(of_words) / max(1, len(of_words)) if split == "train" else 0
             computed = computed[: round(share * wanted)]
-        kept += heard + computed[:wanted] + people[: max(0, wanted - len(computed))]
-    return kept
+        taken = computed[:wanted] + people[: max(0, wanted - len(computed))]
+        kept += heard + taken
+        if len(taken) < wanted:
+            unused = len(others) - len(taken)
+            why = "to keep their share of the words" if split == "train" else "since people say some"
+            beside = f"; {unused} of computed voices are left out, {why}" if unused else ""
+            remarks.append(f"{UNKNOWN}: {split} has {len(taken)} clips of {wanted} that were wanted{beside}")
+    return kept, remarks
 
 
 def _about_computed(chosen: Iterable[Chosen]) -> list[str]:

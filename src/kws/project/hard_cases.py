@@ -34,8 +34,9 @@ def worst_people(answers: Answers) -> list[Person]:
     """The people with the lowest accuracy, at most PEOPLE; those of whose clips all are understood are not among them.
 
     Args:
-        answers: to all test clips; silence that kws made is nobody's.
+        answers: to all test clips; silence that kws made is nobody's, and computed voices are no people.
     """
+    answers = answers.subset(np.flatnonzero(~answers.computed))
     speakers, person, clips = np.unique(answers.speakers, return_inverse=True, return_counts=True)
     right = np.bincount(person, weights=answers.correct).astype(int)
     people = [Person(*values) for values in zip(speakers.tolist(), right.tolist(), clips.tolist(), strict=True)]

@@ -87,7 +87,10 @@ def lines(words_of: Mapping[str, Sequence[str]], clips: Sequence[Clip], others: 
             f"sound near to yours ({first_names(others.near, _NAMED)}), and of {len(others.far)} others"
         )
     elif params.unknown:
-        said.append(f"the computed voices say no other words for {UNKNOWN}, since they know such words in English only")
+        said.append(
+            f"the computed voices say no other words for {UNKNOWN}, since they know such words in English only: "
+            "a network may then take every computed voice for one of your words"
+        )
     return said
 
 
