@@ -34,7 +34,8 @@ def test_it_says_what_it_has_heard_and_of_which_licence_without_places_and_dates
     params = make_params(dataset="/home/ada/words.tar", width=1.5, model="matchboxnet")
     computed = replace(TEST_ARCHIVE, licence=SOURCE.licence)
     about = embedding.about(params, replace(SOURCE, dataset="words.tar", computed=computed), rows, None)
-    assert (about["words"], about["clips"], about["speakers"]) == (["no", "yes"], 3, 2)
+    assert (about["words"], about["clips"]) == (["no", "yes"], 3)
+    assert about["people"] == [pretrained.person_digest("ada")]
     assert about["computed_clips"] == 1
     assert (about["model"], about["width"], about["causal"]) == ("matchboxnet", 1.5, False)
     assert about["licence"] == "CC BY 4.0"
@@ -99,7 +100,7 @@ def test_the_command_trains_the_preset_and_writes_what_the_network_has_learnt(
     assert ran == [["dvc", "exp", "run", "-S", "width=0.25", "-S", "computed_voices=20", "train"]]
     path = tmp_path / "src" / "kws" / "train" / "embeddings" / "mine.npz"
     about = pretrained.about_embedding(path)
-    assert (about["words"], about["speakers"], about["model"]) == (["yes"], 1, "matchboxnet")
+    assert (about["words"], len(about["people"]), about["model"]) == (["yes"], 1, "matchboxnet")
     assert about["front_end"] == FRONT_END.to_json()
     assert f"{path.stat().st_size:,} bytes, SHA-256 " in capsys.readouterr().out
     monkeypatch.setattr(pretrained, "EMBEDDINGS", path.parent)
