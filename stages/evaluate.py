@@ -15,8 +15,8 @@ from threadpoolctl import threadpool_limits
 from kws.audio.frontend import BLAS_THREADS
 from kws.core import paths, stage
 from kws.core.files import folder_written_whole, read_csv, read_json, write_csv, write_json, written_whole
-from kws.core.naming import file_name
-from kws.core.params import SILENCE, UNKNOWN, Params, load_params
+from kws.core.naming import SILENCE, UNKNOWN, file_name
+from kws.core.params import Params, load_params
 from kws.evaluate import (
     conditions,
     devices,

@@ -7,15 +7,18 @@ plots/train/history.csv. MLflow shows the progress by epoch. If a training was k
 last whole epoch.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from kws.core import paths, stage
-from kws.core.files import folder_written_whole, remove_folder, write_csv, write_json, written_whole
+from kws.core.files import csv_rows, folder_written_whole, remove_folder, write_csv, write_json, written_whole
 from kws.core.naming import file_name
 from kws.core.params import Params, load_params
 from kws.records.spec import FeatureSpec
+
+if TYPE_CHECKING:
+    from kws.train.pretrained import Pretrained
 from kws.tracking.run import tracked_run
 
 
@@ -39,12 +42,13 @@ def main() -> None:
 
         with FileLock(f"{checkpoint}.lock"):  # two experiments of a queue may need the same training
             run.start_training(new=not training.interrupted_training(checkpoint))
-            clips = head.clips_a_word(paths.MANIFEST, spec)
+            recordings = head.recordings_a_word(paths.MANIFEST, spec)
             figures: dict[str, Any] = {}
             if start:
-                print(_says(start.name, clips, head.FEW))
+                print(_says(start.name, recordings, head.FEW))
                 figures = {"pretrained": start.digest[:16], "pretrained_licence": start.licence}
-            if start and clips < head.FEW:
+                figures |= _heard_before(start)
+            if start and recordings < head.FEW:
                 epoch, figures["head_strength"] = head.train_head(model, paths.FEATURES, spec, recipe)
                 run.log_epoch(epoch)
                 history = [epoch]
@@ -70,10 +74,21 @@ def main() -> None:
     print(stage.voices_title(result, spec.synthetic))
 
 
-def _says(start: str, clips: float, few: int) -> str:
+def _heard_before(start: "Pretrained") -> dict[str, int]:
+    """Whether the network that training begins with has heard people of validation and test: a line, and a figure."""
+    asked = {row["speaker"] for row in csv_rows(paths.MANIFEST) if row["split"] in ("validation", "test")}
+    again = start.heard_of(asked)
+    if again is None:
+        print(f"{start.name} does not say whom it has heard; if people of validation or test, figures are too good")
+        return {}
+    print(f"{start.name} has heard {len(again)} of the {len(asked)} people of validation and test")
+    return {"pretrained_heard": len(again)}
+
+
+def _says(start: str, recordings: float, few: int) -> str:
     """Which layers are trained, and why."""
-    layers = f"fewer than {few}: the last layer alone is trained" if clips < few else "so that all layers are trained"
-    return f"training begins with the weights of {start}; an average word has {clips:.3g} training clips, {layers}"
+    layers = f"fewer than {few}: the last layer alone is trained" if recordings < few else "so all layers are trained"
+    return f"training begins with the weights of {start}; an average word has {recordings:.3g} recordings, {layers}"
 
 
 def _write_networks(model: Any, spec: FeatureSpec, params: Params) -> None:

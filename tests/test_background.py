@@ -12,8 +12,9 @@ from encode import sound_file
 from threadpoolctl import threadpool_limits
 
 from kws.audio.formats import is_sound
+from kws.core.naming import BACKGROUND
 from kws.recordings import archive, background
-from kws.recordings.clips import BACKGROUND, HOUSEHOLD, SPLITS, Clip
+from kws.recordings.clips import HOUSEHOLD, SPLITS, Clip
 from kws.recordings.parts import part_of
 
 RATE = 16_000

@@ -8,7 +8,7 @@ from conftest import ROOT, make_spec
 
 from kws.commands import data_curve
 from kws.core.files import write_csv, write_json
-from kws.core.params import UNKNOWN
+from kws.core.naming import UNKNOWN
 from kws.evaluate.answers import Answers, write_answers
 
 

@@ -1,18 +1,33 @@
 """make embedding: what an embedding says of itself, and whom it must not have heard."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
-from conftest import ROOT, SOURCE, TEST_ARCHIVE
+from conftest import FRONT_END, ROOT, SOURCE, TEST_ARCHIVE, make_spec
 
 from kws.commands import embedding
+from kws.core import paths
 from kws.core.errors import UserError
-from kws.core.params import read_yaml
+from kws.core.files import write_csv, write_json
+from kws.core.params import load_params, read_yaml
 from kws.download.voices.near_words import without_same_sounds
 from kws.download.voices.other_words import UNHEARD
 from kws.recordings import licences
 from kws.recordings.people import speaker_split
+from kws.train import models, networks, pretrained
+
+FITTING = {
+    "frame_length": 480,
+    "hop_length": 320,
+    "fft_length": 512,
+    "mel_bins": 40,
+    "log_offset": 1e-6,
+    "model": "matchboxnet",
+    "width": 0.25,
+}
 
 
 def test_it_says_what_it_has_heard_and_of_which_licence_without_places_and_dates(make_params):
@@ -21,7 +36,8 @@ def test_it_says_what_it_has_heard_and_of_which_licence_without_places_and_dates
     params = make_params(dataset="/home/ada/words.tar", width=1.5, model="matchboxnet")
     computed = replace(TEST_ARCHIVE, licence=SOURCE.licence)
     about = embedding.about(params, replace(SOURCE, dataset="words.tar", computed=computed), rows, None)
-    assert (about["words"], about["clips"], about["speakers"]) == (["no", "yes"], 3, 2)
+    assert (about["words"], about["clips"]) == (["no", "yes"], 3)
+    assert about["people"] == [pretrained.person_digest("ada")]
     assert about["computed_clips"] == 1
     assert (about["model"], about["width"], about["causal"]) == ("matchboxnet", 1.5, False)
     assert about["licence"] == "CC BY 4.0"
@@ -72,3 +88,38 @@ def test_its_words_leave_out_those_on_which_embeddings_are_compared_and_those_of
     apart = [*rest, *UNHEARD]
     assert not set(words) & {*apart, "won", "ate", "fore", "for", "to", "too", "know", "write", "wright"}
     assert without_same_sounds(words, apart, ["en-us"]) == words
+
+
+def test_the_command_trains_the_preset_and_writes_what_the_network_has_learnt(
+    tmp_path, monkeypatch, write_params, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    write_params(**FITTING)
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "embedding.yaml").write_text("width: 0.25\n")
+    write_json(paths.SOURCE, SOURCE.to_json())
+    write_json(paths.METRICS / "train.json", {"epochs": 1})
+    columns = ("name", "word", "speaker", "split", "status")
+    rows = [("yes/1.wav", "yes", "ada", "train", "ok"), ("up/1.wav", "up", "bob", "validation", "ok")]
+    paths.FEATURES.mkdir(parents=True)
+    write_csv(paths.MANIFEST, [dict(zip(columns, row, strict=True)) for row in rows], columns)
+    network = networks.NETWORKS["matchboxnet"](FRONT_END.frames, FRONT_END.mel_bins, 2, 0.25)
+    models.save_model(network, paths.MODEL, make_spec())
+    ran = []
+
+    def pretend(words, *, check):  # noqa: ARG001
+        ran.append(words)
+        return subprocess.CompletedProcess(words, 0)
+
+    monkeypatch.setattr(subprocess, "run", pretend)
+    monkeypatch.setattr(sys, "argv", ["embedding", "computed_voices=20", "mine"])
+    embedding.main()
+    assert ran == [["dvc", "exp", "run", "-S", "width=0.25", "-S", "computed_voices=20", "train"]]
+    path = tmp_path / "src" / "kws" / "train" / "embeddings" / "mine.npz"
+    about = pretrained.about_embedding(path)
+    assert (about["words"], len(about["people"]), about["model"]) == (["yes"], 1, "matchboxnet")
+    assert about["front_end"] == FRONT_END.to_json()
+    assert f"{path.stat().st_size:,} bytes, SHA-256 " in capsys.readouterr().out
+    monkeypatch.setattr(pretrained, "EMBEDDINGS", path.parent)
+    start = pretrained.read_embedding("kws", make_spec(), load_params())
+    start.give_to(networks.NETWORKS["matchboxnet"](FRONT_END.frames, FRONT_END.mel_bins, 3, 0.25))

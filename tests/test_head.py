@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.special
+from conftest import make_spec
 from test_training import FRONT_END, PLAIN, RICH, SPEC, UNCHANGED, features, tiny  # noqa: F401 (a fixture)
 
 from kws.core.files import write_csv
@@ -132,12 +133,12 @@ def test_copies_keep_name_label_and_person_and_differ_from_each_other(features, 
     )
 
 
-def test_clips_of_words_alone_are_counted(tmp_path):
-    rows = [("yes", "train", "ok")] * 3 + [("no", "train", "ok"), ("_unknown_", "train", "ok"), ("no", "test", "ok")]
-    rows += [("yes", "train", "set aside")]
-    columns = ("class", "split", "status")
+def test_recordings_of_words_alone_are_counted(tmp_path):
+    rows = [("yes/1.wav", "yes", "train", "ok")] * 3
+    rows += [
+        ("no/1.wav", word, split, "ok") for word, split in (("no", "train"), ("_unknown_", "train"), ("no", "test"))
+    ]
+    rows += [("yes/2.wav", "yes", "train", "set aside"), ("_computed_/yes/1.wav", "yes", "train", "ok")]
+    columns = ("name", "class", "split", "status")
     write_csv(tmp_path / "manifest.csv", [dict(zip(columns, row, strict=True)) for row in rows], columns)
-    from conftest import make_spec
-
-    spec = make_spec(FRONT_END, ["yes", "no", "_unknown_"])
-    assert head.clips_a_word(tmp_path / "manifest.csv", spec) == 2
+    assert head.recordings_a_word(tmp_path / "manifest.csv", make_spec(FRONT_END, ["yes", "no", "_unknown_"])) == 2

@@ -161,6 +161,7 @@ def test_listen_keeps_sounds_with_a_row_each(listen, exported):
     for row in rows:
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", row.time)
         assert 0.6 <= row.score <= 1
+        assert set(row.words.split(", ")) == {"low", "high"}
         assert (row.start, row.seconds, row.answer, row.recording) == (0.5, 1, "", "")
         sound, rate = soundfile.read(f"kept/{row.file}")
         assert (len(sound), rate) == (32_000, 16_000)
@@ -226,7 +227,7 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(listen):
     assert err[-1] == "error: kept: File exists"
 
 
-ROW = Kept("", "2026-05-31T18:04:09", "yes", 0.9, 0.8, "0" * 16, "yes", 0.5, 1.0)
+ROW = Kept("", "2026-05-31T18:04:09", "yes", 0.9, 0.8, "0" * 16, "no, yes", "yes", 0.5, 1.0)
 
 
 def test_a_table_of_another_kind_is_refused_and_stays(tmp_path):

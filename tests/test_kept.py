@@ -1,6 +1,7 @@
 """The server of `kws review`, and what becomes of the answers."""
 
 import http.client
+import importlib
 import json
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from kws.recordings.archive import Contents
 from kws.recordings.layout import understand
 from kws.spotting import cli
 
-ROW = Kept("", "2026-05-31T18:04:09", "stop", 0.93, 0.8, "0123456789abcdef", "yes", 0.5, 1.0)
+ROW = Kept("", "2026-05-31T18:04:09", "stop", 0.93, 0.8, "0123456789abcdef", "go, stop", "yes", 0.5, 1.0)
 
 
 @pytest.fixture
@@ -70,6 +71,32 @@ def test_the_server_gives_the_rows_and_the_sounds(client, folder):
     sound = json.loads(asked(client, "/sounds/2.flac")[1])
     assert (sound["seconds"], sound["bins"], sound["frames"]) == (2, 64, 201)
     assert b"<title>kws review</title>" in asked(client, "/")[1]
+
+
+def test_all_words_of_the_model_are_answers_though_none_was_kept_of_some(client, folder):
+    words = ", ".join(f"word {number}" for number in range(12))
+    folder.add(np.zeros(100, np.float32), 1600, replace(ROW, words=words), 9)
+    assert json.loads(asked(client, "/kept.json")[1])["words"] == sorted(["go", "stop", *words.split(", ")])
+    assert post(client, json.dumps({"file": "1.flac", "answer": "word 7"})) == 200
+    assert folder.rows()[0].answer == "word 7"
+
+
+def test_what_is_wrong_with_the_folder_is_told_in_any_script(client, folder):
+    table = folder.path / "kept.csv"
+    table.write_text(table.read_text().replace("1.flac", "звук.flac"), encoding="utf-8")
+    status, told = asked(client, "/kept.json")
+    assert status == 500
+    assert "'звук.flac' is no name of a sound in this folder" in told.decode()
+    client.close()
+    client.request("POST", "/answers", '{"file": "2.flac", "answer": "go"}', {"Content-Type": "application/json"})
+    assert "звук.flac" in client.getresponse().read().decode()
+
+
+def test_a_system_that_cannot_lock_files_is_told_in_a_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.delitem(sys.modules, "kws.kept.folder")
+    with pytest.raises(UserError, match="need Linux or macOS"):
+        importlib.import_module("kws.kept.folder")
 
 
 @pytest.mark.parametrize("path", ["/sounds/9.flac", "/sounds/kept.csv", "/sounds/..%2Fkept.csv", "/kept.csv", "/x"])
@@ -298,6 +325,7 @@ def test_another_data_set_gets_no_second_recording_and_a_line_says_where_it_is(f
         (",,\n", ",,../../stop/ada/1.flac\n"),
         (",,\n", ",,../stop/heard-2026-05-31/notes.txt\n"),
         (",stop,", ",../stop,"),
+        ("go, stop", "go, ../stop"),
         (",,\n", "\n"),
     ],
 )

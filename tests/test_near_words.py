@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kws.core.errors import UserError
-from kws.core.params import UNKNOWN
+from kws.core.naming import UNKNOWN
 from kws.download.voices import beside, espeak
 from kws.download.voices.near_words import NEAR_EACH, distances, near_words, without_same_sounds
 from kws.download.voices.other_words import ENGLISH, EVERYDAY, UNHEARD, everyday_words

@@ -2,12 +2,14 @@
 
 import json
 import runpy
+import shutil
 import zipfile
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
+from checkout import ran
 from conftest import ROOT, make_front_end, make_spec
 
 from kws.core import paths
@@ -174,3 +176,24 @@ def test_watch_notes_the_content_of_a_file_and_keeps_the_note_where_the_file_is_
 def test_the_network_that_train_writes_is_refused_since_it_is_removed_before(watch):
     with pytest.raises(UserError, match=r"^pretrained: models/kws.keras is what stage train writes; copy it"):
         watch("models/kws.keras")
+
+
+def test_with_few_recordings_the_pipeline_trains_the_last_layer_alone_and_again_after_a_change_of_the_file(project):
+    start, trained = project.root / "start.keras", project.root / paths.MODEL
+    shutil.copy(trained, start)
+    project.set(pretrained="start.keras")
+    printed = project.run("dvc", "repro", "export", KWS_TRACKING="off")
+    assert ran(printed) == ["train", "evaluate", "export"]
+    assert "training begins with the weights of start.keras; an average word has 32 recordings, fewer than " in printed
+    figures = json.loads((project.root / "metrics" / "train.json").read_text())
+    assert figures["pretrained"] == sha256_of(start)[:16]
+    assert figures["head_strength"] > 0
+    before, after = (models.load_model(path)[0] for path in (start, trained))
+    for old, new in zip(before.layers, after.layers, strict=True):
+        same = all(np.array_equal(a, b) for a, b in zip(old.get_weights(), new.get_weights(), strict=True))
+        assert same == (old.name != "logits"), old.name
+    assert json.loads(project.run("dvc", "status", "--json", "train")) == {}
+    start.write_bytes(b"another network")
+    code, printed = project.try_to("dvc", "repro", "train", KWS_TRACKING="off")
+    assert code != 0
+    assert "error: pretrained: start.keras is neither an embedding (.npz, of make embedding) nor a network" in printed

@@ -17,7 +17,7 @@ from test_cli import FakeSounddevice
 from kws.commands.exp import split_settings
 from kws.core.errors import UserError
 from kws.core.params import read_yaml
-from kws.record import checks, terminal
+from kws.record import checks, page, terminal
 from kws.record.checks import COUNT_SECONDS, COUNTS, SAMPLE_RATE, check_noise, check_take, take_samples
 from kws.record.takes import Plan
 from kws.recordings.archive import pack_folder, read_contents
@@ -317,6 +317,7 @@ def test_the_next_command_is_one_that_make_exp_reads(tmp_path):
 )
 def test_what_cannot_be_recorded_is_one_line_and_nothing_is_written(tmp_path, monkeypatch, capsys, command, message):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(page, "serve", lambda *_: None)  # would go on until Ctrl-C
     Path("recordings/tea/Bob").mkdir(parents=True)
     assert cli.main(["record", *command.split()]) == 1
     [line] = capsys.readouterr().err.splitlines()

@@ -15,7 +15,7 @@ from kws.kept.folder import Kept, KeptFolder
 from playwright.sync_api import sync_playwright  # isort: skip (after test_web_page, which skips where it is missing)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium or Chrome")
-ROW = Kept("", "2026-05-31T18:04:09", "stop", 0.93, 0.8, "0123456789abcdef", "yes", 0.5, 1.0)
+ROW = Kept("", "2026-05-31T18:04:09", "stop", 0.93, 0.8, "0123456789abcdef", "go, stop", "yes", 0.5, 1.0)
 
 
 @pytest.fixture
@@ -99,6 +99,54 @@ def test_another_word_of_the_model_is_an_answer_and_can_be_taken_back(visit, fol
     visit.page.keyboard.press("ArrowLeft")  # round about
     shown(visit, "3.flac")
     assert visit.problems == []
+
+
+KEY = "(key, more = {}) => document.dispatchEvent(new KeyboardEvent('keydown', {key, ...more}))"
+
+
+def given(visit: Visit) -> int:
+    """How many answers the page has sent."""
+    return sum(request.endswith("/answers") for request in visit.requests)
+
+
+def test_a_second_key_is_no_answer_to_a_sound_that_nobody_has_heard(visit, folder):
+    visit.page.evaluate(f"() => ['y', 'n'].forEach(key => ({KEY})(key))")  # before the server has answered
+    shown(visit, "2.flac")
+    assert (given(visit), answers(folder)) == (1, ["stop", "", ""])
+    visit.page.evaluate(f"() => {{ select(2); ({KEY})('n'); }}")  # before the third sound is there
+    shown(visit, "3.flac")
+    assert (given(visit), answers(folder)) == (1, ["stop", "", ""])
+    visit.page.keyboard.press("s")
+    shown(visit, "2.flac")
+    assert answers(folder) == ["stop", "", "_background_noise_"]
+
+
+def test_a_key_that_is_held_down_is_no_further_answer(visit, folder):
+    visit.page.evaluate(f"() => ['y', 'Backspace'].forEach(key => ({KEY})(key, {{repeat: true}}))")
+    visit.page.keyboard.press("n")
+    shown(visit, "2.flac")
+    assert (given(visit), answers(folder)) == (1, ["_unknown_", "", ""])
+
+
+def test_every_word_of_a_model_of_many_is_an_answer(visit, folder):
+    words = ["go", "stop", *(f"word {number:02d}" for number in range(12))]
+    folder.add(np.zeros(16_000, np.float32), 16_000, replace(ROW, words=", ".join(words)), 9)
+    visit.page.reload()
+    shown(visit, "1.flac")
+    listed = visit.page.eval_on_selector_all("#words button", "all => all.map(one => one.dataset.answer)")
+    assert listed == [word for word in words if word != "stop"]
+    assert visit.page.eval_on_selector_all("#words kbd", "all => all.map(one => one.textContent)") == list("123456789")
+    visit.page.click("#words [data-answer='word 11']")
+    shown(visit, "2.flac")
+    assert answers(folder)[0] == "word 11"
+
+
+def test_what_is_wrong_with_the_folder_stands_in_the_page(visit, folder):
+    table = folder.path / "kept.csv"
+    table.write_text(table.read_text().replace("1.flac", "звук.flac"), encoding="utf-8")
+    visit.page.keyboard.press("y")
+    visit.page.wait_for_selector("#message.wrong")
+    assert "'звук.flac' is no name of a sound in this folder" in visit.text("message")
 
 
 def test_the_picture_marks_what_the_model_heard_and_shows_the_tone_there(visit):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from kws.core.errors import UserError
-from kws.core.params import SILENCE, UNKNOWN
+from kws.core.naming import SILENCE, UNKNOWN
 from kws.featurize.splits import Chosen, Selection, check_classes, check_unheard, choose
 from kws.recordings.archive import Contents
 from kws.recordings.background import is_nobody

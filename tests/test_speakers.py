@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from conftest import RECORDINGS, needs_recordings
 
-from kws.core.params import UNKNOWN
+from kws.core.naming import UNKNOWN
 from kws.recordings.archive import Contents
 from kws.recordings.clips import Clip
 from kws.recordings.layout import understand

@@ -16,12 +16,13 @@ import pytest
 import soundfile
 
 from kws.core.errors import UserError
+from kws.core.naming import BACKGROUND
 from kws.core.parallel import TASKS_AHEAD
 from kws.download.voices import acoustics, espeak, pronunciation, synthetic
 from kws.download.voices.other_words import ENGLISH, UNHEARD, other_words, unheard_words
 from kws.download.voices.synthetic import Voices
 from kws.recordings.archive import Contents
-from kws.recordings.clips import BACKGROUND, SPLITS, Clip, words_of
+from kws.recordings.clips import SPLITS, Clip, words_of
 from kws.recordings.layout import understand
 from kws.recordings.people import speaker_split
 

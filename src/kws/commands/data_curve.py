@@ -11,8 +11,8 @@ from kws.commands.exp import run_series, split_settings
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, read_csv, write_csv
-from kws.core.naming import is_computed
-from kws.core.params import SILENCE, UNKNOWN, load_params
+from kws.core.naming import SILENCE, UNKNOWN, is_computed
+from kws.core.params import load_params
 from kws.evaluate.answers import read_answers
 from kws.evaluate.metrics import Interval, rounded, share_figures
 from kws.plots.figures import data_curve_figure, save_figure

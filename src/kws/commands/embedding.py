@@ -75,6 +75,8 @@ def about(
         heard: the rows of the manifest of the training clips.
         begun_with: the licence of what the network of parameter `pretrained` had heard; None: it began from nothing.
     """
+    from kws.train.pretrained import person_digest  # loads TensorFlow
+
     heard = list(heard)
     archives = [source, source.computed] if source.computed else [source]
     values = params.model_dump(mode="json")
@@ -85,7 +87,7 @@ def about(
         "words": sorted({row["word"] for row in heard}),
         "clips": len(heard),
         "computed_clips": sum(is_computed(row["name"]) for row in heard),
-        "speakers": len({row["speaker"] for row in heard}),
+        "people": sorted({person_digest(row["speaker"]) for row in heard if not is_computed(row["name"])}),
         "data": [{name: getattr(archive, name) for name in _OF_DATA} for archive in archives],
         "licence": together([*(archive.licence for archive in archives), *([begun_with] if begun_with else [])]),
         "made_by": "make embedding",

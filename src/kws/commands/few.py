@@ -18,12 +18,22 @@ from kws.commands.exp import command, split_settings
 from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import csv_rows, folder_written_whole, write_csv
-from kws.core.naming import is_computed
-from kws.core.params import OUR_EMBEDDING, SILENCE, Params, load_params
-from kws.evaluate.few import FALSE_REJECTION, Asked, accuracy, best_rule, draw_takes, rejection, word_scores
+from kws.core.naming import SILENCE, is_computed
+from kws.core.params import OUR_EMBEDDING, Params, load_params
+from kws.evaluate.few import (
+    FALSE_REJECTION,
+    PROBABILITY,
+    Asked,
+    accuracy,
+    best_rule,
+    draw_takes,
+    rejection,
+    word_means,
+    word_scores,
+)
 from kws.evaluate.metrics import rounded
 from kws.plots.figures import few_figure, save_figure
-from kws.recordings.clips import UNHEARD
+from kws.recordings.clips import HOUSEHOLD, UNHEARD
 from kws.recordings.people import is_named
 from kws.recordings.source import DataSource
 from kws.records.spec import FeatureSpec
@@ -33,7 +43,8 @@ DRAWS = 10
 FOLDER = paths.PLOTS / "few"
 COLUMNS = (
     *("computed", "takes", "draws", "accuracy", "accuracy_low", "accuracy_high", "rejection", "rejection_low"),
-    *("rejection_high", "rule", "test_people", "test_clips", "other_clips"),
+    *("rejection_high", "rule", "probability_rejection", "probability_rejection_low", "probability_rejection_high"),
+    *("test_people", "test_clips", "other_clips"),
 )
 # The splits of what a draw may take and ask, and of the clips that choose between the rules of rejection
 OPEN, CHOOSING = ("train", "test", UNHEARD["test"]), ("validation", UNHEARD["validation"])
@@ -53,6 +64,8 @@ class Clips:
         spoken: (clips,), the word that is said.
         computed: bool (clips,), whether a computed voice says it beside people.
         unheard_computed: whether computed voices say the words that training does not hear.
+        known: people who are not asked: the pretrained network has heard them, or `kws listen --keep` has.
+        told: whether the pretrained network says whom it has heard.
     """
 
     words: list[str]
@@ -64,6 +77,8 @@ class Clips:
     spoken: np.ndarray
     computed: np.ndarray
     unheard_computed: bool
+    known: frozenset[str]
+    told: bool
 
     @property
     def of_words(self) -> np.ndarray:
@@ -112,6 +127,7 @@ def embed(params: Params) -> Clips:
     parts = [head.embedded_clips(network, paths.FEATURES, split, spec) for split in spec.clips]
     clips, splits = head.Embedded.joined(parts), np.repeat(list(spec.clips), [len(part.names) for part in parts])
     rows = {row["name"]: row for row in csv_rows(paths.MANIFEST) if row["status"] == "ok"}
+    before = start.heard_of({str(name) for name in clips.people})
     speech = np.array([rows[name]["class"] != SILENCE for name in clips.names])
     clips = clips.subset(speech)
     return Clips(
@@ -124,6 +140,8 @@ def embed(params: Params) -> Clips:
         spoken=np.array([rows[name]["word"] for name in clips.names]),
         computed=np.array([is_computed(name) for name in clips.names]),
         unheard_computed="computed" in DataSource.read(paths.SOURCE).unheard.values(),
+        known=frozenset({HOUSEHOLD, *(before or ())}),
+        told=before is not None,
     )
 
 
@@ -155,7 +173,12 @@ def _row(draws: Sequence[Draw], takes: int, computed: int) -> dict[str, Any]:
     """The figures of a number of takes; validation chooses the rule by which other words are rejected."""
     rule, asked = best_rule([draw.choosing for draw in draws]), [draw.asked for draw in draws]
     row: dict[str, Any] = {"computed": computed, "takes": takes, "draws": len(draws), "rule": rule}
-    for name, (value, interval) in (("accuracy", accuracy(asked)), ("rejection", rejection(asked, rule))):
+    figures = {
+        "accuracy": accuracy(asked),
+        "rejection": rejection(asked, rule),
+        "probability_rejection": rejection(asked, PROBABILITY),
+    }
+    for name, (value, interval) in figures.items():
         row |= rounded({name: value} | interval.figures(name))
     return row | {
         "test_people": round(np.mean([len(set(one.people)) for one in asked])),
@@ -166,7 +189,7 @@ def _row(draws: Sequence[Draw], takes: int, computed: int) -> dict[str, Any]:
 
 def _takes(clips: Clips, rng: np.random.Generator) -> np.ndarray:
     """Positions of takes, (words with recordings, takes)."""
-    open_to = np.flatnonzero(clips.of_words & np.isin(clips.splits, clips.copied))
+    open_to = np.flatnonzero(clips.of_words & np.isin(clips.splits, clips.copied) & (clips.all.people != HOUSEHOLD))
     _, words = np.unique(clips.all.labels[open_to], return_inverse=True)
     return open_to[draw_takes(words, clips.all.people[open_to], TAKES[-1], rng)]
 
@@ -183,15 +206,10 @@ def _ask(clips: Clips, takes: np.ndarray, *, with_computed: bool) -> Draw | None
     logits = everything.embeddings @ weights + bias
     classes = np.unique(heard.labels)  # the words come first
     of_words = heard.labels < len(clips.words)
-    scores = word_scores(
-        everything.embeddings,
-        logits[:, classes < len(clips.words)],
-        heard.embeddings[of_words],
-        heard.labels[of_words],
-        weight_of[of_words],
-    )
+    means = word_means(heard.embeddings[of_words], heard.labels[of_words], weight_of[of_words])
+    scores = word_scores(everything.embeddings, logits, classes < len(clips.words), means)
 
-    strangers = ~np.isin(everything.people, everything.people[taken])
+    strangers = ~np.isin(everything.people, [*everything.people[taken], *clips.known])
     own = clips.of_words & np.isin(everything.labels, classes) & strangers
     correct = classes[logits.argmax(axis=1)] == everything.labels
     heard_words = set(clips.spoken[plain])
@@ -215,14 +233,24 @@ def _ask(clips: Clips, takes: np.ndarray, *, with_computed: bool) -> Draw | None
 
 def report(rows: Sequence[Mapping[str, Any]], clips: Clips) -> str:
     """The table as text, and what its figures mean."""
-    lines = ["takes a word  computed voices  accuracy  95 % interval     other words rejected  95 % interval     by"]
+    shown = "takes a word  computed voices  accuracy  95 % interval     other words rejected  95 % interval     by"
+    lines = [f"{shown}         by probability"]
     for row in rows:
         voices = "yes" if row["computed"] else "no"
         shares = (
             f"{row[name]:>{width}.1%}  {row[f'{name}_low']:.1%} to {row[f'{name}_high']:.1%}".ljust(width + 18)
             for name, width in (("accuracy", 8), ("rejection", 20))
         )
-        lines.append("  ".join([f"{row['takes']:>12}  {voices:>15}", *shares, row["rule"]]))
+        lines.append(
+            "  ".join(
+                [
+                    f"{row['takes']:>12}  {voices:>15}",
+                    *shares,
+                    f"{row['rule']:9}",
+                    f"{row['probability_rejection']:>14.1%}",
+                ]
+            )
+        )
     missing = [str(number) for number in TAKES if number not in {row["takes"] for row in rows}]
     if missing:
         lines.append(f"Not there: {', '.join(missing)} takes a word, since too few people say each word.")
@@ -232,10 +260,20 @@ def report(rows: Sequence[Mapping[str, Any]], clips: Clips) -> str:
     lines += [
         f"Training began with {clips.start}. Means over {DRAWS} draws: each take of a word is of another person, and",
         "everybody else is asked; the intervals are over draws and people.",
+        _known_line(clips),
         f"Other words ({other}) are rejected where {FALSE_REJECTION:.0%} of the words' own clips are.",
-        "Validation people chose by what: the largest logit, the distance in the embedding, or both.",
+        "Validation people chose by what: the largest probability of a word, the largest logit, or the distance in the",
+        "embedding. The network that make exp writes rejects by probability.",
     ]
     return "\n".join(lines)
+
+
+def _known_line(clips: Clips) -> str:
+    """Who of the people is not asked, and why."""
+    if not clips.told:
+        return f"{clips.start} does not say whom it has heard: if some of these people, the figures are too good."
+    known = clips.known & set(clips.all.people[clips.of_words])
+    return f"Not asked: {len(known)} people whom {clips.start} or kws listen --keep has heard."
 
 
 if __name__ == "__main__":

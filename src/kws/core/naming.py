@@ -12,7 +12,7 @@ _WITHIN = " -_'\u2019\u00b7\u30fb\u05f3\u05f4\u200c\u200d"
 COMPUTED = "_computed_/"  # begins the names of clips of computed voices that speak beside people
 UNKNOWN, SILENCE = "_unknown_", "_silence_"  # classes for other words and for no word, named as in Speech Commands
 BACKGROUND = "_background_noise_"
-HEARD = "heard-"  # begins the folder, in place of a speaker's, of clips that `kws listen --keep` has heard
+HEARD = "heard-"  # begins the folder, right below the word, of clips that `kws listen --keep` has heard
 
 
 def first_names(names: Iterable[str], shown: int = SHOWN) -> str:

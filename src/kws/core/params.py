@@ -11,11 +11,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from kws.audio import micro
 from kws.audio.clip import STEP_FRAMES
 from kws.audio.mel import mel_matrix
-from kws.core import naming, paths
+from kws.core import paths
 from kws.core.errors import UserError
-from kws.core.naming import file_name, plain_name
+from kws.core.naming import SILENCE, UNKNOWN, file_name, plain_name
 
-UNKNOWN, SILENCE = naming.UNKNOWN, naming.SILENCE
 Model = Literal["bc_resnet", "cnn", "ds_cnn", "matchboxnet", "matchboxnet_2d", "tc_resnet"]  # train/networks
 CAUSAL = ("ds_cnn", "matchboxnet", "matchboxnet_2d", "tc_resnet")  # the networks that can be causal
 PUBLISHED = ("mini_speech_commands", "speech_commands")

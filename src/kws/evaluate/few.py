@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import softmax
 
 from kws.evaluate.metrics import Interval
 
 FALSE_REJECTION = 0.05  # of the words' own clips, where the rejection of other words is measured
-RESAMPLES = 1000  # of draws, and of the people within each
+PROBABILITY = "probability"  # the rule of the networks that stage train writes
+RESAMPLES = 1000  # of draws and people
 
 
 @dataclass(frozen=True)
@@ -57,31 +59,41 @@ def draw_takes(labels: np.ndarray, people: np.ndarray, most: int, rng: np.random
     return np.array([some[: min(map(len, taken))] for some in taken])
 
 
+def word_means(embeddings: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The direction of each word's mean embedding, (words, units), of length 1.
+
+    Args:
+        embeddings: (clips, units), of what the head was fitted to.
+        labels: (clips,), which word.
+        weights: (clips,), how much each counts.
+    """
+    means = np.stack([weights[some] @ embeddings[some] for some in (labels == word for word in np.unique(labels))])
+    return means / np.linalg.norm(means, axis=1, keepdims=True)
+
+
 def word_scores(
-    embeddings: np.ndarray, logits: np.ndarray, heard: np.ndarray, heard_labels: np.ndarray, weights: np.ndarray
+    embeddings: np.ndarray, logits: np.ndarray, words: np.ndarray, means: np.ndarray
 ) -> dict[str, np.ndarray]:
     """How much clips are like one of the words, by each rule.
 
     Args:
         embeddings: (clips, units), as the network gives them. Centred or standardised, the distance tells much less.
-        logits: (clips, words), of the words alone.
-        heard: (heard clips, units), what the head was fitted to.
-        heard_labels: (heard clips,), which word.
-        weights: (heard clips,), how much each counts.
+        logits: (clips, classes).
+        words: bool (classes,), which classes are words.
+        means: (words, units), as `word_means` gives them.
 
     Returns:
-        `logit`: the largest one, which tells more than the largest probability (Vaze et al., 2022, arXiv:2110.06207).
-        `distance`: the cosine to the nearest mean of a word's clips. `both`: their sum, each as a share of its spread
-        over all clips.
+        `probability`: the largest one of a word, by which the network of an experiment rejects. `logit`: the largest
+        one, which tells more (Vaze et al., 2022, arXiv:2110.06207). `distance`: the cosine to the nearest mean of a
+        word's clips.
     """
-    middles = np.stack(
-        [weights[some] @ heard[some] for some in (heard_labels == word for word in np.unique(heard_labels))]
-    )
-    middles /= np.linalg.norm(middles, axis=1, keepdims=True)
     lengths = np.linalg.norm(embeddings, axis=1)
-    cosine = (embeddings @ middles.T).max(axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)
-    logit = logits.max(axis=1)
-    return {"logit": logit, "distance": cosine, "both": logit / logit.std() + cosine / cosine.std()}
+    cosine = (embeddings @ means.T).max(axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return {
+        PROBABILITY: softmax(logits, axis=1)[:, words].max(axis=1),
+        "logit": logits[:, words].max(axis=1),
+        "distance": cosine,
+    }
 
 
 def accuracy(draws: Sequence[Asked]) -> tuple[float, Interval]:
@@ -120,26 +132,25 @@ def best_rule(draws: Sequence[Asked]) -> str:
 def _over_draws(
     draws: Sequence[Asked], shares: Callable[[Asked, np.ndarray, np.ndarray], np.ndarray]
 ) -> tuple[float, Interval]:
-    """The mean of a share over draws, and a 95 % interval by the bootstrap: draws, and people within each draw.
+    """The mean of a share over draws, and a 95 % interval by the bootstrap, over draws and over people.
+
+    A draw is drawn anew, as it is. A person has the same weight in all draws, since these ask nearly the same people
+    (the Bayesian bootstrap of Rubin, 1981: everybody has some weight, so that a word is never without a clip).
 
     Args:
         draws: at least one.
         shares: of a draw: with the weights of its clips (resamples, clips), and of its clips of other words.
     """
     rng = np.random.default_rng(1)
+    names = np.unique(np.concatenate([who for one in draws for who in _people(one)]))
+    weights = rng.standard_exponential((RESAMPLES, len(names)))  # of each person, the same in all draws
     whole = np.mean([shares(one, *(np.ones((1, len(who))) for who in _people(one)))[0] for one in draws])
     times = rng.multinomial(len(draws), np.full(len(draws), 1 / len(draws)), RESAMPLES)  # each draw, in each resample
     total = np.zeros(RESAMPLES)
     for one, number in zip(draws, times.T, strict=True):
-        total += number * shares(one, *(_resampled(who, rng) for who in _people(one)))
+        total += number * shares(one, *(weights[:, np.searchsorted(names, who)] for who in _people(one)))
     low, high = np.quantile(total / len(draws), [0.025, 0.975])
     return float(whole), Interval(float(low), float(high))
-
-
-def _resampled(people: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """How often each clip is in a resample of the people, (resamples, clips)."""
-    names, person = np.unique(people, return_inverse=True)
-    return rng.multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)[:, person]
 
 
 def _people(asked: Asked) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kws.core.params import SILENCE, UNKNOWN
+from kws.core.naming import SILENCE, UNKNOWN
 from kws.evaluate import metrics
 from kws.evaluate.answers import Answers
 from kws.evaluate.metrics import Interval

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kws.core.params import UNKNOWN
+from kws.core.naming import UNKNOWN
 from kws.evaluate import metrics
 from kws.evaluate.stream import THRESHOLDS, HeardStream, StreamOutcome
 from kws.recordings.clips import UNHEARD

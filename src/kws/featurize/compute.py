@@ -16,8 +16,8 @@ from kws.audio.cut import Cut, clip_starts, touches_edge
 from kws.audio.decode import decode_recording
 from kws.audio.frontend import BLAS_THREADS, FrontEnd
 from kws.audio.mono import UnusableClipError
+from kws.core.naming import SILENCE
 from kws.core.parallel import map_in_order
-from kws.core.params import SILENCE
 from kws.featurize.splits import Chosen
 from kws.recordings.archive import MAX_MEMBER_BYTES, read_members
 from kws.recordings.background import Background, is_nobody, silence

@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kws.core.errors import UserError
-from kws.core.naming import first_names, is_computed
-from kws.core.params import PUBLISHED, SILENCE, UNKNOWN, Params
+from kws.core.naming import SILENCE, UNKNOWN, first_names, is_computed
+from kws.core.params import PUBLISHED, Params
 from kws.recordings.background import NOBODY
 from kws.recordings.clips import SPLITS, UNHEARD, Clip, choose_words, lot
 from kws.recordings.people import is_named

@@ -1,7 +1,6 @@
 """The folder of `kws listen --keep`: sounds, and kept.csv with a row for each of them."""
 
 import csv
-import fcntl
 import io
 import re
 from collections import Counter
@@ -19,7 +18,13 @@ from kws.core.errors import UserError
 from kws.core.files import write_csv, written_whole
 from kws.core.naming import BACKGROUND, HEARD, UNKNOWN, first_names, plain_name
 
+try:
+    import fcntl
+except ImportError:
+    raise UserError("kws listen --keep and kws review need Linux or macOS: this system cannot lock a file") from None
+
 TABLE = "kept.csv"
+BETWEEN = ", "  # words; no word holds a comma
 _LOCK = ".lock"
 _NAME = re.compile(r"[0-9]+\.flac")  # of a sound, and of its recording
 
@@ -35,6 +40,7 @@ class Kept:
         score: of this word, by the rule of detection.
         threshold: from which on a word was detected.
         model: the first 16 hex digits of the SHA-256 of the model's file.
+        words: that the model tells, with `BETWEEN` between them.
         fired: `yes`: the word was detected; `no`: nearly.
         start: when the clip that the model heard starts in the file, in seconds.
         seconds: the length of this clip; the rest of the file is there for people who listen.
@@ -49,6 +55,7 @@ class Kept:
     score: float
     threshold: float
     model: str
+    words: str
     fired: str
     start: float
     seconds: float
@@ -170,7 +177,7 @@ def _check(kept: Kept) -> None:
     datetime.fromisoformat(kept.time)
     place = PurePath(kept.recording).parts[-3:]
     answers = [answer for answer in (kept.answer, *place[:1]) if answer not in ("", UNKNOWN, BACKGROUND)]
-    for word in (kept.word, *answers):
+    for word in (kept.word, *kept.words.split(BETWEEN), *answers):
         plain_name(word)
     if not _NAME.fullmatch(kept.file):
         raise ValueError(f"{kept.file!r} is no name of a sound in this folder")

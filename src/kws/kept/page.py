@@ -17,7 +17,7 @@ import soundfile
 from kws.audio.mel import mel_matrix
 from kws.core.errors import UserError
 from kws.core.naming import BACKGROUND, UNKNOWN
-from kws.kept.folder import KeptFolder
+from kws.kept.folder import BETWEEN, KeptFolder
 from kws.web.page import HOST
 
 FRAME_SECONDS, HOP_SECONDS, MEL_BINS, LOWEST_HZ = 0.025, 0.01, 64, 50.0  # of the picture; models have their own
@@ -86,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         except FileNotFoundError:  # dropped, since kws listen --keep goes on
             self.send_error(HTTPStatus.NOT_FOUND)
         except (soundfile.LibsndfileError, UserError) as error:
-            self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+            self._send(str(error).encode(), "text/plain; charset=utf-8", HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def do_POST(self) -> None:
         """Takes an answer: JSON with `file` and `answer`. Pages elsewhere cannot send this type unasked (CORS)."""
@@ -108,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         except (ValueError, TypeError, KeyError):
             self.send_error(HTTPStatus.BAD_REQUEST)
         except UserError as error:
-            self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+            self._send(str(error).encode(), "text/plain; charset=utf-8", HTTPStatus.INTERNAL_SERVER_ERROR)
         else:
             self._send(b"{}", "application/json")
 
@@ -118,8 +118,8 @@ class _Handler(BaseHTTPRequestHandler):
         return {**about, "words": self._words(), "rows": rows}
 
     def _words(self) -> list[str]:
-        """All words that were heard so far."""
-        return sorted({row.word for row in self._folder.rows()})
+        """All words that the models tell which have heard the sounds."""
+        return sorted({word for row in self._folder.rows() for word in row.words.split(BETWEEN)})
 
     def _is_elsewhere(self) -> bool:
         """Refuses another name that leads here: it is of a page elsewhere that wants to hear this (DNS rebinding)."""
@@ -128,8 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_error(HTTPStatus.FORBIDDEN, f"this page is at {HOST} alone")
         return True
 
-    def _send(self, content: bytes, kind: str) -> None:
-        self.send_response(HTTPStatus.OK)
+    def _send(self, content: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK) -> None:
+        self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Cache-Control", "no-store")

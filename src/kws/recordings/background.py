@@ -17,8 +17,9 @@ from kws.audio.mono import UnusableClipError
 from kws.audio.noise import coloured_noise
 from kws.core import paths
 from kws.core.arrays import StoredArrays, write_arrays
+from kws.core.naming import BACKGROUND
 from kws.recordings.archive import MAX_MEMBER_BYTES, read_members
-from kws.recordings.clips import BACKGROUND, SPLITS, Clip, lot
+from kws.recordings.clips import SPLITS, Clip, lot
 from kws.recordings.parts import part_of
 
 NOBODY = "nobody//"  # begins the speaker of each silent clip that kws makes; no path of a file holds two slashes

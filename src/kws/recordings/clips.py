@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 
-from kws.core import naming
 from kws.core.errors import UserError
 from kws.core.files import csv_rows, write_csv
 from kws.core.naming import first_names
@@ -17,7 +16,6 @@ from kws.core.naming import first_names
 SPLITS = ("train", "validation", "test")
 # Beside validation and test: words that training never hears, said by people whom it never hears
 UNHEARD = {"validation": "unheard_validation", "test": "unheard_test"}
-BACKGROUND = naming.BACKGROUND
 HOUSEHOLD = "the household"  # the speaker of all clips that `kws listen --keep` has heard: they count as one person
 _LISTED = 40  # words in an error, at most: a data set may have thousands
 

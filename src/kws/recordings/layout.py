@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from kws.core.naming import HEARD, first_names
+from kws.core.naming import BACKGROUND, HEARD, SILENCE, UNKNOWN, first_names
 from kws.recordings.archive import Contents
-from kws.recordings.clips import BACKGROUND, HOUSEHOLD, Clip, loosely
+from kws.recordings.clips import HOUSEHOLD, Clip, loosely
 from kws.recordings.speakers import NOHASH, SPLIT_FOLDERS, read_tables, row_of, speaker_in, word_in
 
-SPECIAL = ("_unknown_", "_silence_", BACKGROUND)
+SPECIAL = (UNKNOWN, SILENCE, BACKGROUND)
 
 
 @dataclass(frozen=True)

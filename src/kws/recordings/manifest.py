@@ -10,7 +10,7 @@ from kws.audio.clip import cut_or_pad
 from kws.audio.decode import decode_recording
 from kws.audio.frontend import FrontEnd
 from kws.core.files import csv_rows
-from kws.core.params import SILENCE
+from kws.core.naming import SILENCE
 from kws.recordings.archive import read_members
 from kws.recordings.source import DataSource
 

@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from kws.core.params import UNKNOWN
+from kws.core.naming import UNKNOWN
 
 NOHASH = "_nohash_"  # in file names of Speech Commands: before it the speaker, after it a number
 _WORD_FIRST = re.compile(rf"([^\W_]+)_([0-9a-f]{{8}}){NOHASH}")

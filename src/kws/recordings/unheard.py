@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
-from kws.core.params import PUBLISHED, UNKNOWN, Params
+from kws.core.naming import UNKNOWN
+from kws.core.params import PUBLISHED, Params
 from kws.recordings.clips import UNHEARD, Clip, look_alikes, lot
 from kws.recordings.people import speaker_split
 

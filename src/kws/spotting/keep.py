@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kws.kept.folder import Kept, KeptFolder
+from kws.kept.folder import BETWEEN, Kept, KeptFolder
 from kws.spotting.detect import Detection, detections, newest_lowest
 from kws.spotting.spotter import Spotter
 
@@ -155,6 +155,7 @@ class Collector:
             score=round(stretch.score, 4),
             threshold=round(self._threshold, 4),
             model=self._model,
+            words=BETWEEN.join(self._spotter.classes[word] for word in self._spotter.words),
             fired="yes" if stretch.fired else "no",
             start=stretch.start / rate,
             seconds=self._spotter.clip_samples / rate,

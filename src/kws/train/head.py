@@ -17,14 +17,13 @@ from threadpoolctl import threadpool_limits
 
 from kws.audio.frontend import BLAS_THREADS
 from kws.core.files import csv_rows
-from kws.core.naming import is_computed
-from kws.core.params import SILENCE, UNKNOWN
+from kws.core.naming import SILENCE, UNKNOWN, is_computed
 from kws.records.read import read_split
 from kws.records.spec import FeatureSpec
 from kws.train.models import LOGITS, embedding_and_probabilities
 from kws.train.training import Epoch, Recipe, augmented_clips, augmenter_of
 
-FEW = 30  # clips a word: with fewer, the last layer alone is trained
+FEW = 100  # recordings a word: with fewer, the last layer alone is trained
 BATCH = 64
 COPIES = 4  # augmented ones of each clip, beside the clip itself
 STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # C of scikit-learn: the smaller, the more regular
@@ -61,13 +60,17 @@ class Embedded:
         return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
 
-def clips_a_word(manifest: Path, spec: FeatureSpec) -> float:
-    """How many usable training clips an average word has; other words and silence do not count."""
+def recordings_a_word(manifest: Path, spec: FeatureSpec) -> float:
+    """How many usable training clips an average word has; other words, silence and computed voices do not count.
+
+    However many computed voices say a word, they tell little of how people say it.
+    """
     words = set(spec.classes) - {UNKNOWN, SILENCE}
-    clips = sum(
-        (row["split"], row["status"]) == ("train", "ok") and row["class"] in words for row in csv_rows(manifest)
+    recordings = sum(
+        (row["split"], row["status"]) == ("train", "ok") and row["class"] in words and not is_computed(row["name"])
+        for row in csv_rows(manifest)
     )
-    return clips / len(words)
+    return recordings / len(words)
 
 
 def embedded_clips(embed: Embedding, features: Path, split: str, spec: FeatureSpec) -> Embedded:

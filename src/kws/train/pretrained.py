@@ -5,9 +5,10 @@ licence. `<layer>/<number>` are the weights of each layer but the last one: kern
 (normalisations, biases) as float32, since a variance may be outside the range of 16 bits.
 """
 
+import hashlib
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,13 @@ class Pretrained:
         """That of what it has heard."""
         return str(self.about.get("licence", "not known"))
 
+    def heard_of(self, people: Iterable[str]) -> set[str] | None:
+        """Those of these people whom the network has heard; None: not known, since it does not say whom."""
+        if "people" not in self.about:
+            return None
+        heard = set(self.about["people"])
+        return {name for name in people if person_digest(name) in heard}
+
     def give_to(self, model: keras.Model) -> None:
         """Puts the weights, the normalisation of the input among them, into all layers but `logits`.
 
@@ -70,6 +78,11 @@ class Pretrained:
         for name, weights in self.weights.items():
             layers[name].set_weights(weights)
         model.get_layer("normalization").finalize_state()
+
+
+def person_digest(name: str) -> str:
+    """By what an embedding knows whom it has heard: names of people do not stand in it."""
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 def write_embedding(model: keras.Model, spec: FeatureSpec, about: Mapping[str, Any], path: Path) -> None:

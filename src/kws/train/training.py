@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, read_json, remove_folder, sha256_of
-from kws.core.params import UNKNOWN, Params
+from kws.core.naming import UNKNOWN
+from kws.core.params import Params
 from kws.records.read import read_split, training_batches
 from kws.records.spec import FeatureSpec
 from kws.records.write import read_background_power

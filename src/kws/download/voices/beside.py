@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from kws.core.errors import UserError
-from kws.core.naming import first_names
-from kws.core.params import UNKNOWN, Params
+from kws.core.naming import UNKNOWN, first_names
+from kws.core.params import Params
 from kws.download.voices.near_words import near_words, without_same_sounds
 from kws.download.voices.other_words import UNHEARD, everyday_words, other_words
 from kws.download.voices.synthetic import Others

@@ -20,11 +20,11 @@ from tqdm import tqdm
 from kws.audio.noise import coloured_noise
 from kws.core.errors import UserError
 from kws.core.files import written_whole
-from kws.core.naming import COMPUTED, first_names
+from kws.core.naming import BACKGROUND, COMPUTED, first_names
 from kws.core.parallel import map_in_order
 from kws.download.voices import acoustics, espeak, hibari, pronunciation
 from kws.download.voices.acoustics import SAMPLE_RATE
-from kws.recordings.clips import BACKGROUND, SPLITS, UNHEARD, Clip
+from kws.recordings.clips import SPLITS, UNHEARD, Clip
 from kws.recordings.parts import part_of
 from kws.recordings.people import PERCENT, speaker_split
 from kws.recordings.speakers import NOHASH
