@@ -112,10 +112,11 @@ def test_the_command_trains_the_preset_and_writes_what_the_network_has_learnt(
         return subprocess.CompletedProcess(words, 0)
 
     monkeypatch.setattr(subprocess, "run", pretend)
-    monkeypatch.setattr(sys, "argv", ["embedding", "computed_voices=20", "mine"])
+    monkeypatch.setattr(sys, "argv", ["embedding", "computed_voices=20", "kws-short"])
     embedding.main()
-    assert ran == [["dvc", "exp", "run", "-S", "width=0.25", "-S", "computed_voices=20", "train"]]
-    path = tmp_path / "src" / "kws" / "train" / "embeddings" / "mine.npz"
+    run = ["dvc", "exp", "run", "-S", "width=0.25", "-S", "computed_voices=20"]
+    assert ran == [[*run, "featurize"], [*run, "train"]]
+    path = tmp_path / "src" / "kws" / "train" / "embeddings" / "kws-short.npz"
     about = pretrained.about_embedding(path)
     assert (about["words"], len(about["people"]), about["model"]) == (["yes"], 1, "matchboxnet")
     assert about["front_end"] == FRONT_END.to_json()

@@ -111,14 +111,14 @@ def test_a_network_of_an_older_version_is_compared_by_the_shapes_of_its_layers(t
         start.give_to(network(3, width=0.5))
 
 
-@pytest.mark.parametrize("name", ["text.npz", "text.keras", "zip.npz", "zip.keras"])
+@pytest.mark.parametrize("name", ["text.npz", "text.keras", "zip.npz", "zip.keras", "empty.npz"])
 def test_other_files_are_refused_in_one_line(tmp_path, monkeypatch, params, name):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     if name.startswith("zip"):
         with zipfile.ZipFile(tmp_path / name, "w") as file:
             file.writestr("kws.json" if name == "zip.npz" else "other.json", "{}")
     else:
-        (tmp_path / name).write_text("no network")
+        (tmp_path / name).write_text("" if name.startswith("empty") else "no network")
     with pytest.raises(UserError, match=rf"^pretrained: {name} is neither an embedding .* nor a network"):
         pretrained.read_embedding(name, SPEC, params)
 

@@ -32,18 +32,24 @@ def main() -> None:
     """Runs the experiment, then writes the embedding."""
     try:
         settings, path = split_settings(sys.argv[1]), _path(sys.argv[2])
-        words = [*command(PRESET, settings), "train"]
-        print(shlex.join(words), flush=True)
-        if code := subprocess.run(words, check=False).returncode:  # noqa: S603 (ours)
-            sys.exit(code)
+        _run(settings, "featurize")
         params, source = load_params(), DataSource.read(paths.SOURCE)
         heard = [row for row in csv_rows(paths.MANIFEST) if (row["split"], row["status"]) == ("train", "ok")]
         refuse_tested({row["speaker"] for row in heard if not is_computed(row["name"])})
+        _run(settings, "train")
         begun_with = read_json(paths.METRICS / "train.json").get("pretrained_licence")
         write(about(params, source, heard, begun_with), path)
     except UserError as error:
         sys.exit(f"error: {error}")
     print(f"{path}: {path.stat().st_size:,} bytes, SHA-256 {sha256_of(path)}")
+
+
+def _run(settings: list[str], stage: str) -> None:
+    """Runs the experiment up to a stage; ends with its exit code if that fails."""
+    words = [*command(PRESET, settings), stage]
+    print(shlex.join(words), flush=True)
+    if code := subprocess.run(words, check=False).returncode:  # noqa: S603 (ours)
+        sys.exit(code)
 
 
 def refuse_tested(speakers: Iterable[str]) -> None:

@@ -202,8 +202,8 @@ def _ask(clips: Clips, takes: np.ndarray, *, with_computed: bool) -> Draw | None
     plain = np.concatenate([taken, np.flatnonzero(clips.computed & (clips.splits == "train") & with_computed)])
     copies = clips.copies.subset(np.isin(clips.copies.names, everything.names[plain]))
     heard, weight_of = head.with_copies(everything.subset(plain), copies)
-    weights, bias, _ = head.fit_head(everything.subset(plain), copies)
-    logits = everything.embeddings @ weights + bias
+    weights, _ = head.fit_head(everything.subset(plain), copies)
+    logits = everything.embeddings @ weights
     classes = np.unique(heard.labels)  # the words come first
     of_words = heard.labels < len(clips.words)
     means = word_means(heard.embeddings[of_words], heard.labels[of_words], weight_of[of_words])

@@ -128,7 +128,7 @@ def with_copies(clips: Embedded, copies: Embedded) -> tuple[Embedded, np.ndarray
     return both, np.array([weight[name] for name in names])[clip] / times[clip]
 
 
-def fit_head(clips: Embedded, copies: Embedded) -> tuple[np.ndarray, np.ndarray, float]:
+def fit_head(clips: Embedded, copies: Embedded) -> tuple[np.ndarray, float]:
     """A regularised logistic regression on the embedding, as weights for the last layer.
 
     It is fitted to embeddings of length 1, so that all clips count alike, and has no bias: which class a clip is then
@@ -141,8 +141,7 @@ def fit_head(clips: Embedded, copies: Embedded) -> tuple[np.ndarray, np.ndarray,
         copies: augmented ones of them.
 
     Returns:
-        weights (units, classes) and bias (classes,), 0, both float32, and the strength C. A class that has no clip has
-        no column.
+        weights (units, classes), float32, and the strength C. A class that has no clip has no column.
     """
     heard, weights = with_copies(clips, copies)
     with threadpool_limits(BLAS_THREADS):  # another number of threads gives other last digits
@@ -151,7 +150,7 @@ def fit_head(clips: Embedded, copies: Embedded) -> tuple[np.ndarray, np.ndarray,
     if len(slope) == 1:  # of two classes: the logit of the second one
         slope = np.concatenate([-slope / 2, slope / 2])
     columns = slope.T / np.linalg.norm(heard.embeddings, axis=1).mean()
-    return columns.astype(np.float32), np.zeros(len(slope), np.float32), strength
+    return columns.astype(np.float32), strength
 
 
 def _directions(embeddings: np.ndarray) -> np.ndarray:
@@ -209,11 +208,13 @@ def train_head(model: keras.Model, features: Path, spec: FeatureSpec, recipe: Re
     """
     embed = embedding_and_probabilities(model)
     clips = embedded_clips(embed, features, "train", spec)
-    weights, bias, strength = fit_head(clips, embedded_copies(embed, features, spec, recipe))
-    model.get_layer(LOGITS).set_weights([weights, bias])
+    weights, strength = fit_head(clips, embedded_copies(embed, features, spec, recipe))
+    logits_layer = model.get_layer(LOGITS)
+    bias = [np.zeros(weights.shape[1], np.float32)] if logits_layer.use_bias else []
+    logits_layer.set_weights([weights, *bias])
     row: Epoch = {"epoch": 1}
     for name, asked in (("train", clips), ("validation", embedded_clips(embed, features, "validation", spec))):
-        logits = tf.constant(asked.embeddings @ weights + bias)
+        logits = tf.constant(asked.embeddings @ weights)
         loss = keras.losses.sparse_categorical_crossentropy(asked.labels, logits, from_logits=True)
         row[f"{name}_loss"] = round(float(np.mean(loss)), 6)
         row[f"{name}_accuracy"] = round(float((np.argmax(logits, axis=1) == asked.labels).mean()), 6)

@@ -126,7 +126,7 @@ def read_embedding(name: str, spec: FeatureSpec, params: Params) -> Pretrained:
         )
     try:
         about, weights = _read_embedding(path) if path.suffix == SUFFIX else _read_network(path)
-    except (zipfile.BadZipFile, KeyError, ValueError) as problem:
+    except (zipfile.BadZipFile, EOFError, KeyError, ValueError) as problem:
         raise UserError(
             f"pretrained: {shown} is neither an embedding ({SUFFIX}, of make embedding) nor a network (.keras, of "
             f"stage train): {problem}"
@@ -150,7 +150,7 @@ def _ours(front_end: FrontEnd, params: Params) -> Path:
     Raises:
         UserError: there is none.
     """
-    found = {path: about_embedding(path) for path in sorted(EMBEDDINGS.glob(f"*{SUFFIX}"))}
+    found = {path: about_embedding(path) for path in sorted(EMBEDDINGS.glob(f"{OUR_EMBEDDING}*{SUFFIX}"))}
     kinds = {path: (about["front_end"]["kind"], about["causal"]) for path, about in found.items()}
     fitting = [path for path, kind in kinds.items() if kind == (front_end.kind, params.causal)]
     if not fitting:
@@ -165,6 +165,8 @@ def _ours(front_end: FrontEnd, params: Params) -> Path:
 
 def _read_embedding(path: Path) -> tuple[dict[str, Any], dict[str, list[np.ndarray]]]:
     about = about_embedding(path)
+    if missing := {"front_end", "model", "width", "causal"} - about.keys():
+        raise ValueError(f"it does not say its {' and '.join(sorted(missing))}")
     weights: dict[str, list[np.ndarray]] = {}
     with np.load(path, allow_pickle=False) as arrays:
         for name in arrays.files:
