@@ -63,7 +63,7 @@ class Project:
 
     def try_to(self, *command: str, **environment: str) -> tuple[int, str]:
         """Runs a command in a process group of its own; returns its exit code and all that it printed."""
-        process = subprocess.Popen(
+        with subprocess.Popen(
             command,
             cwd=self.root,
             env=self.environment | environment,
@@ -71,13 +71,14 @@ class Project:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-        )
-        try:
-            printed, _ = process.communicate(timeout=WAIT)
-        except subprocess.TimeoutExpired as hanging:
-            os.killpg(process.pid, signal.SIGKILL)
-            hanging.add_note(f"until then it printed: {process.communicate()[0]}")
-            raise
+        ) as process:
+            try:
+                printed, _ = process.communicate(timeout=WAIT)
+            except subprocess.TimeoutExpired as hanging:
+                os.killpg(process.pid, signal.SIGKILL)
+                # What came so far: the workers of a queue live on, and would keep the pipe open
+                hanging.add_note(f"until then it printed: {(hanging.output or b'').decode(errors='replace')}")
+                raise
         return process.returncode, printed
 
     def run(self, *command: str, **environment: str) -> str:
@@ -137,7 +138,8 @@ def run_queue(queued: Callable[[Path], Project], folder: Path) -> tuple[Project,
     Returns:
         The project, what the run printed, and the status of the queue.
     """
-    for attempt in range(1, ATTEMPTS + 1):
+    attempt = 1
+    while True:
         project = queued(folder / f"project{attempt}")
         try:
             printed = project.run("dvc", "exp", "run", "--run-all", "--jobs", "2")
@@ -147,10 +149,10 @@ def run_queue(queued: Callable[[Path], Project], folder: Path) -> tuple[Project,
             hanging.add_note(f"the workers' logs: {logs}")
             if attempt == ATTEMPTS or "JSONDecodeError" not in logs:
                 raise
-            warnings.warn(f"DVC lost a worker of its queue; attempt {attempt + 1} of {ATTEMPTS}", stacklevel=2)
+            attempt += 1
+            warnings.warn(f"DVC lost a worker of its queue; attempt {attempt} of {ATTEMPTS}", stacklevel=2)
         finally:
             project.run("dvc", "queue", "stop", "--kill")
-    raise AssertionError("no attempt was made")
 
 
 def outputs(*, in_git: bool) -> set[str]:
