@@ -17,10 +17,12 @@ EVALUATION = Path("docs/evaluation.md")
 DECISION_RULE = Path("docs/decisions/0009-a-word-is-told-at-once.md")
 STREAMING = Path("docs/streaming.md")
 ESPHOME = Path("docs/esphome.md")
+FEW_RECORDINGS = Path("docs/few-recordings.md")
 COVERAGE = Path("benchmarks/coverage.csv")
 FIND_WORDS = Path("benchmarks/find_words.csv")
 CAUSAL = Path("benchmarks/causal.csv")
 WAKE_WORD = Path("benchmarks/wake_word.csv")
+FEW = Path("benchmarks/few_recordings.csv")
 RULE = Path("benchmarks/detection_rule.csv")
 RULE_SWEEP = Path("benchmarks/detection_rule_sweep.csv")
 TABLE = Path("benchmarks/original_recipe.csv")
@@ -64,6 +66,13 @@ SPEED_WORDS = {  # labels in benchmarks/speed.json, and what they mean
     "most against middle": "{most:,} against {middle:,} clips",
     "time a clip": "time per clip",
 }
+FEW_CASES = {  # in benchmarks/few_recordings.csv
+    "seven": "on off zero one five eight happy",
+    "seven and other words": "the same; class `_unknown_`, too",
+    "ten": "bed cat down go left no right stop up yes",
+    "fast": "on off zero one five eight happy; preset *fast*, trained on *ten*, instead of the embedding",
+    "best": "the same of preset *best*",
+}
 PROTOTYPES = {
     "original ten": "87.3 %",
     "eight": "88.3 %",
@@ -90,6 +99,7 @@ def main() -> None:
         EVALUATION: {"coverage": coverage()},
         STREAMING: {"causal": causal()},
         ESPHOME: {"wake word": wake_word()},
+        FEW_RECORDINGS: {"few recordings": few_recordings()},
         DECISION_RULE: {"detection rule": detection_rule(), "detection sweep": detection_sweep()},
     }.items():
         text = page.read_text(encoding="utf-8")
@@ -367,6 +377,59 @@ def wake_word() -> str:
         ]
         lines.append([row["file"], f"*{row['stream']}*, {float(row['hours']):g} h", *cells, delay])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def few_recordings() -> str:
+    """The tables of few recordings, from benchmarks/few_recordings.csv: of people, and of languages."""
+    with FEW.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    kinds = ("accuracy", "rejection", "probability_rejection")
+    heads = ["words", "takes a word", "computed voices say", "people", "right", "other words rejected", "by"]
+    lines = [[*heads, "rejected by probability"]]
+    lines.append(["---"] * len(lines[0]))
+    for case, words in FEW_CASES.items():
+        for row in (row for row in rows if row["case"] == case):
+            for whom, prefix in (("not heard by the embedding", ""), ("all", "everybody_")):
+                if row[f"{prefix}accuracy"]:
+                    right, *rejected = (_share_of(row, f"{prefix}{kind}") for kind in kinds)
+                    people = f"{row[f'{prefix}people']} {whom}"
+                    cells = [words, row["takes"], row["voices_say"], people, right, rejected[0], row["rule"]]
+                    lines.append([*cells, rejected[1]])
+    tables = [lines] if len(lines) > 2 else []
+    languages = [row for row in rows if row["speakers"] == "computed"]
+    if languages:
+        heads = ["language", "takes a word", "right", "other words rejected", "by", "rejected by probability"]
+        lines = [heads, ["---"] * len(heads)]
+        for row in languages:
+            right, *rejected = (_share_of(row, kind) for kind in kinds)
+            lines.append([row["case"], row["takes"], right, rejected[0], row["rule"], rejected[1]])
+        tables.append(lines)
+    digests = {row["embedding"] for row in rows if row["case"] in ("seven", *(row["case"] for row in languages))}
+    of_file = [f"The SHA-256 of the embedding begins with {' or '.join(sorted(digests))}."] if digests else []
+    written = ["\n".join(f"| {' | '.join(line)} |" for line in table) for table in tables]
+    return "\n\n".join([*written[:1], *_preferred(rows), *written[1:], *of_file])
+
+
+def _preferred(rows: list[dict[str, str]]) -> list[str]:
+    """What validation people prefer that voices say beside five takes: the mean of words right and others rejected."""
+    of_case = [row for row in rows if (row["case"], row["takes"]) == ("seven and other words", "5")]
+    if not of_case:
+        return []
+    means = {
+        row["voices_say"]: statistics.mean(float(row[f"validation_{name}"]) for name in ("accuracy", "rejection"))
+        for row in of_case
+    }
+    told = ", ".join(f"{said} {mean:.1%}" for said, mean in means.items())
+    best = max(means, key=lambda said: means[said])
+    asked = (
+        "What should computed voices say beside five takes? The mean of words that are right and other words that are"
+    )
+    return [f"{asked} rejected, on validation people: {told}. Validation prefers *{best}*."]
+
+
+def _share_of(row: dict[str, str], name: str) -> str:
+    value, low, high = (float(row[f"{name}{end}"]) for end in ("", "_low", "_high"))
+    return f"{value:.1%} [{low:.1%}, {high:.1%}]"
 
 
 def _delay(row: dict[str, str], prefix: str = "") -> str:
