@@ -41,7 +41,7 @@ LANGUAGE_VOICES = 200
 # Commands, and as many other words, in the notation of eSpeak NG
 LANGUAGES = {
     "German": (
-        *("de", "ja nein links rechts hoch runter licht musik weiter stopp"),
+        *("de", "ja nein links rechts hoch runter licht musik weiter halt"),
         "haus wasser garten fenster apfel morgen straße vogel brücke schule",
     ),
     "French": (
@@ -50,7 +50,7 @@ LANGUAGES = {
     ),
     "Spanish": (
         *("es", "sí no izquierda derecha arriba abajo luz música siguiente para"),
-        "casa agua jardín ventana manzana calle pájaro puente escuela queso",
+        "casa agua jardín ventana manzana silla pájaro puente escuela queso",
     ),
     "Polish": (
         *("pl", "tak nie lewo prawo góra dół światło muzyka dalej stój"),
