@@ -84,7 +84,7 @@ def main() -> None:
 def measure(case: str, embedding: Path, mirror: str | None) -> None:
     """Measures a case, unless its rows are there, and writes them."""
     digest = sha256_of(embedding)[:16]
-    there = csv_rows(TABLE) if TABLE.exists() else []
+    there = list(csv_rows(TABLE)) if TABLE.exists() else []
     if any((row["case"], row["embedding"]) == (case, digest) for row in there):
         print(f"{case}: is there, with the embedding {digest}")
         return
@@ -96,7 +96,7 @@ def measure(case: str, embedding: Path, mirror: str | None) -> None:
             featurize(project, choice)
             with contextlib.chdir(project):
                 few.measure(load_params())
-                rows = csv_rows(few.FOLDER / "few.csv")
+                rows = list(csv_rows(few.FOLDER / "few.csv"))
     says_whom = embedding.suffix == SUFFIX
     named = {"case": case, "speakers": "computed" if case in LANGUAGES else "people", "embedding": digest}
     rest = [row for row in there if row["case"] != case]
