@@ -67,11 +67,11 @@ SPEED_WORDS = {  # labels in benchmarks/speed.json, and what they mean
     "time a clip": "time per clip",
 }
 FEW_CASES = {  # in benchmarks/few_recordings.csv
-    "seven": "on off zero one five eight happy",
-    "seven and other words": "the same; class `_unknown_`, too",
-    "ten": "bed cat down go left no right stop up yes",
-    "fast": "on off zero one five eight happy; preset *fast*, trained on *ten*, instead of the embedding",
-    "best": "the same of preset *best*",
+    "seven": "Seven words: on, off, zero, one, five, eight, happy",
+    "seven and other words": "The same words, with class `_unknown_`",
+    "ten": "*Ten*: bed, cat, down, go, left, no, right, stop, up, yes; another embedding, which has not heard them",
+    "fast": "The seven words, with preset *fast* as it was trained on *ten* in place of the embedding",
+    "best": "The seven words, with preset *best* as it was trained on *ten* in place of the embedding",
 }
 PROTOTYPES = {
     "original ten": "87.3 %",
@@ -380,34 +380,60 @@ def wake_word() -> str:
 
 
 def few_recordings() -> str:
-    """The tables of few recordings, from benchmarks/few_recordings.csv: of people, and of languages."""
+    """The tables of few recordings, from benchmarks/few_recordings.csv: one for each case, one of all languages."""
     with FEW.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    kinds = ("accuracy", "rejection", "probability_rejection")
-    heads = ["words", "takes a word", "computed voices say", "people", "right", "other words rejected", "by"]
-    lines = [[*heads, "rejected by probability"]]
-    lines.append(["---"] * len(lines[0]))
+    whom = {"": "", "everybody_": ", all people"}
+    shown = {
+        "accuracy": "right",
+        "rejection": "other words rejected",
+        "probability_rejection": "rejected by probability",
+    }
+    parts = []
     for case, words in FEW_CASES.items():
-        for row in (row for row in rows if row["case"] == case):
-            for whom, prefix in (("not heard by the embedding", ""), ("all", "everybody_")):
-                if row[f"{prefix}accuracy"]:
-                    right, *rejected = (_share_of(row, f"{prefix}{kind}") for kind in kinds)
-                    people = f"{row[f'{prefix}people']} {whom}"
-                    cells = [words, row["takes"], row["voices_say"], people, right, rejected[0], row["rule"]]
-                    lines.append([*cells, rejected[1]])
-    tables = [lines] if len(lines) > 2 else []
+        of_case = [row for row in rows if row["case"] == case]
+        if of_case:
+            figures = [
+                (f"{prefix}{name}", f"{what}{people}")
+                for name, what in shown.items()
+                for prefix, people in whom.items()
+                if of_case[0][f"{prefix}{name}"]  # a network that does not say whom it has heard has the second alone
+            ]
+            of_file = f"the file begins with {of_case[0]['embedding']} (SHA-256)"
+            parts.append(
+                f"{words}; {of_file}; {_asked_of(of_case[0])}:\n\n{_few_table(of_case, figures, 'voices_say')}"
+            )
+    parts += _preferred(rows)
     languages = [row for row in rows if row["speakers"] == "computed"]
     if languages:
-        heads = ["language", "takes a word", "right", "other words rejected", "by", "rejected by probability"]
-        lines = [heads, ["---"] * len(heads)]
-        for row in languages:
-            right, *rejected = (_share_of(row, kind) for kind in kinds)
-            lines.append([row["case"], row["takes"], right, rejected[0], row["rule"], rejected[1]])
-        tables.append(lines)
-    digests = {row["embedding"] for row in rows if row["case"] in ("seven", *(row["case"] for row in languages))}
-    of_file = [f"The SHA-256 of the embedding begins with {' or '.join(sorted(digests))}."] if digests else []
-    written = ["\n".join(f"| {' | '.join(line)} |" for line in table) for table in tables]
-    return "\n\n".join([*written[:1], *_preferred(rows), *written[1:], *of_file])
+        of_files = " or ".join(sorted({row["embedding"] for row in languages}))
+        heard = f"Computed voices in place of people; the file begins with {of_files} (SHA-256):"
+        parts.append(f"{heard}\n\n{_few_table(languages, list(shown.items()), 'case')}")
+    return "\n\n".join(parts)
+
+
+def _few_table(rows: list[dict[str, str]], figures: list[tuple[str, str]], first: str) -> str:
+    """A line for each number of takes: a first column, then figures (name in the CSV, title) with their intervals."""
+    heads = {"voices_say": "computed voices say", "case": "language"}
+    lines = [[heads[first], "takes a word", *(title for _, title in figures), "other words are told by"]]
+    lines.append(["---"] * len(lines[0]))
+    for row in rows:
+        shares = (
+            f"{value:.1%} [{low:.1%}, {high:.1%}]"
+            for value, low, high in (
+                (float(row[f"{name}{end}"]) for end in ("", "_low", "_high")) for name, _ in figures
+            )
+        )
+        lines.append([row[first], row["takes"], *shares, row["rule"]])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _asked_of(row: dict[str, str]) -> str:
+    """How many are asked."""
+    everybody = f"{row['everybody_clips']} clips of {row['everybody_people']} people are asked"
+    if not row["people"]:
+        return f"{everybody}, some of whom the network may have heard"
+    return f"{everybody}, of whom the embedding has not heard {row['people']} ({row['clips']} clips)"
 
 
 def _preferred(rows: list[dict[str, str]]) -> list[str]:
@@ -425,11 +451,6 @@ def _preferred(rows: list[dict[str, str]]) -> list[str]:
         "What should computed voices say beside five takes? The mean of words that are right and other words that are"
     )
     return [f"{asked} rejected, on validation people: {told}. Validation prefers *{best}*."]
-
-
-def _share_of(row: dict[str, str], name: str) -> str:
-    value, low, high = (float(row[f"{name}{end}"]) for end in ("", "_low", "_high"))
-    return f"{value:.1%} [{low:.1%}, {high:.1%}]"
 
 
 def _delay(row: dict[str, str], prefix: str = "") -> str:
