@@ -111,17 +111,22 @@ def run(
         networks: folder of trained networks: one that is there is not trained again, a new one goes there.
         evaluated: whether to evaluate on the test clips; if not, the figures are those of training.
     """
+    featurize(project, changes)
+    _train(project, changes, networks)
+    if evaluated:
+        _stage("evaluate", project, changes)
+    metrics = {path.stem: read_json(path) for path in (project / "metrics").iterdir()}
+    return metrics | {"train": metrics["train"] | read_json(project / TIMES)}
+
+
+def featurize(project: Path, changes: Mapping[str, Any]) -> None:
+    """Computes the features of an experiment, unless they are in the folder. Parameters as of `run`."""
     params = _params(changes)
     features = json.dumps({name: params[name] for name in _depends_on("featurize")})
     computed = project / "features.json"  # the parameters of the features in the folder, from the run before
     if not computed.exists() or computed.read_text() != features:
         _stage("featurize", project, changes)
         computed.write_text(features)
-    _train(project, changes, networks)
-    if evaluated:
-        _stage("evaluate", project, changes)
-    metrics = {path.stem: read_json(path) for path in (project / "metrics").iterdir()}
-    return metrics | {"train": metrics["train"] | read_json(project / TIMES)}
 
 
 def quiet_figures(project: Path) -> tuple[Answers, dict[str, float]]:

@@ -17,10 +17,12 @@ EVALUATION = Path("docs/evaluation.md")
 DECISION_RULE = Path("docs/decisions/0009-a-word-is-told-at-once.md")
 STREAMING = Path("docs/streaming.md")
 ESPHOME = Path("docs/esphome.md")
+FEW_RECORDINGS = Path("docs/few-recordings.md")
 COVERAGE = Path("benchmarks/coverage.csv")
 FIND_WORDS = Path("benchmarks/find_words.csv")
 CAUSAL = Path("benchmarks/causal.csv")
 WAKE_WORD = Path("benchmarks/wake_word.csv")
+FEW = Path("benchmarks/few_recordings.csv")
 RULE = Path("benchmarks/detection_rule.csv")
 RULE_SWEEP = Path("benchmarks/detection_rule_sweep.csv")
 TABLE = Path("benchmarks/original_recipe.csv")
@@ -64,6 +66,13 @@ SPEED_WORDS = {  # labels in benchmarks/speed.json, and what they mean
     "most against middle": "{most:,} against {middle:,} clips",
     "time a clip": "time per clip",
 }
+FEW_CASES = {  # in benchmarks/few_recordings.csv
+    "seven": "Seven words: on, off, zero, one, five, eight, happy",
+    "seven and other words": "The same words, with class `_unknown_`",
+    "ten": "*Ten*: bed, cat, down, go, left, no, right, stop, up, yes; another embedding, which has not heard them",
+    "fast": "The seven words, with preset *fast* as it was trained on *ten* in place of the embedding",
+    "best": "The seven words, with preset *best* as it was trained on *ten* in place of the embedding",
+}
 PROTOTYPES = {
     "original ten": "87.3 %",
     "eight": "88.3 %",
@@ -90,6 +99,7 @@ def main() -> None:
         EVALUATION: {"coverage": coverage()},
         STREAMING: {"causal": causal()},
         ESPHOME: {"wake word": wake_word()},
+        FEW_RECORDINGS: {"few recordings": few_recordings()},
         DECISION_RULE: {"detection rule": detection_rule(), "detection sweep": detection_sweep()},
     }.items():
         text = page.read_text(encoding="utf-8")
@@ -367,6 +377,80 @@ def wake_word() -> str:
         ]
         lines.append([row["file"], f"*{row['stream']}*, {float(row['hours']):g} h", *cells, delay])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def few_recordings() -> str:
+    """The tables of few recordings, from benchmarks/few_recordings.csv: one for each case, one of all languages."""
+    with FEW.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    whom = {"": "", "everybody_": ", all people"}
+    shown = {
+        "accuracy": "right",
+        "rejection": "other words rejected",
+        "probability_rejection": "rejected by probability",
+    }
+    parts = []
+    for case, words in FEW_CASES.items():
+        of_case = [row for row in rows if row["case"] == case]
+        if of_case:
+            figures = [
+                (f"{prefix}{name}", f"{what}{people}")
+                for name, what in shown.items()
+                for prefix, people in whom.items()
+                if of_case[0][f"{prefix}{name}"]  # a network that does not say whom it has heard has the second alone
+            ]
+            of_file = f"the file begins with {of_case[0]['embedding']} (SHA-256)"
+            parts.append(
+                f"{words}; {of_file}; {_asked_of(of_case[0])}:\n\n{_few_table(of_case, figures, 'voices_say')}"
+            )
+    parts += _preferred(rows)
+    languages = [row for row in rows if row["speakers"] == "computed"]
+    if languages:
+        of_files = " or ".join(sorted({row["embedding"] for row in languages}))
+        heard = f"Computed voices in place of people; the file begins with {of_files} (SHA-256):"
+        parts.append(f"{heard}\n\n{_few_table(languages, list(shown.items()), 'case')}")
+    return "\n\n".join(parts)
+
+
+def _few_table(rows: list[dict[str, str]], figures: list[tuple[str, str]], first: str) -> str:
+    """A line for each number of takes: a first column, then figures (name in the CSV, title) with their intervals."""
+    heads = {"voices_say": "computed voices say", "case": "language"}
+    lines = [[heads[first], "takes a word", *(title for _, title in figures), "other words are told by"]]
+    lines.append(["---"] * len(lines[0]))
+    for row in rows:
+        shares = (
+            f"{value:.1%} [{low:.1%}, {high:.1%}]"
+            for value, low, high in (
+                (float(row[f"{name}{end}"]) for end in ("", "_low", "_high")) for name, _ in figures
+            )
+        )
+        lines.append([row[first], row["takes"], *shares, row["rule"]])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _asked_of(row: dict[str, str]) -> str:
+    """How many are asked."""
+    everybody = f"{row['everybody_clips']} clips of {row['everybody_people']} people are asked"
+    if not row["people"]:
+        return f"{everybody}, some of whom the network may have heard"
+    return f"{everybody}, of whom the embedding has not heard {row['people']} ({row['clips']} clips)"
+
+
+def _preferred(rows: list[dict[str, str]]) -> list[str]:
+    """What validation people prefer that voices say beside five takes: the mean of words right and others rejected."""
+    of_case = [row for row in rows if (row["case"], row["takes"]) == ("seven and other words", "5")]
+    if not of_case:
+        return []
+    means = {
+        row["voices_say"]: statistics.mean(float(row[f"validation_{name}"]) for name in ("accuracy", "rejection"))
+        for row in of_case
+    }
+    told = ", ".join(f"{said} {mean:.1%}" for said, mean in means.items())
+    best = max(means, key=lambda said: means[said])
+    asked = (
+        "What should computed voices say beside five takes? The mean of words that are right and other words that are"
+    )
+    return [f"{asked} rejected, on validation people: {told}. Validation prefers *{best}*."]
 
 
 def _delay(row: dict[str, str], prefix: str = "") -> str:

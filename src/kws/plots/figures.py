@@ -360,21 +360,18 @@ def few_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Draws accuracy and rejection of other words over the number of takes a word, with their 95 % intervals.
 
     Args:
-        rows: takes, computed (whether computed voices were heard beside them), accuracy and rejection, and their ends.
+        rows: takes, voices_say (what computed voices say beside them), accuracy and rejection, and their ends.
     """
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     titles = {"accuracy": "the word is the right one", "rejection": "other words are rejected, 5 % false rejection"}
     for axes, (name, title) in zip(figure.subplots(1, 2, sharex=True), titles.items(), strict=True):
-        for kind, (label, colour, marker) in enumerate(
-            (("takes alone", COLOURS[0], "o"), ("with computed voices", COLOURS[6], "s"))
-        ):
-            some = [row for row in rows if row["computed"] == kind]
+        for number, said in enumerate(dict.fromkeys(row["voices_say"] for row in rows)):
+            some = [row for row in rows if row["voices_say"] == said]
             values, low, high = (np.array([row[f"{name}{end}"] for row in some]) for end in ("", "_low", "_high"))
-            if some:
-                axes.errorbar(
-                    [row["takes"] for row in some], values, (values - low, high - values), color=colour,
-                    marker=marker, capsize=3, label=label,
-                )  # fmt: skip
+            axes.errorbar(
+                [row["takes"] for row in some], values, (values - low, high - values), color=COLOURS[number],
+                marker=MARKERS[number], capsize=3, label=f"computed voices say {said}",
+            )  # fmt: skip
         axes.set_xscale("symlog", linthresh=1)
         takes = sorted({row["takes"] for row in rows})
         axes.set_xticks(takes, labels=[str(number) for number in takes])

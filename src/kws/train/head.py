@@ -101,8 +101,8 @@ def _embedded(embed: Embedding, batches: tf.data.Dataset) -> Embedded:
     """What the embedding gives for batches of {"log_mel", "label", "name", "speaker"}."""
     return Embedded.joined(
         Embedded(
-            names=batch["name"].numpy().astype(str),
-            people=batch["speaker"].numpy().astype(str),
+            names=np.char.decode(batch["name"].numpy().astype(bytes)),
+            people=np.char.decode(batch["speaker"].numpy().astype(bytes)),
             labels=batch["label"].numpy(),
             embeddings=embed(batch["log_mel"])[0],
         )
