@@ -149,8 +149,9 @@ class Plan:
         lines.append(f"{self.folder}: takes as above, and {noises} recordings of the room in {BACKGROUND}")
         if self.words:
             folder = f"'{self.folder}'" if " " in str(self.folder) else self.folder  # as `make exp` reads it
-            settings = f"dataset={folder} test_dataset= words=[{','.join(self.words)}]"
-            lines.append(f"next: make exp PRESET=fast SET={shlex.quote(settings)}")
+            words = ",".join(self.words)
+            settings = f"pretrained=kws dataset={folder} test_dataset= words=[{words}] computed_voices=60"
+            lines.append(f"next: make exp PRESET=best SET={shlex.quote(settings)}")
         return lines
 
     def _others(self, speaker: str) -> list[str]:
