@@ -80,8 +80,8 @@ def ten(mirror: str | None) -> dict[str, Any]:
 def write_official_test(mirror: str | None, target: Path) -> None:
     """Writes the official test clips of *ten* into an archive, to test networks that were trained on other voices."""
     with tempfile.TemporaryDirectory() as folder, tarfile.open(target, "w") as out:
-        name = obtain(Path(folder), "speech_commands", address(mirror, "speech_commands")).archive
-        archive = Path(folder, name)
+        obtained, _ = obtain(Path(folder), "speech_commands", address(mirror, "speech_commands"))
+        archive = Path(folder, obtained.archive)
         clips = understand(read_contents(archive), TEN).clips
         chosen = {clip.name for clip in clips if clip.word in TEN and speaker_split(clip.speaker) == "test"}
         for name, data in read_members(archive, chosen):

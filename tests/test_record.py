@@ -287,9 +287,11 @@ def test_the_next_command_is_one_that_make_exp_reads(tmp_path):
     plan = Plan(tmp_path / "my recordings", ["lights on", "don't"], 1).checked()
     *_, setting = shlex.split(plan.summary()[-1].removeprefix("next: "))
     assert split_settings(setting.removeprefix("SET=")) == [
+        "pretrained=kws",
         f"dataset={tmp_path / 'my recordings'}",
         "test_dataset=",
         "words=[lights on,don't]",
+        "computed_voices=60",
     ]
 
 
