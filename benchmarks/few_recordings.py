@@ -49,7 +49,7 @@ LANGUAGES = {
         "maison jardin fenêtre pomme demain rue oiseau école fromage voiture",
     ),
     "Spanish": (
-        *("es", "sí no izquierda derecha arriba abajo luz música siguiente para"),
+        *("es", "sí nunca izquierda derecha arriba abajo luz música siguiente para"),
         "casa agua jardín ventana manzana silla pájaro puente escuela queso",
     ),
     "Polish": (
