@@ -108,7 +108,7 @@ seeds: in-git $(READY)  ## one experiment with several seeds, and its interval o
 few: in-git $(READY)  ## accuracy and rejection with 1, 3, 5, 10, 30 takes a word, on a pretrained network: make few PRESET=best SET=...
 	@.venv/bin/python -m kws.commands.few "$$PRESET" "$$SET"
 
-embedding: in-git $(READY)  ## train the embedding that parameter pretrained takes, hours: make embedding SET=... NAME=kws
+embedding: in-git $(READY)  ## train the embedding that parameter pretrained takes, an hour: make embedding SET=... NAME=kws
 	@.venv/bin/python -m kws.commands.embedding "$$SET" '$(or $(NAME),kws)'
 
 bench: $(READY)  ## time the pipeline beside others and its limits, 20 minutes: make bench ARCHIVE=... BENCH='--section fixed'

@@ -415,7 +415,7 @@ def few_recordings() -> str:
 def _few_table(rows: list[dict[str, str]], figures: list[tuple[str, str]], first: str) -> str:
     """A line for each number of takes: a first column, then figures (name in the CSV, title) with their intervals."""
     heads = {"voices_say": "computed voices say", "case": "language"}
-    lines = [[heads[first], "takes a word", *(title for _, title in figures), "other words are told by"]]
+    lines = [[heads[first], "takes a word", *(title for _, title in figures), "rule of rejection"]]
     lines.append(["---"] * len(lines[0]))
     for row in rows:
         shares = (
@@ -431,9 +431,11 @@ def _few_table(rows: list[dict[str, str]], figures: list[tuple[str, str]], first
 def _asked_of(row: dict[str, str]) -> str:
     """How many are asked."""
     everybody = f"{row['everybody_clips']} clips of {row['everybody_people']} people are asked"
+    everybody += f", and {row['everybody_other_clips']} of other words"
     if not row["people"]:
         return f"{everybody}, some of whom the network may have heard"
-    return f"{everybody}, of whom the embedding has not heard {row['people']} ({row['clips']} clips)"
+    strangers = f"{row['people']} ({row['clips']} clips, {row['other_clips']} of other words)"
+    return f"{everybody}, of whom the embedding has not heard {strangers}"
 
 
 def _preferred(rows: list[dict[str, str]]) -> list[str]:

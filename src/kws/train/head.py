@@ -1,8 +1,7 @@
 """The last layer alone: with a few clips a word, a network learns the words, and no more how words sound.
 
 The other layers keep the weights of a network that has heard many words (parameter `pretrained`). On what they give,
-the embedding, the last layer is a regularised logistic regression: with few clips it is better than training all layers
-(docs/few-recordings.md has the figures).
+the embedding, the last layer is a regularised logistic regression.
 """
 
 from collections.abc import Callable, Iterable
