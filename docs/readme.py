@@ -430,12 +430,12 @@ def _few_table(rows: list[dict[str, str]], figures: list[tuple[str, str]], first
 
 def _asked_of(row: dict[str, str]) -> str:
     """How many are asked."""
-    everybody = f"{row['everybody_clips']} clips of {row['everybody_people']} people are asked"
-    everybody += f", and {row['everybody_other_clips']} of other words"
+    clips = f"{row['everybody_clips']} clips of {row['everybody_people']} people"
+    asked = f"{clips}, and {row['everybody_other_clips']} of other words are asked"
     if not row["people"]:
-        return f"{everybody}, some of whom the network may have heard"
-    strangers = f"{row['people']} ({row['clips']} clips, {row['other_clips']} of other words)"
-    return f"{everybody}, of whom the embedding has not heard {strangers}"
+        return f"{asked}; the network may have heard some of the people"
+    strangers = f"{row['people']} people ({row['clips']} clips, and {row['other_clips']} of other words)"
+    return f"{asked}; the embedding has not heard {strangers}"
 
 
 def _preferred(rows: list[dict[str, str]]) -> list[str]:

@@ -160,8 +160,10 @@ def test_words_are_said_in_turn_and_each_good_take_is_a_file(kws):
         "coffee    2",
         "blinds    2",
         "recordings: takes as above, and 0 recordings of the room in _background_noise_",
-        "next: make exp PRESET=best SET='pretrained=kws dataset=recordings test_dataset= "
-         "words=[coffee,blinds] computed_voices=60 synthetic_variety=1.0 unknown=5 silence=2'",
+        (
+            "next: make exp PRESET=best SET='pretrained=kws dataset=recordings test_dataset= "
+            "words=[coffee,blinds] computed_voices=60 synthetic_variety=1.0 unknown=5 silence=2'"
+        ),
     ]
 
 
