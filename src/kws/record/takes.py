@@ -152,8 +152,8 @@ class Plan:
         lines.append(f"{self.folder}: takes as above, and {noises} recordings of the room in {BACKGROUND}")
         if self.words:
             folder = f"'{self.folder}'" if " " in str(self.folder) else self.folder  # as `make exp` reads it
-            words = ",".join(self.words)
-            settings = f"pretrained=kws dataset={folder} test_dataset= words=[{words}] {_BESIDE}"
+            joined = ",".join(self.words)
+            settings = f"pretrained=kws dataset={folder} test_dataset= words=[{joined}] {_BESIDE}"
             lines.append(f"next: make exp PRESET=best SET={shlex.quote(settings)}")
         return lines
 
