@@ -42,13 +42,15 @@ def main() -> None:
 
         with FileLock(f"{checkpoint}.lock"):  # two experiments of a queue may need the same training
             run.start_training(new=not training.interrupted_training(checkpoint))
-            recordings = head.recordings_a_word(paths.MANIFEST, spec)
             figures: dict[str, Any] = {}
+            few = False
             if start:
+                recordings = head.recordings_a_word(paths.MANIFEST, spec)
+                few = recordings < head.FEW
                 print(_says(start.name, recordings, head.FEW))
                 figures = {"pretrained": start.digest[:16], "pretrained_licence": start.licence}
                 figures |= _heard_before(start)
-            if start and recordings < head.FEW:
+            if few:
                 epoch, figures["head_strength"] = head.train_head(model, paths.FEATURES, spec, recipe)
                 run.log_epoch(epoch)
                 history = [epoch]
