@@ -1,12 +1,10 @@
 """The report of a change, its pictures and its gate: `make report BASE=main`."""
 
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,6 @@ import yaml
 from conftest import ROOT
 
 from kws.commands import report
-from kws.core.errors import UserError
 from kws.core.files import write_json
 from kws.evaluate.answers import Answers, write_answers
 
@@ -147,3 +144,189 @@ def test_a_change_that_helps_passes_and_one_that_harms_is_stopped(repository):
     assert "**On validation, it is worse: -20.00 points" in text
     assert "**The gate stops it:** on validation the change is significantly worse: -20.00 points" in text
     assert repository.report("better", gate="")[0] == 0
+
+
+def run_report(monkeypatch, capsys, root: Path, base: str = "main", gate: str = "") -> tuple[str, str]:
+    """What the command prints in a repository, or the line that it ends with, and the report."""
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("GATE", gate)
+    monkeypatch.setattr(sys, "argv", ["report", base])
+    try:
+        report.main()
+        printed = capsys.readouterr().out.splitlines()[-1]
+    except SystemExit as end:
+        printed = str(end.code)
+    written = root / report.FOLDER / "report.md"
+    return printed, written.read_text() if written.exists() else ""
+
+
+def test_other_clips_and_other_recordings_are_not_compared_and_pass(repository, monkeypatch, capsys):
+    repository.write(answers(0, clips=100), clips="two", exported={"int8_bytes": 1500, "stream_bytes": 70})
+    printed, text = run_report(monkeypatch, capsys, repository.root, gate="1")
+    problem = "it is not compared: the clips differ (200 and 100, 100 in common)."
+    assert printed == f"plots/report/report.md: on validation, {problem}"
+    assert f"**On validation, {problem}** The gate lets it pass." in text
+    rows = table(text.partition("### ")[0])
+    assert [cell[:7] for cell in rows[1][1:4]] == ["70.0 % ", "100.0 %", "not com"]
+    assert rows[2][3].startswith("+0.00 points")
+    assert "A and B have not answered the same clips" in section(text, "New mistakes")
+    assert table(section(text, "Size of the exported files"))[1:] == [
+        ["`kws_int8.tflite`", "bytes", "1,000", "1,500", "+50.0 %"],
+        ["`kws_int8.tflite`", "multiplications", "5,000", "5,000", "as A"],
+        ["`kws_features.tflite`", "arena bytes", "800", "800", "as A"],
+        ["`kws_stream.tflite`", "bytes", "-", "70", ""],
+    ]
+    repository.write(answers(0), clips="two", sound="def")
+    printed, text = run_report(monkeypatch, capsys, repository.root)
+    assert "it is not compared: the recordings are not known to be the same" in printed
+    repository.write(answers(0), clips="two")  # data/raw is another one, for its archive is the same
+    assert "it is better: +30.00 points" in run_report(monkeypatch, capsys, repository.root)[0]
+
+
+def test_results_of_other_code_or_parameters_are_told_and_stopped(repository, monkeypatch, capsys):
+    (repository.root / "params.yaml").write_text(yaml.safe_dump({"mel_bins": 64, "words": WORDS}))
+    printed, text = run_report(monkeypatch, capsys, repository.root, gate="1")
+    assert printed == (
+        "error: the gate stops this change: the results are of other code or parameters (evaluate): run dvc repro, "
+        "and commit"
+    )
+    assert "> **These are not the results of this change.** evaluate would run again" in text
+    assert "and what is not committed. The brackets" in text
+    assert "The gate stops it." in text
+    assert "it is not known to differ: +0.00 points" in run_report(monkeypatch, capsys, repository.root)[0]
+
+
+def test_what_a_colleague_pushed_is_read_from_the_remote_and_what_nobody_pushed_is_a_line(
+    repository, tmp_path, monkeypatch, capsys
+):
+    repository.write(answers(1))
+    clone = tmp_path / "clone"
+    repository.run("git", "clone", "-q", str(repository.root), str(clone))
+    repository.run("git", "-C", str(clone), "branch", "main", "origin/main")
+    printed, _ = run_report(monkeypatch, capsys, clone)
+    assert printed.startswith(
+        "error: main: data/validation.npz is neither in git, nor in DVC's cache, nor in its remote ("
+    )
+    assert printed.endswith("): dvc pull fetches what was pushed, dvc repro makes it")
+    repository.run("dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
+    repository.run("dvc", "push", "-q", "--all-commits")
+    shutil.copy(repository.root / ".dvc" / "config", clone / ".dvc" / "config")  # main knows of no remote yet
+    printed, text = run_report(monkeypatch, capsys, clone, gate="1")
+    assert "on validation, it is better: +20.00 points" in printed
+    assert "These are not the results" not in text
+    assert not (clone / "data" / "validation.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nothing", ""), r"error: nothing: .*; give a branch, a tag or a commit: make report BASE=main"),
+        (("", ""), "error: give the branch, tag or commit that the change began with: make report BASE=main"),
+        (("main", "yes"), "error: GATE=yes: GATE=1 stops a change that is significantly worse; leave it out otherwise"),
+    ],
+)
+def test_bad_input_is_a_line(arguments, message, repository, monkeypatch, capsys):
+    printed, text = run_report(monkeypatch, capsys, repository.root, *arguments)
+    assert re.fullmatch(message, printed)
+    assert text == ""
+
+
+def version(validation: Answers, **changes: Any) -> report.Version:
+    given = {"name": "a", "test": validation, "classes": WORDS, "recordings": ("x.dir", None)}
+    return report.Version(validation=validation, **given | changes)
+
+
+def told(base: report.Version, change: report.Version, **more: Any) -> str:
+    given = {"commits": ("abc One", "def Two"), "uncommitted": False, "parameters": [], "stale": []}
+    return report.report(base, change, report.About(**given | more))
+
+
+def test_new_mistakes_are_those_of_the_change_alone_the_most_confident_first():
+    before, now = answers(3), answers(3)
+    before.probabilities[0] = now.probabilities[0]  # wrong before and now
+    now.probabilities[5], now.probabilities[16] = (0.1, 0.9), (0.95, 0.05)  # `no` and `yes`, right before
+    now.probabilities[1] = (0.7, 0.3)  # right now
+    found = report.new_mistakes(version(before), version(now))
+    assert [one["name"] for one in found] == ["yes/016.wav", "no/005.wav"]
+    assert found[0] | {"before": 0.8, "score": 0.95, "now": 0.05} == pytest.approx(found[0], abs=1e-6)
+    assert (found[0]["word"], found[0]["answer"]) == ("yes", "no")
+    text = section(told(version(before), version(now)), "New mistakes")
+    assert "2 validation clips that A answers rightly are wrong with B, and 1 the other way round." in text
+    assert table(text)[1] == ["`yes/016.wav`", "`yes`", "80.0 %", "`no`", "95.0 %", "5.0 %"]
+    assert "speaker" not in text
+    assert "wrong with B; 60 that A answers wrongly are right." in section(
+        told(version(answers(3)), version(answers(0))), "New mistakes"
+    )
+
+
+def test_classes_in_another_order_are_told_by_their_names():
+    now = answers(3)
+    turned = replace(now, labels=1 - now.labels, probabilities=now.probabilities[:, ::-1].copy())
+    text = told(version(now), version(turned, classes=WORDS[::-1]))
+    assert "it is not known to differ: +0.00 points" in text
+    turned.probabilities[5] = turned.probabilities[5, ::-1].copy()
+    [mistake] = report.new_mistakes(version(now), version(turned, classes=WORDS[::-1]))
+    assert (mistake["word"], mistake["answer"]) == ("no", "yes")
+
+
+def test_parameters_that_differ_are_told_without_passwords():
+    rows = report.parameter_rows(
+        {
+            "versions.yaml": {"numpy": {"old": "2.4.5", "new": "2.4.6"}},
+            "params.yaml": {
+                "words": {"old": ["no"], "new": ["no", "yes"]},
+                "dataset_url": {"old": "", "new": "https://ann:secret@example.org/a.zip?key=1"},
+                "extra": {"new": 3},
+            },
+        }
+    )
+    assert [(row["name"], row["old"], row["new"]) for row in rows] == [
+        ("dataset_url", "", "https://example.org/a.zip"),
+        ("extra", "", "3"),
+        ("words", "no", "no, yes"),
+        ("versions.yaml: numpy", "2.4.5", "2.4.6"),
+    ]
+
+
+def test_a_report_of_many_words_fits_into_a_comment():
+    names = [f"word number {n}" for n in range(500)]
+    rows = report.parameter_rows({"params.yaml": {f"p{n}": {"old": names, "new": names[1:]} for n in range(300)}})
+    now = answers(5)
+    text = told(version(answers(0)), version(now), parameters=rows)
+    assert "And 200 more." in text
+    assert "100 validation clips that A answers rightly are wrong" in text
+    assert "The 20 most confident mistakes:" in text
+    assert 20_000 < len(text) < 65_536
+
+
+def test_clips_of_computed_voices_are_left_out_and_synthetic_ones_are_told():
+    text = told(version(answers(1), computed=7), version(answers(1), computed=9, synthetic=True))
+    assert "Clips of computed voices beside people are left out (A: 7, B: 9)." in text
+    assert "Computed voices say all clips: no figure here says how well people are understood." in text
+
+
+@pytest.mark.parametrize(
+    "name", ["a|b.wav", "`tick`.wav", "``.wav", "<script>x</script>", "@all", "*a* _b_", "[a](b)", "a\nb", "\\|"]
+)
+def test_a_name_can_do_nothing_in_a_table(name):
+    from markdown_it import MarkdownIt
+
+    html = MarkdownIt("commonmark").enable("table").render(f"| a | b |\n| --- | --- |\n| {report.code(name)} | c |\n")
+    cells = re.findall(r"<td>(.*?)</td>", html, flags=re.DOTALL)
+    escaped = name.replace("\n", " ").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    assert cells == [f"<code>{escaped}</code>", "c"]
+
+
+def test_what_a_stage_lacks_on_this_machine_is_not_stale():
+    outputs = {"data/raw", "data/features", "models/kws.keras"}
+    status = {
+        "watch": ["always changed"],
+        "download": [{"changed outs": {"data/raw": "deleted"}}],
+        "featurize": [{"changed deps": {"data/raw": "deleted", "src/kws/audio": "modified"}}],
+        "train": [{"changed deps": {"params.yaml": {"epochs": "modified"}}}],
+        "evaluate": [{"changed deps": {"src/kws/gone": "deleted"}}],
+        "export": ["changed command"],
+        "project": [{"changed deps": {"params.yaml": {"epochs": "modified"}}}],
+    }
+    assert report.stale_stages(status, outputs) == ["featurize", "train", "evaluate", "export"]
+    assert report.stale_stages({"train": [{"changed deps": {"data/features": "deleted"}}]}, outputs) == []

@@ -37,6 +37,7 @@ from kws.evaluate.pairing import WORSE, answered, clips_differ, paired_test, sor
 from kws.plots.figures import accuracies_figure, confusions_figure, save_figure
 from kws.project.card import COST
 from kws.spotting.litert import KINDS
+from kws.tracking.run import STAGES
 
 FOLDER = paths.PLOTS / "report"
 TEMPLATE = Path(__file__).with_name("report.md.jinja")
@@ -197,7 +198,7 @@ def new_mistakes(base: Version, change: Version) -> list[dict[str, Any]]:
 
 
 def stale_stages(status: Mapping[str, Sequence[Any]], outputs: Collection[str]) -> list[str]:
-    """The stages whose results in the workspace are of other code or parameters.
+    """The stages that this report is about, whose results in the workspace are of other code or parameters.
 
     A stage whose inputs are not on this machine is not known to be stale: dvc.lock has their hashes.
 
@@ -215,7 +216,7 @@ def stale_stages(status: Mapping[str, Sequence[Any]], outputs: Collection[str]) 
             for path, state in changed.items()
         )
 
-    return [stage for stage, changes in status.items() if stage != "watch" and any(map(is_stale, changes))]
+    return [stage for stage in STAGES[: STAGES.index("project")] if any(map(is_stale, status.get(stage, [])))]
 
 
 def parameter_rows(difference: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[dict[str, str]]:
@@ -286,23 +287,25 @@ def code(text: Any) -> str:
     return f"{marks}{space}{line}{space}{marks}".replace("|", r"\|")
 
 
-def report(
-    base: Version,
-    change: Version,
-    *,
-    commits: Sequence[str],
-    parameters: Sequence[Mapping[str, str]],
-    stale: Sequence[str],
-) -> str:
-    """The report in Markdown.
+@dataclass(frozen=True)
+class About:
+    """What git and DVC say of A and B.
 
-    Args:
-        base: A.
-        change: B.
-        commits: what A and B are, in a few words each.
+    Attributes:
+        commits: hash and subject of both.
+        uncommitted: whether the workspace, which is B, differs from its commit.
         parameters: as `parameter_rows` returns them.
         stale: as `stale_stages` returns them.
     """
+
+    commits: Sequence[str]
+    uncommitted: bool
+    parameters: Sequence[Mapping[str, str]]
+    stale: Sequence[str]
+
+
+def report(base: Version, change: Version, about: About) -> str:
+    """The report of A and B in Markdown."""
     environment = jinja2.Environment(
         trim_blocks=True,
         lstrip_blocks=True,
@@ -316,18 +319,15 @@ def report(
     text = template.render(
         validation=validation,
         test=test,
-        commits=commits,
+        about=about,
         sentence=verdict_sentence(validation),
-        gate=f"**The gate stops it:** {problem}."
-        if (problem := gate_problem(validation, stale))
-        else "The gate lets it pass.",
-        parameters=parameters[:ROWS],
-        more_parameters=len(parameters[ROWS:]),
+        gate="The gate stops it." if gate_problem(validation, about.stale) else "The gate lets it pass.",
+        parameters=about.parameters[:ROWS],
+        more_parameters=len(about.parameters[ROWS:]),
         figures=figure_rows(base.evaluated, change.evaluated),
         mistakes=mistakes[:WORST],
         all_mistakes=len(mistakes),
         sizes=size_rows(base.exported, change.exported)[:ROWS],
-        stale=stale,
         synthetic=change.synthetic,
         computed=(base.computed, change.computed),
     )
@@ -406,20 +406,19 @@ def main() -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     repo = Repo()
-    stale = stale_stages(repo.status(), {out.def_path for out in repo.index.outs})
-    commits = [f"`{revision}`, commit {_git('rev-parse', '--short', f'{revision}^{{commit}}')}"]
-    uncommitted = _git("status", "--porcelain", "--untracked-files=no")
-    commits.append(
-        f"commit {_git('rev-parse', '--short', 'HEAD')}{' and what is not committed' if uncommitted else ''}"
+    about = About(
+        commits=[_git("log", "-1", "--format=%h %s", commit) for commit in (revision, "HEAD")],
+        uncommitted=bool(_git("status", "--porcelain", "--untracked-files=no")),
+        parameters=parameter_rows(repo.params.diff(a_rev=revision).get("diff", {})),
+        stale=stale_stages(repo.status(), {out.def_path for out in repo.index.outs}),
     )
-    parameters = parameter_rows(repo.params.diff(a_rev=revision).get("diff", {}))
     validation = compare(base, change, "validation")
     with folder_written_whole(FOLDER) as folder:
-        pictures(base, change, ("A", "B, this change"), folder)
-        text = report(base, change, commits=commits, parameters=parameters, stale=stale)
+        pictures(base, change, ("A", "B"), folder)
+        text = report(base, change, about)
         (folder / "report.md").write_text(text, encoding="utf-8")
     print(f"{FOLDER / 'report.md'}: on validation, {verdict_sentence(validation)}")
-    if gate and (problem := gate_problem(validation, stale)):
+    if gate and (problem := gate_problem(validation, about.stale)):
         sys.exit(f"error: the gate stops this change: {problem}")
 
 
