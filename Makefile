@@ -46,7 +46,7 @@ N := 5
 export PRESET SET  # a recipe reads them from the environment: between quotes of its own, an apostrophe would end them
 
 .DEFAULT_GOAL := repro
-.PHONY: anew in-git repro setup exp compare report curve folds seeds few embedding bench test lint ui serve readme lock upgrade clean help
+.PHONY: anew in-git repro setup exp compare report curve folds seeds few embedding bench test lint ui serve readme lock upgrade clean clean-runs help
 
 repro: in-git $(READY) $(PAGE)  ## run the pipeline on the parameters in params.yaml, then say what came of it (the default)
 	@.venv/bin/dvc repro
@@ -155,8 +155,11 @@ lock:  ## write requirements/ anew from pyproject.toml; versions stay where they
 upgrade: UPGRADE := --upgrade
 upgrade: lock  ## lock the newest release of everything
 
+clean-runs: in-git $(READY)  ## show what DVC and MLflow hold that no branch, tag or champion needs; YES=1: remove it
+	@YES='$(YES)' .venv/bin/python -m kws.commands.clean_runs
+
 clean:  ## remove the environment, unfinished trainings and the caches of tools; data, models and MLflow's store stay
 	rm -rf .venv .scratch/lock .scratch/training .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dvc_plots
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -222,7 +222,7 @@ def test_what_a_colleague_pushed_is_read_from_the_remote_and_what_nobody_pushed_
     [
         (("nothing", ""), r"error: nothing: .*; give a branch, a tag or a commit: make report BASE=main"),
         (("", ""), "error: give the branch, tag or commit that the change began with: make report BASE=main"),
-        (("main", "yes"), "error: GATE=yes: GATE=1 stops a change that is significantly worse; leave it out otherwise"),
+        (("main", "yes"), "error: GATE=yes: give GATE=1, or leave it out"),
     ],
 )
 def test_bad_input_is_a_line(arguments, message, repository, monkeypatch, capsys):

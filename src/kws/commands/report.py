@@ -6,7 +6,6 @@ of its clips are the pictures and the mistakes. The test is reported beside it.
 
 import io
 import json
-import os
 import re
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from dvc.repo import Repo
 from dvc_data.index import DataIndexError
 
 from kws.commands.compare import for_whom
+from kws.commands.switches import is_on
 from kws.core import paths
 from kws.core.address import public_address
 from kws.core.errors import UserError
@@ -387,12 +387,6 @@ def gate_problem(validation: Comparison, stale: Sequence[str]) -> str:
     return ""
 
 
-def _has_gate(text: str) -> bool:
-    if text not in ("", "0", "1"):
-        raise UserError(f"GATE={text}: GATE=1 stops a change that is significantly worse; leave it out otherwise")
-    return text == "1"
-
-
 def _git(*words: str) -> str:
     return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603, S607
 
@@ -401,7 +395,7 @@ def main() -> None:
     """Writes the report. With GATE=1 it exits with code 1 if the gate stops the change."""
     revision = sys.argv[1]
     try:
-        gate = _has_gate(os.environ.get("GATE", ""))
+        gate = is_on("GATE")
         base, change = read_version(revision), read_version(None)
     except UserError as error:
         sys.exit(f"error: {error}")
