@@ -115,7 +115,8 @@ def section(text: str, title: str) -> str:
 def table(text: str) -> list[list[str]]:
     """The rows of the tables in Markdown, without the line below their heads."""
     lines = [line for line in text.splitlines() if line.startswith("|") and not line.startswith("| ---")]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    cells = (re.split(r"(?<!\\)\|", line)[1:-1] for line in lines)
+    return [[cell.strip().replace("\N{NO-BREAK SPACE}", " ") for cell in row] for row in cells]
 
 
 def test_a_change_that_helps_passes_and_one_that_harms_is_stopped(repository):

@@ -33,7 +33,7 @@ from kws.core.naming import SILENCE, UNKNOWN
 from kws.core.stage import Synthetic
 from kws.evaluate.answers import Answers, read_answers
 from kws.evaluate.metrics import Difference, confusion_matrix, share_interval
-from kws.evaluate.pairing import WORSE, answered, clips_differ, paired_test, sorted_by_name, verdict
+from kws.evaluate.pairing import UNDECIDED, WORSE, answered, clips_differ, paired_test, sorted_by_name, verdict
 from kws.plots.figures import accuracies_figure, confusions_figure, save_figure
 from kws.project.card import COST
 from kws.spotting.litert import KINDS
@@ -319,6 +319,7 @@ def report(base: Version, change: Version, about: About) -> str:
     text = template.render(
         validation=validation,
         test=test,
+        undecided=UNDECIDED,
         about=about,
         sentence=verdict_sentence(validation),
         gate="The gate stops it." if gate_problem(validation, about.stale) else "The gate lets it pass.",
@@ -335,7 +336,7 @@ def report(base: Version, change: Version, about: About) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
 def _interval(figure: Sequence[float], *, share: bool = True) -> str:

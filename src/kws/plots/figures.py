@@ -195,7 +195,7 @@ def confusions_figure(panels: Sequence[tuple[str, np.ndarray, Sequence[str]]], s
     _, last, last_words = panels[-1]
     kept = [last_words[place] for place in _worst_words(last, MOST_WORDS_BESIDE)]
     inches = max(3.0, 0.42 * min(max(len(words) for _, _, words in panels), MOST_WORDS_BESIDE))
-    figure = Figure(figsize=(2 * (inches + 2), inches + 1.7), layout="compressed")
+    figure = Figure(figsize=(2 * inches + 6, inches + 1.8), layout="compressed")
     title = "Validation clips"
     if len(kept) < len(last_words):
         title += f"; the {len(kept)} of {len(last_words):,} words with the lowest recall of {panels[-1][0]}"
