@@ -22,6 +22,7 @@ from dvc.repo import Repo, lock_repo
 from dvc.repo.experiments.refs import EXPS_NAMESPACE, ExpRefInfo
 from dvc.repo.experiments.utils import exp_refs
 from dvc_data.hashfile.gc import gc as remove_unused
+from dvc_data.hashfile.hash_info import HashInfo
 from filelock import FileLock
 
 from kws.commands.switches import is_on
@@ -183,7 +184,7 @@ def find_garbage(repo: Repo, root: Path, needed: Needed, store: Store | None) ->
     kept = set(needed.experiments)
     queue = repo.experiments.celery_queue
     shared = not Path(repo.cache.local.path).resolve().is_relative_to(root)
-    used = _used(repo, needed)
+    used = {one.value for one in _used(repo, needed)}
     sizes = [(size, name in used) for name, size in _cache_files(repo)]
     runs = None
     if store and store.own:
@@ -197,17 +198,25 @@ def find_garbage(repo: Repo, root: Path, needed: Needed, store: Store | None) ->
     )
 
 
-def _used(repo: Repo, needed: Needed) -> set[str]:
-    """The hashes of all that the workspace and the commits have in DVC's cache."""
-    return {one.value for objects in _used_objects(repo, needed).values() for one in objects}
+def _used(repo: Repo, needed: Needed) -> set[HashInfo]:
+    """What the workspace and the commits have in DVC's cache.
 
-
-def _used_objects(repo: Repo, needed: Needed) -> dict[Any, set[Any]]:
-    """As `dvc gc` finds them. It takes one commit beside branches and tags, and queued experiments are more."""
+    It is what `dvc gc` finds, which takes one commit beside branches and tags; queued experiments are more. Beside it
+    are the outputs that stand in git: DVC keeps them in its cache, too, and runs a stage again where they are missing.
+    """
     try:
-        return dict(repo.used_objs(revs=list(needed.commits), force=True))
+        found = repo.used_objs(revs=list(needed.commits), force=True)
     except DvcException as error:
         raise UserError(f"DVC cannot read what a branch or tag needs, so nothing is removed: {error}") from None
+    locks = [Path("dvc.lock").read_text(encoding="utf-8") if Path("dvc.lock").exists() else ""]
+    locks += [_show(f"{commit}:./dvc.lock") or "" for commit in needed.commits]
+    return {one for objects in found.values() for one in objects} | {
+        HashInfo("md5", output["md5"])
+        for lock in locks
+        for stage in (yaml.safe_load(lock) or {}).get("stages", {}).values()
+        for output in stage.get("outs", [])
+        if "md5" in output
+    }
 
 
 def _caches(repo: Repo) -> list[Any]:
@@ -231,7 +240,7 @@ def remove(repo: Repo, root: Path, needed: Needed, garbage: Garbage, store: Stor
     if garbage.experiments:
         repo.experiments.remove([str(info) for info in garbage.experiments])
     if garbage.files:
-        used = [one for objects in _used_objects(repo, needed).values() for one in objects]
+        used = _used(repo, needed)
         for cache in _caches(repo):
             remove_unused(cache, used)
     if store and garbage.runs:
@@ -269,7 +278,7 @@ def told(needed: Needed, garbage: Garbage, store: Store | None, cache: str) -> s
 
 
 def _bytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB"
 
 
 def clean_runs(repo: Repo, root: Path, *, yes: bool) -> None:

@@ -30,7 +30,6 @@ from kws.core.address import public_address
 from kws.core.errors import UserError
 from kws.core.files import folder_written_whole
 from kws.core.naming import SILENCE, UNKNOWN
-from kws.core.stage import Synthetic
 from kws.evaluate.answers import Answers, read_answers
 from kws.evaluate.metrics import Difference, confusion_matrix, share_interval
 from kws.evaluate.pairing import UNDECIDED, WORSE, answered, clips_differ, paired_test, sorted_by_name, verdict
@@ -59,7 +58,6 @@ class Version:
     """What a commit, or the workspace, has of the figures that people compare.
 
     Attributes:
-        name: of the commit, or empty for the workspace.
         validation: answers to the validation clips of people, in the order of their names.
         test: likewise.
         classes: their names, in the order of the probabilities.
@@ -70,12 +68,11 @@ class Version:
         recordings: what tells recordings apart: the hash of data/raw in dvc.lock, and the SHA-256 of their archive.
     """
 
-    name: str
     validation: Answers
     test: Answers
     classes: list[str]
     computed: int = 0
-    synthetic: Synthetic = False
+    synthetic: bool = False
     evaluated: Mapping[str, float] = field(default_factory=dict)
     exported: Mapping[str, float] = field(default_factory=dict)
     recordings: tuple[str | None, str | None] = (None, None)
@@ -94,6 +91,8 @@ def read_version(revision: str | None) -> Version:
     Raises:
         UserError: there is no such commit, or its answers are in none of these places.
     """
+    if revision == "":
+        raise UserError("give the branch, tag or commit that the change began with: make report BASE=main")
     name = revision or "the workspace"
     try:
         files = DVCFileSystem(rev=revision, config=dict(Repo().config))
@@ -121,7 +120,6 @@ def read_version(revision: str | None) -> Version:
     raw = [out["md5"] for out in lock["stages"]["download"]["outs"] if out["path"] == paths.RAW.as_posix()]
     source = json.loads(read(paths.SOURCE, needed=False) or "{}")
     return Version(
-        name=revision or "",
         validation=sorted_by_name(validation.of_people()),
         test=sorted_by_name(test.of_people()),
         classes=classes,
