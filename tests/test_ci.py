@@ -188,3 +188,53 @@ def test_gitlab_without_a_token_or_a_report_is_told(report, httpserver, tmp_path
     assert post_to_gitlab(report, httpserver, token="").startswith("not posted: the variable KWS_REPORT_TOKEN is empty")
     assert post_to_gitlab(tmp_path, httpserver) == "not posted: there is no report\n"
     assert httpserver.log == []
+
+
+@pytest.mark.parametrize("remote", ["", "store s3://kws\n"], ids=["no remote", "a remote"])
+def test_a_runner_makes_the_results_of_both_commits_unless_there_is_a_remote(remote, tmp_path):
+    def git(*words: str) -> str:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        command = ["git", "-C", str(project), *identity, *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def commit(text: str) -> str:
+        (project / "results").write_text(f"{text}, elsewhere")
+        git("add", "--all")
+        git("commit", "-qm", text)
+        return git("rev-parse", "HEAD")
+
+    project = tmp_path / "project"
+    (project / ".ci").mkdir(parents=True)
+    git("init", "-q", "-b", "main")
+    base = commit("base")
+    git("checkout", "-qb", "change")
+    shutil.copy(ROOT / ".ci" / "report", project / ".ci")  # the change brings it
+    head = commit("change")
+    git("checkout", "-q", "main")
+    commit("more on main")
+    git("checkout", "-q", "change")
+    programs = {
+        tmp_path / "bin" / "make": """#!/bin/sh
+echo "$(git rev-parse HEAD) $@" >> "$LOG"
+case "$1" in repro) echo "$(git log -1 --format=%s), here" > results ;; report) exit 3 ;; esac""",
+        project / ".venv" / "bin" / "dvc": f"#!/bin/sh\nprintf '{remote}'",
+    }
+    for program, text in programs.items():
+        program.parent.mkdir(parents=True)
+        program.write_text(text)
+        program.chmod(0o755)
+    log = tmp_path / "log"
+    environment = os.environ | {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}", "LOG": str(log)}
+    command = [str(project / ".ci" / "report"), "main"]
+    assert subprocess.run(command, env=environment, check=False).returncode == 3
+    *made, last = log.read_text().splitlines()
+    if remote:
+        assert made == [f"{head} setup PYTHON=python3"]
+        assert last == f"{head} report BASE={base} GATE=1"
+    else:
+        assert made == [f"{head} setup PYTHON=python3", f"{base} repro", f"{head} repro"]
+        results = re.fullmatch(f"{head} report BASE=([0-9a-f]+) GATE=1", last)[1]
+        assert git("rev-parse", f"{results}^") == base
+        assert git("show", f"{results}:results") == "base, here"
+        assert git("log", "-1", "--format=%s", results) == f"{base[:7]} base, with the results of this machine"
+        assert (project / "results").read_text() == "change, here\n"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from checkout import Project, run_queue
 from conftest import ROOT
 
 from kws.commands import clean_runs
@@ -208,6 +209,27 @@ def test_what_nothing_needs_is_shown_first_and_then_removed(repository, runs):
     assert again[0].startswith("DVC's experiments: 0; 1 of")
     assert "DVC's cache: 0 of " in again[2]
     assert "MLflow: 0 of 5 runs, 0 registered versions, 0 that were deleted before; 0.0 kB" in again
+
+
+def test_tasks_of_the_queue_that_have_ended_go_with_their_experiments(made, environment, tmp_path):
+    def queued(root: Path) -> Project:
+        shutil.copytree(made, root, symlinks=True)
+        project = Project(root, environment)
+        for x in (7, 9):  # 9 fails
+            project.run("dvc", "exp", "run", "--queue", "-S", f"x={x}", "--name", f"exp{x}")
+        return project
+
+    project, _, status = run_queue(queued, tmp_path)
+    assert (status.count("Success"), status.count("Failed")) == (1, 1)
+    repository = Repository(project.root)
+    assert "7" in repository.cached()
+    shown = repository.clean()
+    assert shown[1] == "DVC's queue: 2 that have ended; 0 that wait or run stay"
+    assert shown[3] == "MLflow: nothing, there is no store"
+    repository.clean(yes=True)
+    assert repository.clean()[1] == "DVC's queue: 0 that have ended; 0 that wait or run stay"
+    assert repository.experiments() == set()
+    assert repository.cached() == {"1", "2", "3"}
 
 
 def test_nothing_is_removed_while_something_runs(repository):

@@ -233,7 +233,7 @@ def test_bad_input_is_a_line(arguments, message, repository, monkeypatch, capsys
 
 
 def version(validation: Answers, **changes: Any) -> report.Version:
-    given = {"name": "a", "test": validation, "classes": WORDS, "recordings": ("x.dir", None)}
+    given = {"test": validation, "classes": WORDS, "recordings": ("x.dir", None)}
     return report.Version(validation=validation, **given | changes)
 
 

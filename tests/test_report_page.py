@@ -1,10 +1,11 @@
 """The report of a pull request as a page: a change that helps, one that does nothing, one that harms."""
 
+import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
-from markdown_it import MarkdownIt
+from conftest import ROOT
 from test_web_page import ARGUMENTS, CHROMIUM
 
 from kws.commands import report
@@ -14,9 +15,6 @@ from playwright.sync_api import sync_playwright  # isort: skip (after test_web_p
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium or Chrome")
 WORDS = ["down", "go", "left", "lights on", "no", "off", "right", "stop", "up", "yes"]
-STYLE = """body { font: 14px sans-serif; width: 780px; margin: 16px } img { max-width: 100% }
-table { border-collapse: collapse; display: block; overflow: auto } td, th { border: 1px solid #ccc; padding: 4px 10px }
-code { background: #eee } blockquote { border-left: 4px solid #c00; margin: 0; padding-left: 12px }"""
 EVALUATED = {
     name: value
     for name, share in (("noise_0db_accuracy", 0.6), ("stream_missed", 0.2), ("stream_false_alarms_an_hour", 2.0))
@@ -40,7 +38,7 @@ def answers(errors: float, seed: int) -> Answers:
 def version(errors: float, seed: int, *, smaller: bool = False) -> report.Version:
     exported = {name: value // 2 if smaller else value for name, value in EXPORTED.items()}
     return report.Version(
-        "", answers(errors, seed), answers(errors, seed + 100), WORDS, evaluated=EVALUATED, exported=exported,
+        answers(errors, seed), answers(errors, seed + 100), WORDS, evaluated=EVALUATED, exported=exported,
         recordings=("a.dir", None),
     )  # fmt: skip
 
@@ -60,13 +58,12 @@ def test_the_report_is_a_page_with_its_tables_and_pictures(errors, smaller, sent
     about = report.About(["1234567 Main", "89abcde More bins"], uncommitted=False, parameters=parameters, stale=[])
     report.pictures(base, change, ("A", "B"), tmp_path)
     text = report.report(base, change, about)
-    html = MarkdownIt("commonmark").enable("table").render(text)
-    page_file = tmp_path / "report.html"
-    page_file.write_text(f"<!doctype html><meta charset=utf-8><style>{STYLE}</style><body>{html}", encoding="utf-8")
+    (tmp_path / "report.md").write_text(text, encoding="utf-8")
+    address = runpy.run_path(str(ROOT / "docs" / "report_picture.py"))["page"](tmp_path).as_uri()
     with sync_playwright() as running:
         browser = running.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 820, "height": 900})
-        page.goto(page_file.as_uri())
+        page.goto(address)
         shown = page.inner_text("body")
         widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
         tables = page.evaluate("[...document.querySelectorAll('table')].map(table => table.rows.length)")

@@ -11,9 +11,9 @@ TRAINED = {"words": WORDS, "synthetic_speakers": 60, "epochs": 12, "patience": 1
 
 
 @pytest.fixture(scope="module")
-def project(finished, tmp_path_factory) -> Project:
+def project(environment, tmp_path_factory) -> Project:
     """A project with branches of an untrained network, of a trained one, and of the trained one in another picture."""
-    project = finished.copy(tmp_path_factory.mktemp("report") / "project")
+    project = Project.create(tmp_path_factory.mktemp("report") / "project", environment)
     for branch, params in (("untrained", UNTRAINED), ("trained", TRAINED), ("drawn", TRAINED | {"umap_neighbors": 3})):
         project.set(**params)
         project.run("dvc", "repro", "export", KWS_TRACKING="off")
