@@ -283,3 +283,10 @@ def test_a_champion_in_the_trash_is_told_and_not_removed(repository, runs):
         repository.clean(yes=True)
     assert left(repository)[0] == set(runs.values())
     assert repository.experiments() == {"exp4", "renamed", "exp6"}
+
+
+def test_a_store_is_shown_without_its_password():
+    from kws.tracking.clean import without_password
+
+    assert without_password("postgresql://ann:secret@db:5432/mlflow") == "postgresql://db:5432/mlflow"
+    assert without_password("sqlite:////home/ann@work/mlflow.db") == "sqlite:////home/ann@work/mlflow.db"

@@ -100,10 +100,10 @@ def find_running(root: Path) -> list[str]:
     found = []
     for process in psutil.process_iter(["cwd", "cmdline"]):
         folder, words = process.info["cwd"], process.info["cmdline"]
-        if folder and words and process.pid != os.getpid() and Path(folder).is_relative_to(root):
-            programs = [word for word in words[:3] if re.search(r"(^|/)(dvc(/__main__\.py)?|stages/\w+\.py)$", word)]
-            if programs:
-                found.append(" ".join([Path(programs[0]).name, *words[words.index(programs[0]) + 1 :]]))
+        if folder and words and Path(folder).is_relative_to(root) and Path(words[0]).name.startswith("python"):
+            for place, word in enumerate(words[:3]):
+                if re.search(r"(^|/)(dvc(/__main__\.py)?|stages/\w+\.py)$", word):
+                    found.append(" ".join([Path(word).name, *words[place + 1 :]]))
     return found
 
 
@@ -270,7 +270,7 @@ def told(needed: Needed, garbage: Garbage, store: Store | None, cache: str) -> s
             f"{runs.trash} that were deleted before; {_bytes(runs.bytes)}"
         )
     else:
-        where = f"since other people may use {store.address.rpartition('@')[2]}" if store else "there is no store"
+        where = f"since other people may use {clean.without_password(store.address)}" if store else "there is no store"
         lines.append(f"MLflow: nothing, {where}")
     champions = ", ".join(champion.title for champion in needed.champions) or "no champion"
     lines.append(f"Kept: {len(needed.commits)} commits of branches, tags and the queue, the workspace, {champions}.")

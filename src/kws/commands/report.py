@@ -79,7 +79,8 @@ class Version:
 
     def has_recordings_of(self, other: "Version") -> bool:
         """Whether both have the same recordings, as far as is known: clips of one name may sound otherwise."""
-        return any(mine == theirs is not None for mine, theirs in zip(self.recordings, other.recordings, strict=True))
+        pairs = zip(self.recordings, other.recordings, strict=True)
+        return any(mine is not None and mine == theirs for mine, theirs in pairs)
 
 
 def read_version(revision: str | None) -> Version:

@@ -4,7 +4,9 @@ The store must be the project's own. A server may hold the runs of other people,
 """
 
 import os
+import re
 import subprocess
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +68,11 @@ class Unneeded:
     bytes: int
 
 
+def without_password(address: str) -> str:
+    """The address of a store, as it may be shown."""
+    return re.sub(r"//[^/@]*@", "//", address)
+
+
 def champions(address: str) -> list[Champion]:
     """The versions with an alias.
 
@@ -82,7 +89,10 @@ def champions(address: str) -> list[Champion]:
         versions = {number: client.get_model_version(NAME, number) for number in aliases.values()}
         runs = {number: client.get_run(version.run_id) for number, version in versions.items()}
     except FAILURES as error:
-        raise UserError(f"{address}: MLflow's store does not tell which model is the champion: {error}") from None
+        reason = textwrap.shorten(str(error), 300)
+        raise UserError(
+            f"{without_password(address)}: MLflow's store does not tell which model is the champion: {reason}"
+        ) from None
     return [
         Champion(
             title=f"version {number} ({', '.join(sorted(name for name, its in aliases.items() if its == number))})",
@@ -177,7 +187,8 @@ def remove(address: str, unneeded: Unneeded) -> None:
     command = ["mlflow", "gc", "--backend-store-uri", address, "--tracking-uri", address]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (ours)
     if done.returncode:
-        raise UserError(f"mlflow gc failed, what was deleted still takes room: {done.stderr.strip().splitlines()[-1]}")
+        reason = textwrap.shorten(done.stderr, 300)
+        raise UserError(f"mlflow gc failed, so what was deleted still takes room: {reason}")
 
 
 def _belongs(run: Run, figures: Mapping[str, float]) -> bool:
