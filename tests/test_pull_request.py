@@ -277,11 +277,13 @@ def test_parameters_that_differ_are_told_without_passwords():
             "params.yaml": {
                 "words": {"old": ["no"], "new": ["no", "yes"]},
                 "dataset_url": {"old": "", "new": "https://ann:secret@example.org/a.zip?key=1"},
+                "causal": {"old": False, "new": True},
                 "extra": {"new": 3},
             },
         }
     )
     assert [(row["name"], row["old"], row["new"]) for row in rows] == [
+        ("causal", "false", "true"),
         ("dataset_url", "", "https://example.org/a.zip"),
         ("extra", "", "3"),
         ("words", "no", "no, yes"),

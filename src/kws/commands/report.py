@@ -234,8 +234,10 @@ def parameter_rows(difference: Mapping[str, Mapping[str, Mapping[str, Any]]]) ->
 
 def _shown(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "" if value is None else public_address(value) if isinstance(value, str) else str(value)
+        return ", ".join(map(_shown, value))
+    if isinstance(value, str):
+        return public_address(value)
+    return "" if value is None else json.dumps(value)
 
 
 def size_rows(before: Mapping[str, float], now: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -387,6 +389,10 @@ def gate_problem(validation: Comparison, stale: Sequence[str]) -> str:
     return ""
 
 
+def _subject(commit: str) -> str:
+    return textwrap.shorten(_git("log", "-1", "--format=%h %s", commit), 72, placeholder=" …")
+
+
 def _git(*words: str) -> str:
     return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603, S607
 
@@ -401,7 +407,7 @@ def main() -> None:
         sys.exit(f"error: {error}")
     repo = Repo()
     about = About(
-        commits=[_git("log", "-1", "--format=%h %s", commit) for commit in (revision, "HEAD")],
+        commits=[_subject(commit) for commit in (revision, "HEAD")],
         uncommitted=bool(_git("status", "--porcelain", "--untracked-files=no")),
         parameters=parameter_rows(repo.params.diff(a_rev=revision).get("diff", {})),
         stale=stale_stages(repo.status(), {out.def_path for out in repo.index.outs}),
