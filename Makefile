@@ -38,6 +38,7 @@ READY := .venv/ready-$(KIND)
 DEV := .venv/ready-dev
 PAGE := .dvc/plots/page.html
 PRESET := fast
+BASE := main
 ARCHIVE := data/raw/mini_speech_commands.zip
 BENCH :=
 SET :=
@@ -45,7 +46,7 @@ N := 5
 export PRESET SET  # a recipe reads them from the environment: between quotes of its own, an apostrophe would end them
 
 .DEFAULT_GOAL := repro
-.PHONY: anew in-git repro setup exp compare curve folds seeds few embedding bench test lint ui serve readme lock upgrade clean help
+.PHONY: anew in-git repro setup exp compare report curve folds seeds few embedding bench test lint ui serve readme lock upgrade clean clean-runs help
 
 repro: in-git $(READY) $(PAGE)  ## run the pipeline on the parameters in params.yaml, then say what came of it (the default)
 	@.venv/bin/dvc repro
@@ -95,6 +96,9 @@ exp: in-git $(READY)  ## run a preset as an experiment: make exp PRESET=fast SET
 
 compare: in-git $(READY)  ## compare two experiments on the same clips, and say which validation prefers: make compare A=main B=sorer-cull
 	@.venv/bin/python -m kws.commands.compare '$(A)' '$(B)'
+
+report: in-git $(READY)  ## what a change does, in Markdown and pictures, for a pull request: make report BASE=main GATE=1
+	@GATE='$(GATE)' .venv/bin/python -m kws.commands.report '$(BASE)'
 
 curve: in-git $(READY)  ## validation accuracy over the amount of training data, and what more would bring: make curve PRESET=fast SET=...
 	@.venv/bin/python -m kws.commands.data_curve "$$PRESET" "$$SET"
@@ -151,8 +155,11 @@ lock:  ## write requirements/ anew from pyproject.toml; versions stay where they
 upgrade: UPGRADE := --upgrade
 upgrade: lock  ## lock the newest release of everything
 
+clean-runs: in-git $(READY)  ## show what DVC and MLflow hold that no branch, tag or champion needs; YES=1: remove it
+	@YES='$(YES)' .venv/bin/python -m kws.commands.clean_runs
+
 clean:  ## remove the environment, unfinished trainings and the caches of tools; data, models and MLflow's store stay
 	rm -rf .venv .scratch/lock .scratch/training .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dvc_plots
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

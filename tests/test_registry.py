@@ -228,6 +228,16 @@ def test_a_champion_that_was_deposed_by_hand_is_followed_by_the_next_model() -> 
     assert register(wrong=20).startswith("registered as kws version 2, the champion: there was none; 1 of 2 networks")
 
 
+def test_networks_that_were_cleaned_away_still_count_among_those_that_the_champion_was_chosen_from() -> None:
+    import mlflow
+
+    from kws.tracking import registry
+
+    register(wrong=20)
+    mlflow.MlflowClient().set_registered_model_tag("kws", registry.REMOVED_NETWORKS, "7")
+    assert "; 1 of 9 networks, chosen on validation clips; " in register(wrong=2)
+
+
 def test_a_long_card_is_cut_at_a_line_and_says_so() -> None:
     register(wrong=0, card="word 12345\n" * 500)
     *lines, empty, last = champion().description.splitlines()

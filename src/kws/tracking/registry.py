@@ -37,6 +37,7 @@ VALIDATION_SOUND = "kws.validation_sound"
 SYNTHETIC = "kws.synthetic"  # whether a computer spoke the test clips
 MODEL = "kws.model"  # SHA-256 of the Keras file
 SERVED = "kws.served"  # the hash of what a server gets: see `served_hash`
+REMOVED_NETWORKS = "kws.removed_networks"  # tag of `kws`: how many networks `make clean-runs` has removed
 LONGEST_DESCRIPTION = 5000  # characters: MLflow's column
 PACKAGE = Path(__file__).parent.parent
 SHIPPED = ("audio", "core", "spotting")  # the packages of kws that a server gets
@@ -179,8 +180,9 @@ def _is_better(champion: ModelVersion) -> tuple[bool, str]:
 
 
 def _networks(client: mlflow.MlflowClient) -> int:
-    """How many networks are registered: one that is exported anew is a version more, and no network more."""
-    return len({found.tags.get(MODEL, found.version) for found in client.search_model_versions(f"name = '{NAME}'")})
+    """How many networks were registered: one that is exported anew is a version more, and no network more."""
+    registered = {found.tags.get(MODEL, found.version) for found in client.search_model_versions(f"name = '{NAME}'")}
+    return len(registered) + int(client.get_registered_model(NAME).tags.get(REMOVED_NETWORKS, 0))
 
 
 def _chosen(networks: int) -> str:
