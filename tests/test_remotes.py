@@ -1,4 +1,4 @@
-"""Two people share a project through real servers: moto for S3, OpenSSH, WsgiDAV. The commands are docs/remotes.md's."""
+"""Two people share a project through real servers (moto for S3, OpenSSH, WsgiDAV), as docs/remotes.md tells them."""
 
 import contextlib
 import getpass
@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
+from hashlib import md5, sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,7 +41,6 @@ KINDS = [
 ]
 USER = "nobody" if os.geteuid() == 0 else getpass.getuser()  # sshd without rights knows only who started it
 PASSWORD = "a pass'word"
-FULL = "exec setpriv --reuid {user} --regid nogroup --clear-groups"
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),  # MLflow, of SQLAlchemy
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),  # MLflow, of itself
@@ -55,8 +54,7 @@ class Remote:
     kind: str
     values: dict[str, str]  # what stands in the commands of the page, and what stands there in the test
     variables: dict[str, str] = field(default_factory=dict)  # the environment of a person
-    store: Path | None = None  # where its files lie, if it has any
-    process: subprocess.Popen | None = None
+    store: Path | None = None  # where its files lie, as its process sees them
 
     def commands(self, *, local: bool) -> Iterator[list[str]]:
         """The commands of the page: those that one person types, or those of each person."""
@@ -75,7 +73,8 @@ def person(environment, tmp_path_factory) -> Callable[..., dict[str, str]]:
     def make(**variables: str) -> dict[str, str]:
         home = tmp_path_factory.mktemp("home")
         theirs = {name: value for name, value in environment.items() if not name.startswith(("AWS_", "SSH_"))}
-        return theirs | {"HOME": str(home), "DVC_SITE_CACHE_DIR": str(home / "dvc")} | variables
+        settings = {"HOME": str(home), "DVC_SITE_CACHE_DIR": str(home / "dvc"), "AWS_EC2_METADATA_DISABLED": "true"}
+        return theirs | settings | variables
 
     return make
 
@@ -114,7 +113,7 @@ def s3(folder: Path) -> Iterator[Remote]:
     server = [environment_of("servers") / "moto_server", "--host", "127.0.0.1", "--port", port]
     asked_before_rights_count = {"INITIAL_NO_AUTH_ACTION_COUNT": "4"}
     address = f"http://127.0.0.1:{port}"
-    with started(server, port, folder / "moto.log", env=os.environ | asked_before_rights_count) as process:
+    with started(server, port, folder / "moto.log", env=os.environ | asked_before_rights_count):
         session = botocore.session.get_session()
         session.set_credentials("nobody", "nothing")
         iam, bucket = (session.create_client(name, "us-east-1", endpoint_url=address) for name in ("iam", "s3"))
@@ -124,12 +123,15 @@ def s3(folder: Path) -> Iterator[Remote]:
         iam.put_user_policy(UserName="ann", PolicyName="all", PolicyDocument=json.dumps(rights))
         bucket.create_bucket(Bucket="kws")
         variables = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
-        yield Remote("S3", {"https://s3.example.org": address}, variables, process=process)
+        yield Remote("S3", {"https://s3.example.org": address}, variables)
 
 
 @contextlib.contextmanager
 def ssh(_: Path, before: str = "") -> Iterator[Remote]:
-    """OpenSSH without rights, with a key made for it. Its folder lies where the user `nobody` may go."""
+    """OpenSSH without rights, with a key made for it. Its folder lies where the user `nobody` may go.
+
+    `before`: what a shell does with `{store}` before it, in mounts of its own.
+    """
     port = free_port()
     folder = Path(tempfile.mkdtemp(prefix="kws-sshd-"))
     try:
@@ -158,14 +160,14 @@ Subsystem sftp internal-sftp
             settings = {"user": USER, "group": "nogroup", "extra_groups": []}
         if before:
             drop = ["setpriv", f"--reuid={USER}", "--regid=nogroup", "--clear-groups"]
-            script = f"{before.format(store=folder / 'store')}; exec {shlex.join(map(str, drop + server))}"
+            script = f"{before.format(store=folder / 'store')} && exec {shlex.join(map(str, drop + server))}"
             server, settings = ["unshare", "--mount", "sh", "-c", script], {}
         values = {
             "ssh://ann@files.example.org/srv/kws": f"ssh://{USER}@127.0.0.1:{port}{folder}/store/kws",
             "~/.ssh/id_kws": str(key),
         }
         with started(server, port, folder.with_name(f"{folder.name}.log"), **settings) as process:
-            yield Remote("SSH", values, store=folder / "store" / "kws", process=process)
+            yield Remote("SSH", values, store=Path(f"/proc/{process.pid}/root{folder}/store/kws"))
     finally:
         shutil.rmtree(folder)
         for path in folder.parent.glob(f"{folder.name}*"):
@@ -174,7 +176,7 @@ Subsystem sftp internal-sftp
 
 @contextlib.contextmanager
 def webdav(folder: Path, before: str = "") -> Iterator[Remote]:
-    """WsgiDAV with a folder `kws`, for user ann."""
+    """WsgiDAV with a folder `kws`, for user ann. `before` as in `ssh`."""
     port, root = free_port(), folder / "dav"
     (root / "kws").mkdir(parents=True)
     settings = {
@@ -188,11 +190,11 @@ def webdav(folder: Path, before: str = "") -> Iterator[Remote]:
     (folder / "wsgidav.yaml").write_text(yaml.safe_dump(settings))
     server = [environment_of("servers") / "wsgidav", "--config", folder / "wsgidav.yaml"]
     if before:
-        script = f"{before.format(store=root)}; mkdir {root}/kws; exec {shlex.join(map(str, server))}"
+        script = f"{before.format(store=root)} && mkdir {root}/kws && exec {shlex.join(map(str, server))}"
         server = ["unshare", "--map-root-user", "--mount", "sh", "-c", script]
     with started(server, port, folder / "wsgidav.log") as process:
         values = {"webdavs://files.example.org/kws": f"webdav://127.0.0.1:{port}/kws", "secret": PASSWORD}
-        yield Remote("WebDAV", values, store=root / "kws", process=process)
+        yield Remote("WebDAV", values, store=Path(f"/proc/{process.pid}/root{root}/kws"))
 
 
 SERVERS = {"S3": s3, "SSH": ssh, "WebDAV": webdav}
@@ -208,7 +210,7 @@ def remote(request, tmp_path_factory) -> Iterator[Remote]:
 def ann(finished, remote, person, tmp_path_factory) -> Project:
     """Person A's project, whose commit and files are pushed. Its git remote is `origin`."""
     folder = tmp_path_factory.mktemp("ann")
-    project = replace_environment(finished.copy(folder / "kws"), person(**remote.variables))
+    project = Project(finished.copy(folder / "kws").root, person(**remote.variables))
     for command in (*remote.commands(local=False), *remote.commands(local=True)):
         project.run(*command)
     project.commit()
@@ -216,10 +218,6 @@ def ann(finished, remote, person, tmp_path_factory) -> Project:
     project.run("git", "remote", "add", "origin", str(folder / "origin.git"))
     assert "pushed" in project.run("dvc", "push")
     return project
-
-
-def replace_environment(project: Project, environment: dict[str, str]) -> Project:
-    return Project(project.root, environment)
 
 
 def clone_of(ann: Project, remote: Remote, folder: Path, environment: dict[str, str]) -> Project:
@@ -334,3 +332,219 @@ def test_an_experiment_of_b_comes_to_a(ann, bob):
     assert pull(ann) == ["MLflow: 0 runs made from files (none); 2 were there"]  # writes data/tracked.json
     assert content(ann.root) == files != before
     assert json.loads(ann.run("dvc", "status", "--json")) == {"watch": ["always changed"]}
+
+
+@pytest.fixture
+def small(remote, person, tmp_path) -> Project:
+    """A project with a file, a folder and the remote of the page, committed; nothing is pushed."""
+    return small_project(remote, tmp_path / "small", person(**remote.variables))
+
+
+def small_project(remote: Remote, root: Path, environment: dict[str, str]) -> Project:
+    project = Project(root, environment)
+    (root / "data").mkdir(parents=True)
+    for name in ("file", "data/one", "data/two"):
+        (root / name).write_bytes(os.urandom(300_000))
+    for command in ("git init -q", "dvc init -q", "git commit -q -m before", "dvc add -q file data"):
+        project.run(*command.split())
+    for command in (*remote.commands(local=False), *remote.commands(local=True)):
+        project.run(*command)
+    project.commit()
+    return project
+
+
+def refused(project: Project, command: str, **variables: str) -> str:
+    """What DVC prints when it cannot carry out a command."""
+    code, printed = project.try_to(*command.split(), **variables)
+    assert code != 0, printed
+    assert "Traceback" not in printed
+    return printed
+
+
+@pytest.fixture(scope="module")
+def silent() -> Iterator[int]:
+    """A port at which a server takes what it gets, and says nothing."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def address(remote: Remote, port: int, folder: str = "") -> str:
+    """The remote's address, with another port or another folder."""
+    [url] = [value for value in remote.values.values() if "://" in value]
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{parts.netloc.rpartition(':')[0]}:{port}", path=folder or parts.path).geturl()
+
+
+def port_of(remote: Remote) -> int:
+    [url] = [value for value in remote.values.values() if "://" in value]
+    return urlsplit(url).port
+
+
+MODIFY = "dvc remote modify --local storage"
+
+
+@pytest.mark.parametrize("remote", KINDS, indirect=True)
+def test_a_server_that_is_not_there_is_in_the_page(small, remote):
+    setting = "endpointurl" if remote.kind == "S3" else "url"
+    small.run(*MODIFY.split(), setting, address(remote, free_port()))
+    said = {"S3": "Could not connect to the endpoint URL", "SSH": "Connect call failed", "WebDAV": "Connection refused"}
+    assert said[remote.kind] in refused(small, "dvc push")
+    assert f"| `{said[remote.kind]}` |" in PAGE
+
+
+@pytest.mark.parametrize("remote", KINDS[1:], indirect=True)
+def test_a_server_that_does_not_answer_is_in_the_page(small, remote, silent):
+    small.run(*MODIFY.split(), "url", address(remote, silent))
+    small.run(*MODIFY.split(), "timeout", "1")
+    said = {"SSH": "unexpected error - : :", "WebDAV": "timed out"}[remote.kind]
+    assert said in refused(small, "dvc push")
+    assert f"| `{said}` |" in PAGE
+
+
+@pytest.mark.parametrize("remote", KINDS, indirect=True)
+def test_a_wrong_password_or_key_is_in_the_page(small, remote, tmp_path):
+    if remote.kind == "SSH":
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other"], check=True)
+        small.run(*MODIFY.split(), "keyfile", str(tmp_path / "other"))
+    if remote.kind == "WebDAV":
+        small.run(*MODIFY.split(), "password", "wrong")
+    said = {"S3": "An error occurred (403)", "SSH": "Permission denied for user", "WebDAV": "received 401"}[remote.kind]
+    wrong = {name: "wrong" for name in remote.variables if "SECRET" in name}
+    assert said in refused(small, "dvc push", **wrong)
+    assert f"| `{said}` |" in PAGE
+
+
+@pytest.mark.parametrize("remote", KINDS[:1], indirect=True)
+def test_no_keys_for_s3_and_no_bucket_are_in_the_page(small, person):
+    without = Project(small.root, person())
+    assert "Unable to locate credentials" in refused(without, "dvc push")
+    small.run(*MODIFY.split(), "url", "s3://nothing/store")
+    assert "The specified bucket does not exist" in refused(small, "dvc push")
+    assert "| `Unable to locate credentials` |" in PAGE
+    assert "| `The specified bucket does not exist` |" in PAGE
+
+
+@pytest.mark.parametrize("remote", KINDS[1:2], indirect=True)
+def test_no_key_for_ssh_and_no_right_to_the_folder_are_in_the_page(small, remote):
+    small.run(*MODIFY.split(), "url", address(remote, port_of(remote), "/kws"))
+    assert re.search(r"- Permission denied$", refused(small, "dvc push"), flags=re.MULTILINE)
+    assert "| `Permission denied`, and no user |" in PAGE
+    small.run(*MODIFY.split(), "keyfile", "/nowhere/key")
+    assert "No such file or directory: '/nowhere/key'" in refused(small, "dvc push")
+    assert "| `No such file or directory:` and the name of a key |" in PAGE
+
+
+@pytest.mark.parametrize("remote", KINDS[2:], indirect=True)
+def test_no_folder_for_webdav_and_no_package_are_in_the_page(small, remote):
+    script = "import sys; sys.modules['dvc_webdav'] = None; from dvc.cli import main; sys.exit(main(['push']))"
+    code, printed = small.try_to(sys.executable, "-c", script)
+    assert code != 0
+    assert "requires 'dvc-webdav' to be installed" in printed
+    assert "| `requires 'dvc-webdav' to be installed`" in PAGE
+    small.run(*MODIFY.split(), "url", address(remote, port_of(remote), "/nothing"))
+    assert "could not be found in the server" in refused(small, "dvc push")
+    assert "| `could not be found in the server`, in a push |" in PAGE
+
+
+@pytest.mark.parametrize("remote", KINDS[2:], indirect=True)
+def test_what_nobody_pushed_an_older_commit_and_no_remote_are_in_the_page(small, remote, tmp_path):
+    small.run("git", "clone", "-q", ".", str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone", small.environment)
+    for command in remote.commands(local=True):
+        clone.run(*command)
+    printed = refused(clone, "dvc pull")
+    said = "Some of the cache files do not exist neither locally nor on remote"
+    assert said in printed
+    assert printed.rstrip().splitlines()[-2] == "Is your cache up to date?"
+    assert f"| `{said}`, then a list that ends in `Is your cache up to date?` |" in PAGE
+
+    said = "expected 'url' for dictionary value @ data['remote']['storage']"
+    clone.run("git", "checkout", "-q", "HEAD~1")
+    assert said in refused(clone, "dvc status")
+    assert f"| `{said}` |" in PAGE
+    clone.run("git", "checkout", "-q", "-")
+    clone.run(*MODIFY.split(), "url", address(remote, port_of(remote)))
+    clone.run("git", "checkout", "-q", "HEAD~1")
+    clone.run("dvc", "status")
+    assert "no remote specified" in refused(clone, "dvc push")
+    assert "| `no remote specified` |" in PAGE
+
+
+TMPFS = "mount -t tmpfs -o size=800k,mode=777 tmpfs {store} && head -c 600000 /dev/zero >{store}/other"
+
+
+def mounting_is_allowed(*options: str) -> bool:
+    probe = ["unshare", *options, "--mount", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]
+    return bool(shutil.which("unshare")) and subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+@needs_sshd
+@pytest.mark.skipif(os.geteuid() != 0 or not mounting_is_allowed(), reason="no file system may be mounted here")
+def test_a_full_disk_on_ssh_leaves_nothing_half_written(person, tmp_path):
+    with ssh(tmp_path, TMPFS) as remote:
+        project = small_project(remote, tmp_path / "small", person())
+        printed = refused(project, "dvc push")
+        assert re.search(r"^ERROR: failed to transfer '\w+' - Failure$", printed, flags=re.MULTILINE)
+        assert "failed to push data to the cloud" in printed
+        assert broken(remote.store) == []
+        (remote.store.parent / "other").unlink()
+        assert "pushed" in project.run("dvc", "push")
+        assert_pulled(project, tmp_path / "clone", remote)
+
+
+@needs_network
+@pytest.mark.skipif(not mounting_is_allowed("--map-root-user"), reason="no file system may be mounted here")
+def test_what_a_full_disk_on_webdav_leaves_is_not_pulled_and_is_removed_as_the_page_says(person, tmp_path):
+    with webdav(tmp_path, TMPFS) as remote:
+        project = small_project(remote, tmp_path / "small", person())
+        printed = refused(project, "dvc push")
+        assert "- received 500" in printed
+        assert "failed to push data to the cloud" in printed
+        (remote.store.parent / "other").unlink()
+        left = broken(remote.store)
+        assert left
+        project.run("dvc", "push")  # takes them for whole
+        assert broken(remote.store) == left
+
+        unaware = clone_small(project, tmp_path / "unaware", remote)
+        unaware.run("dvc", "remote", "modify", "storage", "verify", "false")
+        unaware.run("dvc", "pull")
+        assert contents(unaware) != contents(project)  # and no word of it: this is why the page has `verify true`
+        clone = clone_small(project, tmp_path / "clone", remote)
+        assert "Checkout failed" in refused(clone, "dvc pull")
+        assert all(contents(project)[name] == sum_ for name, sum_ in contents(clone).items())
+
+        [script] = re.findall(r"^```\n(cd files/md5\n.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+        subprocess.run(["bash", "-euo", "pipefail", "-c", script], check=True, cwd=remote.store)
+        assert broken(remote.store) == []
+        assert "pushed" in project.run("dvc", "push")
+        assert_pulled(project, tmp_path / "another", remote)
+
+
+def broken(store: Path) -> list[Path]:
+    """The files of a remote whose content is not what their name says."""
+    files = [path for path in sorted((store / "files" / "md5").glob("*/*")) if path.is_file()]
+    return [path for path in files if md5(path.read_bytes()).hexdigest() != path.parent.name + path.stem]
+
+
+def contents(project: Project) -> dict[str, str]:
+    paths = [project.root / "file", *(project.root / "data").glob("*")]
+    return {path.name: sha256(path.read_bytes()).hexdigest() for path in paths if path.exists()}
+
+
+def clone_small(project: Project, folder: Path, remote: Remote) -> Project:
+    """A clone by a person who has DVC's own folders for themselves."""
+    home = folder.with_name(f"{folder.name}-home")
+    project.run("git", "clone", "-q", ".", str(folder))
+    clone = Project(folder, project.environment | {"HOME": str(home), "DVC_SITE_CACHE_DIR": str(home / "dvc")})
+    for command in remote.commands(local=True):
+        clone.run(*command)
+    return clone
+
+
+def assert_pulled(project: Project, folder: Path, remote: Remote) -> None:
+    clone = clone_small(project, folder, remote)
+    clone.run("dvc", "pull")
+    assert contents(clone) == contents(project)
