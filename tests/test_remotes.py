@@ -428,7 +428,9 @@ def test_no_keys_for_s3_and_no_bucket_are_in_the_page(small, person):
 
 @pytest.mark.parametrize("remote", KINDS[1:2], indirect=True)
 def test_no_key_for_ssh_and_no_right_to_the_folder_are_in_the_page(small, remote):
-    small.run(*MODIFY.split(), "url", address(remote, port_of(remote), "/kws"))
+    (remote.store.parent / "closed").mkdir(mode=0)
+    folder = Path(urlsplit(address(remote, 1)).path).with_name("closed") / "kws"
+    small.run(*MODIFY.split(), "url", address(remote, port_of(remote), str(folder)))
     assert re.search(r"- Permission denied$", refused(small, "dvc push"), flags=re.MULTILINE)
     assert "| `Permission denied`, and no user |" in PAGE
     small.run(*MODIFY.split(), "keyfile", "/nowhere/key")
