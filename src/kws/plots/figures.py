@@ -441,6 +441,71 @@ def seeds_figure(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], sy
     return figure
 
 
+def study_figure(rows: Sequence[Mapping[str, Any]], searched: Sequence[str], synthetic: Synthetic = False) -> Figure:
+    """Draws the trials of a sweep: their validation accuracy and the best so far, then over each searched parameter.
+
+    A trial that was stopped early is drawn with its accuracy when it was stopped.
+
+    Args:
+        rows: trial, state (whole, stopped or another one), validation_accuracy, and the searched parameters.
+        searched: their names.
+        synthetic: whether the voices are synthetic.
+    """
+    columns = min(4, len(searched))
+    lines = -(-len(searched) // columns)
+    figure = Figure(figsize=(max(7.0, 2.8 * columns), 3.4 + 2.4 * lines), layout="constrained")
+    figure.suptitle(voices_title("Trials, by validation accuracy", synthetic), fontsize=13)
+    grid = figure.add_gridspec(1 + lines, columns, height_ratios=(1.4, *[1] * lines))
+    over_time = figure.add_subplot(grid[0, :])
+    panels = {
+        name: figure.add_subplot(grid[1 + place // columns, place % columns], sharey=over_time)
+        for place, name in enumerate(searched)
+    }
+    for state, colour, marker in (("whole", COLOURS[0], "o"), ("stopped", COLOURS[6], "x")):
+        some = [row for row in rows if row["state"] == state and row["validation_accuracy"] != ""]
+        accuracies = [row["validation_accuracy"] for row in some]
+        style: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": "none"}
+        label = {"whole": "trained to the end", "stopped": "stopped early"}[state]
+        over_time.plot([row["trial"] for row in some], accuracies, label=label, **style)
+        if state == "whole" and some:
+            best = np.maximum.accumulate(accuracies)
+            over_time.step([row["trial"] for row in some], best, where="post", color="black", label="best so far")
+        for name, axes in panels.items():
+            axes.plot([row[name] for row in some], accuracies, **style)
+    for name, axes in panels.items():
+        values = [row[name] for row in rows if name in row]
+        if all(isinstance(value, float) and value > 0 for value in values) and max(values, default=1) > 20 * min(
+            values, default=1
+        ):
+            axes.set_xscale("log")
+        axes.set_xlabel(name)
+        axes.grid(color="0.92")
+    over_time.set(xlabel="trial", ylabel="validation accuracy")
+    over_time.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    over_time.yaxis.set_major_formatter(PercentFormatter(1.0))
+    over_time.grid(color="0.92")
+    over_time.legend(frameon=False, fontsize="small", loc="lower right")
+    return figure
+
+
+def importance_figure(shares: Mapping[str, float], synthetic: Synthetic = False) -> Figure:
+    """Draws how much each parameter of a sweep explains of the differences between trials.
+
+    Args:
+        shares: by parameter, the largest first; their sum is 1.
+        synthetic: whether the voices are synthetic.
+    """
+    figure = Figure(figsize=(7, 1.4 + 0.4 * len(shares)), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh(list(shares), list(shares.values()), color=COLOURS[0])
+    axes.bar_label(bars, [f"{share:.0%}" for share in shares.values()], padding=3)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1.1 * max(shares.values())), xlabel="share of the variance of validation accuracy")
+    axes.set_title(voices_title("Importance of the parameters", synthetic))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    return figure
+
+
 def _image(
     axes: Axes, frames: np.ndarray, front_end: FrontEnd, vertical: tuple[float, float], **scale: Any
 ) -> AxesImage:
