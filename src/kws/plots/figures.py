@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -441,14 +441,16 @@ def seeds_figure(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], sy
     return figure
 
 
-def study_figure(rows: Sequence[Mapping[str, Any]], searched: Sequence[str], synthetic: Synthetic = False) -> Figure:
+def study_figure(
+    rows: Sequence[Mapping[str, Any]], searched: Mapping[str, Literal["linear", "log"]], synthetic: Synthetic = False
+) -> Figure:
     """Draws the trials of a sweep: their validation accuracy and the best so far, then over each searched parameter.
 
     A trial that was stopped early is drawn with its accuracy when it was stopped.
 
     Args:
         rows: trial, state (whole, stopped or another one), validation_accuracy, and the searched parameters.
-        searched: their names.
+        searched: their names, and the scale of each.
         synthetic: whether the voices are synthetic.
     """
     columns = min(4, len(searched))
@@ -456,35 +458,35 @@ def study_figure(rows: Sequence[Mapping[str, Any]], searched: Sequence[str], syn
     figure = Figure(figsize=(max(7.0, 2.8 * columns), 3.4 + 2.4 * lines), layout="constrained")
     figure.suptitle(voices_title("Trials, by validation accuracy", synthetic), fontsize=13)
     grid = figure.add_gridspec(1 + lines, columns, height_ratios=(1.4, *[1] * lines))
-    over_time = figure.add_subplot(grid[0, :])
-    panels = {
-        name: figure.add_subplot(grid[1 + place // columns, place % columns], sharey=over_time)
-        for place, name in enumerate(searched)
-    }
-    for state, colour, marker in (("whole", COLOURS[0], "o"), ("stopped", COLOURS[6], "x")):
+    first = figure.add_subplot(grid[0, :])
+    panels = [figure.add_subplot(grid[1 + n // columns, n % columns], sharey=first) for n in range(len(searched))]
+    for state, label, colour, marker in (
+        ("whole", "trained to the end", COLOURS[0], "o"),
+        ("stopped", "stopped early", COLOURS[6], "x"),
+    ):
         some = [row for row in rows if row["state"] == state and row["validation_accuracy"] != ""]
-        accuracies = [row["validation_accuracy"] for row in some]
+        if not some:
+            continue
+        trials, accuracies = [row["trial"] for row in some], [row["validation_accuracy"] for row in some]
         style: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": "none"}
-        label = {"whole": "trained to the end", "stopped": "stopped early"}[state]
-        over_time.plot([row["trial"] for row in some], accuracies, label=label, **style)
-        if state == "whole" and some:
+        first.plot(trials, accuracies, label=label, **style)
+        if state == "whole":
             best = np.maximum.accumulate(accuracies)
-            over_time.step([row["trial"] for row in some], best, where="post", color="black", label="best so far")
-        for name, axes in panels.items():
-            axes.plot([row[name] for row in some], accuracies, **style)
-    for name, axes in panels.items():
-        values = [row[name] for row in rows if name in row]
-        if all(isinstance(value, float) and value > 0 for value in values) and max(values, default=1) > 20 * min(
-            values, default=1
-        ):
-            axes.set_xscale("log")
+            first.step(trials, best, where="post", color="black", label="best so far")
+        for axes, name in zip(panels, searched, strict=True):
+            values = [row[name] for row in some]
+            words = any(isinstance(value, str | bool) for value in values)
+            axes.plot([str(value) for value in values] if words else values, accuracies, **style)
+    for axes, (name, scale) in zip(panels, searched.items(), strict=True):
+        axes.set_xscale(scale)
         axes.set_xlabel(name)
         axes.grid(color="0.92")
-    over_time.set(xlabel="trial", ylabel="validation accuracy")
-    over_time.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    over_time.yaxis.set_major_formatter(PercentFormatter(1.0))
-    over_time.grid(color="0.92")
-    over_time.legend(frameon=False, fontsize="small", loc="lower right")
+    first.set(xlabel="trial", ylabel="validation accuracy")
+    first.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    first.yaxis.set_major_formatter(PercentFormatter(1.0))
+    first.grid(color="0.92")
+    if first.has_data():
+        first.legend(frameon=False, fontsize="small", loc="lower right")
     return figure
 
 

@@ -68,9 +68,10 @@ def importances(study: SharedStudy) -> dict[str, float]:
     """The share of the variance of validation accuracy that each parameter explains, the largest first.
 
     By functional ANOVA (Hutter et al., 2014) on the whole trials. Optuna's default looks at the best tenth of the
-    trials, which are two of twenty. Nothing with fewer than five trials.
+    trials, which are two of twenty. Nothing with fewer than five trials, or if all have one accuracy.
     """
-    if sum(trial.state == TrialState.COMPLETE for trial in study.trials()) < IMPORTANCE_TRIALS:
+    accuracies = [trial.value for trial in study.trials() if trial.state == TrialState.COMPLETE]
+    if len(accuracies) < IMPORTANCE_TRIALS or len(set(accuracies)) == 1:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=1)
     return dict(optuna.importance.get_param_importances(study.study, evaluator=evaluator))
@@ -123,7 +124,7 @@ def preset_text(study: SharedStudy, rows: Sequence[Mapping[str, Any]], file: Pat
     assert data
     whole, stopped = (sum(row["state"] == state for row in rows) for state in ("whole", "stopped"))
     killed = sum(row["killed_runs"] for row in rows)
-    without = f", without {killed} runs that were killed" if killed else ""
+    without = f" (the time of killed runs, {killed}, is not known)" if killed else ""
     cost = f"{sum(row['cpu_seconds'] for row in rows) / 3600:.2g} hours of CPU time{without}"
     head = [
         f"Found by make sweep on {file}: trial {best['trial']} of study {study.name}, {_accuracy(study, best)}.",
@@ -137,7 +138,7 @@ def preset_text(study: SharedStudy, rows: Sequence[Mapping[str, Any]], file: Pat
 
 def write_results(study: SharedStudy, search: Search) -> str:
     """Writes table, pictures, text and preset of a study, and returns the text."""
-    rows, searched = trial_rows(study), list(search.space.search)
+    rows, searched = trial_rows(study), search.space.scales()
     told = report(study, rows, search.wanted)
     synthetic = bool((study.data() or {}).get("synthetic", False))
     shares = importances(study)
@@ -149,7 +150,7 @@ def write_results(study: SharedStudy, search: Search) -> str:
         if shares:
             save_figure(importance_figure(shares, synthetic), folder / "importance.png")
         else:
-            told += f"\nImportance needs {IMPORTANCE_TRIALS} whole trials, and is not computed."
+            told += f"\nImportance needs {IMPORTANCE_TRIALS} whole trials that differ in accuracy, and is not computed."
         (folder / "report.txt").write_text(told + "\n", encoding="utf-8")
     told += f"\nThe table and the pictures: {target}"
     if best := best_row(rows):

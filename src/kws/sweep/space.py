@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -117,6 +117,13 @@ class Space(BaseModel):
                 suggested = trial.suggest_float(name, choice.low, choice.high, log=choice.log)
                 values[name] = min(max(float(f"{suggested:.{DIGITS}g}"), choice.low), choice.high)
         return values
+
+    def scales(self) -> dict[str, Literal["linear", "log"]]:
+        """The scale on which each parameter is drawn."""
+        return {
+            name: "log" if isinstance(choice, Range) and choice.log else "linear"
+            for name, choice in self.search.items()
+        }
 
     def identity(self, overrides: Sequence[str]) -> dict[str, Any]:
         """What must be equal for all workers of a study, given the parameters that all trials have in common."""

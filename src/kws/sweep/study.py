@@ -1,5 +1,7 @@
 """A study that workers share through a database: which trial is next, who is alive, what is run again."""
 
+import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,6 +9,7 @@ from typing import Any, Self
 
 import optuna
 from filelock import FileLock
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, create_engine, inspect, text
@@ -20,7 +23,7 @@ from kws.sweep.copy import POLL
 GRACE = 120  # s: a worker that has not said for so long that it is alive is taken to be dead
 RETRIES = 1  # how often a trial is run again whose worker was killed
 LOCK = 5_001_022  # of PostgreSQL's advisory locks: any number that other programs do not use
-WARMUP = 5  # whole trainings before any is stopped, and epochs of each that are never judged
+WARMUP = 5  # trials that end before any is stopped
 BEGUN = "begun"  # what a trial keeps of its first sign of life
 
 
@@ -61,7 +64,7 @@ class SharedStudy:
             if place.get_backend_name() not in ("sqlite", "postgresql"):
                 raise UserError(f"STORAGE={public_address(url)}: give postgresql://user@host/database, or leave it out")
             engine = create_engine(place)
-            with _alone(engine):
+            with _alone(engine), _quiet():
                 tables = inspect(engine).get_table_names()
                 if "alembic_version" in tables and "studies" not in tables:
                     raise UserError(
@@ -79,7 +82,7 @@ class SharedStudy:
                     study_name=name,
                     direction="maximize",
                     load_if_exists=True,
-                    pruner=optuna.pruners.MedianPruner(n_startup_trials=WARMUP, n_warmup_steps=WARMUP),
+                    pruner=optuna.pruners.MedianPruner(n_startup_trials=WARMUP),
                 )
         except ArgumentError:
             raise UserError(f"STORAGE={public_address(url)}: this is no address of a database") from None
@@ -150,23 +153,24 @@ class SharedStudy:
         """Says that the worker of a trial is alive."""
         self._storage.record_heartbeat(taken.id)
 
-    def report(self, taken: Taken, epochs: list[dict[str, float]], *, judge: bool = True) -> None:
+    def report(self, taken: Taken, epochs: list[dict[str, float]], judged_after: float = math.inf) -> None:
         """Reports the epochs of a trial that the study does not have.
 
         Args:
             taken: the trial.
             epochs: rows of the training curve.
-            judge: whether the trial may be stopped.
+            judged_after: number of epochs after which the trial may be stopped.
 
         Raises:
-            optuna.TrialPruned: by this epoch its validation accuracy is below the median of the others.
+            optuna.TrialPruned: its best validation accuracy so far is below the median of other trials at this epoch
+                (the median stopping rule; Golovin et al., 2017, Google Vizier).
             optuna.exceptions.UpdateFinishedTrialError: another worker has taken this trial over.
         """
         known = self._storage.get_trial(taken.id).intermediate_values
         for row in epochs:
             if row["epoch"] not in known:
                 taken.trial.report(row["validation_accuracy"], int(row["epoch"]))
-                if judge and taken.trial.should_prune():
+                if row["epoch"] > judged_after and taken.trial.should_prune():
                     raise optuna.TrialPruned
 
     def settle(self, taken: Taken, state: TrialState, kept: Mapping[str, Any], value: float | None = None) -> bool:
@@ -200,7 +204,7 @@ class SharedStudy:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        with _alone(self._storage.engine):
+        with _alone(self._storage.engine), _quiet():
             yield
 
     def _take_up_killed(self) -> None:
@@ -233,7 +237,7 @@ def was_killed(trial: FrozenTrial) -> bool:
 
 def retry_history(trial: FrozenTrial) -> list[int]:
     """The numbers of the earlier runs of a trial, the first one first."""
-    return list(RetryHeartbeatStaleTrialCallback.retry_history(trial))
+    return list(trial.system_attrs.get("retry_history", []))  # where RetryHeartbeatStaleTrialCallback keeps them
 
 
 def first_number(trial: FrozenTrial) -> int:
@@ -257,6 +261,15 @@ def _alone(engine: Engine) -> Iterator[None]:
         with engine.connect() as connection, connection.begin():
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
             yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leaves out what Optuna says of its heartbeat: that it may change, and that another loop than ours is usual."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        warnings.filterwarnings("ignore", "Heartbeat of storage", UserWarning)
+        yield
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -1,13 +1,12 @@
 """A worker of a sweep: takes trials of a study, and runs them as experiments, until the study has all of them."""
 
 import time
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -20,6 +19,7 @@ from kws.sweep.space import Search
 from kws.sweep.study import SharedStudy, Taken, database_reason
 
 FAILURES = 3  # trainings that fail one after the other: then the worker ends, since the next ones would fail, too
+UNJUDGED = 1 / 3  # of a trial's epochs: a slow start is not hopeless
 TAKEN_OVER = "another worker has taken it over, since this one was silent"
 BASIS = ("src", "stages", "dvc.yaml", "params.yaml", "versions.yaml")  # what a trial takes from the commit
 
@@ -36,7 +36,6 @@ def run_worker(search: Search, name: str, address: str, remote: str) -> str:
     Raises:
         UserError: what stops the worker.
     """
-    warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna's heartbeat is one
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     root = paths.project_root()
     study = SharedStudy.open(address, name)
@@ -99,11 +98,11 @@ def _run(study: SharedStudy, project: ProjectCopy, taken: Taken, overrides: list
 
     def follow(epochs: list[dict[str, float]]) -> None:
         study.beat(taken)
-        study.report(taken, epochs)
+        study.report(taken, epochs, params.epochs * UNJUDGED)
 
     try:
         try:
-            project.prepare(overrides)
+            params = project.prepare(overrides)
         except UserError as error:  # the values do not fit together, which says nothing of the next trial
             end(f"failed: {error}", TrialState.FAIL, reason=str(error))
             return ""
@@ -113,7 +112,7 @@ def _run(study: SharedStudy, project: ProjectCopy, taken: Taken, overrides: list
             return reason
         figures, history, data = project.result()
         study.beat(taken)
-        study.report(taken, history, judge=False)
+        study.report(taken, history)
         _same_data(study, data)
         project.save(experiment)
         accuracy, loss = figures["validation_accuracy"], figures["validation_loss"]
