@@ -180,7 +180,7 @@ def test_values_are_whole_where_the_parameter_is_and_else_have_three_digits():
         ("preset: fast\nset: {width: 1.0}\nsearch: {width: [1.0, 2.0]}", "width is in set and in search"),
         ("preset: fast\nsearch: {width: [1.0, 20.0]}", "search: width: 20.0 is refused: Input should be less than or"),
         ("preset: fast\nsearch: {time_masks: {low: 0.5, high: 2.0}}", "search: time_masks: 0.5 is refused"),
-        ("preset: fast\nset: {witdh: 1.0}\nsearch: {width: [1.0, 2.0]}", "its preset or SET: witdh: no such parameter"),
+        ("preset: fast\nset: {widths: 1.0}\nsearch: {width: [1.0, 2.0]}", "its preset or SET: widths: no such parameter"),
         ("preset: fast\nset: {width: 99}\nsearch: {epochs: [1, 2]}", "its preset or SET: width: 99 is refused"),
         ("preset: fastest\nsearch: {width: [1.0, 2.0]}", "PRESET=fastest: no such preset"),
     ],
@@ -258,7 +258,7 @@ def test_a_trial_whose_worker_was_killed_is_run_again_once():
         (0, "killed", 2, 2),
         (1, "whole", 1, 0),
     ]
-    assert "Without a result, since their workers were killed twice: trial 0." in report.report(one, rows[:1], 2)
+    assert "Without a result, since their workers were killed twice: trial 0." in report.report(one, rows[:1], {}, 2)
 
 
 @pytest.mark.usefixtures("project")
@@ -385,7 +385,7 @@ def test_what_explains_the_differences_between_trials_is_important(capsys):
     shares = report.importances(open_study())
     assert list(shares) == ["label_smoothing", "batch_size"]
     assert shares["label_smoothing"] > 0.9
-    assert "Importance needs" not in capsys.readouterr().out
+    assert "Importance of the parameters: label_smoothing 9" in capsys.readouterr().out
 
 
 def test_a_hopeless_trial_is_stopped_with_its_training_and_leaves_nothing(project, monkeypatch, capsys):

@@ -77,8 +77,8 @@ def importances(study: SharedStudy) -> dict[str, float]:
     return dict(optuna.importance.get_param_importances(study.study, evaluator=evaluator))
 
 
-def report(study: SharedStudy, rows: Sequence[Mapping[str, Any]], wanted: int) -> str:
-    """What came of the study, as text."""
+def report(study: SharedStudy, rows: Sequence[Mapping[str, Any]], shares: Mapping[str, float], wanted: int) -> str:
+    """What came of the study, as text; arguments as they are returned here."""
     counts = {state: sum(row["state"] == state for row in rows) for state in (*STATES.values(), "killed")}
     told = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
     lines = [f"Study {study.name}: {len(rows)} of {wanted} trials; {told or 'none has begun'}."]
@@ -91,7 +91,10 @@ def report(study: SharedStudy, rows: Sequence[Mapping[str, Any]], wanted: int) -
     if not best:
         return "\n".join([*lines, "No trial is whole, so that nothing is found."])
     lines.append(f"Best is trial {best['trial']}: {_accuracy(study, best)}. It is experiment {best['experiment']}.")
-    return "\n".join([*lines, *TOO_GOOD])
+    importance = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+    if not importance:
+        importance = f"it needs {IMPORTANCE_TRIALS} whole trials that differ in accuracy"
+    return "\n".join([*lines, *TOO_GOOD, f"Importance of the parameters: {importance}."])
 
 
 TOO_GOOD = (
@@ -139,9 +142,9 @@ def preset_text(study: SharedStudy, rows: Sequence[Mapping[str, Any]], file: Pat
 def write_results(study: SharedStudy, search: Search) -> str:
     """Writes table, pictures, text and preset of a study, and returns the text."""
     rows, searched = trial_rows(study), search.space.scales()
-    told = report(study, rows, search.wanted)
-    synthetic = bool((study.data() or {}).get("synthetic", False))
     shares = importances(study)
+    told = report(study, rows, shares, search.wanted)
+    synthetic = bool((study.data() or {}).get("synthetic", False))
     target = paths.PLOTS / "sweep" / study.name
     columns = ["trial", "state", *FIGURES, "experiment", *searched, "reason"]
     with folder_written_whole(target) as folder:
@@ -149,8 +152,6 @@ def write_results(study: SharedStudy, search: Search) -> str:
         save_figure(study_figure(rows, searched, synthetic), folder / "study.png")
         if shares:
             save_figure(importance_figure(shares, synthetic), folder / "importance.png")
-        else:
-            told += f"\nImportance needs {IMPORTANCE_TRIALS} whole trials that differ in accuracy, and is not computed."
         (folder / "report.txt").write_text(told + "\n", encoding="utf-8")
     told += f"\nThe table and the pictures: {target}"
     if best := best_row(rows):
