@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -180,7 +181,10 @@ def test_values_are_whole_where_the_parameter_is_and_else_have_three_digits():
         ("preset: fast\nset: {width: 1.0}\nsearch: {width: [1.0, 2.0]}", "width is in set and in search"),
         ("preset: fast\nsearch: {width: [1.0, 20.0]}", "search: width: 20.0 is refused: Input should be less than or"),
         ("preset: fast\nsearch: {time_masks: {low: 0.5, high: 2.0}}", "search: time_masks: 0.5 is refused"),
-        ("preset: fast\nset: {widths: 1.0}\nsearch: {width: [1.0, 2.0]}", "its preset or SET: widths: no such parameter"),
+        (
+            "preset: fast\nset: {widths: 1.0}\nsearch: {width: [1.0, 2.0]}",
+            "its preset or SET: widths: no such parameter",
+        ),
         ("preset: fast\nset: {width: 99}\nsearch: {epochs: [1, 2]}", "its preset or SET: width: 99 is refused"),
         ("preset: fastest\nsearch: {width: [1.0, 2.0]}", "PRESET=fastest: no such preset"),
     ],
@@ -262,28 +266,27 @@ def test_a_trial_whose_worker_was_killed_is_run_again_once():
 
 
 @pytest.mark.usefixtures("project")
-def test_a_worker_may_be_killed_before_its_first_sign_of_life_and_while_it_takes_up_a_killed_trial(monkeypatch):
+def test_a_worker_may_be_killed_before_its_first_sign_of_life():
     one = open_study()
     with pytest.warns(UserWarning, match="Heartbeat of storage"):
         one.study.ask()  # and then killed: Optuna would wait for it for ever
-    first = take(one, 1)
-    assert (first.number, len(one.trials())) == (0, 2)
-    fall_silent(one, first)
-    with monkeypatch.context() as patch:  # killed after the trial is marked as failed, before it is put back
-        patch.setattr(SharedStudy, "_again", lambda *_: sys.exit("killed"))
-        with pytest.raises(SystemExit):
-            one.take(1, suggest)
-    assert [trial.state for trial in one.trials()] == [TrialState.FAIL, TrialState.FAIL]
-    assert one.take(1, suggest) == (None, 0)  # it has been killed twice by now
+    again = take(one, 1)
+    assert (again.number, len(one.trials())) == (0, 2)
+    assert one.settle(again, TrialState.COMPLETE, {}, 0.5)
 
 
 @pytest.mark.usefixtures("project")
-def test_a_trial_that_is_marked_as_failed_and_was_not_put_back_is_put_back_by_the_next_worker():
+def test_a_worker_may_be_killed_while_it_takes_up_a_killed_trial(monkeypatch):
     one = open_study()
-    taken = take(one, 1)
-    one.study.tell(taken.trial, state=TrialState.FAIL)
+    killed = take(one, 1)
+    fall_silent(one, killed)
+    with monkeypatch.context() as patch:  # after the trial is marked as failed, before it is put back
+        patch.setattr(SharedStudy, "_again", lambda *_: sys.exit("killed"))
+        with pytest.raises(SystemExit):
+            one.take(1, suggest)
+    assert [trial.state for trial in one.trials()] == [TrialState.FAIL]
     again = take(one, 1)
-    assert (again.number, again.values, len(one.trials())) == (0, taken.values, 2)
+    assert (again.number, again.values, len(one.trials())) == (0, killed.values, 2)
 
 
 @pytest.mark.usefixtures("project")
@@ -519,7 +522,8 @@ def test_ctrl_c_puts_the_trial_back(monkeypatch, capsys):
 # Several workers
 
 
-def start_worker(storage: str, trials: int, log: Path, seconds: str = "0.1") -> subprocess.Popen:
+@contextmanager
+def a_worker(storage: str, trials: int, log: Path, seconds: str = "0.1") -> Iterator[subprocess.Popen]:
     """A worker in a process of its own, which finds out soon that another one was killed."""
     code = (
         "import kws.sweep.copy as copy, kws.sweep.study as study, kws.commands.sweep as sweep\n"
@@ -527,14 +531,20 @@ def start_worker(storage: str, trials: int, log: Path, seconds: str = "0.1") -> 
         "sweep.main()"
     )
     words = ["presets/sweeps/tiny.yaml", str(trials), "", storage, "", ""]
-    with log.open("w") as file:
-        return subprocess.Popen(
+    with (
+        log.open("w") as file,
+        subprocess.Popen(
             [sys.executable, "-c", code, *words],
             env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "KWS_PRETEND_SECONDS": seconds},
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-        )
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
@@ -546,14 +556,13 @@ def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
 
 def kill_one_of_two(storage: str, folder: Path) -> list[str]:
     """Two workers of a study of six trials; one is killed while it trains. What the other one printed at its end."""
-    victim = start_worker(storage, 6, folder / "victim.log", seconds="600")  # it never comes to the end of an epoch
-    wait_for(lambda: Path("trained.txt").exists())
-    training = int(Path("trained.txt").read_text().split()[1])
-    other = start_worker(storage, 6, folder / "other.log")
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.wait()
-    wait_for(lambda: not alive(training))  # with the worker, its training
-    assert other.wait(300) == 0, (folder / "other.log").read_text()
+    with a_worker(storage, 6, folder / "victim.log", seconds="600") as victim:  # it never comes to the end of an epoch
+        wait_for(lambda: Path("trained.txt").exists())
+        with a_worker(storage, 6, folder / "other.log") as other:
+            training = int(Path("trained.txt").read_text().split()[1])
+            os.kill(victim.pid, signal.SIGKILL)
+            wait_for(lambda: not alive(training))  # with the worker, its training
+            assert other.wait(600) == 0, (folder / "other.log").read_text()
     return (folder / "other.log").read_text().splitlines()
 
 
