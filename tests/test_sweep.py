@@ -524,10 +524,10 @@ def test_ctrl_c_puts_the_trial_back(monkeypatch, capsys):
 
 @contextmanager
 def a_worker(storage: str, trials: int, log: Path, seconds: str = "0.1") -> Iterator[subprocess.Popen]:
-    """A worker in a process of its own, which finds out soon that another one was killed."""
+    """A worker in a process of its own, which finds out soon that another one was killed, and stops no trial."""
     code = (
         "import kws.sweep.copy as copy, kws.sweep.study as study, kws.commands.sweep as sweep\n"
-        "copy.POLL, study.GRACE = 0.1, 3\n"
+        "copy.POLL, study.GRACE, study.WARMUP = 0.1, 3, 99\n"
         "sweep.main()"
     )
     words = ["presets/sweeps/tiny.yaml", str(trials), "", storage, "", ""]
