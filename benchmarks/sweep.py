@@ -4,9 +4,9 @@
     python benchmarks/sweep.py --quick --trials 3  # the smallest network on hardly any data
 
 Each worker has a clone of its own with a cache of its own. They share a PostgreSQL, which is started here, a git remote
-and a DVC remote. The second worker is killed (SIGKILL) in the middle of a training and started again. Then a third clone
-pulls all experiments. Writes benchmarks/sweep.json: what was lost or doubled, and the cost. The page of the study goes
-into a folder, if one is given.
+and a DVC remote. The second worker is killed (SIGKILL) in the middle of a training, and started again. Then a third
+clone pulls all experiments. Writes benchmarks/sweep.json: what was lost or doubled, and the cost. The page of the study
+goes into a folder, if one is given.
 """
 
 import argparse

@@ -235,12 +235,12 @@ def test_a_mistake_of_the_command_is_one_line(monkeypatch, words, message):
 def test_workers_take_each_trial_once_and_no_two_take_the_same_values():
     first, second = open_study(), open_study()
     taken = [take(first, 4), take(second, 4), take(first, 4), take(second, 4)]
-    assert [one.number for one in taken] == [0, 1, 2, 3]
+    assert [one.number for one in taken] == [1, 2, 3, 4]
     assert len({one.values["x"] for one in taken}) == 4
     assert first.take(4, suggest) == (None, 4)
     assert all(first.settle(one, TrialState.COMPLETE, {}, 0.5) for one in taken)
     assert second.take(4, suggest) == (None, 0)
-    assert take(second, 5).number == 4  # more are wanted than before
+    assert take(second, 5).number == 5  # more are wanted than before
 
 
 @pytest.mark.usefixtures("project")
@@ -259,10 +259,10 @@ def test_a_trial_whose_worker_was_killed_is_run_again_once():
     assert one.settle(other, TrialState.COMPLETE, {"validation_loss": 0.1, "data": {}}, 0.5)
     rows = report.trial_rows(one)
     assert [(row["trial"], row["state"], row["runs"], row["killed_runs"]) for row in rows] == [
-        (0, "killed", 2, 2),
-        (1, "whole", 1, 0),
+        (1, "killed", 2, 2),
+        (2, "whole", 1, 0),
     ]
-    assert "Without a result, since their workers were killed twice: trial 0." in report.report(one, rows[:1], {}, 2)
+    assert "Without a result, since their workers were killed twice: trial 1." in report.report(one, rows[:1], {}, 2)
 
 
 @pytest.mark.usefixtures("project")
@@ -271,7 +271,7 @@ def test_a_worker_may_be_killed_before_its_first_sign_of_life():
     with pytest.warns(UserWarning, match="Heartbeat of storage"):
         one.study.ask()  # and then killed: Optuna would wait for it for ever
     again = take(one, 1)
-    assert (again.number, len(one.trials())) == (0, 2)
+    assert (again.number, len(one.trials())) == (1, 2)
     assert one.settle(again, TrialState.COMPLETE, {}, 0.5)
 
 
@@ -286,7 +286,7 @@ def test_a_worker_may_be_killed_while_it_takes_up_a_killed_trial(monkeypatch):
             one.take(1, suggest)
     assert [trial.state for trial in one.trials()] == [TrialState.FAIL]
     again = take(one, 1)
-    assert (again.number, again.values, len(one.trials())) == (0, killed.values, 2)
+    assert (again.number, again.values, len(one.trials())) == (1, killed.values, 2)
 
 
 @pytest.mark.usefixtures("project")
@@ -310,7 +310,7 @@ def test_a_trial_that_was_stopped_by_hand_is_run_again_and_may_still_be_killed_o
     killed = take(one, 1)
     fall_silent(one, killed)
     last = take(one, 1)
-    assert last.number == 0
+    assert last.number == 1
     assert one.settle(last, TrialState.COMPLETE, {"cpu_seconds": 4.0}, 0.5)
     [row] = report.trial_rows(one)
     assert (row["state"], row["runs"], row["killed_runs"], row["cpu_seconds"]) == ("whole", 4, 1, 10.0)
@@ -336,9 +336,9 @@ def test_a_sweep_gives_experiments_a_table_pictures_and_a_preset_and_leaves_the_
     run()
     printed = capsys.readouterr().out
     rows = table()
-    assert [row["trial"] for row in rows] == ["0", "1", "2", "3", "4", "5"]
+    assert [row["trial"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
     assert {row["state"] for row in rows} == {"whole"}
-    assert experiments() == [f"tiny-{number}" for number in range(6)] == sorted(begun())
+    assert experiments() == [f"tiny-{number}" for number in range(1, 7)] == sorted(begun())
     for row in rows:
         assert float(row["validation_accuracy"]) == pytest.approx(1 - float(row["label_smoothing"]), abs=1e-5)
         [ref] = git("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{row['experiment']}").split()
@@ -416,12 +416,12 @@ def test_a_hopeless_trial_is_stopped_with_its_training_and_leaves_nothing(projec
     assert 13 < int(rows[2]["epochs"]) < 40  # a third of the epochs is not judged
     assert rows[2]["experiment"] == ""
     assert float(rows[2]["validation_accuracy"]) < 0.1
-    assert experiments() == ["tiny-0", "tiny-1"]
+    assert experiments() == ["tiny-1", "tiny-2"]
     process = int(Path("trained.txt").read_text().splitlines()[-1].split()[1])
     assert not Path(f"/proc/{process}").exists() or "Z" in Path(f"/proc/{process}/stat").read_text()
     assert not checkpoint.parent.exists()
     assert other.exists()
-    assert "trial 2: stopped after epoch" in capsys.readouterr().out
+    assert "trial 3: stopped after epoch" in capsys.readouterr().out
     assert "3 trials (2 whole, 1 stopped early)" in Path("presets/found/tiny.yaml").read_text()
 
 
@@ -432,7 +432,7 @@ def test_trials_that_fail_say_why_and_three_in_a_row_end_the_worker(project, cap
         run()
     reason = "epoch 1: the validation loss is nan; lower learning_rate"
     assert str(ended.value) == f"error: 3 trials failed one after the other; the last one: {reason}"
-    assert f"trial 0: failed: {reason}" in capsys.readouterr().out
+    assert f"trial 1: failed: {reason}" in capsys.readouterr().out
     rows = report.trial_rows(open_study())
     assert [(row["state"], row["reason"], row["experiment"]) for row in rows] == 3 * [("failed", reason, "")]
 
@@ -480,7 +480,7 @@ def test_a_worker_with_another_space_or_other_settings_is_refused():
     with pytest.raises(SystemExit, match=r"\(search: batch_size\); give another STUDY"):
         run(trials=2)
     run("other", trials=1)
-    assert experiments() == ["other-0", "tiny-0"]
+    assert experiments() == ["other-1", "tiny-1"]
 
 
 def test_a_worker_with_other_recordings_is_refused_and_its_trial_is_left_to_others(project):
@@ -492,7 +492,7 @@ def test_a_worker_with_other_recordings_is_refused_and_its_trial_is_left_to_othe
     other.write_text(json.dumps(SOURCE.to_json()))
     run(trials=2)
     assert [(row["state"], row["runs"]) for row in table()] == [("whole", "1"), ("whole", "2")]
-    assert experiments() == ["tiny-0", "tiny-1"]
+    assert experiments() == ["tiny-1", "tiny-2"]
 
 
 def test_experiments_are_pushed_where_a_remote_is_given(project, monkeypatch, tmp_path):
@@ -500,8 +500,8 @@ def test_experiments_are_pushed_where_a_remote_is_given(project, monkeypatch, tm
     monkeypatch.setenv("KWS_PRETEND_PUSHED", str(pushed))
     git("remote", "add", "team", str(tmp_path / "team.git"))
     run("", "", "team", trials=2)
-    assert pushed.read_text().split() == ["tiny-0", "tiny-1"]
-    assert experiments() == ["tiny-0", "tiny-1"]
+    assert pushed.read_text().split() == ["tiny-1", "tiny-2"]
+    assert experiments() == ["tiny-1", "tiny-2"]
     assert project.exists()
 
 
@@ -516,7 +516,7 @@ def test_ctrl_c_puts_the_trial_back(monkeypatch, capsys):
             run(trials=2)
     run(trials=2)
     assert [(row["state"], row["runs"]) for row in table()] == [("whole", "2"), ("whole", "1")]
-    assert capsys.readouterr().out.count("trial 0: label_smoothing") == 2
+    assert capsys.readouterr().out.count("trial 1: label_smoothing") == 2
 
 
 # Several workers
@@ -579,15 +579,12 @@ def test_of_two_workers_one_is_killed_and_nothing_is_lost_or_doubled(project, da
     storage = request.getfixturevalue("postgresql") if database == "postgresql" else ""
     printed = kill_one_of_two(storage, tmp_path)
     rows = table()
-    assert [(row["trial"], row["state"]) for row in rows] == [
-        (f"{number}", "whole") for number in sorted(int(row["trial"]) for row in rows)
-    ]
-    assert len(rows) == 6
+    assert [(row["trial"], row["state"]) for row in rows] == [(f"{number}", "whole") for number in range(1, 7)]
     assert [row["runs"] for row in rows if row["killed_runs"] == "1"] == ["2"]
     assert sum(int(row["killed_runs"]) for row in rows) == 1
     assert experiments() == sorted(row["experiment"] for row in rows)
     assert Counter(Counter(begun()).values()) == {1: 5, 2: 1}  # one training began twice, no other one
-    assert any(line == "Run again, since a worker was killed: trial 0." for line in printed)
+    assert any(line == "Run again, since a worker was killed: trial 1." for line in printed)
     for row in rows:
         assert float(row["validation_accuracy"]) == pytest.approx(1 - float(row["label_smoothing"]), abs=1e-5)
     assert sorted(path.name for path in (project / ".scratch" / "sweeps").glob("[0-9]")) in ([], ["1"])

@@ -138,6 +138,7 @@ class ProjectCopy:
         for path in (self.folder / paths.METRICS).glob("*.json"):
             if path.stem not in TRAINED:
                 path.unlink()
+        git(self.folder, "add", "--all")  # DVC saves what git knows; all else that is here is in the cache, or ignored
         self._dvc("exp", "save", "--force", "--name", experiment, "train")
         ref = f"refs/exps/{self.commit[:2]}/{self.commit[2:]}/{experiment}"
         git(self.root, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(self.folder), f"+{ref}:{ref}")

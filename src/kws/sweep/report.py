@@ -13,7 +13,7 @@ from kws.core.files import folder_written_whole, write_csv, written_whole
 from kws.core.stage import voices_title
 from kws.plots.figures import importance_figure, save_figure, study_figure
 from kws.sweep.space import Search
-from kws.sweep.study import SharedStudy, first_number, was_killed
+from kws.sweep.study import SharedStudy, numbered, was_killed
 
 FOUND = Path("presets/found")
 STATES = {  # of a trial, in the table
@@ -32,10 +32,7 @@ def trial_rows(study: SharedStudy) -> list[dict[str, Any]]:
 
     Trials that were run again are one row, with the CPU time of all runs that were not killed.
     """
-    runs: dict[int, list[FrozenTrial]] = {}
-    for trial in study.trials():
-        runs.setdefault(first_number(trial), []).append(trial)
-    return [_row(study.name, number, tries) for number, tries in sorted(runs.items())]
+    return [_row(study.name, number, runs) for number, runs in numbered(study.trials()).items()]
 
 
 def _row(name: str, number: int, runs: Sequence[FrozenTrial]) -> dict[str, Any]:

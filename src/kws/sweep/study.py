@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -32,7 +32,7 @@ class Taken:
     """A trial that this worker runs.
 
     Attributes:
-        number: of the trial; one that is run again keeps that of its first run.
+        number: of the trial, from 1; one that is run again keeps it.
         values: of the searched parameters.
         trial: Optuna's.
         id: in the database.
@@ -138,7 +138,7 @@ class SharedStudy:
             trials = self.trials()
             running = sum(trial.state == TrialState.RUNNING for trial in trials)
             waiting = any(trial.state == TrialState.WAITING for trial in trials)
-            if not waiting and len({first_number(trial) for trial in trials}) >= wanted:
+            if not waiting and len(numbered(trials)) >= wanted:
                 return None, running
             # By the number of trials, since two workers with one seed would draw the same first trials
             self.study.sampler = optuna.samplers.TPESampler(seed=len(trials), constant_liar=True)
@@ -147,7 +147,9 @@ class SharedStudy:
             self._storage.record_heartbeat(place)
             trial.set_user_attr(BEGUN, trial.number)
             values = suggest(trial)
-        return Taken(first_number(self._storage.get_trial(place)), values, trial, place), running
+            first = first_run(self._storage.get_trial(place))
+            number = next(number for number, runs in numbered(self.trials()).items() if runs[0].number == first)
+        return Taken(number, values, trial, place), running
 
     def beat(self, taken: Taken) -> None:
         """Says that the worker of a trial is alive."""
@@ -240,9 +242,17 @@ def retry_history(trial: FrozenTrial) -> list[int]:
     return list(trial.system_attrs.get("retry_history", []))  # where RetryHeartbeatStaleTrialCallback keeps them
 
 
-def first_number(trial: FrozenTrial) -> int:
-    """The number of a trial; if it is run again, that of its first run."""
+def first_run(trial: FrozenTrial) -> int:
+    """Optuna's number of a trial; if it is run again, that of its first run."""
     return int([*retry_history(trial), trial.number][0])
+
+
+def numbered(trials: Sequence[FrozenTrial]) -> dict[int, list[FrozenTrial]]:
+    """The runs of each trial, the first one first, by the trial's number from 1. Later trials never change a number."""
+    runs: dict[int, list[FrozenTrial]] = {}
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        runs.setdefault(first_run(trial), []).append(trial)
+    return dict(enumerate(runs.values(), start=1))
 
 
 def database_reason(error: BaseException) -> str:
