@@ -1,13 +1,12 @@
 """Stands for `dvc` in the tests of sweeps: a training without a network, whose accuracy follows from the parameters.
 
 `dvc repro train` writes what stage train would: an epoch each KWS_PRETEND_SECONDS, which the training curve tells. The
-accuracy grows to 1 - label_smoothing. A learning rate above 0.5 fails. `dvc exp save` makes the experiment's commit.
+accuracy grows to 1 - label_smoothing. A learning rate above 0.5 fails.
 """
 
 import csv
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,7 +19,8 @@ def train() -> None:
     with Path(os.environ["DVC_ROOT"], "trained.txt").open("a") as file:  # what has begun, in the project itself
         file.write(f"{os.environ['DVC_EXP_NAME']} {os.getpid()}\n")
     if params["learning_rate"] > 0.5:
-        print("a line\nerror: epoch 1: the validation loss is nan; lower learning_rate\nERROR: failed to reproduce")
+        print("a line\nerror: epoch 1: the validation loss is nan; lower learning_rate")
+        print("ERROR: failed to reproduce\nHaving any troubles?")
         sys.exit(1)
     rows = []
     for epoch in range(1, params["epochs"] + 1):
@@ -50,15 +50,6 @@ def train() -> None:
         Path(target, name).write_text((pretended / name).read_text())
 
 
-def save(name: str) -> None:
-    git = ["git", "-c", "user.name=me", "-c", "user.email=me@example.org"]
-    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()
-    subprocess.run(["git", "add", "--all"], check=True)
-    tree = subprocess.check_output(["git", "write-tree"], text=True).strip()
-    made = subprocess.check_output([*git, "commit-tree", tree, "-p", commit, "-m", name], text=True).strip()
-    subprocess.run(["git", "update-ref", f"refs/exps/{commit[:2]}/{commit[2:]}/{name}", made], check=True)
-
-
 match sys.argv[1:]:
     case ["cache", "dir"]:
         print(Path(".dvc/cache").absolute())
@@ -66,8 +57,6 @@ match sys.argv[1:]:
         pass
     case ["repro", *_, "train"]:
         train()
-    case ["exp", "save", "--force", "--name", name, "train"]:
-        save(name)
     case ["exp", "push", "--force", "--run-cache", "origin", name]:
         with Path(os.environ["KWS_PRETEND_PUSHED"]).open("a") as file:
             file.write(f"{name}\n")

@@ -130,7 +130,8 @@ class ProjectCopy:
     def save(self, experiment: str) -> None:
         """Makes the workspace of the copy an experiment of the project, in place of one with the same name.
 
-        The figures of stages that did not run are left out: they are those of the commit.
+        An experiment is a commit under a name that git branches do not show. `dvc exp save` would also put a file with
+        folders of this machine into it. The figures of stages that did not run are left out: they are the commit's.
 
         Raises:
             UserError: the experiment cannot be pushed to the remote.
@@ -138,12 +139,14 @@ class ProjectCopy:
         for path in (self.folder / paths.METRICS).glob("*.json"):
             if path.stem not in TRAINED:
                 path.unlink()
-        git(self.folder, "add", "--all")  # DVC saves what git knows; all else that is here is in the cache, or ignored
-        self._dvc("exp", "save", "--force", "--name", experiment, "train")
+        git(self.folder, "add", "--all")
+        tree = git(self.folder, "write-tree")
+        saved = git(self.folder, "commit-tree", tree, "-p", self.commit, "-m", f"make sweep: {experiment}")
         ref = f"refs/exps/{self.commit[:2]}/{self.commit[2:]}/{experiment}"
+        git(self.folder, "update-ref", ref, saved)
         git(self.root, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(self.folder), f"+{ref}:{ref}")
         if self.remote:
-            self._dvc("exp", "push", "--force", "--run-cache", "origin", experiment)
+            self._push(experiment)
 
     def forget_training(self, epochs: Sequence[dict[str, float]]) -> None:
         """Removes what a stopped training left to be resumed, given its epochs: nobody will resume it."""
@@ -152,22 +155,14 @@ class ProjectCopy:
                 remove_folder(path.parent.parent)
 
     def failure(self) -> str:
-        """Why the newest trial failed: the last line of its log that names an error, or the last one."""
-        lines = [line for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-        errors = [line for line in lines if line.startswith("error: ")] or lines or ["it printed nothing"]
-        return errors[-1].removeprefix("error: ")
+        """Why the newest trial failed."""
+        return _reason(self.log.read_text(encoding="utf-8", errors="replace"))
 
-    def _dvc(self, *words: str) -> None:
-        done = subprocess.run(  # noqa: S603 (ours)
-            ["dvc", *words],  # noqa: S607 (that of the environment)
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def _push(self, experiment: str) -> None:
+        words = ["dvc", "exp", "push", "--force", "--run-cache", "origin", experiment]
+        done = subprocess.run(words, cwd=self.folder, capture_output=True, text=True, check=False)  # noqa: S603 (ours)
         if done.returncode:
-            lines = (done.stderr or done.stdout).strip().splitlines() or ["it printed nothing"]
-            raise UserError(f"dvc {' '.join(words)}: {lines[-1]}")
+            raise UserError(f"{' '.join(words)}: {_reason(done.stderr or done.stdout)}")
 
 
 @contextmanager
@@ -188,7 +183,9 @@ def project_copy(root: Path, commit: str, remote: str) -> Iterator[ProjectCopy]:
                 if value := git(root, "config", "--default", "", name):
                     git(partial, "config", name, value)
             if remote:
-                git(partial, "remote", "set-url", "origin", git(root, "remote", "get-url", remote))
+                address = git(root, "remote", "get-url", remote)
+                here = root / address  # a folder may be given from the project's root
+                git(partial, "remote", "set-url", "origin", str(here.resolve()) if here.exists() else address)
             local = root / ".dvc" / "config.local"
             if local.exists():
                 shutil.copy(local, partial / ".dvc")
@@ -227,6 +224,15 @@ def cpu_seconds() -> float:
     """The CPU time of all commands that this process has waited for, and of what they started."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def _reason(printed: str) -> str:
+    """The line that says why a command failed: the last one of a stage's errors, of DVC's, or of all."""
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    for mark in ("error: ", "ERROR: ", ""):
+        if marked := [line for line in lines if line.startswith(mark)]:
+            return marked[-1].removeprefix(mark)
+    return "it printed nothing"
 
 
 def _free_place(folder: Path) -> tuple[Path, FileLock]:
