@@ -155,7 +155,7 @@ upgrade: UPGRADE := --upgrade
 upgrade: lock  ## lock the newest release of everything
 
 clean:  ## remove the environment, unfinished trainings and the caches of tools; data, models and MLflow's store stay
-	rm -rf .venv .scratch/lock .scratch/training .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dvc_plots
+	rm -rf .venv .scratch/lock .scratch/sweeps .scratch/training .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dvc_plots
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -360,7 +360,7 @@ def test_a_sweep_gives_experiments_a_table_pictures_and_a_preset_and_leaves_the_
     }
     best = max(rows, key=lambda row: float(row["validation_accuracy"]))
     assert f"Best is trial {best['trial']}: validation accuracy" in printed
-    assert sorted(path.name for path in Path(".scratch/sweeps").iterdir()) == ["1.lock", "params.yaml"]
+    assert sorted(path.name for path in Path(".scratch/sweeps").iterdir()) == ["1.lock"]
 
     text = Path("presets/found/tiny.yaml").read_text()
     found = read_yaml(Path("presets/found/tiny.yaml"))
@@ -487,7 +487,7 @@ def test_a_worker_with_other_recordings_is_refused_and_its_trial_is_left_to_othe
     run(trials=1)
     other = project / "pretended" / "source.json"
     other.write_text(json.dumps(replace(SOURCE, sha256="fff").to_json()))
-    with pytest.raises(SystemExit, match=r"not those of the study's other trials \(sha256: abc123 there, fff here\)"):
+    with pytest.raises(SystemExit, match=r"not those of the study's other trials \(SHA-256 abc123 there, fff here\)"):
         run(trials=2)
     other.write_text(json.dumps(SOURCE.to_json()))
     run(trials=2)
@@ -611,3 +611,42 @@ def test_what_postgresql_refuses_is_one_line_without_the_password(postgresql):
         assert "\n" not in str(ended.value)
         assert "guessed" not in str(ended.value)
         assert "well" not in str(ended.value)
+
+
+# The pipeline itself
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")  # MLflow, of SQLAlchemy
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")  # MLflow, of itself
+def test_a_trial_of_the_pipeline_is_an_experiment_that_dvc_shows_and_applies(finished, tmp_path):
+    project = finished.copy(tmp_path / "project")
+    (project.root / "presets" / "sweeps").mkdir(parents=True)
+    (project.root / "presets" / "fast.yaml").write_text("weight_decay: 0.01\n")
+    text = "preset: fast\nset: {epochs: 2}\nsearch: {learning_rate: [0.002, 0.004], batch_size: [8, 16]}\n"
+    (project.root / "presets" / "sweeps" / "tiny.yaml").write_text(text)
+    project.commit()
+    words = ["presets/sweeps/tiny.yaml", "1", "", "", "", ""]
+    printed = project.run(sys.executable, "-m", "kws.commands.sweep", *words, PYTHONPATH="src")
+    [row] = read_csv(project.root / "plots" / "sweep" / "tiny" / "study.csv")
+    assert (row["state"], row["epochs"], row["experiment"]) == ("whole", "2", "tiny-1"), printed
+    assert project.changed() == [
+        *(f"?? plots/sweep/tiny/{name}" for name in ("report.txt", "study.csv", "study.png")),
+        "?? presets/found/tiny.yaml",
+    ]
+    [run_of_trial] = project.runs()
+    assert (run_of_trial.info.run_name, run_of_trial.info.status) == ("tiny-1", "FINISHED")
+    assert run_of_trial.data.params["learning_rate"] == row["learning_rate"]
+
+    shown = json.loads(project.run("dvc", "exp", "show", "--json"))
+    [experiment] = [one for commit_shown in shown for one in commit_shown["experiments"] or []]
+    assert experiment["name"] == "tiny-1"
+    project.run("dvc", "exp", "apply", "tiny-1")
+    params = load_params(project.root / "params.yaml")
+    assert (params.learning_rate, params.batch_size, params.epochs) == (
+        float(row["learning_rate"]),
+        int(row["batch_size"]),
+        2,
+    )
+    figures = json.loads((project.root / "metrics" / "train.json").read_text())
+    assert round(figures["validation_accuracy"], 6) == float(row["validation_accuracy"])
+    assert not (project.root / "metrics" / "evaluate.json").exists()

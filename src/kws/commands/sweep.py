@@ -4,7 +4,9 @@ The same command on another terminal, or on another machine with the same STORAG
 """
 
 import re
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +15,6 @@ from typing import Any
 from kws.commands.exp import overrides, split_settings
 from kws.core import paths
 from kws.core.errors import UserError
-from kws.core.files import written_whole
 from kws.core.params import Params, load_params
 from kws.sweep.copy import set_params
 from kws.sweep.space import Search, Space
@@ -81,13 +82,13 @@ def _base(file: Path, common: Sequence[str]) -> Params:
         key = setting.partition("=")[0]
         if key not in Params.model_fields:
             raise UserError(f"{file}, its preset or SET: {key}: no such parameter")
-    with written_whole(paths.scratch("sweeps") / "params.yaml") as partial:
-        partial.write_bytes(paths.PARAMS.read_bytes())
-        set_params(partial, common)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(shutil.copy(paths.PARAMS, folder))
+        set_params(path, common)
         try:
-            return load_params(partial)
+            return load_params(path)
         except UserError as error:
-            raise UserError(f"{file}, its preset or SET: {str(error).removeprefix(f'{partial}: ')}") from None
+            raise UserError(f"{file}, its preset or SET: {str(error).removeprefix(f'{path}: ')}") from None
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from kws.core import paths
+from kws.core.address import public_address
 from kws.core.files import folder_written_whole, write_csv, written_whole
 from kws.core.stage import voices_title
 from kws.plots.figures import importance_figure, save_figure, study_figure
@@ -100,6 +101,11 @@ TOO_GOOD = (
 )
 
 
+def _public(value: Any) -> Any:
+    """The value of a parameter without what a file must not tell: an address keeps no password."""
+    return public_address(value) if isinstance(value, str) and value.startswith("http") else value
+
+
 def _numbers(rows: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(str(row["trial"]) for row in rows)
 
@@ -155,7 +161,7 @@ def write_results(study: SharedStudy, search: Search) -> str:
         found = FOUND / f"{study.name}.yaml"
         names = [setting.partition("=")[0] for setting in search.overrides_of({})]
         values = search.base.model_dump(mode="json", include=set(names))
-        values = {name: values[name] for name in names} | {name: best[name] for name in searched}
+        values = {name: _public(values[name]) for name in names} | {name: best[name] for name in searched}
         with written_whole(found) as partial:
             partial.write_text(preset_text(study, rows, search.file, values), encoding="utf-8")
         told += f"\nThe preset: {found}. make exp PRESET=found/{study.name} runs the whole pipeline with it."

@@ -136,11 +136,9 @@ def _same_data(study: SharedStudy, data: Mapping[str, Any]) -> None:
         UserError: they differ.
     """
     known = study.data()
-    if known and known != data:
-        differing = ", ".join(
-            f"{name}: {known[name]} there, {data[name]} here" for name in known if known[name] != data[name]
-        )
-        raise UserError(f"the recordings are not those of the study's other trials ({differing})")
+    if known and known["sha256"] != data["sha256"]:
+        archives = f"SHA-256 {known['sha256']} there, {data['sha256']} here"
+        raise UserError(f"the recordings are not those of the study's other trials ({archives})")
 
 
 def _shown(values: Mapping[str, Any]) -> str:
