@@ -55,9 +55,7 @@ def register(card: str) -> str:
         A sentence: the number of the version, which version is the champion, and why.
     """
     client = mlflow.MlflowClient()
-    if not client.search_registered_models(f"name = '{NAME}'"):
-        client.create_registered_model(NAME)
-    aliases = client.get_registered_model(NAME).aliases
+    _create(client)
     source = DataSource.read(paths.SOURCE)
     tags = {
         VALIDATION_SOUND: _validation_sound(source),
@@ -65,12 +63,19 @@ def register(card: str) -> str:
         MODEL: sha256_of(paths.MODEL),
         SERVED: served_hash(),
     }
-    wins, reason = True, "there was none"
-    if ALIAS in aliases:
-        wins, reason = _beats(client.get_model_version(NAME, aliases[ALIAS]), tags)
-    number = _new_version(client, card, tags)
+    number = _registered(mlflow.active_run().info.run_id)  # there, if MLflow failed after it was made
+    while True:
+        champion = _champion(client)
+        if champion and champion == number:
+            return f"registered as {NAME} version {number}, the champion"
+        wins, reason = True, "there was none"
+        if champion:
+            wins, reason = _beats(client.get_model_version(NAME, champion), tags)
+        number = number or _new_version(client, card, tags)
+        if _champion(client) == champion:  # else somebody else on the server has moved it: compare anew
+            break
     if not wins:
-        return f"registered as {NAME} version {number}; champion stays version {aliases[ALIAS]}: {reason}"
+        return f"registered as {NAME} version {number}; champion stays version {champion}: {reason}"
     client.set_registered_model_alias(NAME, ALIAS, number)
     chosen = _chosen(_networks(client))
     client.update_registered_model(NAME, _shortened(f"Version {number}: {chosen}.\n\n{card}"))
@@ -83,11 +88,32 @@ def _validation_sound(source: DataSource) -> str:
     return source.sha256 + (f"+{source.computed.sha256}" if source.computed and computed else "")
 
 
+def _create(client: mlflow.MlflowClient) -> None:
+    """Creates the registered model `kws`, unless it is there or somebody else creates it just now."""
+    if not client.search_registered_models(f"name = '{NAME}'"):
+        try:
+            client.create_registered_model(NAME)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+
+def _champion(client: mlflow.MlflowClient) -> str | None:
+    """The number of the champion's version."""
+    number = client.get_registered_model(NAME).aliases.get(ALIAS)
+    return None if number is None else str(number)
+
+
 def is_registered(run_id: str) -> bool:
     """Whether the newest version of a run holds the very files that would be registered now."""
+    return _registered(run_id) is not None
+
+
+def _registered(run_id: str) -> str | None:
+    """The number of the newest version of a run, if it holds the very files that would be registered now."""
     versions = mlflow.MlflowClient().search_model_versions(f"name = '{NAME}' and run_id = '{run_id}'")
     newest = max(versions, key=lambda found: int(found.version), default=None)
-    return newest is not None and newest.tags.get(SERVED) == served_hash()
+    return str(newest.version) if newest and newest.tags.get(SERVED) == served_hash() else None
 
 
 def shipped_files() -> list[Path]:

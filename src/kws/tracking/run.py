@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from os import environ
@@ -15,6 +16,8 @@ from kws.core.params import Params
 
 EXPERIMENT = "kws"
 STAGES = ("download", "featurize", "train", "evaluate", "export", "project")
+LONGEST_WAIT = 120  # s that a stage waits at its end for a server that is slow
+LATER = "; what it misses is logged by the next stage, or by make publish"
 
 
 class Worker:
@@ -24,8 +27,8 @@ class Worker:
     process reaches the end of its orders, ends the run as KILLED, and exits.
     """
 
-    def __init__(self, stage: str) -> None:
-        self._stage = stage
+    def __init__(self, stage: str, wait: float | None = LONGEST_WAIT) -> None:
+        self._stage, self._wait = stage, wait
         self._process = subprocess.Popen(
             [sys.executable, "-m", "kws.tracking.worker"],
             stdin=subprocess.PIPE,
@@ -42,11 +45,16 @@ class Worker:
             self._process.stdin.flush()
 
     def answer(self) -> dict[str, Any]:
-        """Waits until all orders are done, and returns the recorder's `answer`."""
-        answer, _ = self._process.communicate()
-        if not answer:
+        """Waits until all orders are done, or for too long, and returns the recorder's `answer`."""
+        try:
+            answer, _ = self._process.communicate(timeout=self._wait)
             reason = f"its process ended with exit code {self._process.returncode}"
-            print(f"warning: {self._stage} goes on without MLflow: {reason}", file=sys.stderr)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+            answer, reason = "", f"it was not done {self._wait:g} s after the end of the stage"
+        if not answer:
+            print(f"warning: {self._stage} goes on without MLflow: {reason}{LATER}", file=sys.stderr)
             return {"recorded": False, "registered": None}
         return dict(json.loads(answer))
 
@@ -65,7 +73,7 @@ class Run:
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
         """Adds a row of the training curves, `epoch` and its figures. MLflow shows it during training."""
-        self._send("log_epoch", row=dict(row))
+        self._send("log_epoch", row=dict(row), milliseconds=int(time.time() * 1000))
 
     def log_figures(self, figures: Mapping[str, float]) -> None:
         """Adds figures that depend on the machine and are in no file."""
@@ -89,7 +97,7 @@ class Run:
         """Writes data/tracked.json: which experiment was recorded.
 
         If MLflow failed, it is none. The next `dvc repro` begins with stage watch, which removes such a file. So stage
-        project runs again, and records the experiment.
+        project runs again, and records the experiment. `make publish` records it without running anything.
         """
         write_json(paths.TRACKED, {"experiment": experiment_key(self._params) if self._recorded else None})
 
