@@ -34,7 +34,10 @@ unexport PIP_CONSTRAINT PIP_NO_BINARY PIP_ONLY_BINARY PIP_PREFIX PIP_REQUIRE_HAS
 unexport UV_BUILD_CONSTRAINT UV_CONFIG_FILE UV_CONSTRAINT UV_EXCLUDE UV_EXCLUDE_NEWER UV_NO_BINARY UV_NO_BUILD
 unexport UV_NO_VERIFY_HASHES UV_OVERRIDE UV_PRERELEASE UV_PYTHON UV_REQUIRE_HASHES UV_RESOLUTION UV_SYSTEM_PYTHON
 
-READY := .venv/ready-$(KIND)
+# Extras with a lock file of their own: those that WITH asks for or did before.
+EXTRAS := $(sort $(WITH) $(patsubst .venv/with-%,%,$(wildcard .venv/with-*)))
+
+READY := .venv/ready-$(KIND) $(EXTRAS:%=.venv/with-%)
 DEV := .venv/ready-dev
 PAGE := .dvc/plots/page.html
 PRESET := fast
@@ -45,7 +48,7 @@ N := 5
 export PRESET SET  # a recipe reads them from the environment: between quotes of its own, an apostrophe would end them
 
 .DEFAULT_GOAL := repro
-.PHONY: anew in-git repro setup exp compare curve folds seeds few embedding bench test lint ui serve readme lock upgrade clean help
+.PHONY: anew in-git repro setup pull publish exp compare curve folds seeds few embedding bench test lint ui serve readme lock upgrade clean help
 
 repro: in-git $(READY) $(PAGE)  ## run the pipeline on the parameters in params.yaml, then say what came of it (the default)
 	@.venv/bin/dvc repro
@@ -56,7 +59,7 @@ in-git:
 	@reason=$$(git rev-parse --git-dir 2>&1) || { echo "error: DVC needs a git checkout ($$reason): \
 	git clone the project, or type: git init && git add . && git commit -m start" >&2; exit 1; }
 
-setup: $(READY) $(PAGE)  ## create .venv from the lock, and the page that dvc plots draws on; GPU=1: with CUDA
+setup: $(READY) $(PAGE)  ## create .venv from the lock, and the page of dvc plots; GPU=1: with CUDA; WITH=remotes: for S3, SSH, WebDAV
 
 # A new virtual environment in $(1), with what installs the rest.
 define bootstrap
@@ -83,12 +86,22 @@ endef
 
 .venv/bin/python: ;
 
+.venv/with-%: requirements/%.txt .venv/ready-$(KIND)
+	$(call install,--require-hashes -r $<)
+	@touch $@
+
 $(DEV): requirements/dev.txt $(READY)
 	$(call install,--require-hashes -r requirements/dev.txt)
 	@touch $@
 
 $(PAGE): $(READY) src/kws/commands/plots_page.py
 	@.venv/bin/python -m kws.commands.plots_page
+
+pull: in-git $(READY) $(PAGE)  ## bring what colleagues pushed, and make its runs in MLflow; nothing is run: git pull && make pull
+	@.venv/bin/python -m kws.commands.pull
+
+publish: in-git $(READY)  ## log in MLflow what the stages could not, since it was down or off; nothing is run
+	@.venv/bin/python -m kws.commands.publish
 
 exp: in-git $(READY)  ## run a preset as an experiment: make exp PRESET=fast SET='seed=2 split=random'
 	@.venv/bin/python -m kws.commands.exp "$$PRESET" "$$SET"
@@ -143,8 +156,10 @@ lock:  ## write requirements/ anew from pyproject.toml; versions stay where they
 	$(COMPILE) pyproject.toml --extra pipeline -o requirements/pipeline.txt
 	$(COMPILE) -c requirements/pipeline.txt --group bootstrap -o requirements/bootstrap.txt
 	$(COMPILE) -c requirements/pipeline.txt --group dev -o requirements/dev.txt
+	$(COMPILE) -c requirements/pipeline.txt pyproject.toml --extra remotes -o requirements/remotes.txt
 	$(COMPILE) --group clients -o requirements/clients.txt
 	$(COMPILE) --group esphome -o requirements/esphome.txt
+	$(COMPILE) --group servers -o requirements/servers.txt
 	echo tensorflow-cpu | $(COMPILE) -c requirements/pipeline.txt pyproject.toml --extra pipeline --group gpu --excludes - -o requirements/gpu.txt
 	'$(PYTHON)' -m kws.commands.versions
 

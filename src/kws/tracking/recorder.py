@@ -121,6 +121,16 @@ class Recorder:
         """
         self._open(STAGES[: STAGES.index(self._stage)], new=new)
 
+    def is_complete(self) -> bool:
+        """Whether a run holds the files of this stage and of all before it, and the model, if this is the last."""
+        runs = _agreeing(self._runs(), STAGES[: STAGES.index(self._stage) + 1])
+        return any(
+            run.info.status == "FINISHED"
+            and STAGES.index(run.data.tags.get(LAST_STAGE, "download")) >= STAGES.index(self._stage)
+            and (self._stage != STAGES[-1] or REGISTERED in run.data.tags)
+            for run in runs
+        )
+
     def log_epoch(self, row: Mapping[str, float], milliseconds: int | None = None) -> None:
         """Adds a row of the training curves. The time marks it: a row that is sent again is not logged twice."""
         figures = {name: value for name, value in row.items() if name != "epoch"}
