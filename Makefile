@@ -159,6 +159,7 @@ lock:  ## write requirements/ anew from pyproject.toml; versions stay where they
 	$(COMPILE) -c requirements/pipeline.txt pyproject.toml --extra remotes -o requirements/remotes.txt
 	$(COMPILE) --group clients -o requirements/clients.txt
 	$(COMPILE) --group esphome -o requirements/esphome.txt
+	$(COMPILE) -c requirements/pipeline.txt --group server -o requirements/server.txt
 	$(COMPILE) --group servers -o requirements/servers.txt
 	echo tensorflow-cpu | $(COMPILE) -c requirements/pipeline.txt pyproject.toml --extra pipeline --group gpu --excludes - -o requirements/gpu.txt
 	'$(PYTHON)' -m kws.commands.versions

@@ -213,7 +213,7 @@ class Recorder:
         return [run for run in self._all_runs() if run.data.tags.get(MODEL) == self._model]
 
     def _left_unfinished(self) -> list[Run]:
-        """The run of this very training, if MLflow was away at its end: its curves are the file's, as far as they go."""
+        """The run of this very training, if MLflow was away at its end: its curves are the file's, up to an epoch."""
         if not self._model:
             return []
         trained = {int(row["epoch"]): float(row["train_loss"]) for row in read_csv(paths.HISTORY)}

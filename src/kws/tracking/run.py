@@ -27,8 +27,8 @@ class Worker:
     process reaches the end of its orders, ends the run as KILLED, and exits.
     """
 
-    def __init__(self, stage: str, wait: float | None = LONGEST_WAIT) -> None:
-        self._stage, self._wait = stage, wait
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
         self._process = subprocess.Popen(
             [sys.executable, "-m", "kws.tracking.worker"],
             stdin=subprocess.PIPE,
@@ -47,12 +47,12 @@ class Worker:
     def answer(self) -> dict[str, Any]:
         """Waits until all orders are done, or for too long, and returns the recorder's `answer`."""
         try:
-            answer, _ = self._process.communicate(timeout=self._wait)
+            answer, _ = self._process.communicate(timeout=LONGEST_WAIT)
             reason = f"its process ended with exit code {self._process.returncode}"
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
-            answer, reason = "", f"it was not done {self._wait:g} s after the end of the stage"
+            answer, reason = "", f"it was not done {LONGEST_WAIT} s after the end of the stage"
         if not answer:
             print(f"warning: {self._stage} goes on without MLflow: {reason}{LATER}", file=sys.stderr)
             return {"recorded": False, "registered": None}

@@ -71,6 +71,11 @@ def point_store(root: Path) -> None:
         print(f"MLflow's store was made in another folder. Its artifacts are now those in {root / ARTIFACTS}")
 
 
+def serving(port: str) -> list[str]:
+    """The command that serves the champion. -P: the modules beside the file are no packages of the model."""
+    return [sys.executable, "-P", str(Path(__file__).with_name("scoring.py")), "models:/kws@champion", port]
+
+
 def main(target: str, port: str) -> None:
     """Replaces this process by MLflow's, or says where its pages are, if a server has them."""
     address = os.environ.get(ADDRESS, "")
@@ -89,8 +94,8 @@ def main(target: str, port: str) -> None:
         for name, value in {ADDRESS: store, **PATIENT}.items():
             os.environ.setdefault(name, value)
         check_champion()
-        model = "models:/kws@champion"
-        command = ["mlflow", "models", "serve", "-m", model, "--env-manager", "local", "--port", port]
+        print(f"http://{HOST}:{port}/invocations takes clips: docs/serving.md", flush=True)
+        command = serving(port)
     os.execvp(command[0], command)  # noqa: S606 (no shell is what is wanted)
 
 
