@@ -48,7 +48,7 @@ N := 5
 export PRESET SET  # a recipe reads them from the environment: between quotes of its own, an apostrophe would end them
 
 .DEFAULT_GOAL := repro
-.PHONY: anew in-git repro setup pull publish exp compare curve folds seeds few embedding bench test lint ui serve readme lock upgrade clean help
+.PHONY: anew in-git repro setup pull publish exp compare curve folds seeds sweep few embedding bench test lint ui serve readme lock upgrade clean help
 
 repro: in-git $(READY) $(PAGE)  ## run the pipeline on the parameters in params.yaml, then say what came of it (the default)
 	@.venv/bin/dvc repro
@@ -117,6 +117,9 @@ folds: in-git $(READY)  ## cross-validation over speakers, for few recordings: m
 
 seeds: in-git $(READY)  ## one experiment with several seeds, and its interval over people and seeds: make seeds PRESET=fast SET=... N=5
 	@.venv/bin/python -m kws.commands.seeds "$$PRESET" "$$SET" '$(N)'
+
+sweep: in-git $(READY)  ## search for parameters on validation: make sweep SPACE=presets/sweeps/training.yaml TRIALS=20 STUDY=... STORAGE=postgresql://...
+	@.venv/bin/python -m kws.commands.sweep '$(SPACE)' '$(TRIALS)' '$(STUDY)' '$(STORAGE)' '$(PUSH)' "$$SET"
 
 few: in-git $(READY)  ## accuracy and rejection with 1, 3, 5, 10, 30 takes a word, on a pretrained network: make few PRESET=best SET=...
 	@.venv/bin/python -m kws.commands.few "$$PRESET" "$$SET"

@@ -54,7 +54,12 @@ def split_settings(text: str) -> list[str]:
 
 
 def command(preset: str, settings: Sequence[str]) -> list[str]:
-    """The words of the command.
+    """The words of the command; arguments and errors as in `overrides`."""
+    return ["dvc", "exp", "run", *(word for override in overrides(preset, settings) for word in ("-S", override))]
+
+
+def overrides(preset: str, settings: Sequence[str]) -> list[str]:
+    """The parameters of an experiment as option -S of DVC takes them, `name=value` each.
 
     Args:
         preset: name of a file in presets/.
@@ -70,9 +75,7 @@ def command(preset: str, settings: Sequence[str]) -> list[str]:
     for setting in settings:
         if "=" not in setting:
             raise UserError(f"SET={setting}: give name=value, several with spaces between them")
-    overrides = [_override(f"{name}={value}") for name, value in read_yaml(path).items()]
-    overrides += [_override(setting) for setting in settings]
-    return ["dvc", "exp", "run", *(word for override in overrides for word in ("-S", override))]
+    return [*(_override(f"{name}={value}") for name, value in read_yaml(path).items()), *map(_override, settings)]
 
 
 def _override(setting: str) -> str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -438,6 +438,73 @@ def seeds_figure(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], sy
     figure.suptitle(
         voices_title("Mean over seeds, 95 % interval for other people and seeds", synthetic), fontsize="medium"
     )
+    return figure
+
+
+def study_figure(
+    rows: Sequence[Mapping[str, Any]], searched: Mapping[str, Literal["linear", "log"]], synthetic: Synthetic = False
+) -> Figure:
+    """Draws the trials of a sweep: their validation accuracy and the best so far, then over each searched parameter.
+
+    A trial that was stopped early is drawn with its accuracy when it was stopped.
+
+    Args:
+        rows: trial, state (whole, stopped or another one), validation_accuracy, and the searched parameters.
+        searched: their names, and the scale of each.
+        synthetic: whether the voices are synthetic.
+    """
+    columns = min(4, len(searched))
+    lines = -(-len(searched) // columns)
+    figure = Figure(figsize=(max(7.0, 2.8 * columns), 3.4 + 2.4 * lines), layout="constrained")
+    figure.suptitle(voices_title("Trials, by validation accuracy", synthetic), fontsize=13)
+    grid = figure.add_gridspec(1 + lines, columns, height_ratios=(1.4, *[1] * lines))
+    first = figure.add_subplot(grid[0, :])
+    panels = [figure.add_subplot(grid[1 + n // columns, n % columns], sharey=first) for n in range(len(searched))]
+    for state, label, colour, marker in (
+        ("whole", "trained to the end", COLOURS[0], "o"),
+        ("stopped", "stopped early", COLOURS[6], "x"),
+    ):
+        some = [row for row in rows if row["state"] == state and row["validation_accuracy"] != ""]
+        if not some:
+            continue
+        trials, accuracies = [row["trial"] for row in some], [row["validation_accuracy"] for row in some]
+        style: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": "none"}
+        first.plot(trials, accuracies, label=label, **style)
+        if state == "whole":
+            best = np.maximum.accumulate(accuracies)
+            first.step(trials, best, where="post", color="black", label="best so far")
+        for axes, name in zip(panels, searched, strict=True):
+            values = [row[name] for row in some]
+            words = any(isinstance(value, str | bool) for value in values)
+            axes.plot([str(value) for value in values] if words else values, accuracies, **style)
+    for axes, (name, scale) in zip(panels, searched.items(), strict=True):
+        axes.set_xscale(scale)
+        axes.set_xlabel(name)
+        axes.grid(color="0.92")
+    first.set(xlabel="trial", ylabel="validation accuracy")
+    first.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    first.yaxis.set_major_formatter(PercentFormatter(1.0))
+    first.grid(color="0.92")
+    if first.has_data():
+        first.legend(frameon=False, fontsize="small", loc="lower right")
+    return figure
+
+
+def importance_figure(shares: Mapping[str, float], synthetic: Synthetic = False) -> Figure:
+    """Draws how much each parameter of a sweep explains of the differences between trials.
+
+    Args:
+        shares: by parameter, the largest first; their sum is 1.
+        synthetic: whether the voices are synthetic.
+    """
+    figure = Figure(figsize=(7, 1.4 + 0.4 * len(shares)), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh(list(shares), list(shares.values()), color=COLOURS[0])
+    axes.bar_label(bars, [f"{share:.0%}" for share in shares.values()], padding=3)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1.1 * max(shares.values())), xlabel="share of the variance of validation accuracy")
+    axes.set_title(voices_title("Importance of the parameters", synthetic))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     return figure
 
 

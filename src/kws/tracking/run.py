@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from os import environ
+from pathlib import Path
 from typing import Any
 
 from kws.core import paths
@@ -72,8 +73,14 @@ class Run:
         self._send("open", new=new)
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
-        """Adds a row of the training curves, `epoch` and its figures. MLflow shows it during training."""
+        """Adds a row of the training curves, `epoch` and its figures. MLflow shows it during training.
+
+        If KWS_CURVE names a file, the row is added there, too, as a line of JSON: a sweep follows the training.
+        """
         self._send("log_epoch", row=dict(row), milliseconds=int(time.time() * 1000))
+        if curve := environ.get("KWS_CURVE"):
+            with Path(curve).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(dict(row)) + "\n")
 
     def log_figures(self, figures: Mapping[str, float]) -> None:
         """Adds figures that depend on the machine and are in no file."""
