@@ -2,7 +2,7 @@
 # it. systemd says where the files are; compose has them in /run/secrets.
 secrets=${KWS_SECRETS:-${CREDENTIALS_DIRECTORY:-/run/secrets}}
 
-export PGUSER="${PGUSER:-mlflow}" PGDATABASE=mlflow
+export PGUSER="${PGUSER:-mlflow}" PGDATABASE="${PGDATABASE:-mlflow}"
 if [ -e "$secrets/postgres_password" ]; then # without: PostgreSQL on this machine knows the user
 	PGPASSWORD=$(cat "$secrets/postgres_password")
 	export PGPASSWORD

@@ -15,4 +15,4 @@ exec mlflow server --app-name basic-auth \
 	--host "${KWS_LISTEN:-127.0.0.1}" --port "${KWS_PORT:-5000}" \
 	--workers "${KWS_WORKERS:-2}" --uvicorn-opts "--timeout-worker-healthcheck 120" \
 	--allowed-hosts "$KWS_HOST,$KWS_HOST:*,localhost:*,127.0.0.1:*" --cors-allowed-origins "https://$KWS_HOST" \
-	--backend-store-uri postgresql+psycopg:///mlflow --artifacts-destination "$KWS_ARTIFACTS"
+	--backend-store-uri postgresql+psycopg:// --artifacts-destination "$KWS_ARTIFACTS"

@@ -105,6 +105,60 @@ def test_a_model_for_people_follows_a_champion_of_a_computers_voices_and_not_the
     assert "champion stays version 2: its validation clips are other recordings" in register(wrong=0)
 
 
+def test_a_champion_that_somebody_else_registers_meanwhile_is_compared_with_before_the_alias_moves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import mlflow
+
+    from kws.tracking import registry
+
+    register(wrong=30)
+    upload = registry._new_version
+
+    def slow_upload(client: Any, card: str, tags: dict[str, str]) -> str:
+        monkeypatch.setattr(registry, "_new_version", upload)
+        mine = paths.VALIDATION.read_bytes()
+        answer(paths.VALIDATION, wrong=0)  # of somebody else, who is done first
+        theirs = upload(client, "# Theirs", tags)
+        client.set_registered_model_alias("kws", "champion", theirs)
+        paths.VALIDATION.write_bytes(mine)
+        return upload(client, card, tags)
+
+    monkeypatch.setattr(registry, "_new_version", slow_upload)
+    assert "registered as kws version 3; champion stays version 2: -" in register(wrong=15)
+    assert champion().version == 2
+    assert len(mlflow.MlflowClient().search_model_versions("name = 'kws'")) == 3
+
+
+def test_a_version_that_is_there_already_is_not_made_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    from kws.tracking import registry
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("the server is gone")
+
+    answer(paths.VALIDATION, wrong=20)
+    answer(paths.ANSWERS, wrong=6)
+    paths.MODEL.write_text("a network")
+    with mlflow.start_run():
+        with monkeypatch.context() as patch:
+            patch.setattr(mlflow.MlflowClient, "set_registered_model_alias", fail)
+            with pytest.raises(OSError, match="the server is gone"):
+                registry.register("# Card")
+        assert registry.register("# Card").startswith("registered as kws version 1, the champion: there was none; ")
+        assert registry.register("# Card") == "registered as kws version 1, the champion"
+    assert len(mlflow.MlflowClient().search_model_versions("name = 'kws'")) == 1
+
+
+def test_somebody_else_may_create_the_registered_model_just_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    mlflow.MlflowClient().create_registered_model("kws")
+    monkeypatch.setattr(mlflow.MlflowClient, "search_registered_models", lambda *_: [])
+    assert register(wrong=20).startswith("registered as kws version 1, the champion: there was none; ")
+
+
 def test_a_champion_whose_answers_are_lost_stays_and_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 

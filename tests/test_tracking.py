@@ -576,6 +576,23 @@ def logged():
     assert_complete(run)
 
 
+def test_somebody_else_may_create_the_experiment_just_now(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    mlflow.MlflowClient(f"sqlite:///{project.root}/mlflow.db").create_experiment(EXPERIMENT)
+    find, asked = mlflow.get_experiment_by_name, []
+
+    def find_later(name: str) -> Any:
+        asked.append(name)
+        return find(name) if len(asked) > 1 else None
+
+    monkeypatch.setattr(mlflow, "get_experiment_by_name", find_later)
+    project.train()
+    assert len(asked) == 2
+    [run] = project.runs()
+    assert run.data.tags["kws.last_stage"] == "train"
+
+
 def test_a_run_with_other_curves_is_left_alone(project: Project) -> None:
     with pytest.raises(KeyboardInterrupt):
         project.stop_training(KeyboardInterrupt)
