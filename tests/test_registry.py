@@ -105,29 +105,41 @@ def test_a_model_for_people_follows_a_champion_of_a_computers_voices_and_not_the
     assert "champion stays version 2: its validation clips are other recordings" in register(wrong=0)
 
 
-def test_a_champion_that_somebody_else_registers_meanwhile_is_compared_with_before_the_alias_moves(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_of_two_who_register_at_once_the_second_is_compared_with_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
     from kws.tracking import registry
 
     register(wrong=30)
-    upload = registry._new_version
+    client = mlflow.MlflowClient()
 
-    def slow_upload(client: Any, card: str, tags: dict[str, str]) -> str:
-        monkeypatch.setattr(registry, "_new_version", upload)
-        mine = paths.VALIDATION.read_bytes()
-        answer(paths.VALIDATION, wrong=0)  # of somebody else, who is done first
-        theirs = upload(client, "# Theirs", tags)
-        client.set_registered_model_alias("kws", "champion", theirs)
-        paths.VALIDATION.write_bytes(mine)
-        return upload(client, card, tags)
+    def decide(_: float) -> None:
+        client.set_registered_model_alias("kws", "champion", "2")
+        client.set_model_version_tag("kws", "2", registry.DECIDED, "yes")
 
-    monkeypatch.setattr(registry, "_new_version", slow_upload)
+    with monkeypatch.context() as patch:  # somebody else has made version 2, and has not compared it yet
+        patch.setattr(mlflow.MlflowClient, "set_registered_model_alias", lambda *_: None)
+        patch.setattr(mlflow.MlflowClient, "set_model_version_tag", lambda *_: None)
+        register(wrong=0)
+    monkeypatch.setattr(registry.time, "sleep", decide)
     assert "registered as kws version 3; champion stays version 2: -" in register(wrong=15)
     assert champion().version == 2
-    assert len(mlflow.MlflowClient().search_model_versions("name = 'kws'")) == 3
+
+
+def test_a_version_whose_maker_died_is_not_waited_for_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    from kws.tracking import registry
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "set_registered_model_alias", lambda *_: None)
+        patch.setattr(mlflow.MlflowClient, "set_model_version_tag", lambda *_: None)
+        register(wrong=30)
+    waited: list[float] = []
+    monkeypatch.setattr(registry.time, "sleep", waited.append)
+    monkeypatch.setattr(registry, "LONGEST_TURN", 0.0)
+    assert register(wrong=15).startswith("registered as kws version 2, the champion: there was none")
+    assert waited == []
 
 
 def test_a_version_that_is_there_already_is_not_made_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +159,8 @@ def test_a_version_that_is_there_already_is_not_made_twice(monkeypatch: pytest.M
             with pytest.raises(OSError, match="the server is gone"):
                 registry.register("# Card")
         assert registry.register("# Card").startswith("registered as kws version 1, the champion: there was none; ")
-        assert registry.register("# Card") == "registered as kws version 1, the champion"
+        said = registry.register("# Card")
+    assert said.startswith("registered as kws version 1, the champion: it was that already when MLflow failed; ")
     assert len(mlflow.MlflowClient().search_model_versions("name = 'kws'")) == 1
 
 

@@ -194,7 +194,7 @@ class Recorder:
             DIFFERS_FROM: others[0].info.run_id if self._model and others and not runs else None,
         }
         name = f"{self._params['model']}-{Path(public_address(self._params['dataset'])).name}-{self._key[:6]}"
-        run = mlflow.start_run(
+        run = mlflow.active_run() or mlflow.start_run(  # it is active if MLflow failed below, at the first try
             run_id=runs[0].info.run_id if runs else None,
             experiment_id=self._experiment,
             run_name=None if runs else tags["dvc.exp"] or name,

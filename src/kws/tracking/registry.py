@@ -7,6 +7,7 @@ test, or to a new export of the champion's network. The test clips decide nothin
 import hashlib
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -37,6 +38,8 @@ VALIDATION_SOUND = "kws.validation_sound"
 SYNTHETIC = "kws.synthetic"  # whether a computer spoke the test clips
 MODEL = "kws.model"  # SHA-256 of the Keras file
 SERVED = "kws.served"  # the hash of what a server gets: see `served_hash`
+DECIDED = "kws.decided"  # "no" until it is compared with the champion, then "yes"
+LONGEST_TURN = 60  # s: a comparison takes a few
 LONGEST_DESCRIPTION = 5000  # characters: MLflow's column
 PACKAGE = Path(__file__).parent.parent
 SHIPPED = ("audio", "core", "spotting")  # the packages of kws that a server gets
@@ -63,20 +66,21 @@ def register(card: str) -> str:
         MODEL: sha256_of(paths.MODEL),
         SERVED: served_hash(),
     }
-    number = _registered(mlflow.active_run().info.run_id)  # there, if MLflow failed after it was made
-    while True:
-        champion = _champion(client)
-        if champion and champion == number:
-            return f"registered as {NAME} version {number}, the champion"
+    # It is there if MLflow failed after it was made
+    number = _registered(mlflow.active_run().info.run_id) or _new_version(client, card, tags | {DECIDED: "no"})
+    _wait_for_earlier(client, number)
+    champion = client.get_registered_model(NAME).aliases.get(ALIAS)
+    if not champion:
         wins, reason = True, "there was none"
-        if champion:
-            wins, reason = _beats(client.get_model_version(NAME, champion), tags)
-        number = number or _new_version(client, card, tags)
-        if _champion(client) == champion:  # else somebody else on the server has moved it: compare anew
-            break
+    elif str(champion) == number:
+        wins, reason = True, "it was that already when MLflow failed"
+    else:
+        wins, reason = _beats(client.get_model_version(NAME, champion), tags)
+    if wins:
+        client.set_registered_model_alias(NAME, ALIAS, number)
+    client.set_model_version_tag(NAME, number, DECIDED, "yes")
     if not wins:
         return f"registered as {NAME} version {number}; champion stays version {champion}: {reason}"
-    client.set_registered_model_alias(NAME, ALIAS, number)
     chosen = _chosen(_networks(client))
     client.update_registered_model(NAME, _shortened(f"Version {number}: {chosen}.\n\n{card}"))
     return f"registered as {NAME} version {number}, the champion: {reason}; {chosen}"
@@ -98,10 +102,24 @@ def _create(client: mlflow.MlflowClient) -> None:
                 raise
 
 
-def _champion(client: mlflow.MlflowClient) -> str | None:
-    """The number of the champion's version."""
-    number = client.get_registered_model(NAME).aliases.get(ALIAS)
-    return None if number is None else str(number)
+def _wait_for_earlier(client: mlflow.MlflowClient, number: str) -> None:
+    """Waits until it is decided of all versions before this one whether they are champion, but not for ever.
+
+    On a server, several people may register at the same time. If two compared with the same champion, the worse of two
+    better models could follow it. The numbers of the versions give the order. Who died in between is not waited for
+    after LONGEST_TURN.
+    """
+    end = time.monotonic() + LONGEST_TURN
+    began = client.get_model_version(NAME, number).creation_timestamp
+    while time.monotonic() < end:
+        if not any(
+            int(version.version) < int(number)
+            and version.tags.get(DECIDED) == "no"
+            and began - version.creation_timestamp < 1000 * LONGEST_TURN
+            for version in client.search_model_versions(f"name = '{NAME}'")
+        ):
+            return
+        time.sleep(1)
 
 
 def is_registered(run_id: str) -> bool:
