@@ -9,7 +9,7 @@ if [ -e "$secrets/postgres_password" ]; then # without: PostgreSQL on this machi
 fi
 export AWS_SHARED_CREDENTIALS_FILE="$secrets/s3"
 export RCLONE_S3_PROVIDER=Other RCLONE_S3_ENV_AUTH=true RCLONE_S3_NO_CHECK_BUCKET=true
-export RCLONE_S3_ENDPOINT="${MLFLOW_S3_ENDPOINT_URL:-}"
+export RCLONE_S3_ENDPOINT="${MLFLOW_S3_ENDPOINT_URL:-}" RCLONE_S3_REGION="${AWS_DEFAULT_REGION:-us-east-1}"
 if [ -z "${MLFLOW_S3_ENDPOINT_URL:-}" ]; then
 	unset MLFLOW_S3_ENDPOINT_URL
 	RCLONE_S3_PROVIDER=AWS
