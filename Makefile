@@ -49,7 +49,7 @@ N := 5
 export PRESET SET  # a recipe reads them from the environment: between quotes of its own, an apostrophe would end them
 
 .DEFAULT_GOAL := repro
-.PHONY: anew in-git repro setup exp compare report curve folds seeds few embedding bench test lint ui serve readme lock upgrade clean clean-runs help pull sweep
+.PHONY: anew in-git repro setup exp compare report curve folds seeds few embedding bench test lint ui serve readme lock upgrade clean clean-runs help pull sweep publish
 
 repro: in-git $(READY) $(PAGE)  ## run the pipeline on the parameters in params.yaml, then say what came of it (the default)
 	@.venv/bin/dvc repro
@@ -100,6 +100,9 @@ $(PAGE): $(READY) src/kws/commands/plots_page.py
 
 pull: in-git $(READY) $(PAGE)  ## bring what colleagues pushed, and make its runs in MLflow; nothing is run: git pull && make pull
 	@.venv/bin/python -m kws.commands.pull
+
+publish: in-git $(READY)  ## log in MLflow what the stages could not, since it was down or off; nothing is run
+	@.venv/bin/python -m kws.commands.publish
 
 exp: in-git $(READY)  ## run a preset as an experiment: make exp PRESET=fast SET='seed=2 split=random'
 	@.venv/bin/python -m kws.commands.exp "$$PRESET" "$$SET"
@@ -163,6 +166,7 @@ lock:  ## write requirements/ anew from pyproject.toml; versions stay where they
 	$(COMPILE) -c requirements/pipeline.txt pyproject.toml --extra remotes -o requirements/remotes.txt
 	$(COMPILE) --group clients -o requirements/clients.txt
 	$(COMPILE) --group esphome -o requirements/esphome.txt
+	$(COMPILE) -c requirements/pipeline.txt --group server -o requirements/server.txt
 	$(COMPILE) --group servers -o requirements/servers.txt
 	echo tensorflow-cpu | $(COMPILE) -c requirements/pipeline.txt pyproject.toml --extra pipeline --group gpu --excludes - -o requirements/gpu.txt
 	'$(PYTHON)' -m kws.commands.versions

@@ -14,6 +14,7 @@ from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import sha256_of, write_json
 from kws.core.params import load_params, read_yaml
+from kws.tracking.refusal import PATIENT, reason_of
 from kws.tracking.run import STAGES, experiment_key
 
 LOCK = Path("dvc.lock")
@@ -69,6 +70,8 @@ def record(folder: Path, name: str = "", baseline: str = "") -> str:
     """
     from kws.tracking.recorder import FAILURES, Recorder
 
+    for setting, value in PATIENT.items():
+        os.environ.setdefault(setting, value)
     root = paths.project_root()
     os.environ |= {"DVC_EXP_NAME": name, "DVC_EXP_BASELINE_REV": baseline}  # the recorder makes tags of them
     with contextlib.chdir(folder):
@@ -92,7 +95,7 @@ def record(folder: Path, name: str = "", baseline: str = "") -> str:
         except FAILURES as error:
             with contextlib.suppress(*FAILURES):
                 recorder.end("FAILED")
-            raise UserError(f"MLflow's store cannot be used: {error}") from error
+            raise UserError(f"MLflow's store cannot be used: {reason_of(error)}") from error
         if stage == "project" and folder.resolve() == root:
             write_json(paths.TRACKED, {"experiment": key})
     return "there" if complete else "logged"
