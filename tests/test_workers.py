@@ -9,18 +9,38 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from conftest import ROOT
-from test_training import PLAIN, RICH, SPEC, same_bytes, tiny
+from test_training import PLAIN, RICH, SPEC, tiny
 
 from kws.core.errors import UserError
 from kws.records.format import count_records
 from kws.records.read import Part, read_split, training_batches
+from kws.records.spec import FeatureSpec
 from kws.records.write import RecordWriter, write_background_power
-from kws.train import meeting, training, workers
+from kws.train import meeting, models, training, workers
 from kws.train.meeting import Place
 
+
+def dense() -> keras.Model:
+    """A network in which no clip knows of another, and without dropout."""
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((20, 16, 1), name="log_mel"),
+            layers.Normalization(axis=-2, name="normalization"),
+            layers.Flatten(name="flatten"),
+            layers.Dense(8, activation="relu", name="embedding"),
+            layers.Dense(2, name="logits"),
+        ]
+    )
+
+
+# All clips in each step: the order does not matter
+ALIKE = replace(PLAIN, batch_size=96, learning_rate=0.01, weight_decay=0.1, weight_averaging=0.6, label_smoothing=0.1)
+KINDS = {"rich": (tiny, RICH), "alike": (dense, ALIKE)}  # for tests/train_workers.py
 ADDRESSES = "127.0.0.1:1234,127.0.0.1:1235,127.0.0.1:1236"
 
 
@@ -117,29 +137,27 @@ def test_without_the_variables_a_process_trains_alone(make_params, monkeypatch):
 
 
 def test_without_the_variables_the_weights_are_those_of_fit(features, tmp_path):
-    import keras
-
     recipe = replace(RICH, epochs=1)
-    training.make_deterministic(recipe.seed, threads=1)
+    training.make_deterministic(recipe.seed, threads=2)
     trained, _ = training.train_model(
-        tiny(), features, SPEC, recipe=recipe, checkpoint=tmp_path / "checkpoint", on_epoch=lambda _: None
+        tiny(), features, SPEC, recipe=recipe, checkpoint=tmp_path, on_epoch=lambda _: None
     )
-    training.make_deterministic(recipe.seed, threads=1)
+    training.make_deterministic(recipe.seed, threads=2)
     model = tiny()
     model.compile(training.optimizer_of(recipe, 3), keras.losses.CategoricalCrossentropy(from_logits=True))
     model.optimizer.build(model.trainable_variables)
     average = training.WeightAverage(model, recipe.weight_averaging)
     batches = read_split(features, "train", SPEC, recipe.batch_size)
     model.get_layer("normalization").adapt(batches.map(lambda batch: batch["log_mel"]))
-    for index in (1, 6):
+    for index in (1, 5):
         state = model.layers[index].seed_generator.state
         state.assign(np.random.SeedSequence((recipe.seed, 1, index)).generate_state(2))
-    augmenter = training.augmenter_of(features, SPEC, recipe.augmentation)
-    model.fit(
-        training.smoothed_clips(features, SPEC, recipe, 1, augmenter), shuffle=False, verbose=0, callbacks=[average]
+    clips = training.smoothed_clips(
+        features, SPEC, recipe, 1, training.augmenter_of(features, SPEC, recipe.augmentation)
     )
+    model.fit(clips, shuffle=False, verbose=0, callbacks=[average])
     with average.in_place():
-        assert same_bytes(trained, model, tmp_path)
+        assert workers.weights_digest(trained) == workers.weights_digest(model)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +278,7 @@ def test_a_chief_that_does_not_come_is_a_line(addresses):
 
 def test_a_chief_that_ends_while_another_waits_is_a_line(addresses):
     with socket.create_server(("127.0.0.1", int(addresses[0].rpartition(":")[2]))) as chief:
-        ending = threading.Thread(target=lambda: chief.accept()[0].close())
+        ending = threading.Thread(target=lambda: chief.accept()[0].close())  # noqa: PLW0108 (accept blocks)
         ending.start()
         told = f"worker 0 ({addresses[0]}) ended before all workers were there"
         assert meet_all((Place(addresses, 1), SAME)) == [told]
@@ -271,7 +289,7 @@ def test_an_address_that_another_program_uses_or_that_is_of_another_machine_is_a
     with socket.create_server(("127.0.0.1", int(addresses[1].rpartition(":")[2]))):
         [problem] = meet_all((Place(addresses, 1), SAME))
     assert problem.startswith(f"worker 1 ({addresses[1]}) cannot listen at its address (Address already in use")
-    assert problem.endswith("): give an address of this machine, with a port that no other program uses")
+    assert problem.endswith("): give one of this machine, with a port that no other program uses")
     for foreign in ("192.0.2.1:1234", "no.such.host.invalid:1234"):
         [problem] = meet_all((Place((foreign, addresses[1]), 0), SAME))
         assert problem.startswith(f"worker 0 ({foreign}) cannot listen at its address (")
@@ -305,17 +323,16 @@ needs_a_network = pytest.mark.skipif(
 )
 
 
-def train_together(folder: Path, count: int = 2, killed: int | None = None) -> list[dict]:
-    """What became of the workers; see tests/train_workers.py."""
-    command = [*OWN_NETWORK, sys.executable, ROOT / "tests" / "train_workers.py", "run", folder, str(count)]
-    done = subprocess.run(
-        [*command, *([] if killed is None else [str(killed)])],
-        check=False,  # what it says is in the message
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
+def in_own_network(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs tests/train_workers.py in a network of its own."""
+    command = [*OWN_NETWORK, sys.executable, ROOT / "tests" / "train_workers.py", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "KWS_TRACKING": "off"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800, check=False)
+
+
+def train_together(folder: Path, kind: str, count: int, killed: int | str = "") -> list[dict]:
+    """What became of the workers."""
+    done = in_own_network("workers", folder, kind, count, *([] if killed == "" else [killed]))
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -336,7 +353,7 @@ def folder(features, tmp_path):
 def undisturbed(features, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "features").symlink_to(features)
-    ended = train_together(folder)
+    ended = train_together(folder, "rich", 2)
     return folder, ended, results(ended)
 
 
@@ -355,27 +372,33 @@ def test_after_each_step_all_workers_have_the_same_weights(undisturbed):
 @needs_a_network
 def test_only_the_chief_keeps_something(undisturbed):
     folder, _, _ = undisturbed
-    kept = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    names = ("best.weights.h5", "history.json", "state.npz")
-    assert kept == {"0.keras", "1.keras"} | {f"checkpoint/0002/{name}" for name in names}
+    assert {path.name for path in folder.iterdir()} == {"features", "checkpoint", "0.keras", "1.keras"}
+    [epoch] = (folder / "checkpoint").iterdir()
+    assert epoch.name == "0002"
+    assert {path.name for path in epoch.iterdir()} == {"best.weights.h5", "history.json", "state.npz"}
 
 
 @needs_a_network
-def test_the_training_does_what_that_of_one_machine_does(undisturbed, features, tmp_path):
-    _, _, (chief, _) = undisturbed
-    training.make_deterministic(RICH.seed, threads=1)
-    _, history = training.train_model(tiny(), features, SPEC, recipe=RICH, checkpoint=tmp_path, on_epoch=lambda _: None)
-    assert [row["epoch"] for row in chief["history"]] == [row["epoch"] for row in history]
+def test_three_workers_do_what_one_machine_does_where_only_the_order_of_sums_differs(features, folder):
+    training.make_deterministic(ALIKE.seed, threads=2)
+    alone, history = training.train_model(
+        dense(), features, SPEC, recipe=ALIKE, checkpoint=folder / "alone", on_epoch=lambda _: None
+    )
+    chief, *others = results(train_together(folder, "alike", 3))
+    assert [other["steps"] for other in others] == [chief["steps"]] * 2
+    assert [other["history"] for other in others] == [chief["history"]] * 2
+    assert len(chief["history"]) == len(history) == ALIKE.epochs
     for ours, theirs in zip(chief["history"], history, strict=True):
-        assert list(ours) == list(theirs)
-        assert ours["validation_loss"] == pytest.approx(theirs["validation_loss"], abs=0.15)
-        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], abs=0.15)
+        assert ours == pytest.approx(theirs, abs=1e-4)
+    together, _ = models.load_model(folder / "0.keras")
+    for ours, theirs in zip(together.weights, alone.weights, strict=True):
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-3, atol=1e-4)
 
 
 @needs_a_network
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_training_of_which_a_worker_was_killed_goes_on_when_all_start_again(undisturbed, folder, killed):
-    ended = train_together(folder, killed=killed)
+    ended = train_together(folder, "rich", 2, killed)
     left = 1 - killed
     assert ended[killed]["code"] == -9
     assert ended[left]["code"] == 1
@@ -383,8 +406,64 @@ def test_a_training_of_which_a_worker_was_killed_goes_on_when_all_start_again(un
         f"error: worker {killed} (127.0.0.1:{12300 + killed}) is gone: start all workers again; they go on after the "
         f"last whole epoch"
     )
-    resumed = results(train_together(folder))
+    resumed = results(train_together(folder, "rich", 2))
     for ours, theirs in zip(resumed, undisturbed[2], strict=True):
         assert ours["steps"] == theirs["steps"][3:]
         assert ours["history"] == theirs["history"]
-        assert ours["saved"] == theirs["saved"]
+    assert resumed[0]["saved"] == undisturbed[2][0]["saved"]
+
+
+@needs_a_network
+def test_more_workers_than_shards_are_a_line(folder):
+    for number, worker in enumerate(train_together(folder, "rich", 4)):
+        assert worker["code"] == 1
+        assert worker["errors"][-1] == (
+            f"error: worker 3 (127.0.0.1:12303) has 0 clips of split train, fewer than the 3 steps of an epoch: use fewer "
+            f"workers, or a larger batch_size"
+        ), number
+
+
+@pytest.fixture
+def in_project(project, monkeypatch):
+    """The folder of a finished project."""
+    monkeypatch.chdir(project.root)
+    monkeypatch.setenv("DVC_ROOT", str(project.root))
+    return project.root
+
+
+def results_of_training(root: Path) -> dict[str, bytes]:
+    """What stage train writes."""
+    files = [*(root / "models").rglob("*"), root / "metrics" / "train.json", root / "plots" / "train" / "history.csv"]
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files if path.is_file()}
+
+
+@needs_a_network
+def test_the_stage_writes_all_that_it_writes_alone(in_project, monkeypatch):
+    before = results_of_training(in_project)
+    monkeypatch.setenv("KWS_TRAIN_WORKERS", "127.0.0.1:12345")
+    monkeypatch.setenv("KWS_TRAIN_WORKER", "0")
+    done = in_own_network("command", sys.executable, "stages/train.py")
+    assert done.returncode == 0, done.stderr
+    after = results_of_training(in_project)
+    assert set(after) == set(before)
+    told = [json.loads(results["metrics/train.json"]) for results in (before, after)]
+    assert told[1].pop("workers") == 1
+    assert list(told[1]) == list(told[0])
+    assert told[1]["parameters"] == told[0]["parameters"]
+    _, spec = models.load_model(in_project / "models" / "kws.keras")
+    assert spec == FeatureSpec.read(in_project / "data" / "features" / "spec.json")
+
+
+def test_the_stage_ends_with_a_line_and_changes_nothing_if_the_variables_are_wrong(in_project):
+    before = results_of_training(in_project)
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT / "src"),
+        "KWS_TRAIN_WORKERS": "a:1,b:1",
+        "KWS_TRAIN_WORKER": "2",
+    }
+    done = subprocess.run(
+        [sys.executable, "stages/train.py"], env=environment, capture_output=True, text=True, check=False
+    )
+    line = "error: KWS_TRAIN_WORKER is 2: it must be 0 to 1, since KWS_TRAIN_WORKERS has 2 workers\n"
+    assert (done.returncode, done.stderr) == (1, line)
+    assert results_of_training(in_project) == before

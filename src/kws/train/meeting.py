@@ -95,8 +95,8 @@ def _listen(place: Place) -> socket.socket:
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"{place.name(place.number)} cannot listen at its address ({reason}): give an address of this machine, with "
-            f"a port that no other program uses"
+            f"{place.name(place.number)} cannot listen at its address ({reason}): give one of this machine, with a "
+            f"port that no other program uses"
         ) from None
 
 

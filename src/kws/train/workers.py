@@ -203,12 +203,7 @@ def _train(  # noqa: PLR0913 (as `train_model`)
     on_epoch: Callable[[Epoch], None],
     pretrained: bool,
 ) -> tuple[keras.Model, list[Epoch]]:
-    part = _part(team, features, "train", spec)
-    if part.clips < training.steps_of(spec, recipe) * team.replicas:
-        raise UserError(
-            f"{team.place.name(team.place.number)} has {part.clips} training clips, fewer than steps of an epoch: "
-            f"use fewer workers, or a larger batch_size"
-        )
+    part = _part(team, features, "train", spec, at_least=training.steps_of(spec, recipe) * team.replicas)
     with team.strategy.scope():
         average = training.prepare(model, spec, recipe)
     kept = training.interrupted_training(checkpoint) if checkpoint else None
@@ -216,7 +211,7 @@ def _train(  # noqa: PLR0913 (as `train_model`)
     if not history and not pretrained:
         _normalize(team, model, training.unchanged_clips(features, "train", spec, recipe, part), part.clips)
     validation = training.unchanged_clips(
-        features, "validation", spec, recipe, _part(team, features, "validation", spec)
+        features, "validation", spec, recipe, _part(team, features, "validation", spec, at_least=0)
     )
     augmenter = training.augmenter_of(features, spec, recipe.augmentation)
     step, answers = _step(team, model, spec.clips["train"] / training.steps_of(spec, recipe)), _answers(model)
@@ -248,17 +243,23 @@ def _train(  # noqa: PLR0913 (as `train_model`)
     return (training.best_model(model, kept) if kept else model), history
 
 
-def _part(team: Team, features: Path, split: str, spec: FeatureSpec) -> Part:
+def _part(team: Team, features: Path, split: str, spec: FeatureSpec, *, at_least: int) -> Part:
     """What this worker reads of a split.
 
     Raises:
-        UserError: the workers do not have all clips.
+        UserError: the workers together do not have all clips, or one has too few; the same on all workers.
     """
     part = Part.of(features, split, team.place.number, team.workers)
-    if (clips := int(team.total(np.array(part.clips)))) != spec.clips[split]:
+    clips = team.total(np.eye(team.workers)[team.place.number] * part.clips).astype(int)
+    if clips.sum() != spec.clips[split]:
         raise UserError(
-            f"the workers hold {clips} {split} clips instead of {spec.clips[split]}: {features} of worker n needs "
-            f"every {team.workers}th shard of {split}, from shard n on"
+            f"the workers hold {clips.sum()} clips of split {split} instead of {spec.clips[split]}: worker n of "
+            f"{team.workers} needs every {team.workers}th file {split}-*.tfrecord of {features}, from number n on"
+        )
+    if clips.min() < at_least:
+        raise UserError(
+            f"{team.place.name(int(clips.argmin()))} has {clips.min()} clips of split {split}, fewer than the {at_least} "
+            f"steps of an epoch: use fewer workers, or a larger batch_size"
         )
     return part
 
