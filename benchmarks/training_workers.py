@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runs import add_row, command_of, downloaded, environment_of, parser, preset, run, stage, ten, write_params
+from runs import TEN, add_row, command_of, downloaded, environment_of, parser, preset, run, stage, ten, write_params
 
 from kws.core.errors import UserError
 from kws.core.files import read_json, sha256_of
@@ -41,6 +41,7 @@ KILLED_IN = 3  # the epoch in which a worker is killed
 TINY = {
     **preset("fast"),
     "dataset": "synthetic",
+    "words": list(TEN),
     "synthetic_speakers": 160,
     "model": "ds_cnn",
     "width": 0.25,

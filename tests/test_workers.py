@@ -415,12 +415,12 @@ def test_a_training_of_which_a_worker_was_killed_goes_on_when_all_start_again(un
 
 @needs_a_network
 def test_more_workers_than_shards_are_a_line(folder):
-    for number, worker in enumerate(train_together(folder, "rich", 4)):
-        assert worker["code"] == 1
-        assert worker["errors"][-1] == (
-            f"error: worker 3 (127.0.0.1:12303) has 0 clips of split train, fewer than the 3 steps of an epoch: use fewer "
-            f"workers, or a larger batch_size"
-        ), number
+    line = (
+        "error: worker 3 (127.0.0.1:12303) has 0 clips of split train, fewer than the 3 steps of an epoch: use fewer "
+        "workers, or a larger batch_size"
+    )
+    ended = train_together(folder, "rich", 4)
+    assert [(worker["code"], worker["errors"][-1]) for worker in ended] == [(1, line)] * 4
 
 
 @pytest.fixture

@@ -258,8 +258,8 @@ def _part(team: Team, features: Path, split: str, spec: FeatureSpec, *, at_least
         )
     if clips.min() < at_least:
         raise UserError(
-            f"{team.place.name(int(clips.argmin()))} has {clips.min()} clips of split {split}, fewer than the {at_least} "
-            f"steps of an epoch: use fewer workers, or a larger batch_size"
+            f"{team.place.name(int(clips.argmin()))} has {clips.min()} clips of split {split}, fewer than the "
+            f"{at_least} steps of an epoch: use fewer workers, or a larger batch_size"
         )
     return part
 
