@@ -45,8 +45,11 @@ TINY = {
     "synthetic_speakers": 160,
     "model": "ds_cnn",
     "width": 0.25,
-    "epochs": 4,
+    "epochs": 6,
     "warmup_epochs": 0,
+    "batch_size": 32,
+    "learning_rate": 0.01,
+    "weight_averaging": 0.5,
     "stream_minutes": 1,
 }
 KEY = ("case",)

@@ -90,6 +90,7 @@ def test_a_worker_finds_its_shards_where_only_these_are(features, tmp_path):
     (tmp_path / "train-00001-of-00003.tfrecord").write_bytes((features / "train-00001-of-00003.tfrecord").read_bytes())
     assert Part.of(tmp_path, "train", 1, 2).clips == Part.of(features, "train", 1, 2).clips > 0
     assert Part.of(tmp_path, "train", 0, 2).clips == 0
+    assert Part.of(tmp_path, "validation", 1, 2) == Part(1, 2, [], 0)
 
 
 def test_records_are_counted_and_a_cut_off_file_is_a_line(features, tmp_path):
