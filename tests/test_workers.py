@@ -403,10 +403,9 @@ def test_a_training_of_which_a_worker_was_killed_goes_on_when_all_start_again(un
     left = 1 - killed
     assert ended[killed]["code"] == -9
     assert ended[left]["code"] == 1
-    assert ended[left]["errors"][-1] == (
-        f"error: worker {killed} (127.0.0.1:{12300 + killed}) is gone: start all workers again; they go on after the "
-        f"last whole epoch"
-    )
+    said = ended[left]["errors"][-1]
+    assert said.startswith(f"error: worker {killed} (127.0.0.1:{12300 + killed}) is gone (")
+    assert said.endswith("): start all workers again; they go on after the last whole epoch")
     resumed = results(train_together(folder, "rich", 2))
     for ours, theirs in zip(resumed, undisturbed[2], strict=True):
         assert ours["steps"] == theirs["steps"][3:]

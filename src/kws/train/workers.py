@@ -22,6 +22,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from kws.core.errors import UserError
 from kws.core.files import sha256_of
@@ -32,6 +33,7 @@ from kws.train import meeting, training
 from kws.train.training import Epoch, Recipe
 
 CONNECT_SECONDS = 120  # in which TensorFlow connects workers that have met
+HEARTBEAT_SECONDS = 60  # without a sign of life, a worker counts as lost; a machine may stand still for a while
 LOST = (  # what TensorFlow raises on a worker when another one is gone
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -131,6 +133,14 @@ def connect(place: meeting.Place) -> tf.distribute.Strategy:
         num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))},
         rpc_layer="grpc",
     )
+    jobs = tf.compat.v1.ConfigProto().experimental.coordination_config.coordinated_job_list
+    jobs.add(name="worker", num_tasks=len(place.addresses))
+    context.context().configure_coordination_service(  # as the strategy does, but for its 10 s
+        "standalone",
+        service_leader="/job:worker/replica:0/task:0",
+        coordinated_jobs=list(jobs),
+        heartbeat_timeout_in_ms=1000 * HEARTBEAT_SECONDS,
+    )
     line = f"error: TensorFlow did not connect the workers in {CONNECT_SECONDS} s: start all workers again"
     command = [sys.executable, "-c", WATCH, str(os.getpid()), str(CONNECT_SECONDS), line]
     try:
@@ -187,9 +197,16 @@ def train_model(  # noqa: PLR0913 (as `training.train_model`)
             team, model, features, spec, recipe=recipe, checkpoint=checkpoint, on_epoch=on_epoch, pretrained=pretrained
         )
     except LOST as error:
-        named = {int(number) for number in re.findall(r"/task:(\d+)", str(error))} - {team.place.number}
-        lost = team.place.name(min(named)) if len(named) == 1 and max(named) < team.workers else "another worker"
-        raise UserError(f"{lost} is gone: start all workers again; they go on after the last whole epoch") from None
+        raise UserError(_lost(team.place, str(error))) from None
+
+
+def _lost(place: meeting.Place, message: str) -> str:
+    """What to say of an error of TensorFlow's that means that a worker is gone."""
+    named = {int(number) for number in re.findall(r"/task:(\d+)", message)} - {place.number}
+    who = place.name(named.pop()) if len(named) == 1 else "another worker"
+    reason = re.search(r"aborted by: (.*)", message)
+    why = reason[1] if reason else message.partition("\n")[0]
+    return f"{who} is gone ({why}): start all workers again; they go on after the last whole epoch"
 
 
 def _train(  # noqa: PLR0913 (as `train_model`)
