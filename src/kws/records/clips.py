@@ -41,6 +41,11 @@ def shards_of(folder: Path, split: str) -> list[Path]:
     return shards
 
 
+def shard_number(path: Path) -> int:
+    """Which of the shards of its split it is, from 0."""
+    return int(path.stem.rpartition("-of-")[0].rpartition("-")[2])
+
+
 def cached_clips(folder: Path, split: str, spec: FeatureSpec) -> Iterator[CachedClip]:
     """The clips of one split, read one at a time.
 

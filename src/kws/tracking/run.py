@@ -126,7 +126,8 @@ def tracked_run(params: Params, stage: str) -> Iterator[Run]:
     All stages of an experiment share a run. It is found by the hash of all parameters and of the data's source. If
     there is none (DVC took the training from its cache), a run is opened and filled from the files of earlier stages.
     The store is `mlflow.db` and `mlartifacts/` in the project's root, unless MLFLOW_TRACKING_URI is set. A store that
-    cannot be reached costs a warning; `KWS_TRACKING=off` turns tracking off.
+    cannot be reached costs a warning; `KWS_TRACKING=off` turns tracking off. Of several
+    workers that train together, the chief alone records.
 
     Call it before importing TensorFlow or UMAP, so that MLflow starts at the same time.
 
@@ -134,7 +135,7 @@ def tracked_run(params: Params, stage: str) -> Iterator[Run]:
         params: all parameters of the experiment.
         stage: train (which must call `start_training`), evaluate, export or project.
     """
-    if environ.get("KWS_TRACKING") == "off":
+    if environ.get("KWS_TRACKING") == "off" or environ.get("KWS_TRAIN_WORKER", "") not in ("", "0"):
         yield Run(None, params)
         return
     key = experiment_key(params)
