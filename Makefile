@@ -45,7 +45,7 @@ N := 5
 export PRESET SET  # a recipe reads them from the environment: between quotes of its own, an apostrophe would end them
 
 .DEFAULT_GOAL := repro
-.PHONY: anew in-git repro setup exp compare curve folds seeds few embedding bench test lint ui serve readme lock upgrade clean help
+.PHONY: anew in-git repro setup exp compare curve folds seeds few embedding bench test torture lint verify ui serve readme lock upgrade clean help
 
 repro: in-git $(READY) $(PAGE)  ## run the pipeline on the parameters in params.yaml, then say what came of it (the default)
 	@.venv/bin/dvc repro
@@ -117,6 +117,9 @@ bench: $(READY)  ## time the pipeline beside others and its limits, 20 minutes: 
 test: $(DEV)  ## run the tests on up to four cores, with the coverage of src/kws and stages
 	@.venv/bin/python -m pytest --cov -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
+torture: in-git $(DEV)  ## strike every stage with kills, full disks, cut networks and more, for hours: make torture TRIES=20 SEED=1 JOBS=1
+	@PYTHONPATH=src:tests .venv/bin/python -m torture --tries '$(or $(TRIES),20)' --seed '$(or $(SEED),1)' --jobs '$(or $(JOBS),1)' --only '$(ONLY)'
+
 lint: $(DEV)  ## check style, types, import direction, spelling and workflows
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
@@ -125,6 +128,9 @@ lint: $(DEV)  ## check style, types, import direction, spelling and workflows
 	.venv/bin/codespell
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	.venv/bin/check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
+
+verify: $(READY)  ## read all files in DVC's cache, and replace damaged ones from the workspace
+	@.venv/bin/python -m kws.commands.verify
 
 ui: $(READY)  ## open MLflow on the store: make ui PORT=5000
 	@.venv/bin/python -m kws.tracking.serve ui '$(or $(PORT),5000)'
