@@ -131,15 +131,13 @@ def summary(rows: Sequence[Row]) -> list[Row]:
     """A row for each kind and stage, and one for all."""
     found = Counter((row["kind"], row["stage"], row["ended"]) for row in rows)
     places = list(dict.fromkeys((row["kind"], row["stage"]) for row in rows))
-    table = [
-        {"kind": kind, "stage": stage, "tried": sum(found[kind, stage, end] for end in ENDS)}
-        | {end.replace(" ", "_"): found[kind, stage, end] for end in ENDS}
-        for kind, stage in places
-    ]
-    columns = ("tried", *(end.replace(" ", "_") for end in ENDS))
+    table = []
+    for kind, stage in places:
+        ends = {end: found[kind, stage, end] for end in ENDS}
+        table.append({"kind": kind, "stage": stage, "tried": sum(ends.values()), **ends})
+    totals = {name: sum(row[name] for row in table) for name in ("tried", *ENDS)}
     return [
-        *table,
-        {"kind": "all", "stage": ""} | {name: sum(int(str(row[name])) for row in table) for name in columns},
+        {name: str(value) for name, value in row.items()} for row in [*table, {"kind": "all", "stage": ""} | totals]
     ]
 
 

@@ -18,7 +18,6 @@ from torture.workspaces import AT_END, STAGES, Base
 
 Ended = Literal["undisturbed", "one line", "unexplained"]
 LOCK_IS_HALF = re.compile(r"dvc\.lock' (validation failed|is invalid)|unable to read: '[^']*dvc\.lock'")
-REMEDY = "git checkout dvc.lock"  # of a dvc.lock that DVC had half written: docs/faults.md
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def judge(  # noqa: PLR0913 (each is optional)
         said = clear_line(printed)
         if not LOCK_IS_HALF.search(printed):
             return Outcome(moment, "unexplained", f"dvc repro: {said or printed[-2000:]}")
-        project.run(*REMEDY.split())
+        said = project.run("python", "-m", "kws.commands.mend_lock", PYTHONPATH="src").strip()  # as `make` does it
         project.run("dvc", "repro")
         ended = "one line"
     problems = [*differences(scene.base, project, cache), *(lost_records(scene.base, project, store) if store else [])]
