@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 import requests
 from checkout import Project
-from test_pipeline import mounting_is_allowed
 from torture import __main__ as torture
-from torture import caches, clock, disk, kills, network, server
+from torture import caches, clock, kills, namespace, network, server
 from torture.faults import Scene, clear_line, differences
 from torture.processes import Moment, Running
 from torture.workspaces import AT_END, STAGES, Base, Measured, outputs
@@ -63,7 +62,7 @@ def test_a_killed_stage_ends_as_undisturbed(scene, seed, moment):
 
 def test_a_stage_is_stopped_at_the_change_of_a_file(base, tmp_path):
     copy = base.copy(tmp_path / "copy", "featurize")
-    with Running(copy, "repro", "--single-item", "featurize", moment=Moment("stage", 2)) as running:
+    with Running(copy, "dvc", "repro", "--single-item", "featurize", moment=Moment("stage", 2)) as running:
         assert running.reaches()
         assert running.stage("featurize").status() == "stopped"
         running.kill_all()
@@ -79,10 +78,10 @@ def test_a_killed_voice_ends_in_one_line_and_then_as_undisturbed(scene):
     assert outcome.moment.startswith("a voice killed after ")
 
 
-@pytest.mark.skipif(not mounting_is_allowed(), reason="no file system may be mounted here, not even in a namespace")
+@pytest.mark.skipif(not namespace.is_allowed(), reason="no file system may be mounted here, not even in a namespace")
 def test_a_full_disk_is_one_line_and_ends_as_undisturbed(scene):
     script = "import pickle, sys; from torture import disk; print(disk.fill(pickle.load(sys.stdin.buffer)))"
-    words = [*disk.NAMESPACE, sys.executable, "-c", script]
+    words = [*namespace.COMMAND, sys.executable, "-c", script]
     given = pickle.dumps(scene("featurize"))
     folders = ":".join(path for path in sys.path if path)
     done = subprocess.run(words, input=given, capture_output=True, env={"PYTHONPATH": folders}, check=False)

@@ -21,11 +21,11 @@ from pathlib import Path
 from checkout import ROOT
 from tqdm import tqdm
 
-from torture import caches, clock, disk, kills, network, server
+from torture import caches, clock, disk, kills, namespace, network, server, team
 from torture.faults import Kind, Outcome, Scene, Skipped
 from torture.workspaces import Base, code, make_base
 
-KINDS = [*kills.KINDS, *disk.KINDS, *clock.KINDS, *network.KINDS, *server.KINDS, *caches.KINDS]
+KINDS = [*kills.KINDS, *team.KINDS, *disk.KINDS, *clock.KINDS, *network.KINDS, *server.KINDS, *caches.KINDS]
 FOLDER = ROOT / ".scratch/torture"
 TABLE = ROOT / "benchmarks/torture.csv"
 ENDS = ("undisturbed", "one line", "unexplained")
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="faults at once")
     parser.add_argument("--only", default="", help="kind, kind/stage or kind/stage/number")
     options = parser.parse_args()
-    disk.enter_namespace()
+    namespace.enter()
     base = make_base(FOLDER / "base", lambda line: print(line, file=sys.stderr, flush=True))
     # Of all faults: what is done already is not done again after an interruption
     path = FOLDER / ("only.csv" if options.only else f"faults-{options.tries}-{options.seed}-{_version()}.csv")

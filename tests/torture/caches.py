@@ -44,7 +44,7 @@ def clones(scene: Scene) -> Outcome:
         (project.root / ".dvc/config.local").write_text(f"[cache]\n    dir = {cache}\n")
     moment = draw_moment(scene.draw, scene.base.measured[scene.stage], 0) if scene.number % 2 else None
     what = f"two clones at once, one killed {moment}" if moment else "two clones at once"
-    command = ("repro", "--single-item", scene.stage)
+    command = ("dvc", "repro", "--single-item", scene.stage)
     with Running(pair[0], *command, moment=moment) as first, Running(pair[1], *command) as second:
         if moment:
             first.reaches()

@@ -56,7 +56,7 @@ def clock_jumps(scene: Scene, library: str) -> Outcome:
     clock.write_text("+0")
     fake = {"LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_CACHE_DURATION": "1"}
     fake |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1"}  # as a real clock, which no timeout goes by
-    with Running(project, "repro", "--single-item", scene.stage, moment=moment, **fake) as running:
+    with Running(project, "dvc", "repro", "--single-item", scene.stage, moment=moment, **fake) as running:
         running.reaches()
         clock.write_text(f"-{seconds}")
         code, printed = running.end()

@@ -1,30 +1,17 @@
 """A disk that is full: a file system in memory, with the project, what DVC keeps beside it, and temporary files."""
 
 import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from torture import namespace
 from torture.faults import Kind, Outcome, Scene, Skipped, after, clear_line, judge, warnings
 from torture.workspaces import STAGES, Base, outputs
 
 ATTEMPTS = 6  # each with half the room
 ROOM = 2**30  # bytes, where the disk is not full
-NAMESPACE = ["unshare", "--map-root-user", "--mount"]
-INSIDE = "TORTURE_MAY_MOUNT"
-
-
-def enter_namespace() -> None:
-    """Replaces this process by one that may mount file systems, unseen by others, if that is allowed here."""
-    if INSIDE in os.environ or not shutil.which(NAMESPACE[0]):
-        return
-    probe = [*NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/tmp"]
-    if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
-        os.environ[INSIDE] = "1"
-        os.execvp(NAMESPACE[0], [*NAMESPACE, sys.executable, *sys.orig_argv[1:]])
 
 
 @contextmanager
@@ -47,8 +34,8 @@ def leave(place: Path, free: int) -> None:
 
 @contextmanager
 def ready(_: Base) -> Iterator[Callable[[Scene], Outcome]]:
-    """Needs a mount namespace: see `enter_namespace`."""
-    if INSIDE not in os.environ:
+    """Needs a namespace."""
+    if not namespace.entered():
         raise Skipped("no file system may be mounted here, not even in a namespace")
     yield fill
 

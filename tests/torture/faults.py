@@ -93,6 +93,7 @@ def judge(  # noqa: PLR0913 (each is optional)
     said: str = "",
     store: str | None = None,
     cache: Path | None = None,
+    again: Sequence[str] = ("dvc", "repro"),
 ) -> Outcome:
     """Types `dvc repro` again, and compares with the undisturbed run.
 
@@ -103,15 +104,16 @@ def judge(  # noqa: PLR0913 (each is optional)
         said: what the fault said.
         store: the stage before which MLflow's store must be as it was then; none: it does not count.
         cache: DVC's; none: that of the project.
+        again: what is typed.
     """
-    code, printed = project.try_to("dvc", "repro")
+    code, printed = project.try_to(*again)
     ended: Ended = "undisturbed"
     if code:
         said = clear_line(printed)
         if not LOCK_IS_HALF.search(printed):
-            return Outcome(moment, "unexplained", f"dvc repro: {said or printed[-2000:]}")
+            return Outcome(moment, "unexplained", f"again: {said or printed[-2000:]}")
         said = project.run("python", "-m", "kws.commands.mend_lock", PYTHONPATH="src").strip()  # as `make` does it
-        project.run("dvc", "repro")
+        project.run(*again)
         ended = "one line"
     problems = [*differences(scene.base, project, cache), *(lost_records(scene.base, project, store) if store else [])]
     return Outcome(moment, "unexplained", "; ".join(problems)) if problems else Outcome(moment, ended, said)

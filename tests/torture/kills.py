@@ -42,7 +42,7 @@ def kill(scene: Scene) -> Outcome:
     for attempt in range(ATTEMPTS):
         moment = draw_moment(scene.draw, scene.base.measured[stage], attempt)
         project = scene.workspace()
-        with Running(project, "repro", "--single-item", stage, moment=moment) as running:
+        with Running(project, "dvc", "repro", "--single-item", stage, moment=moment) as running:
             if not running.reaches():
                 continue
             process = running.stage(stage)
@@ -73,7 +73,7 @@ def kill_worker(scene: Scene) -> Outcome:
         moment = Moment("time", scene.draw.uniform(0, scene.base.measured[stage].seconds) / 2**attempt)
         project = scene.workspace(*forgotten)
         more = CLUSTER if stage == "featurize" else {}
-        with Running(project, "repro", "--single-item", stage, moment=moment, **more) as running:
+        with Running(project, "dvc", "repro", "--single-item", stage, moment=moment, **more) as running:
             if not running.reaches():
                 continue
             while not (workers := running.workers(stage)) and running.runs():
@@ -125,7 +125,7 @@ KINDS = [
     Kind("killed", lambda tries: dict.fromkeys(STAGES, tries), kill_ready),
     Kind(
         "worker killed",
-        lambda tries: {stage: tries if stage in ("featurize", "train") else -(-tries // 4) for stage in with_workers()},
+        lambda tries: {stage: tries if stage == "featurize" else -(-tries // 4) for stage in with_workers()},
         kill_worker_ready,
     ),
 ]

@@ -57,12 +57,12 @@ def counted(project: Project, *command: str) -> tuple[list[str], dict[str, str]]
 
 
 class Running:
-    """A dvc command that runs; a context manager, which leaves no process behind."""
+    """A command that runs; a context manager, which leaves no process behind. With a moment it is one of dvc."""
 
     def __init__(self, project: Project, *command: str, moment: Moment | None = None, **environment: str) -> None:
-        words, variables = ["dvc", *command], {}
+        words, variables = list(command), {}
         if moment and moment.who != "time":
-            words, variables = counted(project, *command)
+            words, variables = counted(project, *command[1:])
             variables["TORTURE_STOP"] = f"{moment.who} {moment.at:.0f} {moment.delay}"
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__); a pipe would stay open with whoever outlives DVC
         self._start = time.monotonic()
@@ -82,6 +82,10 @@ class Running:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kills whoever still runs."""
         self.kill([self._process, *self._seen])
         self._process.wait()
         self._output.close()
@@ -103,7 +107,7 @@ class Running:
         return self._process.poll() is None
 
     def all(self) -> list[psutil.Process]:
-        """DVC and all that it has started, directly or not."""
+        """The process and all that it has started, directly or not."""
         found = [self._process]
         with suppress(psutil.NoSuchProcess):
             found += self._process.children(recursive=True)
@@ -133,7 +137,7 @@ class Running:
                     process.send_signal(number)
 
     def kill_all(self) -> None:
-        """Kills DVC and all that it has started."""
+        """Kills the process and all that it has started."""
         before: list[psutil.Process] = []
         while len(found := self.all()) > len(before):  # one may have started another meanwhile
             for process in found:
@@ -154,7 +158,7 @@ class Running:
         while self.runs():
             self.all()
             if time.monotonic() > deadline:
-                raise subprocess.TimeoutExpired("dvc", WAIT, self._printed().encode())
+                raise subprocess.TimeoutExpired("command", WAIT, self._printed().encode())
             time.sleep(0.05)
         return self._process.wait(), self._printed()
 
