@@ -181,7 +181,7 @@ LIES = {
     "the whole file": lambda answer, _: answer.send(0),
     "a length that is too small": lambda answer, start: answer.send(start, announced=1000),
     "a length that is too large": lambda answer, start: answer.send(start, announced=10**9),
-    "a wrong byte": lambda answer, start: answer.send(start, content=_wrong(answer.server.content)),
+    "a wrong byte": lambda answer, start: answer.send(start, content=_wrong(answer.server.content, start)),
     "other bytes of the same length": lambda answer, start: answer.send(
         start, content=bytes(len(answer.server.content))
     ),
@@ -193,8 +193,9 @@ LIES = {
 }
 
 
-def _wrong(content: bytes) -> bytes:
-    middle = len(content) // 2
+def _wrong(content: bytes, start: int) -> bytes:
+    """The file with a wrong byte in the middle of what is asked for."""
+    middle = (start + len(content)) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 

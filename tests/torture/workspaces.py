@@ -80,12 +80,12 @@ class Base:
         """Gives a project MLflow's store as it was before a stage."""
         if (database := self.stores / before / STORE[0]).exists():
             shutil.copy(database, project.root)
-            shutil.copytree(self.stores / before / STORE[1], project.root / STORE[1], copy_function=os.link)
+            shutil.copytree(self.stores / before / STORE[1], project.root / STORE[1], copy_function=_copy)
 
 
-def _copy(source: Path, target: Path, *, link: bool) -> None:
-    if link and source.stat().st_dev == target.parent.stat().st_dev:
-        target.hardlink_to(source)
+def _copy(source: str | Path, target: str | Path, *, link: bool = True) -> None:
+    if link and os.stat(source).st_dev == Path(target).parent.stat().st_dev:  # noqa: PTH116 (it may be a string)
+        os.link(source, target)
     else:
         shutil.copy2(source, target)
 
