@@ -138,8 +138,8 @@ def make_base(folder: Path, say: Callable[[str], None]) -> Base:
     """
     project = Project(folder / "project", environment(folder))
     base = Base(project, folder / "stores", {})
-    kept = folder / "measured.json"
-    if kept.exists() and (content := json.loads(kept.read_text()))["code"] == code():
+    kept, now = folder / "measured.json", code()
+    if kept.exists() and (content := json.loads(kept.read_text()))["code"] == now:
         measured = {stage: Measured(**figures) for stage, figures in content["stages"].items()}
         return Base(project, base.stores, measured)
     shutil.rmtree(folder, ignore_errors=True)
@@ -153,7 +153,7 @@ def make_base(folder: Path, say: Callable[[str], None]) -> Base:
         base.measured[stage] = _measure(project, stage, folder)
     _keep_store(base, AT_END)
     project.commit()
-    content = {"code": code(), "stages": {stage: asdict(measured) for stage, measured in base.measured.items()}}
+    content = {"code": now, "stages": {stage: asdict(measured) for stage, measured in base.measured.items()}}
     kept.write_text(json.dumps(content))
     return base
 
