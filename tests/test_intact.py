@@ -95,6 +95,16 @@ def test_a_damaged_file_that_dvc_has_restored_unnoticed_is_made_anew(project, ma
     assert_as(project, made, "data/features", ".dvc/cache/files")
 
 
+def test_a_damaged_file_of_a_cache_that_the_workspace_is_linked_to_is_made_anew(project, made):
+    project.run("dvc", "config", "--local", "cache.type", "hardlink")
+    project.run("dvc", "checkout", "--relink")
+    place = cached_file(project, "data/features/manifest.csv")
+    assert place.samefile(project.root / "data/features/manifest.csv")
+    flip(place)
+    assert ran(project.run("dvc", "repro")) == ["featurize"]
+    assert_as(project, made, "data/features", ".dvc/cache/files")
+
+
 def test_a_stage_refuses_damaged_input_and_the_next_run_makes_it_anew(project, made):
     [archive] = (project.root / "data/raw").glob("synthetic.tar")
     place = cached_file(project, str(archive.relative_to(project.root)))

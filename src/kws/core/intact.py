@@ -157,9 +157,12 @@ def _told(damaged: Sequence[str]) -> str:
 
 
 def _distrust(path: Path) -> None:
-    """Gives files a new time, so that DVC reads them again."""
-    for file in path.rglob("*") if path.is_dir() else [path]:
-        os.utime(file)
+    """Gives files a new time, so that DVC reads them again; removes them where they are links, such as to the cache."""
+    for file in [file for file in path.rglob("*") if not file.is_dir()] if path.is_dir() else [path]:
+        if file.is_symlink() or file.stat().st_nlink > 1:
+            file.unlink()
+        else:
+            os.utime(file)
 
 
 def _outputs() -> Iterator[Output]:
