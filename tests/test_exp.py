@@ -160,7 +160,7 @@ def test_make_hands_over_every_character(tmp_path):
             text=True,
             check=True,
         ).stdout
-        assert printed.splitlines() == ["-m", module, "best", written]
+        assert printed.splitlines() == ["-m", "kws.commands.mend_lock", "-m", module, "best", written]
 
 
 def test_a_setting_without_a_value_is_refused():
