@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 SHOWN = 3
@@ -22,16 +22,35 @@ def first_names(names: Iterable[str], shown: int = SHOWN) -> str:
     return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
 
 
-def by_kind(remarked: Iterable[tuple[str, str]]) -> list[str]:
-    """A line for each kind of remark: how many, and the first names.
+class Kinds:
+    """Remarks by their kind, the part before a colon. It holds the first names of each alone: there may be millions."""
 
-    Args:
-        remarked: names, and a remark each; its kind is the part before a colon.
-    """
-    kinds: defaultdict[str, list[str]] = defaultdict(list)
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._names: defaultdict[str, list[str]] = defaultdict(list)
+
+    def add(self, name: str, remark: str) -> None:
+        """Counts a remark on something of this name."""
+        kind = remark.partition(": ")[0]
+        self._counts[kind] += 1
+        if len(self._names[kind]) < SHOWN:
+            self._names[kind].append(name)
+
+    def lines(self) -> list[str]:
+        """A line for each kind of remark: how many, and the first names."""
+        return [f"{kind}: {count} ({self._shown(kind, count)})" for kind, count in sorted(self._counts.items())]
+
+    def _shown(self, kind: str, count: int) -> str:
+        names = self._names[kind]
+        return ", ".join(names) + (f" and {count - len(names)} more" if count > len(names) else "")
+
+
+def by_kind(remarked: Iterable[tuple[str, str]]) -> list[str]:
+    """The lines of `Kinds` for names and a remark each."""
+    kinds = Kinds()
     for name, remark in remarked:
-        kinds[remark.partition(": ")[0]].append(name)
-    return [f"{kind}: {len(names)} ({first_names(names)})" for kind, names in sorted(kinds.items())]
+        kinds.add(name, remark)
+    return kinds.lines()
 
 
 def file_name(word: str) -> str:

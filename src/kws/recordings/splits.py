@@ -91,11 +91,13 @@ def fold_clips(clips: Iterable[Clip], fold: int, folds: int) -> Splits:
     return replace(result, remarks=(*ignored, *result.remarks))
 
 
-def check_splits(there: Iterable[tuple[str, str]], words: Sequence[str], needed: Sequence[str] = SPLITS) -> None:
+def check_splits(
+    there: Iterable[tuple[str, str]] | Counter[tuple[str, str]], words: Sequence[str], needed: Sequence[str] = SPLITS
+) -> None:
     """Checks that every word has a clip in each split.
 
     Args:
-        there: word and split of each clip.
+        there: word and split of each clip, or how many clips there are of each.
         words: each needs a clip in each split.
         needed: these splits.
 
