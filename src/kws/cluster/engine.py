@@ -11,6 +11,7 @@ A task that a worker takes to its grave is done again by another one; so is one 
 """
 
 import itertools
+import logging
 import os
 import queue
 import time
@@ -31,6 +32,8 @@ NO_WORKER_SECONDS = 900  # in the middle of the work: a cluster may start others
 RETRIES = 2  # of a task that raises an error: a disk may be full or away for a while
 TASKS_AHEAD = 2  # a thread: one to work on, one that waits
 
+_GONE = UserError(f"{CLUSTER}: the scheduler is gone, and what was not finished with it: start one, then run it again")
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -49,6 +52,7 @@ def connected(where: str) -> Iterator["Client"]:
         from distributed import Client, LocalCluster
     except ImportError:
         raise UserError(f"{CLUSTER}: {where} needs Dask: pip install 'kws[cluster]', or unset {CLUSTER}") from None
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a line is said here, where a log has pages
     kind, _, number = where.partition(":")
     if kind == "local":
         if number and not (number.isdecimal() and int(number)):
@@ -97,7 +101,7 @@ def results_of(
     names: dict[Any, str] = {}
     tasks = iter(tasks)
     while True:
-        wanted = max(1, sum(client.nthreads().values()) * TASKS_AHEAD) - len(names)  # workers come and go
+        wanted = max(1, _threads(client) * TASKS_AHEAD) - len(names)  # workers come and go
         for task in itertools.islice(tasks, max(0, wanted)):
             future = client.submit(work, task, pure=False, retries=RETRIES)
             names[future] = name_of(task)
@@ -108,6 +112,14 @@ def results_of(
             yield _result(future, names.pop(future))
 
 
+def _threads(client: "Client") -> int:
+    """How many tasks the workers can do at once."""
+    try:
+        return sum(client.nthreads().values())
+    except OSError:
+        raise _GONE from None
+
+
 def _finished(done: queue.SimpleQueue[Any], client: "Client") -> list[Any]:
     """The futures that have come to an end; waits for one at least."""
     seen = time.monotonic()
@@ -115,7 +127,7 @@ def _finished(done: queue.SimpleQueue[Any], client: "Client") -> list[Any]:
         try:
             finished = [done.get(timeout=5)]
         except queue.Empty:
-            if client.nthreads():
+            if _threads(client):
                 seen = time.monotonic()
             elif time.monotonic() - seen > NO_WORKER_SECONDS:
                 raise UserError(
@@ -131,7 +143,7 @@ def _result(future: Any, name: str) -> Any:
     from distributed import KilledWorker
 
     if future.cancelled():
-        raise UserError(f"{CLUSTER}: the scheduler is gone, and {name} with it: start it, then run it again")
+        raise _GONE
     error = future.exception()
     if error is None:
         return future.result()
