@@ -48,8 +48,20 @@ from kws.recordings.archive import read_members
 
 CSV = ROOT / "benchmarks" / "cluster.csv"
 COLUMNS = (
-    *("case", "clips", "hosts", "workers", "cores", "seconds", "cpu_seconds", "stage_mb", "worker_mb", "scheduler_mb"),
-    *("same_bytes", "sha256"),
+    *(
+        "case",
+        "clips",
+        "hosts",
+        "workers",
+        "cores",
+        "seconds",
+        "cpu_seconds",
+        "stage_cpu_seconds",
+        "stage_mb",
+        "worker_mb",
+        "scheduler_mb",
+    ),
+    *("features_mb", "same_bytes", "sha256"),
 )
 RATE = 16_000
 SLOWEST, FASTEST = 0.85, 1.15
@@ -240,9 +252,11 @@ def run(project: Path, workers: int, *, cores: int, kill: bool = False) -> dict[
         "cores": len(allowed),
         "seconds": round(seconds, 1),
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime + sum(used), 1),
+        "stage_cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
         "stage_mb": peak // 10**6,
         "worker_mb": max(peaks[1:], default=0) // 10**6,
         "scheduler_mb": peaks[0] // 10**6 if peaks else 0,
+        "features_mb": sum(path.stat().st_size for path in (project / "data" / "features").iterdir()) // 10**6,
         "sha256": digest(project),
     }
 

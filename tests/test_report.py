@@ -92,7 +92,7 @@ def test_recordings_in_no_split_are_told_and_count_as_not_set_aside():
 def test_a_report_holds_no_more_of_a_million_clips_than_of_three():
     report = report_of(*((f"{number}.wav", "", "clipped: 7 samples") for number in range(1000)))
     assert report.lines({}, MANIFEST)[0] == "clipped: 1000 (0.wav#2, 1.wav#2, 2.wav#2 and 997 more)"
-    assert len(report._remarks._names["clipped"]) == 3
+    assert len(report._remarks._names["clipped"].first) == 3
 
 
 def test_where_nothing_was_mended_nothing_is_told():

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 
 SHOWN = 3
@@ -22,27 +22,39 @@ def first_names(names: Iterable[str], shown: int = SHOWN) -> str:
     return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
 
 
+class Names:
+    """Counts names and holds the first ones alone, since there may be millions; as text: `a, b, c and 7 more`."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self.count = 0
+        self.first: list[str] = []
+        for name in names:
+            self.add(name)
+
+    def add(self, name: str) -> None:
+        """Counts a name."""
+        self.count += 1
+        if self.count <= SHOWN:
+            self.first.append(name)
+
+    def __str__(self) -> str:
+        more = self.count - len(self.first)
+        return ", ".join(self.first) + (f" and {more} more" if more else "")
+
+
 class Kinds:
-    """Remarks by their kind, the part before a colon. It holds the first names of each alone: there may be millions."""
+    """Remarks by their kind, the part before a colon."""
 
     def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._names: defaultdict[str, list[str]] = defaultdict(list)
+        self._names: defaultdict[str, Names] = defaultdict(Names)
 
     def add(self, name: str, remark: str) -> None:
         """Counts a remark on something of this name."""
-        kind = remark.partition(": ")[0]
-        self._counts[kind] += 1
-        if len(self._names[kind]) < SHOWN:
-            self._names[kind].append(name)
+        self._names[remark.partition(": ")[0]].add(name)
 
     def lines(self) -> list[str]:
         """A line for each kind of remark: how many, and the first names."""
-        return [f"{kind}: {count} ({self._shown(kind, count)})" for kind, count in sorted(self._counts.items())]
-
-    def _shown(self, kind: str, count: int) -> str:
-        names = self._names[kind]
-        return ", ".join(names) + (f" and {count - len(names)} more" if count > len(names) else "")
+        return [f"{kind}: {names.count} ({names})" for kind, names in sorted(self._names.items())]
 
 
 def by_kind(remarked: Iterable[tuple[str, str]]) -> list[str]:

@@ -100,7 +100,8 @@ def choose(
     tests = _tested(test_recordings or (), params)
     speakers = {one.clip.speaker for one in tests if is_named(one.clip.speaker)}
     left_out = {Chosen(c, label, ""): TEST_SPEAKER for c, label in labelled.items() if c.speaker in speakers}
-    labelled = {clip: label for clip, label in labelled.items() if clip.speaker not in speakers}
+    if left_out:
+        labelled = {clip: label for clip, label in labelled.items() if clip.speaker not in speakers}
 
     needed = SPLITS if test_recordings is None else SPLITS[:2]
     splits = _split(labelled, needed, params)
@@ -266,7 +267,7 @@ def check_unheard(usable: Tally, params: Params) -> None:
 
 def _split(labelled: Mapping[Clip, str], needed: Sequence[str], params: Params) -> Splits:
     """The splits of the data set's clips. Each class is to be in all splits, so it takes the place of the word."""
-    clips = [replace(clip, word=label) for clip, label in labelled.items()]
+    clips = [clip if clip.word == label else replace(clip, word=label) for clip, label in labelled.items()]
     if params.fold_of_folds:
         return fold_clips(clips, *params.fold_of_folds)
     official = params.split == "speaker" and params.dataset in PUBLISHED

@@ -85,12 +85,12 @@ def read_contents(path: Path) -> Contents:
     recordings: dict[str, str] = {}
     tables: dict[str, str] = {}
     left_out: dict[str, str] = {}
-    names = set()
+    hidden: set[str] = set()
     for name, data in tqdm(read_members(path), desc="checking", unit=" files", disable=None):
-        if name in names:
+        if any(name in names for names in (recordings, tables, left_out, hidden)):
             raise UserError(f"{path.name}: holds {name} twice; each file may be there once")
-        names.add(name)
         if is_hidden(name):
+            hidden.add(name)
             continue
         if data is None or is_sound(name, data[:HEAD_BYTES]):
             recordings[name] = _sound_digest(data or b"")

@@ -58,7 +58,15 @@ def lot(name: str, salt: str = "") -> bytes:
 
 def read_clips(path: Path) -> list[Clip]:
     """The clips that the download stage wrote into a file."""
-    return [Clip(**row) for row in csv_rows(path)]
+    known: dict[str, str] = {}  # equal words and speakers are one object: there may be millions
+
+    def one(text: str) -> str:
+        return known.setdefault(text, text)
+
+    return [
+        Clip(row["name"], one(row["word"]), one(row["speaker"]), one(row["split"]), row["content"], one(row["said"]))
+        for row in csv_rows(path)
+    ]
 
 
 def write_clips(path: Path, clips: Iterable[Clip]) -> None:

@@ -119,10 +119,9 @@ def check_splits(
 
 
 def _options(clips: Sequence[Clip], needed: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The splits that a clip may be in, by its name. Given splits that lack one of those needed: training shares."""
+    """The splits that a clip may be in, by its given one. If given splits lack one of those needed, training shares."""
     of_given = {split: (split,) for split in SPLITS} | {"": tuple(needed)}
-    of_given["train"] = ("train", *_not_given(clips, needed))
-    return {clip.name: of_given[clip.split] for clip in clips}
+    return of_given | {"train": ("train", *_not_given(clips, needed))}
 
 
 def _not_given(clips: Sequence[Clip], needed: Sequence[str]) -> list[str]:
@@ -166,14 +165,14 @@ def _lacking(clips: Sequence[Clip], split_of: Mapping[str, str], needed: Sequenc
 
 def _at_random(clips: Sequence[Clip], options: Mapping[str, tuple[str, ...]], seed: int) -> dict[str, str]:
     """Draws validation and test clips of each word, copies together. Given splits stay."""
-    split_of = {name: splits[0] for name, splits in options.items()}
-    free = [clip for clip in clips if len(options[clip.name]) > 1]
+    split_of = {clip.name: options[clip.split][0] for clip in clips}
+    free = [clip for clip in clips if len(options[clip.split]) > 1]
     drawn: dict[str, str] = {}
     for members in _by_word(free).values():
         sizes = Counter(map(_recording, members))
         left = sorted(sizes.keys() - drawn.keys(), key=lambda recording: _lot(recording, seed))
         for split, after in (("test", 2), ("validation", 1)):  # after: splits that also need a recording
-            if split not in options[members[0].name]:
+            if split not in options[members[0].split]:
                 continue
             there = sum(clips for recording, clips in sizes.items() if drawn.get(recording) == split)
             while there < _share(split, len(members)) and len(left) > after:
@@ -227,7 +226,8 @@ def _splits(
 ) -> Splits:
     """The result, without the copies, and the remarks on it."""
     clips = [*recorded, *heard]
-    split_of = {**split_of, **dict.fromkeys((clip.name for clip in heard), "train")}
+    if heard:
+        split_of = {**split_of, **dict.fromkeys((clip.name for clip in heard), "train")}
     left_out = _copies_elsewhere(clips, split_of, needed)
     kept = {clip.name: split_of[clip.name] for clip in clips if clip.name not in left_out}
     remarks = [*about_copies(clips, left_out), *_about_given(recorded, split_of, needed)]
