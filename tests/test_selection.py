@@ -1,5 +1,6 @@
 import itertools
 import random
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 
@@ -625,6 +626,20 @@ def test_a_stream_without_other_speech_is_refused_in_one_line(select, make_param
     for unknown, way in ((1.0, "set unheard_words to 0"), (0.0, "take away those that are there")):
         with pytest.raises(UserError, match=f"is left for the stream of test: add recordings of other words, or {way}"):
             check_unheard(tally(usable), make_params(unknown=unknown))
+
+
+def test_names_take_little_memory_beside_the_clips_since_there_may_be_millions(make_params):
+    params = make_params(words=tuple(f"w{n}" for n in range(20)))
+    clips = [
+        Clip(f"w{n % 20}/{n // 60:08x}_nohash_{n % 60 // 20}.wav", f"w{n % 20}", f"{n // 60:08x}", "", f"{n:016x}")
+        for n in range(6000)
+    ]
+    tracemalloc.start()
+    selection = choose(clips, None, params, dict.fromkeys(UNHEARD.values(), "computed"))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(selection.clips) == 6000
+    assert most < 450 * len(clips)  # bytes; with a set of words for each recording it were 600 a clip
 
 
 # Computed voices that speak beside people

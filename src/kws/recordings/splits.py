@@ -189,10 +189,9 @@ def _lent(clips: Sequence[Clip], split_of: Mapping[str, str], needed: Sequence[s
     test either. What is given as validation or test is not lent, nor is a recording that stands under two words.
     """
     lent: dict[str, str] = {}
-    words: defaultdict[str, set[str]] = defaultdict(set)
-    for clip in clips:
-        words[_recording(clip)].add(clip.word)
-    for members in _by_word(clip for clip in clips if len(words[_recording(clip)]) == 1).values():
+    word_of: dict[str, str] = {}
+    several = {recording for clip in clips if word_of.setdefault(recording := _recording(clip), clip.word) != clip.word}
+    for members in _by_word(clip for clip in clips if _recording(clip) not in several).values():
         there: defaultdict[str, set[str]] = defaultdict(set)
         for clip in members:
             there[split_of[clip.name]].add(_recording(clip))
@@ -256,9 +255,13 @@ def _copies_elsewhere(clips: Sequence[Clip], split_of: Mapping[str, str], needed
 def about_copies(clips: Sequence[Clip], left_out: Mapping[str, str]) -> list[str]:
     """Lines on recordings that are there twice, and on those that stand under two words."""
     first: dict[str, Clip] = {}
-    pairs = [(clip, first.setdefault(clip.content, clip)) for clip in clips if clip.content]
-    copies = [f"{clip.name} of {other.name}" for clip, other in pairs if clip is not other]
-    mislabelled = [f"{other.name} and {clip.name}" for clip, other in pairs if clip.word != other.word]
+    copies, mislabelled = [], []
+    for clip in clips:
+        other = first.setdefault(clip.content, clip) if clip.content else clip
+        if clip is not other:
+            copies.append(f"{clip.name} of {other.name}")
+        if clip.word != other.word:
+            mislabelled.append(f"{other.name} and {clip.name}")
     remarks = []
     if copies:
         verb = "is a copy" if len(copies) == 1 else "are copies"
