@@ -279,9 +279,10 @@ def cluster() -> str:
         hosts = row["hosts"] or "one process"
         lines.append([f"{int(row['clips']):,}", run, hosts, row["cores"], *numbers, *memory, row["same_bytes"]])
     [one] = [row for row in rows if (row["case"], row["workers"]) == ("Dask", "1")]
-    overhead = float(one["seconds"]) / float(alone["seconds"]) - 1
+    more = [100 * (float(one[name]) / float(alone[name]) - 1) for name in ("seconds", "cpu_seconds")]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{table}\n\nOverhead of Dask at one worker, on the same core: {100 * overhead:.0f} %."
+    cost = f"{more[0]:+.0f} % of the time, {more[1]:+.0f} % of the CPU time"
+    return f"{table}\n\nDask at one worker, on the same core: {cost}."
 
 
 def cluster_names() -> str:
