@@ -330,7 +330,8 @@ def cluster_extrapolation(clips: int = 23_400_000, machines: int = 100, cores: i
         ["features on disk", f"{size:,.2f} TB, in {-(-clips // 1024):,} shards"],
         ["to be written, if all cores work", f"{size * 1e3 / max(parallel, 1e-9):,.1f} GB a second"],
         [f"cost, {machines} machines from begin to end", f"{hours * machines * cores * price:,.0f} $"],
-        ["cost, as many machines as keep up", f"{2 * work / 3600 * price:,.2f} $"],
+        ["cores that take as long as that process", f"{max(1, round(work / serial)):,}"],
+        ["cost with these, twice as long as that process", f"{2 * work / 3600 * price:,.2f} $"],
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

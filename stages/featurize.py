@@ -5,6 +5,7 @@ plots/features.
 """
 
 import itertools
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from kws.records.spec import FeatureSpec
 from kws.records.write import write_background_power
 
 SHOWN = 12  # classes in the grid of samples
+UNUSABLE = "unusable.csv"
 
 
 def main() -> None:
@@ -53,17 +55,18 @@ def main() -> None:
     cluster = chosen_cluster()
     write = partial(shards.write_features, where=cluster) if cluster else write_features
     report = Report(params.words, source.unheard)
-    unusable = paths.scratch("featurize") / "unusable.csv"  # stays where the stage stops and writes no manifest
     with folder_written_whole(paths.FEATURES) as folder:
         with (
             csv_writer(folder / paths.MANIFEST.name, MANIFEST_COLUMNS) as manifest,
-            csv_writer(unusable, MANIFEST_COLUMNS) as set_aside,
+            csv_writer(folder / UNUSABLE, MANIFEST_COLUMNS) as set_aside,
         ):
             left_out = (left_out_row(choice, reason) for choice, reason in selection.left_out.items())
             for row in itertools.chain(write(folder, chosen, source, noises, recipe), left_out):
                 manifest.writerow(row)
                 if report.add(row):
                     set_aside.writerow(row)
+        unusable = paths.scratch("featurize") / UNUSABLE  # stays where the stage stops and writes no manifest
+        shutil.move(folder / UNUSABLE, unusable)
         _check_unusable(unusable, asked_for, params.max_unusable_share)
         check_classes(report.usable, params)
         check_unheard(report.usable, params)
