@@ -82,7 +82,7 @@ def experiment(tmp_path, monkeypatch):
 def planned(experiment, tmp_path):
     """The plan of the experiment, and its tasks in any order."""
     chosen, source, noises, recipe = experiment
-    plan = Plan(tmp_path / "plan.db", chosen, source)
+    plan = Plan(tmp_path, chosen, source)
     recordings = plan.locate([sorted((paths.RAW / "parts").iterdir()), [paths.RAW / "computed.tar"]])
     assert recordings == len(chosen)
     with (tmp_path / "noises.npz").open("wb") as file:
@@ -111,6 +111,19 @@ def test_shards_that_are_made_alone_in_any_order_are_those_of_one_process_and_so
     made = {task.target.name: task.target.read_bytes() for task in tasks}
     here = {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()}
     assert {name: content for name, content in here.items() if content} == {n: c for n, c in made.items() if c}
+
+
+@pytest.mark.usefixtures("planned")
+def test_the_plan_takes_room_but_has_no_name_and_what_a_killed_stage_left_is_removed(tmp_path):
+    assert not [path for path in tmp_path.iterdir() if path.is_file() and path.suffix != ".npz"]
+    old = tmp_path / ".partial-features-0"
+    old.mkdir()
+    (old / "noises.npz").touch()
+    with shards._shared_folder(tmp_path / ".partial-features") as shared:
+        assert shared.parent == tmp_path
+        (shared / "a.tfrecord").touch()
+        assert not old.exists()
+    assert not shared.exists()
 
 
 def test_takes_of_a_recording_are_in_its_shard(planned):
@@ -195,7 +208,7 @@ def test_the_plan_takes_no_memory_for_each_recording(tmp_path, monkeypatch):
         monkeypatch.setattr(shards, "places_in", lambda _: ((f"yes/{n}.wav", n, 1) for n in range(clips)))
         chosen = [Chosen(Clip(f"yes/{n}.wav", "yes", "ann"), "yes", "train") for n in range(clips)]
         tracemalloc.start()  # after the list of the clips
-        plan = Plan(tmp_path / f"{clips}.db", chosen, replace(SOURCE, archive="own.tar"))
+        plan = Plan(tmp_path, chosen, replace(SOURCE, archive="own.tar"))
         assert plan.locate([[Path("own.tar")]]) == clips
         common = Common(Recipe(FRONT_END, {}, {}), plan.archives, (), Path(), {})
         read = sum(len(task.recordings) for task in plan.tasks(Path(), common))

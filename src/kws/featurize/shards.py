@@ -15,6 +15,7 @@ import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -126,16 +127,26 @@ class Made:
 class Plan:
     """Which recordings make which shard, and what became of them: in a file, since there may be many millions.
 
+    The file has no name, so it is gone when the stage ends, however it ends.
+
     Args:
-        path: of the file.
+        folder: where the file takes room.
         chosen: the recordings.
         source: says where their archives are.
+
+    Attributes:
+        shards: the files to be made, by split.
+        archives: the archives, by number.
+        parts: the files in which the recordings have been found, by number.
+        silent: whether clips of silence are to be made.
     """
 
-    def __init__(self, path: Path, chosen: Sequence[Chosen], source: DataSource) -> None:
-        # network file systems have no locks that work, and nobody else opens it
-        self._database = sqlite3.connect(f"{path.absolute().as_uri()}?nolock=1", isolation_level=None, uri=True)
-        self._database.executescript(_TABLES)
+    def __init__(self, folder: Path, chosen: Sequence[Chosen], source: DataSource) -> None:
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            # no locks: network file systems have none that work, and nobody else opens it
+            address = f"{Path(file.name).absolute().as_uri()}?nolock=1"
+            self._database = sqlite3.connect(address, isolation_level=None, uri=True)
+            self._database.executescript(_TABLES)
         self._database.execute("BEGIN")
         self.shards = {
             split: shards_for(split, number) for split, number in Counter(one.split for one in chosen).items()
@@ -155,6 +166,7 @@ class Plan:
         self.archives = tuple(numbers)
         self.parts: list[Path] = []
         self._made = [one.clip.name for one in chosen if is_nobody(one.clip.speaker)]
+        self.silent = bool(self._made)
 
     def close(self) -> None:
         """Closes the file."""
@@ -212,16 +224,14 @@ def write_features(  # noqa: PLR0913 (as in kws.featurize.write, and the cluster
     """
     from kws.cluster.engine import connected, results_of
 
-    with tempfile.TemporaryDirectory(dir=paths.scratch("featurize")) as here, connected(where) as client:
-        # a name of its own: a worker that was taken for lost may write after another run has begun
-        shared = folder.absolute() / uuid.uuid4().hex
-        shared.mkdir()
-        plan = Plan(Path(here) / "plan.db", chosen, source)
+    plan = Plan(paths.scratch("featurize"), chosen, source)
+    with _shared_folder(folder) as shared, connected(where) as client:
         recordings = plan.locate([_plain_parts(client, archive, shared) for archive in plan.archives])
         stored = shared / "noises.npz"
-        with stored.open("wb") as file:
-            parts = ((f"{split}/{name}", part) for split, of in noises.items() for name, part in of.items())
-            write_arrays(file, parts)
+        if plan.silent:
+            with stored.open("wb") as file:
+                parts = ((f"{split}/{name}", part) for split, of in noises.items() for name, part in of.items())
+                write_arrays(file, parts)
         common = Common(recipe, plan.archives, tuple(plan.parts), stored, computer(recipe.front_end))
         tasks = plan.tasks(shared, common)
         with tqdm(desc="featurize", total=recordings, unit="recording", disable=None) as progress:
@@ -229,11 +239,26 @@ def write_features(  # noqa: PLR0913 (as in kws.featurize.write, and the cluster
                 made.target.replace(folder / made.target.name)
                 plan.keep(made)
                 progress.update(made.recordings)
-        shutil.rmtree(shared)
-        for name in itertools.chain(*plan.shards.values()):
-            (folder / name).touch()  # a shard of no recording
-        yield from plan.rows()
-        plan.close()
+    for name in itertools.chain(*plan.shards.values()):
+        (folder / name).touch()  # a shard of no recording
+    yield from plan.rows()
+    plan.close()
+
+
+@contextmanager
+def _shared_folder(folder: Path) -> Iterator[Path]:
+    """A folder beside the one of the features, in which workers write; nothing of it is among the features.
+
+    Each run has one of its own: a worker that was taken for lost may still write when another run has begun.
+    """
+    for old in folder.parent.glob(f"{folder.name}-*"):  # of a stage that was killed
+        shutil.rmtree(old, ignore_errors=True)
+    shared = folder.absolute().with_name(f"{folder.name}-{uuid.uuid4().hex}")
+    shared.mkdir()
+    try:
+        yield shared
+    finally:
+        shutil.rmtree(shared, ignore_errors=True)  # a network file system keeps files that a worker has open
 
 
 def _plain_parts(client: "Client", archive: Path, shared: Path) -> list[Path]:
