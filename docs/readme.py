@@ -32,6 +32,8 @@ LEARNING_CURVE = Path("benchmarks/learning_curve.csv")
 LAW = Path("benchmarks/learning_curve_law.csv")
 ABLATION = Path("benchmarks/ablation.csv")
 MEMORY = Path("benchmarks/memory.csv")
+CLUSTER = Path("benchmarks/cluster.csv")
+CLUSTER_PAGE = Path("docs/cluster.md")
 RATIOS = Path("benchmarks/speed.json")
 TIME_TO_ACCURACY = Path("benchmarks/time_to_accuracy.csv")
 EXPERIMENT = Path("docs/exp-run.txt")  # what `dvc exp show` and `dvc metrics diff` printed
@@ -96,6 +98,11 @@ def main() -> None:
         SPEED: {"speed": speed()},
         DATA: {"find words": find_words()},
         MACHINES: {"memory": memory()},
+        CLUSTER_PAGE: {
+            "cluster": cluster(),
+            "cluster names": cluster_names(),
+            "cluster extrapolation": cluster_extrapolation(),
+        },
         EVALUATION: {"coverage": coverage()},
         STREAMING: {"causal": causal()},
         ESPHOME: {"wake word": wake_word()},
@@ -266,6 +273,82 @@ def memory() -> str:
         cells = (of_case.get(case) for case in cases)
         lines.append([stage, *(f"{int(row['peak_mb']):,} MB ({row['open_files']})" if row else "" for row in cells)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cluster() -> str:
+    """The table of docs/cluster.md, from benchmarks/cluster.csv: a line a run."""
+    rows = [row for row in _cluster_rows() if not row["case"].startswith("names")]
+    [alone] = [row for row in rows if (row["workers"], row["cores"]) == ("0", "1")]
+    lines = [["clips", "run", "hosts", "cores", "time", "CPU time", "stage", "worker", "same bytes"]]
+    lines.append(["---"] * len(lines[0]))
+    for row in rows:
+        workers = int(row["workers"])
+        run = f"{row['case']}, {workers} worker{'s' if workers > 1 else ''}" if workers else row["case"]
+        numbers = [f"{float(row['seconds']):,.0f} s", f"{float(row['cpu_seconds']):,.0f} s"]
+        memory = [f"{int(row[name]):,} MB" if int(row[name]) else "" for name in ("stage_mb", "worker_mb")]
+        hosts = row["hosts"] or "one process"
+        lines.append([f"{int(row['clips']):,}", run, hosts, row["cores"], *numbers, *memory, row["same_bytes"]])
+    [one] = [row for row in rows if (row["case"], row["workers"]) == ("Dask", "1")]
+    more = [100 * (float(one[name]) / float(alone[name]) - 1) for name in ("seconds", "cpu_seconds")]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    cost = f"{more[0]:+.0f} % of the time, {more[1]:+.0f} % of the CPU time"
+    return f"{table}\n\nDask at one worker, on the same core: {cost}."
+
+
+def cluster_names() -> str:
+    """The memory of download and featurize with few and many names, from benchmarks/cluster.csv."""
+    rows = [row for row in _cluster_rows() if row["case"].startswith("names")]
+    if not rows:
+        return "Not measured yet."
+    lines = [["names", "stage", "time", "peak memory"], ["---"] * 4]
+    lines += [
+        [
+            f"{int(row['clips']):,}",
+            row["case"].removeprefix("names: "),
+            f"{float(row['seconds']):,.0f} s",
+            f"{int(row['stage_mb']):,} MB",
+        ]
+        for row in rows
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cluster_extrapolation(clips: int = 23_400_000, machines: int = 100, cores: int = 16, price: float = 0.05) -> str:
+    """What docs/cluster.md says of a large set, from benchmarks/cluster.csv.
+
+    Args:
+        clips: of the set.
+        machines: their number.
+        cores: of each.
+        price: of a core, in $ an hour.
+    """
+    rows = _cluster_rows()
+    [one] = [row for row in rows if (row["case"], row["workers"]) == ("Dask", "1")]
+    measured = int(one["clips"])
+    stage = float(one["stage_cpu_seconds"])  # it chooses and finds the recordings, and writes the manifest
+    work = (float(one["cpu_seconds"]) - stage) / measured * clips
+    serial = stage / measured * clips
+    parallel = work / (machines * cores)
+    size = float(one["features_mb"]) / measured * clips / 1e6
+    hours = (serial + parallel) / 3600
+    lines = [
+        ["", "on paper"],
+        ["---", "---"],
+        ["CPU time of the workers", f"{work / 3600:,.1f} h of a core"],
+        [f"that, on {machines * cores:,} cores", f"{parallel:,.0f} s"],
+        ["beside the workers, one process", f"{serial / 60:,.0f} min"],
+        ["features on disk", f"{size:,.2f} TB, in {-(-clips // 1024):,} shards"],
+        ["to be written, if all cores work", f"{size * 1e3 / max(parallel, 1e-9):,.1f} GB a second"],
+        [f"cost, {machines} machines from begin to end", f"{hours * machines * cores * price:,.0f} $"],
+        ["cores that take as long as that process", f"{max(1, round(work / serial)):,}"],
+        ["cost with these, twice as long as that process", f"{2 * work / 3600 * price:,.2f} $"],
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cluster_rows() -> list[dict[str, str]]:
+    with CLUSTER.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def coverage() -> str:

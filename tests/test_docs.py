@@ -119,6 +119,9 @@ def test_the_table_of_the_presets_is_what_the_benchmark_wrote(monkeypatch):
         ("README.md", "verdict"),
         ("docs/larger-machines.md", "memory"),
         ("docs/few-recordings.md", "few_recordings"),
+        ("docs/cluster.md", "cluster"),
+        ("docs/cluster.md", "cluster_names"),
+        ("docs/cluster.md", "cluster_extrapolation"),
     ],
 )
 def test_the_tables_of_the_other_pages_are_what_the_benchmarks_wrote(monkeypatch, page, block):
