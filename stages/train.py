@@ -41,8 +41,8 @@ def main() -> None:
             start = pretrained.read_embedding(params.pretrained, spec, params) if params.pretrained else None
             if start:
                 start.give_to(model)
-        recordings = head.recordings_a_word(paths.MANIFEST, spec) if start else None
-        last_layer_alone = recordings is not None and recordings < head.FEW
+        recordings = head.recordings_a_word(paths.MANIFEST, spec) if start else float("inf")
+        last_layer_alone = recordings < head.FEW
         if team and last_layer_alone:
             raise UserError("KWS_TRAIN_WORKERS is set, but the last layer alone is trained, in seconds: unset it")
         train: Any = partial(workers.train_model, team) if team else training.train_model
