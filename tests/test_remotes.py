@@ -167,7 +167,8 @@ Subsystem sftp internal-sftp
             "~/.ssh/id_kws": str(key),
         }
         with started(server, port, folder.with_name(f"{folder.name}.log"), **settings) as process:
-            yield Remote("SSH", values, store=Path(f"/proc/{process.pid}/root{folder}/store/kws"))
+            seen = Path(f"/proc/{process.pid}/root") if before else Path("/")
+            yield Remote("SSH", values, store=seen / folder.relative_to("/") / "store" / "kws")
     finally:
         shutil.rmtree(folder)
         for path in folder.parent.glob(f"{folder.name}*"):
@@ -432,6 +433,7 @@ def test_no_key_for_ssh_and_no_right_to_the_folder_are_in_the_page(small, remote
     folder = Path(urlsplit(address(remote, 1)).path).with_name("closed") / "kws"
     small.run(*MODIFY.split(), "url", address(remote, port_of(remote), str(folder)))
     assert re.search(r"- Permission denied$", refused(small, "dvc push"), flags=re.MULTILINE)
+    (remote.store.parent / "closed").rmdir()
     assert "| `Permission denied`, and no user |" in PAGE
     small.run(*MODIFY.split(), "keyfile", "/nowhere/key")
     assert "No such file or directory: '/nowhere/key'" in refused(small, "dvc push")
