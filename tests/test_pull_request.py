@@ -210,7 +210,9 @@ def test_what_a_colleague_pushed_is_read_from_the_remote_and_what_nobody_pushed_
     )
     assert printed.endswith("): dvc pull fetches what was pushed, dvc repro makes it")
     repository.run("dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
-    repository.run("dvc", "push", "-q", "--all-commits")
+    for branch in ("main", "change"):  # `dvc push --all-commits` goes by the remote of each commit
+        repository.run("git", "checkout", "-q", branch)
+        repository.run("dvc", "push", "-q")
     shutil.copy(repository.root / ".dvc" / "config", clone / ".dvc" / "config")  # main knows of no remote yet
     printed, text = run_report(monkeypatch, capsys, clone, gate="1")
     assert "on validation, it is better: +20.00 points" in printed
