@@ -30,7 +30,8 @@ from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.naming import first_names
 from kws.tracking import clean
-from kws.tracking.serve import ADDRESS, point_store
+from kws.tracking.refusal import ADDRESS
+from kws.tracking.serve import point_store
 from kws.tracking.store import DATABASE, LOCK
 
 STAGES = ("train", "evaluate")  # by whose figures a run of MLflow is found
