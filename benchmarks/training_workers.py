@@ -44,6 +44,7 @@ from runs import (
 
 from kws.core.errors import UserError
 from kws.core.files import read_json, sha256_of
+from kws.evaluate.metrics import rounded
 from kws.evaluate.pairing import Answered, paired_test, read_answered
 from kws.records.write import BACKGROUND_FILE
 
@@ -67,12 +68,11 @@ TINY = {
     "stream_minutes": 1,
 }
 PRINTED = "printed.txt"  # by a worker, in its folder
-DIFFERENCE = {"difference": "accuracy", "difference_low": "low", "difference_high": "high"}  # from one machine
 KEY = ("case", "seed")
 COLUMNS = (
     *KEY,
     *("workers", "hosts", "train_clips", "epochs", "validation_accuracy", "test_clips"),
-    *("accuracy", "accuracy_low", "accuracy_high", *DIFFERENCE),
+    *("accuracy", "accuracy_low", "accuracy_high", "difference", "difference_low", "difference_high"),
     *("weights_0", "weights_1", "network", "left_said"),
 )
 
@@ -212,7 +212,7 @@ def row(  # noqa: PLR0913 (a row has that many origins)
         read_json(project / "metrics" / f"{name}.json") for name in ("featurize", "train", "evaluate")
     )
     difference = paired_test(alone, read_answered(project / "data" / "answers.npz"))
-    share = {"accuracy": difference.accuracy} | vars(difference.interval)
+    from_alone = rounded({"difference": difference.accuracy} | difference.interval.figures("difference"))
     return {
         "case": case,
         "seed": seed,
@@ -221,8 +221,8 @@ def row(  # noqa: PLR0913 (a row has that many origins)
         "train_clips": featurized["train"],
         **{name: trained[name] for name in ("epochs", "validation_accuracy")},
         **{name: tested[name] for name in ("test_clips", "accuracy", "accuracy_low", "accuracy_high")},
-        **dict.fromkeys(("weights_0", "weights_1", *DIFFERENCE), ""),
-        **{name: round(share[key], 6) for name, key in DIFFERENCE.items() if workers},
+        **(from_alone if workers else dict.fromkeys(from_alone, "")),
+        **dict.fromkeys(("weights_0", "weights_1"), ""),
         **{f"weights_{number}": worker.weights for number, worker in enumerate(workers)},
         "network": sha256_of(project / "models" / "kws.keras")[:16],
         "left_said": said,
