@@ -713,6 +713,29 @@ def test_a_worker_that_dies_costs_one_warning_and_not_the_training(stored: Proje
     assert rest[-1] == "ValueError"  # the training's own error passes
 
 
+def test_a_store_that_was_half_made_when_mlflow_was_killed_is_made_anew(tmp_path, monkeypatch) -> None:
+    import mlflow
+
+    from kws.tracking import recorder
+
+    def killed(address: str) -> None:
+        Path(address.removeprefix("sqlite:///")).write_text("half of the tables")
+        raise KeyboardInterrupt
+
+    path = tmp_path / "mlflow.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow, "MlflowClient", killed)
+        with pytest.raises(KeyboardInterrupt):
+            recorder._create_database(path)
+    assert not path.exists()
+    (tmp_path / ".partial-mlflow.db").write_text("half of the tables")  # what kill -9 leaves
+    recorder._create_database(path)
+    assert [experiment.name for experiment in mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()] == [
+        "Default"
+    ]
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_two_workers_at_once_on_a_store_that_does_not_exist_yet_both_find_it_whole(
     fresh: Project, make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,6 +84,7 @@ def flip(scene: Scene) -> Outcome:
     else:
         remove_outputs(project, stage)
         if way != REPRO:
+            project.run("git", "checkout", "--", *in_git(stage))
             project.try_to("dvc", "checkout")  # it fails where the flipped bit is in a list of files
         only = ["--single-item", "--force", READERS[stage]] if way == A_STAGE else []
         code, printed = project.try_to("dvc", "repro", *only)
@@ -91,6 +92,16 @@ def flip(scene: Scene) -> Outcome:
     if len(told) != 1 or "Traceback" in printed or (code and not clear_line(printed)):
         return Outcome(what, "unexplained", f"exit code {code}, told: {told}: {printed[-2000:]}")
     return judge(scene, project, what, said=told[0])
+
+
+def in_git(stage: str) -> list[str]:
+    """The outputs of a stage that are in git."""
+    listed = PIPELINE["stages"][stage]
+    found = [output for kind in ("outs", "metrics", "plots") for output in listed.get(kind, ())]
+    names = [
+        next(iter(output)) for output in found if isinstance(output, dict) and "cache" in next(iter(output.values()))
+    ]
+    return [name for name in names if name != "data/tracked.json"]
 
 
 def objects(project: Project, stage: str) -> list[tuple[str, Path]]:

@@ -145,7 +145,9 @@ def differences(base: Base, project: Project, cache: Path | None = None) -> Iter
     if project.lock() != base.project.lock():
         yield "dvc.lock differs"
     yield from (f"git: {line}" for line in project.changed())
-    yield from (f"left: {path.relative_to(project.root)}" for path in project.leftovers())
+    left = (path.relative_to(project.root) for path in project.leftovers())
+    # Work that a stage may take up again stays, where a clone with the same cache has done it meanwhile
+    yield from (f"left: {path}" for path in left if not (cache and path.parts[0] == ".scratch"))
     for stage in yaml.safe_load(base.project.lock())["stages"].values():
         for output in stage["outs"]:
             top = base.project.root / output["path"]

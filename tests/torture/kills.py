@@ -2,20 +2,20 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import psutil
-from checkout import ROOT
 
-from torture.faults import Kind, Outcome, Scene, after, clear_line, judge, unfinished_runs, warnings
+from torture.faults import Kind, Outcome, Scene, Skipped, after, clear_line, judge, unfinished_runs, warnings
 from torture.processes import Moment, Running
 from torture.workspaces import STAGES, Base, Measured
 
 ATTEMPTS = 5  # at a moment that comes before the end
 LONGEST_DELAY = 0.02  # seconds behind a change of a file
 TRACKED = ("train", "evaluate", "export", "project")  # the stages with a process that calls MLflow
-CLUSTER = {"KWS_CLUSTER": "local:2"}  # featurize has workers then
+CLUSTER = {"KWS_CLUSTER": "local:2"}
 
 
 def draw_moment(draw: random.Random, measured: Measured, attempt: int) -> Moment:
@@ -65,15 +65,22 @@ def kill_worker_ready(_: Base) -> Iterator[Callable[[Scene], Outcome]]:
     yield kill_worker
 
 
-def kill_worker(scene: Scene) -> Outcome:
+@contextmanager
+def kill_dask_ready(_: Base) -> Iterator[Callable[[Scene], Outcome]]:
+    """Needs Dask."""
+    if not find_spec("distributed"):
+        raise Skipped("Dask is not installed: pip install 'kws[cluster]'")
+    yield lambda scene: kill_worker(scene, **CLUSTER)
+
+
+def kill_worker(scene: Scene, **environment: str) -> Outcome:
     """Kills one of the processes that a stage has started, drawn by lot."""
     stage = scene.stage
     forgotten = dict.fromkeys([stage, "project"] if stage in TRACKED else [stage])  # project records what was lost
     for attempt in range(ATTEMPTS):
         moment = Moment("time", scene.draw.uniform(0, scene.base.measured[stage].seconds) / 2**attempt)
         project = scene.workspace(*forgotten)
-        more = CLUSTER if stage == "featurize" else {}
-        with Running(project, "dvc", "repro", "--single-item", stage, moment=moment, **more) as running:
+        with Running(project, "dvc", "repro", "--single-item", stage, moment=moment, **environment) as running:
             if not running.reaches():
                 continue
             while not (workers := running.workers(stage)) and running.runs():
@@ -108,24 +115,11 @@ def role(process: psutil.Process) -> str:
         "kws.project.second_process": "the projections' process",
         "kws.download.voices.espeak": "a voice",
     }
-    return next((told for module, told in roles.items() if module in words), "a worker of Dask")
-
-
-def with_workers() -> Sequence[str]:
-    """The stages that have workers in this version of kws."""
-    return [stage for stage in ("download", "featurize", *TRACKED) if stage != "featurize" or has_cluster()]
-
-
-def has_cluster() -> bool:
-    """Whether featurize can run on Dask."""
-    return any((ROOT / "src/kws").glob("cluster*"))
+    return next((told for module, told in roles.items() if module in words), "a process of Dask")
 
 
 KINDS = [
     Kind("killed", lambda tries: dict.fromkeys(STAGES, tries), kill_ready),
-    Kind(
-        "worker killed",
-        lambda tries: {stage: tries if stage == "featurize" else -(-tries // 4) for stage in with_workers()},
-        kill_worker_ready,
-    ),
+    Kind("worker killed", lambda tries: dict.fromkeys(("download", *TRACKED), -(-tries // 4)), kill_worker_ready),
+    Kind("Dask worker killed", lambda tries: {"featurize": tries}, kill_dask_ready),
 ]

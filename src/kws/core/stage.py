@@ -5,11 +5,15 @@ import errno
 import gc
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Literal
 
-from kws.core import intact
+from kws.core import intact, leftovers
 from kws.core.errors import UserError
+
+FIRST_STAGE = "watch"  # which runs each time
+FIRST_TIME = 315_619_200  # s: the year 1980, the first that zip files can tell, such as Keras's
 
 Synthetic = bool | Literal["partly"]  # whether voices are synthetic: all, none, or some of them
 
@@ -21,9 +25,7 @@ def run(main: Callable[[], None], description: str | None) -> None:
     """
     argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     try:
-        if stage := os.environ.get("DVC_STAGE"):
-            intact.require_intact(stage)
-        main()
+        _run_checked(main, os.environ.get("DVC_STAGE"))
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
@@ -31,6 +33,20 @@ def run(main: Callable[[], None], description: str | None) -> None:
             raise
         sys.exit(f"error: the disk is full ({error.filename or 'while writing'}): make room, then run it again")
     gc.freeze()  # else Python searches the objects of TensorFlow or UMAP for garbage at exit: a second
+
+
+def _run_checked(main: Callable[[], None], stage: str | None) -> None:
+    """Runs it, for DVC if that names the stage."""
+    if time.time() < FIRST_TIME:
+        raise UserError(f"the clock of this computer says {time.ctime()}: set it, since files are stamped with it")
+    if not stage:
+        main()
+        return
+    if stage == FIRST_STAGE:
+        leftovers.remove()
+    with leftovers.at_work():
+        intact.require_intact(stage)
+        main()
 
 
 def voices_title(title: str, synthetic: Synthetic) -> str:

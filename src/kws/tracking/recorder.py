@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # these must be set before the import
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")  # of an error it shows a page; one line is told here
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from kws.core import paths
 from kws.core.address import public_address
 from kws.core.errors import UserError
-from kws.core.files import read_csv, read_json, sha256_of
+from kws.core.files import read_csv, read_json, sha256_of, written_whole
 from kws.recordings.source import DataSource
 from kws.tracking.refusal import QUICK, reason_of, status_of
 from kws.tracking.run import EXPERIMENT, LATER, STAGES
@@ -105,6 +105,8 @@ class Recorder:
         store = f"sqlite:///{root / DATABASE}"
         local = os.environ.setdefault("MLFLOW_TRACKING_URI", store) == store
         with FileLock(root / LOCK):  # two workers that create the tables at once would damage the store
+            if local and not (root / DATABASE).exists():
+                _create_database(root / DATABASE)
             experiment = mlflow.get_experiment_by_name(EXPERIMENT)
             if experiment and local:
                 follow_project(root)
@@ -299,6 +301,12 @@ def _remove(run: Run, same: Run) -> None:
         if status_of(error) != 403:
             raise
         mlflow.MlflowClient().set_tag(run.info.run_id, SAME_AS, same.info.run_id)
+
+
+def _create_database(path: Path) -> None:
+    """Creates MLflow's tables in a file that appears whole: if it is killed, MLflow cannot go on from half of them."""
+    with written_whole(path) as partial:
+        mlflow.MlflowClient(f"sqlite:///{partial}").search_experiments()
 
 
 def _shown(value: Any) -> Any:
