@@ -34,10 +34,14 @@ unexport PIP_CONSTRAINT PIP_NO_BINARY PIP_ONLY_BINARY PIP_PREFIX PIP_REQUIRE_HAS
 unexport UV_BUILD_CONSTRAINT UV_CONFIG_FILE UV_CONSTRAINT UV_EXCLUDE UV_EXCLUDE_NEWER UV_NO_BINARY UV_NO_BUILD
 unexport UV_NO_VERIFY_HASHES UV_OVERRIDE UV_PRERELEASE UV_PYTHON UV_REQUIRE_HASHES UV_RESOLUTION UV_SYSTEM_PYTHON
 
-READY := .venv/ready-$(KIND)
+# Extras with a lock file of their own: those that WITH asks for or did before.
+EXTRAS := $(sort $(WITH) $(patsubst .venv/with-%,%,$(wildcard .venv/with-*)))
+
+READY := .venv/ready-$(KIND) $(EXTRAS:%=.venv/with-%)
 DEV := .venv/ready-dev
 PAGE := .dvc/plots/page.html
 PRESET := fast
+BASE := main
 ARCHIVE := data/raw/mini_speech_commands.zip
 BENCH :=
 SET :=
@@ -45,18 +49,22 @@ N := 5
 export PRESET SET  # a recipe reads them from the environment: between quotes of its own, an apostrophe would end them
 
 .DEFAULT_GOAL := repro
-.PHONY: anew in-git repro setup exp compare curve folds seeds sweep few embedding bench test lint ui serve readme lock upgrade clean help
+.PHONY: anew in-git repro setup exp compare report curve folds seeds few embedding bench test lint ui serve readme lock upgrade clean clean-runs help pull sweep publish mended torture verify
 
-repro: in-git $(READY) $(PAGE)  ## run the pipeline on the parameters in params.yaml, then say what came of it (the default)
+repro: mended $(PAGE)  ## run the pipeline on the parameters in params.yaml, then say what came of it (the default)
 	@.venv/bin/dvc repro
 	@.venv/bin/python -m kws.commands.summary
+
+# DVC refuses to work with a dvc.lock that was written by half.
+mended: in-git $(READY)
+	@.venv/bin/python -m kws.commands.mend_lock
 
 # A zip of the project is no git checkout, and DVC's own words do not say what to do.
 in-git:
 	@reason=$$(git rev-parse --git-dir 2>&1) || { echo "error: DVC needs a git checkout ($$reason): \
 	git clone the project, or type: git init && git add . && git commit -m start" >&2; exit 1; }
 
-setup: $(READY) $(PAGE)  ## create .venv from the lock, and the page that dvc plots draws on; GPU=1: with CUDA
+setup: $(READY) $(PAGE)  ## create .venv from the lock, and the page of dvc plots; GPU=1: with CUDA; WITH=remotes: for S3, SSH, WebDAV
 
 # A new virtual environment in $(1), with what installs the rest.
 define bootstrap
@@ -83,6 +91,10 @@ endef
 
 .venv/bin/python: ;
 
+.venv/with-%: requirements/%.txt .venv/ready-$(KIND)
+	$(call install,--require-hashes -r $<)
+	@touch $@
+
 $(DEV): requirements/dev.txt $(READY)
 	$(call install,--require-hashes -r requirements/dev.txt)
 	@touch $@
@@ -90,28 +102,37 @@ $(DEV): requirements/dev.txt $(READY)
 $(PAGE): $(READY) src/kws/commands/plots_page.py
 	@.venv/bin/python -m kws.commands.plots_page
 
-exp: in-git $(READY)  ## run a preset as an experiment: make exp PRESET=fast SET='seed=2 split=random'
+pull: in-git $(READY) $(PAGE)  ## bring what colleagues pushed, and make its runs in MLflow; nothing is run: git pull && make pull
+	@.venv/bin/python -m kws.commands.pull
+
+publish: in-git $(READY)  ## log in MLflow what the stages could not, since it was down or off; nothing is run
+	@.venv/bin/python -m kws.commands.publish
+
+exp: mended  ## run a preset as an experiment: make exp PRESET=fast SET='seed=2 split=random'
 	@.venv/bin/python -m kws.commands.exp "$$PRESET" "$$SET"
 
-compare: in-git $(READY)  ## compare two experiments on the same clips, and say which validation prefers: make compare A=main B=sorer-cull
+compare: mended  ## compare two experiments on the same clips, and say which validation prefers: make compare A=main B=sorer-cull
 	@.venv/bin/python -m kws.commands.compare '$(A)' '$(B)'
 
-curve: in-git $(READY)  ## validation accuracy over the amount of training data, and what more would bring: make curve PRESET=fast SET=...
+report: mended  ## what a change does, in Markdown and pictures, for a pull request: make report BASE=main GATE=1
+	@GATE='$(GATE)' .venv/bin/python -m kws.commands.report '$(BASE)'
+
+curve: mended  ## validation accuracy over the amount of training data, and what more would bring: make curve PRESET=fast SET=...
 	@.venv/bin/python -m kws.commands.data_curve "$$PRESET" "$$SET"
 
-folds: in-git $(READY)  ## cross-validation over speakers, for few recordings: make folds PRESET=fast SET=... N=5
+folds: mended  ## cross-validation over speakers, for few recordings: make folds PRESET=fast SET=... N=5
 	@.venv/bin/python -m kws.commands.folds "$$PRESET" "$$SET" '$(N)'
 
-seeds: in-git $(READY)  ## one experiment with several seeds, and its interval over people and seeds: make seeds PRESET=fast SET=... N=5
+seeds: mended  ## one experiment with several seeds, and its interval over people and seeds: make seeds PRESET=fast SET=... N=5
 	@.venv/bin/python -m kws.commands.seeds "$$PRESET" "$$SET" '$(N)'
 
-sweep: in-git $(READY)  ## search for parameters on validation: make sweep SPACE=presets/sweeps/training.yaml TRIALS=20 STUDY=... STORAGE=postgresql://...
+sweep: mended  ## search for parameters on validation: make sweep SPACE=presets/sweeps/training.yaml TRIALS=20 STUDY=... STORAGE=postgresql://...
 	@.venv/bin/python -m kws.commands.sweep '$(SPACE)' '$(TRIALS)' '$(STUDY)' '$(STORAGE)' '$(PUSH)' "$$SET"
 
-few: in-git $(READY)  ## accuracy and rejection with 1, 3, 5, 10, 30 takes a word, on a pretrained network: make few PRESET=best SET=...
+few: mended  ## accuracy and rejection with 1, 3, 5, 10, 30 takes a word, on a pretrained network: make few PRESET=best SET=...
 	@.venv/bin/python -m kws.commands.few "$$PRESET" "$$SET"
 
-embedding: in-git $(READY)  ## train the embedding that parameter pretrained takes, hours: make embedding SET=... NAME=kws
+embedding: mended  ## train the embedding that parameter pretrained takes, an hour: make embedding SET=... NAME=kws
 	@.venv/bin/python -m kws.commands.embedding "$$SET" '$(or $(NAME),kws)'
 
 bench: $(READY)  ## time the pipeline beside others and its limits, 20 minutes: make bench ARCHIVE=... BENCH='--section fixed'
@@ -119,6 +140,9 @@ bench: $(READY)  ## time the pipeline beside others and its limits, 20 minutes: 
 
 test: $(DEV)  ## run the tests on up to four cores, with the coverage of src/kws and stages
 	@.venv/bin/python -m pytest --cov -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+
+torture: in-git $(DEV)  ## strike every stage with kills, full disks, cut networks and more, for hours: make torture TRIES=20 SEED=1 JOBS=1
+	@PYTHONPATH=src:tests .venv/bin/python -m torture --tries '$(or $(TRIES),20)' --seed '$(or $(SEED),1)' --jobs '$(or $(JOBS),1)' --only '$(ONLY)'
 
 lint: $(DEV)  ## check style, types, import direction, spelling and workflows
 	.venv/bin/ruff format --check .
@@ -128,6 +152,9 @@ lint: $(DEV)  ## check style, types, import direction, spelling and workflows
 	.venv/bin/codespell
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	.venv/bin/check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
+
+verify: $(READY)  ## read all files in DVC's cache, and replace damaged ones from the workspace
+	@.venv/bin/python -m kws.commands.verify
 
 ui: $(READY)  ## open MLflow on the store: make ui PORT=5000
 	@.venv/bin/python -m kws.tracking.serve ui '$(or $(PORT),5000)'
@@ -146,16 +173,22 @@ lock:  ## write requirements/ anew from pyproject.toml; versions stay where they
 	$(COMPILE) pyproject.toml --extra pipeline -o requirements/pipeline.txt
 	$(COMPILE) -c requirements/pipeline.txt --group bootstrap -o requirements/bootstrap.txt
 	$(COMPILE) -c requirements/pipeline.txt --group dev -o requirements/dev.txt
+	$(COMPILE) -c requirements/pipeline.txt pyproject.toml --extra remotes -o requirements/remotes.txt
 	$(COMPILE) --group clients -o requirements/clients.txt
 	$(COMPILE) --group esphome -o requirements/esphome.txt
+	$(COMPILE) -c requirements/pipeline.txt --group server -o requirements/server.txt
+	$(COMPILE) --group servers -o requirements/servers.txt
 	echo tensorflow-cpu | $(COMPILE) -c requirements/pipeline.txt pyproject.toml --extra pipeline --group gpu --excludes - -o requirements/gpu.txt
 	'$(PYTHON)' -m kws.commands.versions
 
 upgrade: UPGRADE := --upgrade
 upgrade: lock  ## lock the newest release of everything
 
+clean-runs: mended  ## show what DVC and MLflow hold that no branch, tag or champion needs; YES=1: remove it
+	@YES='$(YES)' .venv/bin/python -m kws.commands.clean_runs
+
 clean:  ## remove the environment, unfinished trainings and the caches of tools; data, models and MLflow's store stay
 	rm -rf .venv .scratch/lock .scratch/sweeps .scratch/training .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dvc_plots
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -80,8 +80,8 @@ def ten(mirror: str | None) -> dict[str, Any]:
 def write_official_test(mirror: str | None, target: Path) -> None:
     """Writes the official test clips of *ten* into an archive, to test networks that were trained on other voices."""
     with tempfile.TemporaryDirectory() as folder, tarfile.open(target, "w") as out:
-        name = obtain(Path(folder), "speech_commands", address(mirror, "speech_commands")).archive
-        archive = Path(folder, name)
+        obtained, _ = obtain(Path(folder), "speech_commands", address(mirror, "speech_commands"))
+        archive = Path(folder, obtained.archive)
         clips = understand(read_contents(archive), TEN).clips
         chosen = {clip.name for clip in clips if clip.word in TEN and speaker_split(clip.speaker) == "test"}
         for name, data in read_members(archive, chosen):
@@ -96,7 +96,7 @@ def downloaded(changes: Mapping[str, Any]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder)
         (project / "data").mkdir()
-        _stage("download", project, changes)
+        stage("download", project, changes)
         yield project
 
 
@@ -111,17 +111,22 @@ def run(
         networks: folder of trained networks: one that is there is not trained again, a new one goes there.
         evaluated: whether to evaluate on the test clips; if not, the figures are those of training.
     """
+    featurize(project, changes)
+    _train(project, changes, networks)
+    if evaluated:
+        stage("evaluate", project, changes)
+    metrics = {path.stem: read_json(path) for path in (project / "metrics").iterdir()}
+    return metrics | {"train": metrics["train"] | read_json(project / TIMES)}
+
+
+def featurize(project: Path, changes: Mapping[str, Any]) -> None:
+    """Computes the features of an experiment, unless they are in the folder. Parameters as of `run`."""
     params = _params(changes)
     features = json.dumps({name: params[name] for name in _depends_on("featurize")})
     computed = project / "features.json"  # the parameters of the features in the folder, from the run before
     if not computed.exists() or computed.read_text() != features:
-        _stage("featurize", project, changes)
+        stage("featurize", project, changes)
         computed.write_text(features)
-    _train(project, changes, networks)
-    if evaluated:
-        _stage("evaluate", project, changes)
-    metrics = {path.stem: read_json(path) for path in (project / "metrics").iterdir()}
-    return metrics | {"train": metrics["train"] | read_json(project / TIMES)}
 
 
 def quiet_figures(project: Path) -> tuple[Answers, dict[str, float]]:
@@ -142,7 +147,7 @@ def _train(project: Path, changes: Mapping[str, Any], networks: Path | None) -> 
         shutil.copytree(kept, project, dirs_exist_ok=True)
         return
     before, started = _cpu_seconds(), time.monotonic()
-    _stage("train", project, changes)
+    stage("train", project, changes)
     times = {"cpu_seconds": round(_cpu_seconds() - before), "seconds": round(time.monotonic() - started)}
     (project / TIMES).write_text(json.dumps(times))
     if kept:
@@ -168,11 +173,25 @@ def _depends_on(stage: str) -> list[str]:
     return [name for name in read_yaml(ROOT / "dvc.yaml")["stages"][stage]["params"] if isinstance(name, str)]
 
 
-def _stage(name: str, project: Path, changes: Mapping[str, Any]) -> None:
+def stage(name: str, project: Path, changes: Mapping[str, Any]) -> None:
+    """Runs a stage in a scratch folder, with these changes to the committed parameters."""
+    write_params(project, changes)
+    subprocess.run(command_of(name), cwd=project, env=environment_of(project), check=True)  # noqa: S603 (our own scripts)
+
+
+def write_params(project: Path, changes: Mapping[str, Any]) -> None:
+    """Writes the committed parameters with changes."""
     (project / "params.yaml").write_text(yaml.safe_dump(_params(changes)))
-    environment = os.environ | {"DVC_ROOT": str(project), "KWS_TRACKING": "off", "PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, ROOT / "stages" / f"{name}.py"]
-    subprocess.run(command, cwd=project, env=environment, check=True)  # noqa: S603 (our own scripts)
+
+
+def command_of(name: str) -> list[str]:
+    """What runs a stage."""
+    return [sys.executable, str(ROOT / "stages" / f"{name}.py")]
+
+
+def environment_of(project: Path) -> dict[str, str]:
+    """The environment of a stage in a scratch folder."""
+    return os.environ | {"DVC_ROOT": str(project), "KWS_TRACKING": "off", "PYTHONPATH": str(ROOT / "src")}
 
 
 def _params(changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def main() -> None:
     noises, _ = background.read_background(
         source.archive_of("train"), read_clips(paths.CLIPS), front_end, ("validation",)
     )
-    rows = spoken_rows(paths.MANIFEST, "validation")
+    rows = list(spoken_rows(paths.MANIFEST, "validation"))
     rows = [rows[place] for place in rng.permutation(len(rows))[:CLIPS]]
     differences: dict[str, list[np.ndarray]] = {name: [] for name in BEFORE}
     start = (STREAM_SECONDS - 1) * micro.SAMPLE_RATE

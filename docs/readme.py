@@ -17,10 +17,12 @@ EVALUATION = Path("docs/evaluation.md")
 DECISION_RULE = Path("docs/decisions/0009-a-word-is-told-at-once.md")
 STREAMING = Path("docs/streaming.md")
 ESPHOME = Path("docs/esphome.md")
+FEW_RECORDINGS = Path("docs/few-recordings.md")
 COVERAGE = Path("benchmarks/coverage.csv")
 FIND_WORDS = Path("benchmarks/find_words.csv")
 CAUSAL = Path("benchmarks/causal.csv")
 WAKE_WORD = Path("benchmarks/wake_word.csv")
+FEW = Path("benchmarks/few_recordings.csv")
 RULE = Path("benchmarks/detection_rule.csv")
 RULE_SWEEP = Path("benchmarks/detection_rule_sweep.csv")
 TABLE = Path("benchmarks/original_recipe.csv")
@@ -30,6 +32,8 @@ LEARNING_CURVE = Path("benchmarks/learning_curve.csv")
 LAW = Path("benchmarks/learning_curve_law.csv")
 ABLATION = Path("benchmarks/ablation.csv")
 MEMORY = Path("benchmarks/memory.csv")
+CLUSTER = Path("benchmarks/cluster.csv")
+CLUSTER_PAGE = Path("docs/cluster.md")
 RATIOS = Path("benchmarks/speed.json")
 TIME_TO_ACCURACY = Path("benchmarks/time_to_accuracy.csv")
 EXPERIMENT = Path("docs/exp-run.txt")  # what `dvc exp show` and `dvc metrics diff` printed
@@ -64,6 +68,13 @@ SPEED_WORDS = {  # labels in benchmarks/speed.json, and what they mean
     "most against middle": "{most:,} against {middle:,} clips",
     "time a clip": "time per clip",
 }
+FEW_CASES = {  # in benchmarks/few_recordings.csv
+    "seven": "Seven words: on, off, zero, one, five, eight, happy",
+    "seven and other words": "The same words, with class `_unknown_`",
+    "ten": "*Ten*: bed, cat, down, go, left, no, right, stop, up, yes; another embedding, which has not heard them",
+    "fast": "The seven words, with preset *fast* as it was trained on *ten* in place of the embedding",
+    "best": "The seven words, with preset *best* as it was trained on *ten* in place of the embedding",
+}
 PROTOTYPES = {
     "original ten": "87.3 %",
     "eight": "88.3 %",
@@ -87,9 +98,15 @@ def main() -> None:
         SPEED: {"speed": speed()},
         DATA: {"find words": find_words()},
         MACHINES: {"memory": memory()},
+        CLUSTER_PAGE: {
+            "cluster": cluster(),
+            "cluster names": cluster_names(),
+            "cluster extrapolation": cluster_extrapolation(),
+        },
         EVALUATION: {"coverage": coverage()},
         STREAMING: {"causal": causal()},
         ESPHOME: {"wake word": wake_word()},
+        FEW_RECORDINGS: {"few recordings": few_recordings()},
         DECISION_RULE: {"detection rule": detection_rule(), "detection sweep": detection_sweep()},
     }.items():
         text = page.read_text(encoding="utf-8")
@@ -258,6 +275,82 @@ def memory() -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def cluster() -> str:
+    """The table of docs/cluster.md, from benchmarks/cluster.csv: a line a run."""
+    rows = [row for row in _cluster_rows() if not row["case"].startswith("names")]
+    [alone] = [row for row in rows if (row["workers"], row["cores"]) == ("0", "1")]
+    lines = [["clips", "run", "hosts", "cores", "time", "CPU time", "stage", "worker", "same bytes"]]
+    lines.append(["---"] * len(lines[0]))
+    for row in rows:
+        workers = int(row["workers"])
+        run = f"{row['case']}, {workers} worker{'s' if workers > 1 else ''}" if workers else row["case"]
+        numbers = [f"{float(row['seconds']):,.0f} s", f"{float(row['cpu_seconds']):,.0f} s"]
+        memory = [f"{int(row[name]):,} MB" if int(row[name]) else "" for name in ("stage_mb", "worker_mb")]
+        hosts = row["hosts"] or "one process"
+        lines.append([f"{int(row['clips']):,}", run, hosts, row["cores"], *numbers, *memory, row["same_bytes"]])
+    [one] = [row for row in rows if (row["case"], row["workers"]) == ("Dask", "1")]
+    more = [100 * (float(one[name]) / float(alone[name]) - 1) for name in ("seconds", "cpu_seconds")]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    cost = f"{more[0]:+.0f} % of the time, {more[1]:+.0f} % of the CPU time"
+    return f"{table}\n\nDask at one worker, on the same core: {cost}."
+
+
+def cluster_names() -> str:
+    """The memory of download and featurize with few and many names, from benchmarks/cluster.csv."""
+    rows = [row for row in _cluster_rows() if row["case"].startswith("names")]
+    if not rows:
+        return "Not measured yet."
+    lines = [["names", "stage", "time", "peak memory"], ["---"] * 4]
+    lines += [
+        [
+            f"{int(row['clips']):,}",
+            row["case"].removeprefix("names: "),
+            f"{float(row['seconds']):,.0f} s",
+            f"{int(row['stage_mb']):,} MB",
+        ]
+        for row in rows
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cluster_extrapolation(clips: int = 23_400_000, machines: int = 100, cores: int = 16, price: float = 0.05) -> str:
+    """What docs/cluster.md says of a large set, from benchmarks/cluster.csv.
+
+    Args:
+        clips: of the set.
+        machines: their number.
+        cores: of each.
+        price: of a core, in $ an hour.
+    """
+    rows = _cluster_rows()
+    [one] = [row for row in rows if (row["case"], row["workers"]) == ("Dask", "1")]
+    measured = int(one["clips"])
+    stage = float(one["stage_cpu_seconds"])  # it chooses and finds the recordings, and writes the manifest
+    work = (float(one["cpu_seconds"]) - stage) / measured * clips
+    serial = stage / measured * clips
+    parallel = work / (machines * cores)
+    size = float(one["features_mb"]) / measured * clips / 1e6
+    hours = (serial + parallel) / 3600
+    lines = [
+        ["", "on paper"],
+        ["---", "---"],
+        ["CPU time of the workers", f"{work / 3600:,.1f} h of a core"],
+        [f"that, on {machines * cores:,} cores", f"{parallel:,.0f} s"],
+        ["beside the workers, one process", f"{serial / 60:,.0f} min"],
+        ["features on disk", f"{size:,.2f} TB, in {-(-clips // 1024):,} shards"],
+        ["to be written, if all cores work", f"{size * 1e3 / max(parallel, 1e-9):,.1f} GB a second"],
+        [f"cost, {machines} machines from begin to end", f"{hours * machines * cores * price:,.0f} $"],
+        ["cores that take as long as that process", f"{max(1, round(work / serial)):,}"],
+        ["cost with these, twice as long as that process", f"{2 * work / 3600 * price:,.2f} $"],
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cluster_rows() -> list[dict[str, str]]:
+    with CLUSTER.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def coverage() -> str:
     """The tables of how often intervals hold the truth, from benchmarks/coverage.csv: counted, and by group."""
     with COVERAGE.open(newline="", encoding="utf-8") as file:
@@ -367,6 +460,82 @@ def wake_word() -> str:
         ]
         lines.append([row["file"], f"*{row['stream']}*, {float(row['hours']):g} h", *cells, delay])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def few_recordings() -> str:
+    """The tables of few recordings, from benchmarks/few_recordings.csv: one for each case, one of all languages."""
+    with FEW.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    whom = {"": "", "everybody_": ", all people"}
+    shown = {
+        "accuracy": "right",
+        "rejection": "other words rejected",
+        "probability_rejection": "rejected by probability",
+    }
+    parts = []
+    for case, words in FEW_CASES.items():
+        of_case = [row for row in rows if row["case"] == case]
+        if of_case:
+            figures = [
+                (f"{prefix}{name}", f"{what}{people}")
+                for name, what in shown.items()
+                for prefix, people in whom.items()
+                if of_case[0][f"{prefix}{name}"]  # a network that does not say whom it has heard has the second alone
+            ]
+            of_file = f"the file begins with {of_case[0]['embedding']} (SHA-256)"
+            parts.append(
+                f"{words}; {of_file}; {_asked_of(of_case[0])}:\n\n{_few_table(of_case, figures, 'voices_say')}"
+            )
+    parts += _preferred(rows)
+    languages = [row for row in rows if row["speakers"] == "computed"]
+    if languages:
+        of_files = " or ".join(sorted({row["embedding"] for row in languages}))
+        heard = f"Computed voices in place of people; the file begins with {of_files} (SHA-256):"
+        parts.append(f"{heard}\n\n{_few_table(languages, list(shown.items()), 'case')}")
+    return "\n\n".join(parts)
+
+
+def _few_table(rows: list[dict[str, str]], figures: list[tuple[str, str]], first: str) -> str:
+    """A line for each number of takes: a first column, then figures (name in the CSV, title) with their intervals."""
+    heads = {"voices_say": "computed voices say", "case": "language"}
+    lines = [[heads[first], "takes a word", *(title for _, title in figures), "rule of rejection"]]
+    lines.append(["---"] * len(lines[0]))
+    for row in rows:
+        shares = (
+            f"{value:.1%} [{low:.1%}, {high:.1%}]"
+            for value, low, high in (
+                (float(row[f"{name}{end}"]) for end in ("", "_low", "_high")) for name, _ in figures
+            )
+        )
+        lines.append([row[first], row["takes"], *shares, row["rule"]])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _asked_of(row: dict[str, str]) -> str:
+    """How many are asked."""
+    clips = f"{row['everybody_clips']} clips of {row['everybody_people']} people"
+    asked = f"{clips}, and {row['everybody_other_clips']} of other words are asked"
+    if not row["people"]:
+        return f"{asked}; the network may have heard some of the people"
+    strangers = f"{row['people']} people ({row['clips']} clips, and {row['other_clips']} of other words)"
+    return f"{asked}; the embedding has not heard {strangers}"
+
+
+def _preferred(rows: list[dict[str, str]]) -> list[str]:
+    """What validation people prefer that voices say beside five takes: the mean of words right and others rejected."""
+    of_case = [row for row in rows if (row["case"], row["takes"]) == ("seven and other words", "5")]
+    if not of_case:
+        return []
+    means = {
+        row["voices_say"]: statistics.mean(float(row[f"validation_{name}"]) for name in ("accuracy", "rejection"))
+        for row in of_case
+    }
+    told = ", ".join(f"{said} {mean:.1%}" for said, mean in means.items())
+    best = max(means, key=lambda said: means[said])
+    asked = (
+        "What should computed voices say beside five takes? The mean of words that are right and other words that are"
+    )
+    return [f"{asked} rejected, on validation people: {told}. Validation prefers *{best}*."]
 
 
 def _delay(row: dict[str, str], prefix: str = "") -> str:

@@ -4,14 +4,16 @@ Reads data/features, and the network that parameter `pretrained` names, if train
 last layer alone is trained then. Writes models/kws.keras, the same network as models/network.tflite and in 8 bits as
 models/network_int8.tflite, a causal one also as models/streams, where it hears step by step, metrics/train.json and
 plots/train/history.csv. MLflow shows the progress by epoch. If a training was killed, the stage resumes it after its
-last whole epoch.
+last whole epoch. Several machines train together where KWS_TRAIN_WORKERS names them (docs/training-workers.md).
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from kws.core import paths, stage
+from kws.core.errors import UserError
 from kws.core.files import csv_rows, folder_written_whole, remove_folder, write_csv, write_json, written_whole
 from kws.core.naming import file_name
 from kws.core.params import Params, load_params
@@ -26,44 +28,50 @@ def main() -> None:
     """Features in, a trained model out."""
     params = load_params()
     with tracked_run(params, "train") as run:  # before TensorFlow is imported: MLflow starts at the same time
-        from kws.train import head, networks, pretrained, training
+        from kws.train import head, networks, pretrained, training, workers
 
         spec = FeatureSpec.read(paths.SPEC)
         recipe = training.Recipe.from_params(params)
         training.make_deterministic(params.seed, params.threads)
-        model = networks.NETWORKS[params.model](
-            spec.front_end.frames, spec.front_end.mel_bins, len(spec.classes), params.width, causal=params.causal
-        )
-        start = pretrained.read_embedding(params.pretrained, spec, params) if params.pretrained else None
-        if start:
-            start.give_to(model)
+        team = workers.join(spec, params, recipe)  # None: this process trains alone
+        with workers.scope(team):
+            model = networks.NETWORKS[params.model](
+                spec.front_end.frames, spec.front_end.mel_bins, len(spec.classes), params.width, causal=params.causal
+            )
+            start = pretrained.read_embedding(params.pretrained, spec, params) if params.pretrained else None
+            if start:
+                start.give_to(model)
+        recordings = head.recordings_a_word(paths.MANIFEST, spec) if start else float("inf")
+        last_layer_alone = recordings < head.FEW
+        if team and last_layer_alone:
+            raise UserError("KWS_TRAIN_WORKERS is set, but the last layer alone is trained, in seconds: unset it")
+        train: Any = partial(workers.train_model, team) if team else training.train_model
+        train = partial(train, model, paths.FEATURES, spec, recipe=recipe, pretrained=bool(start))
+        if team and not team.place.is_chief:
+            train()
+            return  # the chief writes
         network = f"{params.model} {params.width} {params.causal} {start and start.digest}"
+        if team:
+            network += f" {team.workers} workers"
         checkpoint = paths.scratch("training") / training.fingerprint(paths.FEATURES, network, recipe)
 
         with FileLock(f"{checkpoint}.lock"):  # two experiments of a queue may need the same training
             run.start_training(new=not training.interrupted_training(checkpoint))
-            recordings = head.recordings_a_word(paths.MANIFEST, spec)
             figures: dict[str, Any] = {}
             if start:
                 print(_says(start.name, recordings, head.FEW))
                 figures = {"pretrained": start.digest[:16], "pretrained_licence": start.licence}
                 figures |= _heard_before(start)
-            if start and recordings < head.FEW:
+            if last_layer_alone:
                 epoch, figures["head_strength"] = head.train_head(model, paths.FEATURES, spec, recipe)
                 run.log_epoch(epoch)
                 history = [epoch]
             else:
-                model, history = training.train_model(
-                    model,
-                    paths.FEATURES,
-                    spec,
-                    recipe=recipe,
-                    checkpoint=checkpoint,
-                    on_epoch=run.log_epoch,
-                    pretrained=bool(start),
-                )
+                model, history = train(checkpoint=checkpoint, on_epoch=run.log_epoch)
             best = training.best_epoch(history, params.schedule)
             _write_networks(model, spec, params)
+            if team:
+                figures |= {"workers": team.workers}
             figures |= {"epochs": len(history), "best_epoch": best["epoch"], "parameters": model.count_params()}
             write_json(paths.METRICS / "train.json", figures | {k: v for k, v in best.items() if k != "epoch"})
             write_csv(paths.HISTORY, history, list(best))

@@ -3,14 +3,15 @@
 A path in dvc.yaml cannot depend on a parameter, so DVC cannot watch recordings of the user's own. Reads the folders or
 archives that `dataset` and `test_dataset` name, if they are the user's, and the file that `pretrained` names. Writes
 data/own.json, on which download depends, and data/pretrained.json, on which train depends. Removes data/tracked.json if
-MLflow could not record the experiment, so that stage project tries again.
+MLflow could not record the experiment, so that stage project tries again. Reads outputs that have appeared since it ran
+last, since DVC does not notice bits that a disk has changed.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-from kws.core import paths, stage
+from kws.core import intact, paths, stage
 from kws.core.address import public_address
 from kws.core.errors import UserError
 from kws.core.files import sha256_of, write_json
@@ -22,6 +23,8 @@ from kws.download.contents import contents_of
 def main() -> None:
     """Parameters in, contents out."""
     params = load_params()
+    for line in intact.mend():
+        print(line)
     before = _before(paths.OWN)
     noted = {"dataset": _note(params.dataset, before.get("dataset")), "test_dataset": None}
     if params.test_dataset:

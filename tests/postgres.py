@@ -20,7 +20,7 @@ def missing() -> str:
         import psycopg  # noqa: F401
     except ImportError:
         return "needs psycopg"
-    return "" if _program("initdb") and _program("postgres") else "needs PostgreSQL (Debian: postgresql)"
+    return "" if program("initdb") and program("postgres") else "needs PostgreSQL (Debian: postgresql)"
 
 
 @contextmanager
@@ -34,14 +34,14 @@ def server() -> Iterator[str]:
     password.chmod(0o644)
     data, port = folder / "data", _free_port()
     try:
-        initdb = [*run, _program("initdb"), "--pgdata", data, "--username", USER, "--pwfile", password]
+        initdb = [*run, program("initdb"), "--pgdata", data, "--username", USER, "--pwfile", password]
         subprocess.run([*initdb, "--auth", "scram-sha-256", "--no-sync"], check=True, capture_output=True, cwd=folder)
         options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-        control = [*run, _program("pg_ctl"), "--pgdata", data, "--wait"]
+        control = [*run, program("pg_ctl"), "--pgdata", data, "--wait"]
         started = [*control, "--log", folder / "log", "--options", options, "start"]
         subprocess.run(started, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
         try:
-            create = [_program("createdb"), "--host", "127.0.0.1", "--port", str(port), "--username", USER, "kws"]
+            create = [program("createdb"), "--host", "127.0.0.1", "--port", str(port), "--username", USER, "kws"]
             subprocess.run(create, check=True, env=os.environ | {"PGPASSWORD": PASSWORD}, capture_output=True)
             yield f"postgresql://{USER}:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{port}/kws"
         finally:
@@ -51,7 +51,7 @@ def server() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-def _program(name: str) -> str | None:
+def program(name: str) -> str | None:
     """Where a program of PostgreSQL is."""
     return shutil.which(name, path=os.pathsep.join([*map(str, reversed(PROGRAMS)), os.environ["PATH"]]))
 

@@ -21,15 +21,15 @@ def note_file(event: str, arguments: tuple[Any, ...]) -> None:
     """An audit hook: notes each file of the project that Python opens for reading."""
     if event == "open" and isinstance(arguments[0], str | os.PathLike) and str(arguments[1] or "r")[0] == "r":
         path = Path(os.path.abspath(arguments[0]))  # noqa: PTH100 (links are not followed)
-        if path.is_relative_to(ROOT) and not told_to_mlflow():
+        if path.is_relative_to(ROOT) and not beside_the_work():
             read_files.add(path.relative_to(ROOT).as_posix())
 
 
-def told_to_mlflow() -> bool:
-    """Whether kws.tracking is at work: what it reads changes no output."""
+def beside_the_work() -> bool:
+    """Whether kws.tracking or kws.core.intact is at work: what they read changes no output."""
     frame = sys._getframe()
     while frame := frame.f_back:
-        if frame.f_globals.get("__name__", "").startswith("kws.tracking"):
+        if frame.f_globals.get("__name__", "").startswith(("kws.tracking", "kws.core.intact")):
             return True
     return False
 
@@ -42,7 +42,7 @@ def note_params() -> None:
     names = set(params.Params.model_fields)
 
     def noting(self: params.Params, name: str) -> Any:
-        if name in names and not told_to_mlflow():
+        if name in names and not beside_the_work():
             read_params.add(name)
         return plain(self, name)
 

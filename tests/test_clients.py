@@ -4,14 +4,11 @@
 docs/esphome.md.
 """
 
-import hashlib
 import importlib.util
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 import wave
 from pathlib import Path
@@ -21,7 +18,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from conftest import RECORDINGS, ROOT, needs_recordings
-from filelock import FileLock
+from environments import environment_of, needs_network
 
 from kws.audio.clip import cut_or_pad
 from kws.audio.decode import decode_recording
@@ -41,29 +38,9 @@ CUTOFF, SIZE = 0.5, 5
 NEAR = 0.06  # of the cutoff, where other kernels may decide otherwise
 DOCS = (ROOT / "docs" / "esphome.md").read_text(encoding="utf-8")
 
-needs_network = pytest.mark.skipif(
-    os.environ.get("KWS_NETWORK") != "1", reason="installs clients of devices; KWS_NETWORK=1 runs it"
-)
 needs_tflm = pytest.mark.skipif(
     importlib.util.find_spec("tflite_micro") is None, reason="tflite-micro has no wheel for this machine"
 )
-
-
-def environment_of(name: str) -> Path:
-    """The folder of programs of an environment with the locked packages; made once for each lock."""
-    lock = ROOT / "requirements" / f"{name}.txt"
-    digest = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    folder = ROOT / ".scratch" / f"{name}-{digest}"
-    uv = [Path(sys.executable).with_name("uv"), "--no-config"]
-    folder.parent.mkdir(exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "ready").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
-            install = ["pip", "install", "--quiet", "--require-hashes", "--python", folder / "bin" / "python"]
-            subprocess.run([*uv, *install, "-r", lock], check=True)
-            (folder / "ready").touch()
-    return folder / "bin"
 
 
 def recordings(word: str, count: int) -> list[np.ndarray]:

@@ -81,9 +81,9 @@ def test_a_name_is_one_speaker_in_both_unicode_forms(form):
 def test_more_unusable_clips_than_allowed_are_an_error_that_names_the_reasons_the_first_clips_and_where_the_rest_is():
     empty = {f"yes/{number:02d}.wav": "empty file" for number in range(11)}
     list_of_all = Path(".scratch/featurize/unusable.csv")
-    check_unusable(empty, 220, 0.05, list_of_all)
+    check_unusable(empty.items(), 220, 0.05, list_of_all)
     with pytest.raises(UserError) as refused:
-        check_unusable(empty | {"yes/quiet.wav": "silent"}, 220, 0.05, list_of_all)
+        check_unusable((empty | {"yes/quiet.wav": "silent"}).items(), 220, 0.05, list_of_all)
     first = ", ".join(f"yes/{number:02d}.wav" for number in range(10))
     assert str(refused.value) == (
         "12 of 220 clips are unusable (11 x empty file, 1 x silent), more than max_unusable_share allows: 0.05; "

@@ -1,4 +1,5 @@
 import ctypes
+import gzip
 import hashlib
 import io
 import json
@@ -263,6 +264,40 @@ def test_an_archive_of_ones_own_is_copied(stage, tmp_path):
     stage(dataset=str(archive))
     assert source()["archive"] == "my_words.tar"
     assert archive.exists()
+
+
+def test_a_folder_of_archives_is_one_data_set_in_parts(stage, tmp_path, capsys):
+    parts = tmp_path / "mine"
+    make_tar(parts / "b.tar", NAMES[3:])
+    with tarfile.open(make_tar(parts / "a", NAMES[:3])) as tar:
+        kept = [info.name for info in tar]
+    (parts / "a").write_bytes(gzip.compress((parts / "a").read_bytes()))
+    (parts / "README.txt").write_text("hello")
+    (parts / ".DS_Store").write_bytes(b"")
+    stage(dataset="mine")
+    assert clips() == sorted(NAMES)
+    assert kept == NAMES[:3]
+    assert sorted(path.name for path in Path("data/raw/parts").iterdir()) == ["a", "b.tar"]
+    sizes = [path.stat().st_size for path in Path("data/raw/parts").iterdir()]
+    digests = [hashlib.sha256((parts / name).read_bytes()).hexdigest() for name in ("a", "b.tar")]
+    wanted = hashlib.sha256(f"a\0{digests[0]}\nb.tar\0{digests[1]}\n".encode()).hexdigest()
+    assert source() | {"archive": "parts", "bytes": sum(sizes), "sha256": wanted} == source()
+    assert "left out, no archive, beside archives: 1 (README.txt)" in capsys.readouterr().out
+
+
+def test_a_name_in_two_parts_is_refused(stage, tmp_path):
+    for part in ("1.tar", "2.tar"):
+        make_tar(tmp_path / "mine" / part, NAMES)
+    with pytest.raises(UserError, match=r"^parts: holds .* twice; each file may be there once$"):
+        stage(dataset="mine")
+    assert not Path("data/raw").exists()
+
+
+def test_an_archive_beside_folders_of_words_is_no_part(stage, tmp_path):
+    make_tar(make_folder(tmp_path / "mine", NAMES) / "old.tar", ["yes/old.wav"])
+    stage(dataset="mine")
+    assert source()["archive"] == "own.tar"
+    assert clips() == sorted(NAMES)
 
 
 def test_a_path_with_nothing_there_says_what_dataset_may_be(stage):

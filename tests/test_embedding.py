@@ -6,13 +6,14 @@ import sys
 from dataclasses import replace
 
 import pytest
-from conftest import FRONT_END, ROOT, SOURCE, TEST_ARCHIVE, make_spec
+from conftest import FRONT_END, RECORDINGS, ROOT, SOURCE, TEST_ARCHIVE, make_spec, needs_recordings
 
 from kws.commands import embedding
 from kws.core import paths
 from kws.core.errors import UserError
-from kws.core.files import write_csv, write_json
+from kws.core.files import csv_rows, write_csv, write_json
 from kws.core.params import load_params, read_yaml
+from kws.download.sources import PUBLISHED
 from kws.download.voices.near_words import without_same_sounds
 from kws.download.voices.other_words import UNHEARD
 from kws.recordings import licences
@@ -88,6 +89,22 @@ def test_its_words_leave_out_those_on_which_embeddings_are_compared_and_those_of
     apart = [*rest, *UNHEARD]
     assert not set(words) & {*apart, "won", "ate", "fore", "for", "to", "too", "know", "write", "wright"}
     assert without_same_sounds(words, apart, ["en-us"]) == words
+
+
+@needs_recordings
+def test_the_embedding_of_kws_has_heard_its_words_and_nobody_who_judges():
+    """Of all people of the shared recordings, by what the file itself says; and no computed voice of doubt."""
+    about = pretrained.about_embedding(pretrained.EMBEDDINGS / "kws.npz")
+    names = [row["name_in_full_archive"] for row in csv_rows(RECORDINGS / "manifest.csv")]
+    speakers = {name.partition("_nohash_")[0] for name in names if "_nohash_" in name}
+    heard = set(about["people"])
+    judging = {name for name in speakers if speaker_split(name) != "train"}
+    assert len(judging) > 300
+    assert not [name for name in judging if pretrained.person_digest(name) in heard]
+    assert len([name for name in speakers if pretrained.person_digest(name) in heard]) == len(heard) > 500
+    assert about["words"] == sorted(read_yaml(ROOT / "presets" / "embedding.yaml")["words"])
+    assert about["licence"] == licences.together([PUBLISHED["speech_commands"].licence, licences.ESPEAK])
+    assert about["parameters"]["neural_share"] == 0
 
 
 def test_the_command_trains_the_preset_and_writes_what_the_network_has_learnt(

@@ -92,7 +92,7 @@ def test_the_rule_that_rejects_most_is_chosen():
     assert few.best_rule(draws) == "logit"
 
 
-def clips(people: int, *, computed: bool = False, known: Iterable[str] = ()) -> command.Clips:
+def clips(people: int, *, computed: bool = False, heard: Iterable[str] = (), others: bool = False) -> command.Clips:
     """Three words in three directions, by so many people, two clips each; other words in a fourth direction."""
     rng = np.random.default_rng(0)
     rows = [
@@ -109,6 +109,8 @@ def clips(people: int, *, computed: bool = False, known: Iterable[str] = ()) -> 
     ]
     if computed:
         rows += [(f"_computed_/{w}/{n}", f"voice{n}", w, "train", WORDS[w], True) for w in range(3) for n in range(4)]
+    if others:
+        rows += [(f"_computed_/cap/{n}", f"voice{n}", 3, "train", "cap", True) for n in range(4)]
     names, speakers, labels, splits, spoken, made = (np.array(column) for column in zip(*rows, strict=True))
     middles = np.eye(4)[np.where(np.isin(spoken, WORDS), labels, 3)]
     embeddings = (3 * middles + np.abs(rng.normal(scale=0.1, size=middles.shape))).astype(np.float32)
@@ -123,7 +125,7 @@ def clips(people: int, *, computed: bool = False, known: Iterable[str] = ()) -> 
         spoken=spoken,
         computed=made,
         unheard_computed=False,
-        known=frozenset(known),
+        heard=frozenset(heard),
         told=True,
     )
 
@@ -131,7 +133,7 @@ def clips(people: int, *, computed: bool = False, known: Iterable[str] = ()) -> 
 def test_takes_are_asked_of_everybody_else_and_validation_only_chooses():
     some = clips(people=6)
     takes = command._takes(some, np.random.default_rng(0))
-    draw = command._ask(some, takes[:, :3], with_computed=False)
+    draw = command._ask(some, takes[:, :3], command.NOTHING)
     takers = set(some.all.people[takes[:, :3].ravel()])
     assert not takers & set(draw.asked.people)
     assert takers | set(draw.asked.people) == {f"train{n}" for n in range(6)} | {f"test{n}" for n in range(3)}
@@ -142,14 +144,25 @@ def test_takes_are_asked_of_everybody_else_and_validation_only_chooses():
 
 
 def test_people_whom_the_embedding_or_the_house_has_heard_are_not_asked():
-    some = clips(people=6, known=("train0", "train1", "test0"))
+    some = clips(people=6, heard=("train0", "train1", "test0"))
     takes = command._takes(some, np.random.default_rng(0))
-    draw = command._ask(some, takes[:, :1], with_computed=False)
-    assert not {"train0", "train1", "test0"} & set(draw.asked.people)
-    assert "Not asked: 3 people whom kws.npz or kws listen --keep has heard." in command.report(
-        command.rows_of(some, with_computed=False), some
-    )
+    draw = command._ask(some, takes[:, :1], command.NOTHING)
+    takers = set(some.all.people[takes[:, :1].ravel()])
+    everybody = {f"train{n}" for n in range(6)} | {f"test{n}" for n in range(3)}
+    assert set(draw.asked.people) == everybody - takers - {"train0", "train1", "test0"}
+    assert set(draw.everybody.people) == everybody - takers
+    rows = command.rows_of(some, command.NOTHING)
+    assert [(row["people"], row["everybody_people"]) for row in rows] == [(5, 8), (4, 6), (3, 4)]
+    said = command.report(rows, some)
+    assert "Not asked: 3 people whom kws.npz has heard." in said
+    assert said.splitlines()[0].endswith("  accuracy of")
+    assert "The last column asks them, too: its figures may be too good." in said
+    assert "kws listen --keep" not in said
     some.all.people[some.all.people == "train2"] = HOUSEHOLD
+    assert "Not asked either: what kws listen --keep has heard." in command.report(rows, some)
+    for seed in range(9):
+        takes = command._takes(some, np.random.default_rng(seed))
+        assert HOUSEHOLD not in command._ask(some, takes[:, :1], command.NOTHING).everybody.people
     takers = {
         some.all.people[command._takes(some, np.random.default_rng(seed))].ravel().tolist()[0] for seed in range(9)
     }
@@ -157,25 +170,44 @@ def test_people_whom_the_embedding_or_the_house_has_heard_are_not_asked():
 
 
 def test_rows_go_as_far_as_there_are_people():
-    rows = command.rows_of(clips(people=5), with_computed=False)
-    assert [(row["computed"], row["takes"], row["draws"]) for row in rows] == [(0, number, 10) for number in (1, 3, 5)]
+    rows = command.rows_of(clips(people=5), command.NOTHING)
+    assert [(row["voices_say"], row["takes"], row["draws"]) for row in rows] == [
+        ("nothing", number, 10) for number in (1, 3, 5)
+    ]
     for row in rows:
         assert row["accuracy"] == row["accuracy_high"] == 1
         assert row["rejection"] > 0.9
-        assert row["test_people"] == 8 - row["takes"]
+        assert row["people"] == row["everybody_people"] == 8 - row["takes"]
     said = command.report(rows, clips(people=5))
     assert "Not there: 10, 30 takes a word, since too few people say each word." in said
-    assert "           5               no    100.0%  100.0% to 100.0%" in said
+    head, more, *lines = said.splitlines()
+    assert head.startswith("takes   computed    accuracy                 other words ")
+    assert more.startswith("a word  voices say                           rejected")
+    assert lines[2].startswith("5       nothing     100.0% [100.0%, 100.0%]  ")
+    assert "everybody" not in more  # kws.npz has heard none of them
 
 
 def test_with_computed_voices_there_are_figures_without_any_take():
     some = clips(people=5, computed=True)
-    rows = command.rows_of(some, with_computed=True)
+    rows = command.rows_of(some, command.WORDS)
     assert [row["takes"] for row in rows] == [0, 1, 3, 5]
     assert rows[0]["accuracy"] == 1
-    assert rows[0]["test_people"] == 8  # no computed voice is asked
-    heard = command.rows_of(some, with_computed=False)
+    assert rows[0]["people"] == 8  # no computed voice is asked
+    heard = command.rows_of(some, command.NOTHING)
     assert [row["takes"] for row in heard] == [1, 3, 5]
+
+
+def test_voices_that_say_other_words_are_asked_of_the_same_clips():
+    some = clips(people=5, computed=True, others=True)
+    some.spoken[some.spoken == "dog"] = np.where(np.arange((some.spoken == "dog").sum()) % 2, "cap", "dog")
+    takes = command._takes(some, np.random.default_rng(0))[:, :3]
+    without, beside = (command._ask(some, takes, what) for what in (command.WORDS, command.WORDS_AND_OTHERS))
+    for what in ("choosing", "asked", "everybody"):
+        np.testing.assert_array_equal(getattr(without, what).people, getattr(beside, what).people)
+        np.testing.assert_array_equal(getattr(without, what).other_people, getattr(beside, what).other_people)
+    assert len(without.choosing.other_people) == 3  # of six: voices say the word of the others
+    logit = "logit"  # other words have a class of their own now, and sound less like one of the words
+    assert beside.asked.other_scores[logit].mean() < without.asked.other_scores[logit].mean()
 
 
 def test_the_command_runs_the_experiment_and_writes_table_and_picture(tmp_path, monkeypatch, capsys, write_params):
@@ -190,14 +222,16 @@ def test_the_command_runs_the_experiment_and_writes_table_and_picture(tmp_path, 
         return subprocess.CompletedProcess(words, 0)
 
     monkeypatch.setattr(subprocess, "run", pretend)
-    monkeypatch.setattr(command, "embed", lambda _: clips(people=5, computed=True))
+    monkeypatch.setattr(command, "embed", lambda _: clips(people=5, computed=True, others=True))
     monkeypatch.setattr(sys, "argv", ["few", "best", "dataset=recordings"])
     command.main()
     assert ran == [["dvc", "exp", "run", "-S", "width=1.5", "-S", "dataset=recordings", "featurize"]]
     folder = tmp_path / "plots" / "few"
     header, *rows = (folder / "few.csv").read_text().splitlines()
-    assert header.startswith("computed,takes,draws,accuracy,accuracy_low,accuracy_high,rejection,")
-    assert [row[:4] for row in rows] == ["0,1,", "0,3,", "0,5,", "1,0,", "1,1,", "1,3,", "1,5,"]
+    assert header.startswith("voices_say,takes,draws,rule,validation_accuracy,validation_rejection,accuracy,")
+    told = {what: [row.split(",")[1] for row in rows if row.startswith(f"{what},")] for what in ("nothing", "words")}
+    assert told == {"nothing": ["1", "3", "5"], "words": ["0", "1", "3", "5"]}
+    assert [row.split(",")[1] for row in rows if row.startswith("words and others,")] == ["0", "1", "3", "5"]
     assert (folder / "few.png").stat().st_size > 10_000
     assert (folder / "few.txt").read_text() in capsys.readouterr().out
 

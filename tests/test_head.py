@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.special
+import tensorflow as tf
 from conftest import make_spec
 from test_training import FRONT_END, PLAIN, RICH, SPEC, UNCHANGED, features, tiny  # noqa: F401 (a fixture)
 
@@ -130,6 +131,15 @@ def test_copies_keep_name_label_and_person_and_differ_from_each_other(features, 
     np.testing.assert_allclose(
         unchanged.embeddings[order], clips.embeddings[np.argsort(clips.names)], rtol=1e-4, atol=1e-5
     )
+
+
+def test_names_and_people_may_have_letters_of_any_language():
+    batch = {"log_mel": np.ones((2, 3)), "label": np.array([0, 1])}
+    batch |= {"name": np.array(["brücke/1.wav", "是/2.wav"]), "speaker": np.array(["Jürgen", "José"])}
+    batch = {name: tf.constant(values) for name, values in batch.items()}
+    clips = head._embedded(lambda log_mel: (log_mel.numpy(), None), [batch])
+    assert clips.names.tolist() == ["brücke/1.wav", "是/2.wav"]
+    assert clips.people.tolist() == ["Jürgen", "José"]
 
 
 def test_recordings_of_words_alone_are_counted(tmp_path):

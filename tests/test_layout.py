@@ -1,3 +1,5 @@
+import tracemalloc
+
 import pytest
 
 from kws.recordings.archive import Contents
@@ -438,3 +440,14 @@ def test_no_table_says_who_speaks_in_what_was_heard():
         "yes/1.wav", name, tables={"en_splits.csv": HEAD + "heard-2026-05-31/1.flac,yes,True,ann,MALE\n"}
     )
     assert [clip.heard for clip in layout.clips] == [False, True]
+
+
+def test_names_take_little_memory_beside_the_contents_since_there_may_be_millions():
+    names = [f"w{n % 20}/{n // 60:08x}_nohash_{n % 60 // 20}.wav" for n in range(6000)]
+    contents = Contents({name: f"{n:016x}" for n, name in enumerate(names)}, {}, {})
+    tracemalloc.start()
+    layout = understand(contents, {f"w{n}" for n in range(20)})
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(layout.clips) == 6000
+    assert most < 250 * len(names)  # bytes; with the folders of all names in memory it were 550 a name

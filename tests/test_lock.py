@@ -208,6 +208,9 @@ GROUPS = PROJECT["dependency-groups"]
         ("dev", GROUPS["dev"]),
         ("clients", GROUPS["clients"]),
         ("esphome", GROUPS["esphome"]),
+        ("servers", GROUPS["servers"]),
+        ("remotes", PROJECT["project"]["optional-dependencies"]["remotes"]),
+        ("server", GROUPS["server"]),
         ("gpu", [*(line for line in DIRECT if not line.startswith("tensorflow-cpu")), *GROUPS["gpu"]]),
     ],
 )
@@ -218,7 +221,7 @@ def test_each_direct_dependency_is_locked_at_a_version_that_pyproject_allows(nam
         assert all(requirement.specifier.contains(version, prereleases=True) for version in versions), requirement
 
 
-@pytest.mark.parametrize("name", ["bootstrap", "dev", "gpu"])
+@pytest.mark.parametrize("name", ["bootstrap", "dev", "gpu", "remotes", "server"])
 def test_the_locks_give_a_package_one_version(name):
     pipeline = pins("pipeline")
     other = {each: versions for each, versions in pins(name).items() if not versions <= pipeline.get(each, versions)}
@@ -233,7 +236,7 @@ def test_cuda_takes_the_place_of_the_smaller_tensorflow():
     assert "nvidia-cudnn-cu12" not in pipeline
 
 
-@pytest.mark.parametrize("name", [*LOCKS, "gpu", "clients", "esphome"])
+@pytest.mark.parametrize("name", [*LOCKS, "gpu", "clients", "esphome", "remotes", "servers", "server"])
 def test_each_package_of_a_lock_is_hashed(name):
     blocks = re.findall(r"(?m)^\w.*\n(?: .*\n)*", (ROOT / "requirements" / f"{name}.txt").read_text())
     assert blocks
@@ -305,6 +308,21 @@ def test_gpu_makes_the_environment_anew_and_is_remembered(finished):
     assert ANEW not in planned(finished)
     (finished / "requirements" / "gpu.txt").touch()
     assert "requirements/gpu.txt" in planned(finished)
+
+
+def test_an_extra_is_added_to_the_environment_and_is_remembered(finished):
+    lock = finished / "requirements" / "remotes.txt"
+    lock.write_text("dvc-s3==3.3.0")
+    added = f"-r {lock.relative_to(finished)}"
+    assert added not in planned(finished)
+    assert added in planned(finished, "WITH=remotes")
+    assert ANEW not in planned(finished, "WITH=remotes")
+    (finished / ".venv" / "with-remotes").touch()
+    assert added not in planned(finished, "WITH=remotes")
+    (finished / ".venv" / "ready-pipeline").unlink()
+    plan = planned(finished)
+    assert ANEW in plan
+    assert added in plan
 
 
 def old_python(folder: Path) -> Path:

@@ -101,6 +101,12 @@ FIGURES = {
     "mel_grid": lambda synthetic: figures.mel_grid_figure({"yes": LOG_MEL, "no": LOG_MEL - 1}, FRONT_END, synthetic),
     "curves": lambda synthetic: figures.curves_figure(HISTORY, 2, synthetic),
     "confusion": lambda synthetic: figures.confusion_figure(np.array([[3, 1], [0, 2]]), ["yes", "no"], synthetic),
+    "confusions": lambda synthetic: figures.confusions_figure(
+        [("A", np.array([[3, 1], [0, 2]]), ["yes", "no"]), ("B", np.eye(2, dtype=int), ["yes", "no"])], synthetic
+    ),
+    "accuracies": lambda synthetic: figures.accuracies_figure(
+        {"validation": [(0.8, 0.7, 0.9), (0.9, 0.8, 0.95)]}, {"validation": (0.1, 0.02, 0.2)}, ("A", "B"), synthetic
+    ),
     "conditions": lambda synthetic: figures.conditions_figure(CONDITIONS, 0.8, synthetic),
     "noise": lambda synthetic: figures.noise_figure(NOISE, SCORES, synthetic),
     "det": lambda synthetic: figures.det_figure(DET, SCORES, KINDS, SENSITIVITIES, synthetic),
@@ -151,6 +157,8 @@ def test_a_matplotlibrc_of_the_users_changes_nothing(tmp_path):
         ("mel_grid", {"time (s)", "Mel bin", "ln(Mel power)"}),
         ("curves", {"epoch", "loss (nats)", "accuracy"}),
         ("confusion", {"predicted word", "actual word", "share of the word's clips"}),
+        ("confusions", {"predicted word", "actual word", "share of the word's clips"}),
+        ("accuracies", {"share of the clips that is right", "B minus A (points)"}),
         ("conditions", {"accuracy"}),
         ("noise", {"signal-to-noise ratio (dB)", "accuracy"}),
         ("det", {"false alarms an hour", "missed words"}),
@@ -167,7 +175,11 @@ def test_axes_are_labelled_with_their_units(name, labels):
 
 
 @pytest.mark.parametrize(
-    "name", ["clip", "mel_grid", "curves", "confusion", "conditions", "noise", "det", "data_curve", "study"]
+    "name",
+    [
+        *("clip", "mel_grid", "curves", "confusion", "confusions", "accuracies"),
+        *("conditions", "noise", "det", "data_curve", "study"),
+    ],
 )
 def test_what_comes_from_synthetic_voices_says_so_in_its_title(name):
     assert "synthetic voices" in texts_of(make_figure(name, synthetic=True))
@@ -259,6 +271,29 @@ def test_one_epoch_is_a_picture_too(tmp_path):
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.size > (100, 100)
         assert len(picture.getcolors(picture.width * picture.height)) > 10
+
+
+def test_two_confusion_matrices_show_the_words_that_the_second_network_knows_worst():
+    words = [f"word{n}" for n in range(40)]
+    first, second = np.diag(np.full(40, 10)), np.diag(np.full(40, 10))
+    second[range(10, 40), range(10, 40)] -= 1
+    second[range(10, 40), 0] += 1
+    first[35, 36] = 3
+    few = ["word35", "word36", "else"]
+    figure = figures.confusions_figure([("A", first[35:38, 35:38], few), ("B", second, words)])
+    assert figure.get_suptitle() == "Validation clips; the 30 of 40 words with the lowest recall of B"
+    panels = {axes.get_title(): axes for axes in figure.axes if axes.get_images()}
+    assert list(panels) == ["A: 90.9% of 33 clips are right", "B: 92.5% of 400 clips are right"]
+    shown = [[label.get_text() for label in axes.get_yticklabels()] for axes in panels.values()]
+    assert shown == [few, words[10:]]
+
+
+def test_a_difference_that_is_not_known_is_said_to_be_not_compared():
+    accuracies = {"validation": [(0.8, 0.7, 0.9)] * 2, "test": [(0.5, 0.4, 0.6)] * 2}
+    left, right = figures.accuracies_figure(accuracies, {"test": (0, -0.1, 0.1)}, ("A", "B")).axes
+    assert [text.get_text() for text in right.texts] == ["not compared"]
+    assert right.texts[0].get_position()[1] == left.get_yticks()[0]
+    assert [label.get_text() for label in left.get_yticklabels()] == ["validation", "test"]
 
 
 def test_the_confusion_matrix_has_its_counts_in_the_cells_and_recall_beside_them():

@@ -160,7 +160,10 @@ def test_words_are_said_in_turn_and_each_good_take_is_a_file(kws):
         "coffee    2",
         "blinds    2",
         "recordings: takes as above, and 0 recordings of the room in _background_noise_",
-        "next: make exp PRESET=fast SET='dataset=recordings test_dataset= words=[coffee,blinds]'",
+        (
+            "next: make exp PRESET=best SET='pretrained=kws dataset=recordings test_dataset= "
+            "words=[coffee,blinds] computed_voices=60 synthetic_variety=1.0 unknown=5 silence=2'"
+        ),
     ]
 
 
@@ -287,9 +290,14 @@ def test_the_next_command_is_one_that_make_exp_reads(tmp_path):
     plan = Plan(tmp_path / "my recordings", ["lights on", "don't"], 1).checked()
     *_, setting = shlex.split(plan.summary()[-1].removeprefix("next: "))
     assert split_settings(setting.removeprefix("SET=")) == [
+        "pretrained=kws",
         f"dataset={tmp_path / 'my recordings'}",
         "test_dataset=",
         "words=[lights on,don't]",
+        "computed_voices=60",
+        "synthetic_variety=1.0",
+        "unknown=5",
+        "silence=2",
     ]
 
 

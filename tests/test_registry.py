@@ -105,6 +105,73 @@ def test_a_model_for_people_follows_a_champion_of_a_computers_voices_and_not_the
     assert "champion stays version 2: its validation clips are other recordings" in register(wrong=0)
 
 
+def test_of_two_who_register_at_once_the_second_is_compared_with_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    from kws.tracking import registry
+
+    register(wrong=30)
+    client = mlflow.MlflowClient()
+
+    def decide(_: float) -> None:
+        client.set_registered_model_alias("kws", "champion", "2")
+        client.set_model_version_tag("kws", "2", registry.DECIDED, "yes")
+
+    with monkeypatch.context() as patch:  # somebody else has made version 2, and has not compared it yet
+        patch.setattr(mlflow.MlflowClient, "set_registered_model_alias", lambda *_: None)
+        patch.setattr(mlflow.MlflowClient, "set_model_version_tag", lambda *_: None)
+        register(wrong=0)
+    monkeypatch.setattr(registry.time, "sleep", decide)
+    assert "registered as kws version 3; champion stays version 2: -" in register(wrong=15)
+    assert champion().version == 2
+
+
+def test_a_version_whose_maker_died_is_not_waited_for_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    from kws.tracking import registry
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "set_registered_model_alias", lambda *_: None)
+        patch.setattr(mlflow.MlflowClient, "set_model_version_tag", lambda *_: None)
+        register(wrong=30)
+    waited: list[float] = []
+    monkeypatch.setattr(registry.time, "sleep", waited.append)
+    monkeypatch.setattr(registry, "LONGEST_TURN", 0.0)
+    assert register(wrong=15).startswith("registered as kws version 2, the champion: there was none")
+    assert waited == []
+
+
+def test_a_version_that_is_there_already_is_not_made_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    from kws.tracking import registry
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("the server is gone")
+
+    answer(paths.VALIDATION, wrong=20)
+    answer(paths.ANSWERS, wrong=6)
+    paths.MODEL.write_text("a network")
+    with mlflow.start_run():
+        with monkeypatch.context() as patch:
+            patch.setattr(mlflow.MlflowClient, "set_registered_model_alias", fail)
+            with pytest.raises(OSError, match="the server is gone"):
+                registry.register("# Card")
+        assert registry.register("# Card").startswith("registered as kws version 1, the champion: there was none; ")
+        said = registry.register("# Card")
+    assert said.startswith("registered as kws version 1, the champion: it was that already when MLflow failed; ")
+    assert len(mlflow.MlflowClient().search_model_versions("name = 'kws'")) == 1
+
+
+def test_somebody_else_may_create_the_registered_model_just_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    mlflow.MlflowClient().create_registered_model("kws")
+    monkeypatch.setattr(mlflow.MlflowClient, "search_registered_models", lambda *_: [])
+    assert register(wrong=20).startswith("registered as kws version 1, the champion: there was none; ")
+
+
 def test_a_champion_whose_answers_are_lost_stays_and_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
@@ -226,6 +293,16 @@ def test_a_champion_that_was_deposed_by_hand_is_followed_by_the_next_model() -> 
     register(wrong=0)
     mlflow.MlflowClient().delete_registered_model_alias("kws", "champion")
     assert register(wrong=20).startswith("registered as kws version 2, the champion: there was none; 1 of 2 networks")
+
+
+def test_networks_that_were_cleaned_away_still_count_among_those_that_the_champion_was_chosen_from() -> None:
+    import mlflow
+
+    from kws.tracking import registry
+
+    register(wrong=20)
+    mlflow.MlflowClient().set_registered_model_tag("kws", registry.REMOVED_NETWORKS, "7")
+    assert "; 1 of 9 networks, chosen on validation clips; " in register(wrong=2)
 
 
 def test_a_long_card_is_cut_at_a_line_and_says_so() -> None:

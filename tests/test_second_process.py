@@ -1,4 +1,7 @@
+import io
 import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +11,7 @@ import pytest
 from conftest import ROOT
 
 from kws.core.errors import UserError
+from kws.project import second_process
 from kws.project.second_process import results_of
 
 
@@ -79,8 +83,20 @@ def test_an_error_is_raised_where_the_result_is_asked_for():
 def test_a_process_that_was_ended_is_an_error_and_no_endless_wait(how):
     with results_of(fail, how) as results:
         next(results)
-        with pytest.raises(RuntimeError, match="ended before its work was done"):
+        with pytest.raises(UserError, match=r"^the process beside this one was killed before its work was done: "):
             next(results)
+
+
+def test_a_process_that_was_killed_before_it_took_its_arguments_is_an_error(monkeypatch):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with results_of(map, bytes.upper, [b"a" * 5_000_000]) as results, pytest.raises(UserError, match="was killed"):
+        next(results)
+
+
+def test_a_process_that_was_killed_in_the_middle_of_a_result_is_an_error():
+    half = io.BytesIO(pickle.dumps(("result", b"a" * 5_000_000))[:1000])
+    with pytest.raises(UserError, match="was killed"):
+        next(second_process._received(half))
 
 
 def test_warnings_are_treated_as_in_this_process(monkeypatch):

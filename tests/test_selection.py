@@ -1,5 +1,6 @@
 import itertools
 import random
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import pytest
 
 from kws.core.errors import UserError
 from kws.core.naming import SILENCE, UNKNOWN
-from kws.featurize.splits import Chosen, Selection, check_classes, check_unheard, choose
+from kws.featurize.splits import Chosen, Selection, check_classes, check_unheard, choose, tally
 from kws.recordings.archive import Contents
 from kws.recordings.background import is_nobody
 from kws.recordings.clips import HOUSEHOLD, SPLITS, UNHEARD, Clip
@@ -327,14 +328,16 @@ def test_in_a_cross_validation_everybody_is_tested_once_and_nobody_in_training_i
 def test_a_word_that_only_tested_people_say_is_an_error(make_params):
     params = make_params(words=WORDS, fold="2/3")
     there = [Chosen(clip, clip.word, split) for split in SPLITS for clip in clips_of(*WORDS, speakers=[split])]
-    check_classes(there, params)
-    check_classes([one for one in there if (one.label, one.split) != ("no", "test")], params)
+    check_classes(tally(there), params)
+    check_classes(tally([one for one in there if (one.label, one.split) != ("no", "test")]), params)
     with pytest.raises(UserError, match=r"^fold 2/3: nobody in training says no; more people must say it$"):
-        check_classes([one for one in there if (one.label, one.split) != ("no", "train")], params)
+        check_classes(tally([one for one in there if (one.label, one.split) != ("no", "train")]), params)
     without_test = [one for one in there if one.split != "test"]
     computed = [Chosen(clip, clip.word, "test") for clip in beside(test=list(WORDS))]
     with pytest.raises(UserError, match=r"^fold 2/3: no usable recording is in test$"):
-        check_classes([*without_test, *computed], params)  # the computed voices of a test are the same in every fold
+        check_classes(
+            tally([*without_test, *computed]), params
+        )  # the computed voices of a test are the same in every fold
 
 
 def test_recordings_of_other_words_and_of_silence_are_used_as_such(make_selection):
@@ -618,11 +621,25 @@ def test_words_of_the_test_data_set_are_not_heard_before(select):
 def test_a_stream_without_other_speech_is_refused_in_one_line(select, make_params):
     """It was silently made without, and evaluate failed at an empty list."""
     chosen = select(BIG, dataset="mine", unknown=1.0)
-    check_unheard(chosen, make_params(unknown=1.0))
+    check_unheard(tally(chosen), make_params(unknown=1.0))
     usable = [one for one in chosen if one.split != UNHEARD["test"]]
     for unknown, way in ((1.0, "set unheard_words to 0"), (0.0, "take away those that are there")):
         with pytest.raises(UserError, match=f"is left for the stream of test: add recordings of other words, or {way}"):
-            check_unheard(usable, make_params(unknown=unknown))
+            check_unheard(tally(usable), make_params(unknown=unknown))
+
+
+def test_names_take_little_memory_beside_the_clips_since_there_may_be_millions(make_params):
+    params = make_params(words=tuple(f"w{n}" for n in range(20)))
+    clips = [
+        Clip(f"w{n % 20}/{n // 60:08x}_nohash_{n % 60 // 20}.wav", f"w{n % 20}", f"{n // 60:08x}", "", f"{n:016x}")
+        for n in range(6000)
+    ]
+    tracemalloc.start()
+    selection = choose(clips, None, params, dict.fromkeys(UNHEARD.values(), "computed"))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(selection.clips) == 6000
+    assert most < 450 * len(clips)  # bytes; with a set of words for each recording it were 600 a clip
 
 
 # Computed voices that speak beside people

@@ -73,3 +73,13 @@ def test_without_a_registered_model_there_is_nothing_to_serve(here, started):
         serve.main("serve", free_port())
     assert not started
     assert list(here.iterdir()) == [here / ".mlflow.lock"]
+
+
+@pytest.mark.usefixtures("here")
+def test_the_pages_of_a_server_are_in_a_browser(started, monkeypatch, capsys):
+    monkeypatch.setenv(serve.ADDRESS, "https://ada:secret@kws.example.org")
+    serve.main("ui", free_port())
+    assert not started
+    assert capsys.readouterr().out == (
+        "MLFLOW_TRACKING_URI names a server: open https://kws.example.org in a browser\n"
+    )

@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,12 +16,15 @@ import numpy as np
 import pytest
 import requests
 from conftest import SOURCE, tone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from kws.audio.frontend import FrontEnd
 from kws.core import paths
 from kws.core.files import write_json
 from kws.evaluate.answers import Answers, write_answers
 from kws.records.spec import FeatureSpec
+from kws.tracking import serve
 from kws.train import models
 
 pytestmark = [
@@ -157,17 +159,16 @@ def test_an_empty_array_is_refused_too(model: Any) -> None:
         model.predict(np.zeros((0, 400), np.float32))
 
 
-@contextlib.contextmanager
+@pytest.fixture(scope="module")
 def served(project: Path) -> Any:
-    """The address at which `mlflow models serve` answers, in a folder without kws and without a way out."""
+    """The address at which what `make serve` starts answers, in a folder without kws and without a way out."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= nowhere | {"MLFLOW_TRACKING_URI": f"sqlite:///{project}/mlflow.db", "no_proxy": "127.0.0.1"}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    command = ["mlflow", "models", "serve", "-m", "models:/kws@champion", "--env-manager", "local", "-p", str(port)]
+    command = serve.serving(str(port))
     with (project / "served.txt").open("w") as log:
         server = subprocess.Popen(command, cwd=project, env=environment, stdout=log, stderr=log, start_new_session=True)
     address = f"http://127.0.0.1:{port}"
@@ -184,10 +185,9 @@ def served(project: Path) -> Any:
         server.wait()
 
 
-def test_mlflow_serves_the_champion_without_a_network(project: Path, model: Any, waveforms: np.ndarray) -> None:
-    with served(project) as address:
-        answer = requests.post(f"{address}/invocations", json={"inputs": waveforms.tolist()}, timeout=60)
-        refused = requests.post(f"{address}/invocations", json={"inputs": [[0.5]]}, timeout=60)
+def test_mlflow_serves_the_champion_without_a_network(served: str, model: Any, waveforms: np.ndarray) -> None:
+    answer = requests.post(f"{served}/invocations", json={"inputs": waveforms.tolist()}, timeout=60)
+    refused = requests.post(f"{served}/invocations", json={"inputs": [[0.5]]}, timeout=60)
     assert answer.status_code == 200, answer.text
     for found, expected in zip(answer.json()["predictions"], model.predict(waveforms), strict=True):
         assert set(found["probabilities"]) == {"yes", "no"}  # as the last export has them
@@ -195,3 +195,51 @@ def test_mlflow_serves_the_champion_without_a_network(project: Path, model: Any,
         assert found["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-6)
     assert refused.status_code == 400
     assert "does not match expected shape (-1, 400)" in refused.json()["message"]
+
+
+JSON = "application/json"
+BREAKING = {  # MLflow's own server answers these with status 500
+    "no content type": (json.dumps({"inputs": [CLIP]}).encode(), None, 415, "no content type"),
+    "too deep": (b"[" * 100_000, JSON, 400, "RecursionError"),
+    "a number of 5,000 digits": (b'{"inputs": [[' + b"9" * 5000 + b"]]}", JSON, 400, "Exceeds the limit"),
+}
+
+
+def post(served: str, body: bytes, content_type: str | None) -> requests.Response:
+    headers = {"Content-Type": content_type} if content_type is not None else {}
+    return requests.post(f"{served}/invocations", data=body, headers=headers, timeout=60)
+
+
+@pytest.mark.parametrize("case", BREAKING)
+def test_a_request_on_which_mlflow_fails_gets_a_reason(served: str, case: str) -> None:
+    body, content_type, status, reason = BREAKING[case]
+    answer = post(served, body, content_type)
+    assert answer.status_code == status
+    assert reason in answer.json()["message"]
+
+
+KEYS = st.sampled_from(["inputs", "instances", "dataframe_split", "dataframe_records", "params", "prompt", "messages"])
+VALUES = st.floats() | st.integers() | st.none() | st.booleans() | st.text(max_size=5)
+ANY_JSON = st.recursive(
+    VALUES, lambda one: st.lists(one, max_size=5) | st.dictionaries(KEYS | st.text(max_size=3), one, max_size=3)
+)
+# A clip with samples of other kinds in it
+CLIPS = st.lists(st.dictionaries(st.integers(0, 399), VALUES, max_size=3), max_size=3).map(
+    lambda changes: [[each.get(place, 0.1) for place in range(400)] for each in changes]
+)
+BODIES = (
+    (st.dictionaries(KEYS, CLIPS | ANY_JSON, max_size=2) | ANY_JSON).map(lambda content: json.dumps(content).encode())
+    | st.binary(max_size=50)
+    | st.text(max_size=50).map(lambda text: text.encode("utf-8", "surrogatepass"))
+)
+TYPES = st.sampled_from(
+    [JSON, JSON, JSON, f"{JSON}; charset=utf-8", f"{JSON}; charset=latin-1", f"{JSON}; a=b", "text/csv", "x", "", None]
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(body=BODIES, content_type=TYPES)
+def test_no_request_is_an_error_of_the_server(served: str, body: bytes, content_type: str | None) -> None:
+    answer = post(served, body, content_type)
+    assert answer.status_code in (200, 400, 415), (body, content_type, answer.text)
+    assert answer.status_code == 200 or answer.text

@@ -553,6 +553,27 @@ def test_a_process_that_ends_otherwise_than_by_a_crash_of_the_library_is_an_erro
         espeak.speak([espeak.Utterance("yes", "xx", rate=125, pitch=50, pitch_range=50, longest=0.8, seed=7)])
 
 
+def test_a_process_that_was_killed_is_asked_again_and_given_up_in_one_line(monkeypatch):
+    run, codes = subprocess.run, iter([-9, -15])
+
+    def killed_at_first(*words: object, **settings: object) -> subprocess.CompletedProcess[str]:
+        done = run(*words, **settings)
+        done.returncode = next(codes, done.returncode)
+        return done
+
+    monkeypatch.setattr(subprocess, "run", killed_at_first)
+    yes = espeak.Utterance("yes", "en-us+f1", rate=125, pitch=50, pitch_range=50, longest=0.8, seed=7)
+    spoken = espeak.speak([yes])
+    assert list(codes) == []
+    assert spoken == espeak.speak([yes])
+    assert len(spoken[0]) > 5000
+    codes = iter([-9] * espeak.ATTEMPTS)
+    with pytest.raises(
+        UserError, match=r"^the process of eSpeak NG was killed 3 times \(SIGKILL\): does the computer lack"
+    ):
+        espeak.speak([yes])
+
+
 def test_speakers_of_a_language_have_its_accents():
     drawn = {speaker.voice.name.split("+")[0] for _, speaker in synthetic._draw_speakers(voices(language="fr"))}
     assert drawn == {"fr", "fr-be", "fr-ch"}

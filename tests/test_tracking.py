@@ -478,6 +478,140 @@ def test_a_store_that_dies_during_training_costs_one_warning_and_a_later_stage_m
     assert_complete(project.runs()[-1])
 
 
+@pytest.fixture
+def away(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A store that takes no figures while something is in this list."""
+    import mlflow
+
+    reasons: list[str] = []
+    log_metrics = mlflow.log_metrics
+
+    def log(*figures: Any, **details: Any) -> None:
+        if reasons:
+            raise OSError(reasons[0])
+        log_metrics(*figures, **details)
+
+    monkeypatch.setattr(mlflow, "log_metrics", log)
+    return reasons
+
+
+@pytest.mark.parametrize("pause", [0.0, 1000.0])
+def test_epochs_that_a_store_did_not_take_are_logged_once_it_does(
+    project: Project,
+    away: list[str],
+    pause: float,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from kws.tracking import recorder
+
+    monkeypatch.setattr(recorder, "PAUSE", pause)
+    with tracked_run(project.params, "train") as run:
+        run.start_training(new=True)
+        away.append("it is away")
+        run.log_epoch(CURVES[0])
+        away.clear()
+        run.log_epoch(CURVES[1])
+        [seen] = project.runs()
+        assert ("train_loss" in seen.data.metrics) == (pause == 0)  # at the next epoch, or at the end of the stage
+        project.write("train")
+    assert capsys.readouterr().err.splitlines() == [
+        f"warning: train goes on without MLflow: it is away{tracking.LATER}",
+        "MLflow answers again: what was missing of train is logged",
+    ]
+    project.evaluate()
+    project.project()
+    [run] = project.runs()
+    assert_complete(run)
+
+
+def test_a_store_that_stays_away_is_tried_twice_a_stage_and_warned_of_once(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import mlflow
+
+    tried = []
+
+    def log(*figures: Any, **_: Any) -> None:
+        tried.append(figures)
+        raise OSError("it is away")
+
+    monkeypatch.setattr(mlflow, "log_metrics", log)
+    project.train()
+    assert len(tried) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_the_curves_of_a_failed_stage_are_logged_when_the_store_is_back(project: Project, away: list[str]) -> None:
+    def train() -> None:
+        with tracked_run(project.params, "train") as run:
+            run.start_training(new=True)
+            away.append("it is away")
+            run.log_epoch(CURVES[0])
+            away.clear()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    [killed] = project.runs()
+    assert (killed.info.status, killed.data.metrics["train_loss"]) == ("KILLED", CURVES[0]["train_loss"])
+
+
+def test_a_run_whose_end_the_store_was_never_told_is_taken_up_by_the_next_stage(stored: Project) -> None:
+    database = str(stored.root / "mlflow.db")
+    logged = f"""
+def logged():
+    import sqlite3
+    return sqlite3.connect({database!r}).execute("SELECT * FROM metrics WHERE key = 'train_loss'").fetchone()
+"""
+    dying = """while not logged():
+        time.sleep(0.1)
+    run._worker._process.kill()"""
+    start_training(stored.params, before=logged, after=dying).communicate()
+    assert [run.info.status for run in stored.runs()] == ["RUNNING"]
+    stored.write("train")
+    stored.evaluate()
+    stored.project()
+    [run] = stored.runs()
+    assert_complete(run)
+
+
+def test_somebody_else_may_create_the_experiment_just_now(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    mlflow.MlflowClient(f"sqlite:///{project.root}/mlflow.db").create_experiment(EXPERIMENT)
+    find, asked = mlflow.get_experiment_by_name, []
+
+    def find_later(name: str) -> Any:
+        asked.append(name)
+        return find(name) if len(asked) > 1 else None
+
+    monkeypatch.setattr(mlflow, "get_experiment_by_name", find_later)
+    project.train()
+    assert len(asked) == 2
+    [run] = project.runs()
+    assert run.data.tags["kws.last_stage"] == "train"
+
+
+def test_a_run_with_other_curves_is_left_alone(project: Project) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        project.stop_training(KeyboardInterrupt)
+    project.write("train")
+    history = paths.HISTORY.read_text()
+    paths.HISTORY.write_text(history.replace("2.0", "2.5"))
+    project.evaluate()
+    assert [run.info.status for run in project.runs()] == ["KILLED", "FINISHED"]
+
+
+def test_a_store_that_is_too_slow_costs_a_stage_no_more_than_its_patience(
+    stored: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tracking, "LONGEST_WAIT", 0)
+    stored.train()
+    reason = f"it was not done 0 s after the end of the stage{tracking.LATER}"
+    assert capfd.readouterr().err == f"warning: train goes on without MLflow: {reason}\n"
+
+
 def start_training(params: Params, before: str = "", after: str = "sys.exit()", **environment: str) -> Any:
     """A training in a process of its own: `before` it, an epoch, then `after`. It prints whether it imported MLflow."""
     program = f"""
@@ -574,7 +708,8 @@ def test_a_worker_that_dies_costs_one_warning_and_not_the_training(stored: Proje
     printed, errors = start_training(stored.params, after=end).communicate()
     assert printed == "False\n"
     warning, *rest = errors.splitlines()
-    assert warning == "warning: train goes on without MLflow: its process ended with exit code -9"
+    reason = f"its process ended with exit code -9{tracking.LATER}"
+    assert warning == f"warning: train goes on without MLflow: {reason}"
     assert rest[-1] == "ValueError"  # the training's own error passes
 
 

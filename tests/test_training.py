@@ -160,11 +160,11 @@ def test_a_cosine_runs_to_its_end_and_its_last_epoch_is_kept():
     history = [{"epoch": number, "validation_loss": float(number)} for number in range(1, 6)]
     impatient = replace(PLAIN, epochs=6, patience=1)
     assert training.best_epoch(history, "constant") == history[0]
-    assert training._finished(history[:2], impatient)
+    assert training.is_finished(history[:2], impatient)
     cosine = replace(impatient, schedule="cosine")
     assert training.best_epoch(history, "cosine") == history[-1]
-    assert not training._finished(history, cosine)
-    assert training._finished([*history, history[0]], cosine)
+    assert not training.is_finished(history, cosine)
+    assert training.is_finished([*history, history[0]], cosine)
 
 
 @pytest.mark.parametrize("kind", ["undisturbed", "stopped"])
@@ -226,7 +226,7 @@ def batches(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     background = training.read_background_power(features, "train")
     augmenter = training.Augmenter(recipe.augmentation, FRONT_END, background, unknown)
-    return list(training._augmented(features, spec, recipe, epoch, augmenter).as_numpy_iterator())
+    return list(training.smoothed_clips(features, spec, recipe, epoch, augmenter).as_numpy_iterator())
 
 
 def clips(features, recipe: Recipe, epoch: int) -> set[bytes]:
@@ -293,7 +293,7 @@ def test_the_augmentation_knows_which_class_is_for_unknown_words(features, tmp_p
 
 def test_validation_is_of_the_clips_and_labels_as_they_are(undisturbed, features):
     for _ in range(2):
-        [(log_mel, labels)] = training._unchanged(features, "validation", SPEC, RICH).as_numpy_iterator()
+        [(log_mel, labels)] = training.unchanged_clips(features, "validation", SPEC, RICH).as_numpy_iterator()
         [batch] = read_split(features, "validation", SPEC, 16).as_numpy_iterator()
         np.testing.assert_array_equal(log_mel, batch["log_mel"])
         np.testing.assert_array_equal(labels, np.eye(2)[batch["label"]])
@@ -318,7 +318,7 @@ def test_the_average_of_the_weights_is_that_of_numpy():
         def on_train_batch_end(self, batch, logs=None):  # noqa: ARG002 (Keras's)
             seen.append([weight.numpy() for weight in averaged])
 
-    average = training._WeightAverage(model, momentum)
+    average = training.WeightAverage(model, momentum)
     model.fit(inputs, labels, batch_size=4, verbose=0, callbacks=[average, Record()])
     wanted = seen[0]
     assert len(seen) == 1 + 12
@@ -345,7 +345,7 @@ def test_averaging_changes_what_is_validated_and_kept_but_not_how_training_goes(
 
 def rates(recipe: Recipe, steps: int) -> list[float]:
     """The learning rate of each step, and of the one that would follow."""
-    optimizer = training._optimizer(recipe, steps)
+    optimizer = training.optimizer_of(recipe, steps)
     found = []
     for step in range(recipe.epochs * steps + 1):
         optimizer.iterations.assign(step)
@@ -373,7 +373,7 @@ def test_a_constant_rate_is_constant():
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_weight_decay_is_of_kernels_alone(name):
-    optimizer = training._optimizer(replace(PLAIN, learning_rate=0.1, weight_decay=0.5), 1)
+    optimizer = training.optimizer_of(replace(PLAIN, learning_rate=0.1, weight_decay=0.5), 1)
     variables = NETWORKS[name](98, 40, 4, 0.5).trainable_variables
     for variable in variables:
         variable.assign(tf.ones_like(variable.value))
@@ -391,7 +391,7 @@ def test_without_weight_decay_it_is_adam():
     rng = np.random.default_rng(0)
     start, gradients = rng.normal(size=(3, 2)), rng.normal(size=(5, 3, 2))
     ended = []
-    for optimizer in (training._optimizer(PLAIN, 1), keras.optimizers.Adam(1e-3)):
+    for optimizer in (training.optimizer_of(PLAIN, 1), keras.optimizers.Adam(1e-3)):
         variable = keras.Variable(start, name="kernel")
         for gradient in gradients:
             optimizer.apply_gradients([(tf.constant(gradient, tf.float32), variable)])
@@ -409,7 +409,7 @@ def test_all_dropout_of_a_network_is_drawn_from_the_seed_and_the_epoch(name):
     for key in ((1, 1), (1, 2), (2, 1), (1, 1)):
         for state in states:
             state.assign([7, 7])
-        training._seed_dropout(network, *key)
+        training.seed_dropout(network, *key)
         again = [tuple(state.numpy()) for state in states]
         assert drawn.setdefault(key, again) == again
     everything = [state for found in drawn.values() for state in found]

@@ -16,7 +16,7 @@ from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.naming import is_computed
 from kws.evaluate.metrics import share_interval
-from kws.evaluate.pairing import Answered, clips_differ, paired_test, read_answered
+from kws.evaluate.pairing import Answered, clips_differ, paired_test, read_answered, verdict
 from kws.recordings.background import is_nobody
 from kws.recordings.people import is_named
 
@@ -66,11 +66,6 @@ def compare(first: Experiment, second: Experiment, experiments: int) -> str:
     """
     left_out = {name: _computed_clips(one) for name, one in (("A", first), ("B", second))}
     first, second = (Experiment(_of_people(one.validation), _of_people(one.test)) for one in (first, second))
-    verdict = "not known to differ"
-    if paired_test(first.validation, second.validation).better:
-        verdict = "better"
-    elif paired_test(second.validation, first.validation).better:
-        verdict = "worse"
     beside = ""
     if any(left_out.values()):
         numbers = ", ".join(f"{name}: {number}" for name, number in left_out.items())
@@ -78,7 +73,7 @@ def compare(first: Experiment, second: Experiment, experiments: int) -> str:
     counted = f"{experiments} experiments are" if experiments != 1 else "1 experiment is"
     return f"""Validation, to choose by:
 {_paired(first.validation, second.validation)}
-B is {verdict}.
+B is {verdict(first.validation, second.validation)}.
 
 Test, to report once, of the one that validation has chosen:
 {_told(first.test, second.test)}
@@ -105,11 +100,15 @@ def _told(first: Answered, second: Answered) -> str:
 
 def _paired(first: Answered, second: Answered) -> str:
     test = paired_test(first, second)
-    people = sum(is_named(speaker) and not is_nobody(speaker) for speaker in set(first.speakers))
-    others = f"for other people, from {people}" if people else "for other clips; who speaks is unknown"
     return f"""  A: {_accuracy(first)}; B: {_accuracy(second)}; {len(first.correct)} clips
-  B minus A: {test} ({others})
+  B minus A: {test} ({for_whom(first)})
   only A right: {test.only_first}, only B right: {test.only_second}; McNemar's exact test: p = {test.p_value:.2g}"""
+
+
+def for_whom(answered: Answered) -> str:
+    """For whom an interval of these clips holds."""
+    people = sum(is_named(speaker) and not is_nobody(speaker) for speaker in set(answered.speakers))
+    return f"for other people, from {people}" if people else "for other clips; who speaks is unknown"
 
 
 def _accuracy(answered: Answered) -> str:

@@ -41,10 +41,21 @@ from kws.records.spec import FeatureSpec
 TAKES = (1, 3, 5, 10, 30)
 DRAWS = 10
 FOLDER = paths.PLOTS / "few"
+# What computed voices say beside the takes
+NOTHING, WORDS, WORDS_AND_OTHERS = "nothing", "words", "words and others"
+# Whom a figure is of, by the prefix of its name: people whom the pretrained network has not heard, or all
+UNKNOWN_PEOPLE, EVERYBODY = "", "everybody_"
+SHARES = ("accuracy", "rejection", "probability_rejection")
 COLUMNS = (
-    *("computed", "takes", "draws", "accuracy", "accuracy_low", "accuracy_high", "rejection", "rejection_low"),
-    *("rejection_high", "rule", "probability_rejection", "probability_rejection_low", "probability_rejection_high"),
-    *("test_people", "test_clips", "other_clips"),
+    *("voices_say", "takes", "draws", "rule", "validation_accuracy", "validation_rejection"),
+    *(
+        f"{whom}{name}"
+        for whom in (UNKNOWN_PEOPLE, EVERYBODY)
+        for name in (
+            *(f"{share}{end}" for share in SHARES for end in ("", "_low", "_high")),
+            *("people", "clips", "other_clips"),
+        )
+    ),
 )
 # The splits of what a draw may take and ask, and of the clips that choose between the rules of rejection
 OPEN, CHOOSING = ("train", "test", UNHEARD["test"]), ("validation", UNHEARD["validation"])
@@ -64,7 +75,7 @@ class Clips:
         spoken: (clips,), the word that is said.
         computed: bool (clips,), whether a computed voice says it beside people.
         unheard_computed: whether computed voices say the words that training does not hear.
-        known: people who are not asked: the pretrained network has heard them, or `kws listen --keep` has.
+        heard: people whom the pretrained network has heard.
         told: whether the pretrained network says whom it has heard.
     """
 
@@ -77,7 +88,7 @@ class Clips:
     spoken: np.ndarray
     computed: np.ndarray
     unheard_computed: bool
-    known: frozenset[str]
+    heard: frozenset[str]
     told: bool
 
     @property
@@ -85,6 +96,11 @@ class Clips:
         """Recordings of the words, bool (clips,)."""
         unheard = np.isin(self.splits, list(UNHEARD.values()))
         return (self.all.labels < len(self.words)) & ~unheard & ~self.computed
+
+    def said_by_voices(self, what: str) -> np.ndarray:
+        """What computed voices say for training, bool (clips,)."""
+        said = self.computed & (self.splits == "train") & (what != NOTHING)
+        return said if what == WORDS_AND_OTHERS else said & (self.all.labels < len(self.words))
 
 
 def main() -> None:
@@ -94,15 +110,17 @@ def main() -> None:
         print(shlex.join(words), flush=True)
         if code := subprocess.run(words, check=False).returncode:  # noqa: S603 (ours)
             sys.exit(code)
-        params = load_params()
-        clips = embed(params)
-        rows = [
-            row
-            for heard in (False, True)[: 1 + bool(clips.computed.any())]
-            for row in rows_of(clips, with_computed=heard)
-        ]
+        measure(load_params())
     except UserError as error:
         sys.exit(f"error: {error}")
+
+
+def measure(params: Params) -> None:
+    """Draws takes of the experiment whose features are there; prints the table and writes plots/few."""
+    clips = embed(params)
+    words, all_words = (clips.said_by_voices(what).sum() for what in (WORDS, WORDS_AND_OTHERS))
+    kinds = [NOTHING, *([WORDS] if words else []), *([WORDS_AND_OTHERS] if all_words > words else [])]
+    rows = [row for kind in kinds for row in rows_of(clips, kind)]
     with folder_written_whole(FOLDER) as folder:
         write_csv(folder / "few.csv", rows, COLUMNS)
         save_figure(few_figure(rows), folder / "few.png")
@@ -140,51 +158,61 @@ def embed(params: Params) -> Clips:
         spoken=np.array([rows[name]["word"] for name in clips.names]),
         computed=np.array([is_computed(name) for name in clips.names]),
         unheard_computed="computed" in DataSource.read(paths.SOURCE).unheard.values(),
-        known=frozenset({HOUSEHOLD, *(before or ())}),
+        heard=frozenset(before or ()),
         told=before is not None,
     )
 
 
-def rows_of(clips: Clips, *, with_computed: bool) -> list[dict[str, Any]]:
+def rows_of(clips: Clips, voices_say: str) -> list[dict[str, Any]]:
     """A row for each number of takes, as far as there are people to take them from, and others to ask.
 
     Args:
         clips: of the experiment.
-        with_computed: whether the computed voices in training are heard beside the takes; then also without any take.
+        voices_say: what computed voices say beside the takes; if anything, then also without any take.
     """
     drawn: dict[int, list[Draw]] = {}
     for seed in tqdm(range(DRAWS), "draws", unit="draw", disable=None):
         takes = _takes(clips, np.random.default_rng(seed))
-        for number in (0, *TAKES) if with_computed else TAKES:
-            if number <= takes.shape[1] and (draw := _ask(clips, takes[:, :number], with_computed=with_computed)):
+        for number in TAKES if voices_say == NOTHING else (0, *TAKES):
+            if number <= takes.shape[1] and (draw := _ask(clips, takes[:, :number], voices_say)):
                 drawn.setdefault(number, []).append(draw)
-    return [_row(draws, number, int(with_computed)) for number, draws in drawn.items() if len(draws) == DRAWS]
+    return [_row(draws, number, voices_say) for number, draws in drawn.items() if len(draws) == DRAWS]
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What the clips of validation, which choose the rule of rejection, and all others say of one draw of takes."""
+    """What one draw of takes gives.
+
+    Attributes:
+        choosing: clips of validation, which choose the rule of rejection.
+        asked: clips of all other people whom the pretrained network has not heard.
+        everybody: clips of all other people.
+    """
 
     choosing: Asked
     asked: Asked
+    everybody: Asked
 
 
-def _row(draws: Sequence[Draw], takes: int, computed: int) -> dict[str, Any]:
+def _row(draws: Sequence[Draw], takes: int, voices_say: str) -> dict[str, Any]:
     """The figures of a number of takes; validation chooses the rule by which other words are rejected."""
-    rule, asked = best_rule([draw.choosing for draw in draws]), [draw.asked for draw in draws]
-    row: dict[str, Any] = {"computed": computed, "takes": takes, "draws": len(draws), "rule": rule}
-    figures = {
-        "accuracy": accuracy(asked),
-        "rejection": rejection(asked, rule),
-        "probability_rejection": rejection(asked, PROBABILITY),
-    }
-    for name, (value, interval) in figures.items():
-        row |= rounded({name: value} | interval.figures(name))
-    return row | {
-        "test_people": round(np.mean([len(set(one.people)) for one in asked])),
-        "test_clips": round(np.mean([len(one.people) for one in asked])),
-        "other_clips": round(np.mean([len(one.other_people) for one in asked])),
-    }
+    choosing = [draw.choosing for draw in draws]
+    rule = best_rule(choosing)
+    row: dict[str, Any] = {"voices_say": voices_say, "takes": takes, "draws": len(draws), "rule": rule}
+    row |= rounded({"validation_accuracy": accuracy(choosing)[0], "validation_rejection": rejection(choosing, rule)[0]})
+    for whom, asked in (
+        (UNKNOWN_PEOPLE, [draw.asked for draw in draws]),
+        (EVERYBODY, [draw.everybody for draw in draws]),
+    ):
+        figures = (accuracy(asked), rejection(asked, rule), rejection(asked, PROBABILITY))
+        for name, (value, interval) in zip(SHARES, figures, strict=True):
+            row |= rounded({f"{whom}{name}": value} | interval.figures(f"{whom}{name}"))
+        row |= {
+            f"{whom}people": round(np.mean([len(set(one.people)) for one in asked])),
+            f"{whom}clips": round(np.mean([len(one.people) for one in asked])),
+            f"{whom}other_clips": round(np.mean([len(one.other_people) for one in asked])),
+        }
+    return row
 
 
 def _takes(clips: Clips, rng: np.random.Generator) -> np.ndarray:
@@ -194,12 +222,15 @@ def _takes(clips: Clips, rng: np.random.Generator) -> np.ndarray:
     return open_to[draw_takes(words, clips.all.people[open_to], TAKES[-1], rng)]
 
 
-def _ask(clips: Clips, takes: np.ndarray, *, with_computed: bool) -> Draw | None:
-    """Fits the last layer to takes and asks it for the clips of all other people; None if nobody else says a word."""
+def _ask(clips: Clips, takes: np.ndarray, voices_say: str) -> Draw | None:
+    """Fits the last layer to takes and asks it for the clips of all other people; None if nobody else says a word.
+
+    Words that computed voices say for `_unknown_` are never asked, so that the clips are the same, whatever they say.
+    """
     from kws.train import head
 
     everything, taken = clips.all, takes.ravel()
-    plain = np.concatenate([taken, np.flatnonzero(clips.computed & (clips.splits == "train") & with_computed)])
+    plain = np.concatenate([taken, np.flatnonzero(clips.said_by_voices(voices_say))])
     copies = clips.copies.subset(np.isin(clips.copies.names, everything.names[plain]))
     heard, weight_of = head.with_copies(everything.subset(plain), copies)
     weights, _ = head.fit_head(everything.subset(plain), copies)
@@ -209,15 +240,14 @@ def _ask(clips: Clips, takes: np.ndarray, *, with_computed: bool) -> Draw | None
     means = word_means(heard.embeddings[of_words], heard.labels[of_words], weight_of[of_words])
     scores = word_scores(everything.embeddings, logits, classes < len(clips.words), means)
 
-    strangers = ~np.isin(everything.people, [*everything.people[taken], *clips.known])
+    strangers = ~np.isin(everything.people, [*everything.people[taken], HOUSEHOLD])
     own = clips.of_words & np.isin(everything.labels, classes) & strangers
     correct = classes[logits.argmax(axis=1)] == everything.labels
-    heard_words = set(clips.spoken[plain])
-    others = ~clips.of_words & ~clips.computed & strangers & ~np.isin(clips.spoken, list(heard_words))
+    said = {*clips.words, *clips.spoken[clips.computed]}
+    others = ~clips.of_words & ~clips.computed & strangers & ~np.isin(clips.spoken, list(said))
 
-    def asked(splits: Sequence[str]) -> Asked:
-        here = np.isin(clips.splits, splits)
-        mine, theirs = own & here, others & here
+    def asked(some: np.ndarray) -> Asked:
+        mine, theirs = own & some, others & some
         return Asked(
             people=everything.people[mine],
             correct=correct[mine],
@@ -226,31 +256,26 @@ def _ask(clips: Clips, takes: np.ndarray, *, with_computed: bool) -> Draw | None
             other_scores={rule: values[theirs] for rule, values in scores.items()},
         )
 
-    choosing, rest = asked(CHOOSING), asked(OPEN)
-    there = [len(part) for part in (choosing.people, choosing.other_people, rest.people, rest.other_people)]
-    return Draw(choosing, rest) if all(there) else None
+    unheard, open_to = ~np.isin(everything.people, list(clips.heard)), np.isin(clips.splits, OPEN)
+    choosing = asked(np.isin(clips.splits, CHOOSING) & unheard)
+    draw = Draw(choosing, asked(open_to & unheard), asked(open_to))
+    there = [len(part) for one in (draw.choosing, draw.asked) for part in (one.people, one.other_people)]
+    return draw if all(there) else None
 
 
 def report(rows: Sequence[Mapping[str, Any]], clips: Clips) -> str:
     """The table as text, and what its figures mean."""
-    shown = "takes a word  computed voices  accuracy  95 % interval     other words rejected  95 % interval     by"
-    lines = [f"{shown}         by probability"]
+    heard = clips.heard & set(clips.all.people)
+    table = [
+        ["takes", "computed", "accuracy", "other words", "by", "by probability", *(["accuracy of"] if heard else [])],
+        ["a word", "voices say", "", "rejected", "", "", *(["everybody"] if heard else [])],
+    ]
     for row in rows:
-        voices = "yes" if row["computed"] else "no"
-        shares = (
-            f"{row[name]:>{width}.1%}  {row[f'{name}_low']:.1%} to {row[f'{name}_high']:.1%}".ljust(width + 18)
-            for name, width in (("accuracy", 8), ("rejection", 20))
-        )
-        lines.append(
-            "  ".join(
-                [
-                    f"{row['takes']:>12}  {voices:>15}",
-                    *shares,
-                    f"{row['rule']:9}",
-                    f"{row['probability_rejection']:>14.1%}",
-                ]
-            )
-        )
+        ours = [_with_interval(row, name) for name in SHARES]
+        line = [str(row["takes"]), row["voices_say"], *ours[:2], row["rule"], ours[2]]
+        table.append(line + [_with_interval(row, f"{EVERYBODY}accuracy")] * bool(heard))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
     missing = [str(number) for number in TAKES if number not in {row["takes"] for row in rows}]
     if missing:
         lines.append(f"Not there: {', '.join(missing)} takes a word, since too few people say each word.")
@@ -259,8 +284,8 @@ def report(rows: Sequence[Mapping[str, Any]], clips: Clips) -> str:
     other = "computed voices say some of them" if clips.unheard_computed else "recordings"
     lines += [
         f"Training began with {clips.start}. Means over {DRAWS} draws: each take of a word is of another person, and",
-        "everybody else is asked; the intervals are over draws and people.",
-        _known_line(clips),
+        "everybody else is asked; in brackets 95 % intervals, over draws and people.",
+        *_heard_lines(clips, len(heard)),
         f"Other words ({other}) are rejected where {FALSE_REJECTION:.0%} of the words' own clips are.",
         "Validation people chose by what: the largest probability of a word, the largest logit, or the distance in the",
         "embedding. The network that make exp writes rejects by probability.",
@@ -268,12 +293,20 @@ def report(rows: Sequence[Mapping[str, Any]], clips: Clips) -> str:
     return "\n".join(lines)
 
 
-def _known_line(clips: Clips) -> str:
+def _with_interval(row: Mapping[str, Any], name: str) -> str:
+    return f"{row[name]:.1%} [{row[f'{name}_low']:.1%}, {row[f'{name}_high']:.1%}]"
+
+
+def _heard_lines(clips: Clips, heard: int) -> list[str]:
     """Who of the people is not asked, and why."""
     if not clips.told:
-        return f"{clips.start} does not say whom it has heard: if some of these people, the figures are too good."
-    known = clips.known & set(clips.all.people[clips.of_words])
-    return f"Not asked: {len(known)} people whom {clips.start} or kws listen --keep has heard."
+        return [f"{clips.start} does not say whom it has heard: if some of these people, the figures are too good."]
+    lines = [f"Not asked: {heard} people whom {clips.start} has heard."]
+    if heard:
+        lines.append("The last column asks them, too: its figures may be too good.")
+    if HOUSEHOLD in clips.all.people:
+        lines.append("Not asked either: what kws listen --keep has heard.")
+    return lines
 
 
 if __name__ == "__main__":

@@ -22,16 +22,47 @@ def first_names(names: Iterable[str], shown: int = SHOWN) -> str:
     return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
 
 
-def by_kind(remarked: Iterable[tuple[str, str]]) -> list[str]:
-    """A line for each kind of remark: how many, and the first names.
+class Names:
+    """Counts names and holds the first ones alone, since there may be millions; as text: `a, b, c and 7 more`."""
 
-    Args:
-        remarked: names, and a remark each; its kind is the part before a colon.
-    """
-    kinds: defaultdict[str, list[str]] = defaultdict(list)
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self.count = 0
+        self.first: list[str] = []
+        for name in names:
+            self.add(name)
+
+    def add(self, name: str) -> None:
+        """Counts a name."""
+        self.count += 1
+        if self.count <= SHOWN:
+            self.first.append(name)
+
+    def __str__(self) -> str:
+        more = self.count - len(self.first)
+        return ", ".join(self.first) + (f" and {more} more" if more else "")
+
+
+class Kinds:
+    """Remarks by their kind, the part before a colon."""
+
+    def __init__(self) -> None:
+        self._names: defaultdict[str, Names] = defaultdict(Names)
+
+    def add(self, name: str, remark: str) -> None:
+        """Counts a remark on something of this name."""
+        self._names[remark.partition(": ")[0]].add(name)
+
+    def lines(self) -> list[str]:
+        """A line for each kind of remark: how many, and the first names."""
+        return [f"{kind}: {names.count} ({names})" for kind, names in sorted(self._names.items())]
+
+
+def by_kind(remarked: Iterable[tuple[str, str]]) -> list[str]:
+    """The lines of `Kinds` for names and a remark each."""
+    kinds = Kinds()
     for name, remark in remarked:
-        kinds[remark.partition(": ")[0]].append(name)
-    return [f"{kind}: {len(names)} ({first_names(names)})" for kind, names in sorted(kinds.items())]
+        kinds.add(name, remark)
+    return kinds.lines()
 
 
 def file_name(word: str) -> str:

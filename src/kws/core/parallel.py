@@ -1,15 +1,22 @@
-"""Shares work among threads, and returns the results in order."""
+"""Shares work among threads, and returns the results in order; and says whether a cluster is to do it instead."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
+CLUSTER = "KWS_CLUSTER"  # an environment variable, which src/kws/cluster explains: it changes no bytes
 TASKS_AHEAD = 4  # per thread: enough to keep it busy; bounds the memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def chosen_cluster() -> str:
+    """What KWS_CLUSTER says; empty: no cluster, all work is done in this process."""
+    return os.environ.get(CLUSTER, "").strip()
 
 
 def map_in_order(

@@ -3,19 +3,26 @@
 import argparse
 import errno
 import gc
+import os
 import sys
 from collections.abc import Callable
 from typing import Literal
 
+from kws.core import intact
 from kws.core.errors import UserError
 
 Synthetic = bool | Literal["partly"]  # whether voices are synthetic: all, none, or some of them
 
 
 def run(main: Callable[[], None], description: str | None) -> None:
-    """Runs a stage. A `UserError` or a full disk ends it with exit code 1 and one line on stderr."""
+    """Runs a stage. A `UserError` or a full disk ends it with exit code 1 and one line on stderr.
+
+    If DVC started it, what it depends on must be what earlier stages wrote.
+    """
     argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     try:
+        if stage := os.environ.get("DVC_STAGE"):
+            intact.require_intact(stage)
         main()
     except UserError as error:
         sys.exit(f"error: {error}")

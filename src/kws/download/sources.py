@@ -1,5 +1,6 @@
 """Where a data set comes from: a publisher, an address, or a folder or archive of the user's."""
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from kws.core.errors import UserError
 from kws.core.files import sha256_of
 from kws.download.fetch import fetch
 from kws.recordings import licences
-from kws.recordings.archive import pack_folder
+from kws.recordings.archive import is_archive, pack_folder, parts_of
 from kws.recordings.source import Archive
 
 SYNTHETIC = "synthetic"
@@ -132,6 +133,15 @@ def synthetic(path: Path, neural_share: float) -> Archive:
 def _obtain_own(folder: Path, dataset: str, own: Path) -> tuple[Archive, dict[str, str]]:
     not_packed: dict[str, str] = {}
     require_own(dataset, own)
+    if own.is_dir() and (parts := _parts(own)):
+        target = folder / "parts"
+        target.mkdir()
+        total = hashlib.sha256()
+        for part in parts:
+            total.update(os.fsencode(part.name) + f"\0{fetch(part.as_uri(), target / part.name)}\n".encode())
+        others = {path.name for path in parts_of(own)} - {part.name for part in parts}
+        not_packed = dict.fromkeys(sorted(others), "no archive, beside archives")
+        return _archive(target, dataset, dataset, total.hexdigest(), checked=False), not_packed
     if own.is_dir():
         target = folder / "own.tar"
         not_packed = pack_folder(own, target)
@@ -141,15 +151,21 @@ def _obtain_own(folder: Path, dataset: str, own: Path) -> tuple[Archive, dict[st
     return _archive(target, dataset, dataset, sha256_of(target), checked=False), not_packed
 
 
+def _parts(own: Path) -> list[Path]:
+    """The archives in a folder that holds no other folders, by name: together they are the data set."""
+    there = parts_of(own)
+    return [] if any(path.is_dir() for path in there) else [path for path in there if is_archive(path)]
+
+
 def _archive(  # noqa: PLR0913 (an archive has that much of an origin)
     path: Path, dataset: str, address: str, sha256: str, licence: str = licences.NOT_KNOWN, *, checked: bool
 ) -> Archive:
-    """The archive in a file; its size is that of the file, and no credentials stand in its addresses."""
+    """The archive in a file, or a folder of its parts; its size is theirs, and no credentials are in its addresses."""
     return Archive(
         dataset=public_address(dataset),
         archive=path.name,
         address=public_address(address),
-        bytes=path.stat().st_size,
+        bytes=sum(part.stat().st_size for part in parts_of(path)),
         sha256=sha256,
         checked=checked,
         licence=licence,

@@ -9,8 +9,10 @@ import numpy as np
 
 from kws.core.errors import UserError
 from kws.evaluate import metrics
-from kws.evaluate.answers import read_answers
+from kws.evaluate.answers import Answers, read_answers
 from kws.recordings.background import NOBODY, is_nobody
+
+BETTER, WORSE, UNDECIDED = "better", "worse", "not known to differ"
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,21 @@ class Answered:
 def read_answered(file: Path | IO[bytes]) -> Answered:
     """What a network made of its clips, by name: of a file that evaluate writes."""
     answers, classes, _ = read_answers(file)
-    # with their classes: two experiments may call one recording a word and `_unknown_`
-    order = np.argsort(answers.names, kind="stable")
+    return answered(sorted_by_name(answers), classes)
+
+
+def sorted_by_name(answers: Answers) -> Answers:
+    """The same answers, in the order of the clips' names: those of two networks then belong to each other."""
+    return answers.subset(np.argsort(answers.names, kind="stable"))
+
+
+def answered(answers: Answers, classes: list[str]) -> Answered:
+    """What a network made of these clips, by their names with their classes.
+
+    Two experiments may call one recording a word and `_unknown_`.
+    """
     names = np.char.add(np.char.add(answers.names, " "), np.array(classes)[answers.labels])
-    return Answered(names[order], answers.speakers[order], answers.correct[order])
+    return Answered(names, answers.speakers, answers.correct)
 
 
 def anonymous(answered: Answered) -> Answered:
@@ -70,3 +83,10 @@ def paired_test(first: Answered, second: Answered) -> metrics.Difference:
     if problem := clips_differ(first, second):
         raise UserError(f"{problem}: compare experiments with the same words, data set and split")
     return metrics.accuracy_difference(first.correct, second.correct, first.speakers)
+
+
+def verdict(first: Answered, second: Answered) -> str:
+    """What the paired test says of the second of two networks: BETTER, WORSE or UNDECIDED; errors as there."""
+    if paired_test(first, second).better:
+        return BETTER
+    return WORSE if paired_test(second, first).better else UNDECIDED

@@ -96,7 +96,7 @@ def heard_again(
             again.
         front_end: says how long a clip is.
     """
-    rows = usable_rows(manifest, "test")
+    rows = list(usable_rows(manifest, "test"))
     made = {row["name"] for row in rows if is_nobody(row["speaker"])}
     recorded = [row for row in rows if row["name"] not in made]
     length, lead = front_end.clip_samples, front_end.lead * front_end.hop_length

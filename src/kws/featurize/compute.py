@@ -115,10 +115,16 @@ def compute_chosen(
             recordings = ((members[name], data) for name, data in read_members(archive, members))
             for task in map_in_order(compute, recordings, RECORDINGS_A_TASK, cores):
                 yield from task
-        for name, choice in silent.items():
-            waveform = silence(name, noises[choice.split], front_end.clip_samples)
-            mel_power, exact = front_end.with_margins(waveform), _exact(waveform, 0, front_end)
-            yield choice, [Features(name, name, 0.0, len(waveform), mel_power, exact=exact)]
+        for choice in silent.values():
+            yield choice, [compute_silence(choice, noises, front_end)]
+
+
+def compute_silence(choice: Chosen, noises: Background, front_end: FrontEnd) -> Features:
+    """The features of a clip of silence that is made of the background of its split."""
+    name = choice.clip.name
+    waveform = silence(name, noises[choice.split], front_end.clip_samples)
+    mel_power, exact = front_end.with_margins(waveform), _exact(waveform, 0, front_end)
+    return Features(name, name, 0.0, len(waveform), mel_power, exact=exact)
 
 
 def _exact(recording: np.ndarray, start: int, front_end: FrontEnd) -> np.ndarray | None:

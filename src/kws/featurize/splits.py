@@ -35,6 +35,14 @@ class Chosen:
     split: str
 
 
+Tally = Counter[tuple[str, str, bool]]  # clips by class, split, and whether computed voices say them beside people
+
+
+def tally(chosen: Iterable[Chosen]) -> Tally:
+    """How many of these clips there are."""
+    return Counter((one.label, one.split, is_computed(one.clip.name)) for one in chosen)
+
+
 @dataclass(frozen=True)
 class Selection:
     """What an experiment is made of.
@@ -92,7 +100,8 @@ def choose(
     tests = _tested(test_recordings or (), params)
     speakers = {one.clip.speaker for one in tests if is_named(one.clip.speaker)}
     left_out = {Chosen(c, label, ""): TEST_SPEAKER for c, label in labelled.items() if c.speaker in speakers}
-    labelled = {clip: label for clip, label in labelled.items() if clip.speaker not in speakers}
+    if left_out:
+        labelled = {clip: label for clip, label in labelled.items() if clip.speaker not in speakers}
 
     needed = SPLITS if test_recordings is None else SPLITS[:2]
     splits = _split(labelled, needed, params)
@@ -127,7 +136,7 @@ def choose(
             f"training hears {heard} clips of other words that kws listen --keep has heard: nobody knows which words, "
             "so some of those that training does not hear may be among them"
         )
-    check_classes(chosen, params)
+    check_classes(tally(chosen), params)
     used = share_of_training(chosen, params.train_share, by_people=params.split == "speaker")
     chosen = sorted([*used, *unheard], key=lambda one: (is_computed(one.clip.name), one.clip.name))
     return Selection(chosen, left_out, remarks + _about_computed(chosen) + unheard_remarks)
@@ -218,7 +227,7 @@ def _unused(recordings: Iterable[Clip], params: Params) -> list[str]:
     ]
 
 
-def check_classes(chosen: Iterable[Chosen], params: Params) -> None:
+def check_classes(clips: Tally, params: Params) -> None:
     """Checks that every word has a clip in each split.
 
     In a cross-validation each split needs a recording of any class, and training one of each word.
@@ -226,27 +235,28 @@ def check_classes(chosen: Iterable[Chosen], params: Params) -> None:
     Raises:
         UserError: a word has none.
     """
-    chosen = list(chosen)
-    there = [(one.label, one.split) for one in chosen]
+    there: Counter[tuple[str, str]] = Counter()
+    for (label, split, _), number in clips.items():
+        there[label, split] += number
     if not params.fold:
         return check_splits(there, params.words)
     unheard = [word for word in params.words if (word, "train") not in there]
     if unheard:
         raise UserError(f"fold {params.fold}: nobody in training says {', '.join(unheard)}; more people must say it")
-    people_are_in = {one.split for one in chosen if not is_computed(one.clip.name)}
+    people_are_in = {split for _, split, computed in clips if not computed}
     empty = [split for split in SPLITS if split not in people_are_in]
     if empty:
         raise UserError(f"fold {params.fold}: no usable recording is in {' and '.join(empty)}")
     return None
 
 
-def check_unheard(usable: Iterable[Chosen], params: Params) -> None:
+def check_unheard(usable: Tally, params: Params) -> None:
     """Checks that each of the streams has other speech.
 
     Raises:
         UserError: no clip is left for one of them.
     """
-    there = {one.split for one in usable}
+    there = {split for _, split, _ in usable}
     if lacking := [split for split, name in UNHEARD.items() if name not in there]:
         way = "set unheard_words to 0" if params.unknown else "take away those that are there"
         raise UserError(
@@ -257,7 +267,7 @@ def check_unheard(usable: Iterable[Chosen], params: Params) -> None:
 
 def _split(labelled: Mapping[Clip, str], needed: Sequence[str], params: Params) -> Splits:
     """The splits of the data set's clips. Each class is to be in all splits, so it takes the place of the word."""
-    clips = [replace(clip, word=label) for clip, label in labelled.items()]
+    clips = [clip if clip.word == label else replace(clip, word=label) for clip, label in labelled.items()]
     if params.fold_of_folds:
         return fold_clips(clips, *params.fold_of_folds)
     official = params.split == "speaker" and params.dataset in PUBLISHED

@@ -39,6 +39,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 MOST_WORDS = 60  # in a confusion matrix, or in a legend: a picture of a thousand would take gigabytes
+MOST_WORDS_BESIDE = 30  # in each of two confusion matrices side by side
 
 
 def word_style(index: int) -> tuple[str, str]:
@@ -168,25 +169,72 @@ def confusion_figure(matrix: np.ndarray, words: Sequence[str], synthetic: Synthe
         synthetic: whether the voices are synthetic.
     """
     accuracy, total = np.trace(matrix) / max(matrix.sum(), 1), matrix.sum()
-    clips = matrix.sum(axis=1)
-    shares = matrix / np.maximum(clips, 1)[:, None]
     title = f"Test accuracy {accuracy:.1%} on {total} clips"
+    shown = np.arange(len(words))
     if len(words) > MOST_WORDS:
         title += f"; the {MOST_WORDS} of {len(words):,} words with the lowest recall"
-        recalls = np.where(clips, shares.diagonal(), np.inf)
-        worst = np.sort(np.argsort(recalls, kind="stable")[:MOST_WORDS])
-        matrix, shares, clips = matrix[np.ix_(worst, worst)], shares[np.ix_(worst, worst)], clips[worst]
-        words = [words[place] for place in worst]
-    inches = max(3.0, 0.42 * len(words))
+        shown = _worst_words(matrix, MOST_WORDS)
+    inches = max(3.0, 0.42 * len(shown))
     figure = Figure(figsize=(inches + 3, inches + 1.5), layout="compressed")
     axes = figure.subplots()
+    image = _confusion_panel(axes, matrix, words, shown)
+    axes.set(title=voices_title(title, synthetic))
+    figure.colorbar(image, ax=axes, label="share of the word's clips", format=PercentFormatter(1.0), shrink=0.7)
+    return figure
+
+
+def confusions_figure(panels: Sequence[tuple[str, np.ndarray, Sequence[str]]], synthetic: Synthetic = False) -> Figure:
+    """Draws the confusion matrices of two networks on their validation clips side by side, each as `confusion_figure`.
+
+    Of more than MOST_WORDS_BESIDE words it shows those with the lowest recall of the second network.
+
+    Args:
+        panels: for each network its name, its (actual, predicted) counts, and the names of rows and columns.
+        synthetic: whether the voices are synthetic.
+    """
+    _, last, last_words = panels[-1]
+    kept = [last_words[place] for place in _worst_words(last, MOST_WORDS_BESIDE)]
+    inches = max(3.0, 0.42 * min(max(len(words) for _, _, words in panels), MOST_WORDS_BESIDE))
+    figure = Figure(figsize=(2 * inches + 6, inches + 1.8), layout="compressed")
+    title = "Validation clips"
+    if len(kept) < len(last_words):
+        title += f"; the {len(kept)} of {len(last_words):,} words with the lowest recall of {panels[-1][0]}"
+    figure.suptitle(voices_title(title, synthetic), fontsize=13)
+    grid = figure.subplots(1, len(panels))
+    for axes, (name, matrix, words) in zip(grid, panels, strict=True):
+        shown = np.array([place for place, word in enumerate(words) if len(words) <= len(kept) or word in kept])
+        image = _confusion_panel(axes, matrix, words, shown)
+        axes.set_title(f"{name}: {np.trace(matrix) / max(matrix.sum(), 1):.1%} of {matrix.sum()} clips are right")
+    figure.colorbar(image, ax=grid, label="share of the word's clips", format=PercentFormatter(1.0), shrink=0.7)
+    return figure
+
+
+def _worst_words(matrix: np.ndarray, most: int) -> np.ndarray:
+    """The words with the lowest recall, at most so many, as indices in order; those without clips come last."""
+    clips = matrix.sum(axis=1)
+    recalls = np.where(clips, matrix.diagonal() / np.maximum(clips, 1), np.inf)
+    return np.sort(np.argsort(recalls, kind="stable")[:most])
+
+
+def _confusion_panel(axes: Axes, matrix: np.ndarray, words: Sequence[str], shown: np.ndarray) -> AxesImage:
+    """Draws some rows and columns of a confusion matrix: counts, colours for their share of the row, the recall.
+
+    Args:
+        axes: to draw on.
+        matrix: (actual, predicted) counts of all words.
+        words: their names.
+        shown: indices of the words that are drawn.
+    """
+    clips = matrix.sum(axis=1)
+    shares = (matrix / np.maximum(clips, 1)[:, None])[np.ix_(shown, shown)]
+    matrix, clips, words = matrix[np.ix_(shown, shown)], clips[shown], [words[place] for place in shown]
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for actual, predicted in np.argwhere(matrix):
         colour = "white" if shares[actual, predicted] > 0.55 else "black"
         axes.text(
             predicted, actual, f"{matrix[actual, predicted]}", ha="center", va="center", color=colour, fontsize="small"
         )
-    axes.set(title=voices_title(title, synthetic), xlabel="predicted word", ylabel="actual word")
+    axes.set(xlabel="predicted word", ylabel="actual word")
     axes.set_xticks(range(len(words)), words, rotation=90 if len(words) > 6 else 0)
     axes.set_yticks(range(len(words)), words)
     recall = axes.secondary_yaxis("right")
@@ -198,8 +246,53 @@ def confusion_figure(matrix: np.ndarray, words: Sequence[str], synthetic: Synthe
     axes.set_yticks(np.arange(len(words) - 1) + 0.5, minor=True)
     axes.grid(which="minor", color="0.88", linewidth=0.6)
     axes.tick_params(which="minor", length=0)
-    figure.colorbar(image, ax=axes, label="share of the word's clips", format=PercentFormatter(1.0), shrink=0.7)
+    return image
+
+
+def accuracies_figure(
+    accuracies: Mapping[str, Sequence[Sequence[float]]],
+    differences: Mapping[str, Sequence[float]],
+    names: tuple[str, str],
+    synthetic: Synthetic = False,
+) -> Figure:
+    """Draws the accuracies of two networks and their difference, each with its 95 % interval.
+
+    Args:
+        accuracies: by split, of the first and the second network: the share of the clips, and the ends of its interval.
+        differences: by split, where the same clips were answered: by how much the second one's is higher, and the ends.
+        names: of the networks.
+        synthetic: whether the voices are synthetic.
+    """
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    figure.suptitle(voices_title("Accuracy, 95 % intervals", synthetic), fontsize=13)
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    rows = {split: -float(place) for place, split in enumerate(accuracies)}  # the first one on top
+    for number, name in enumerate(names):
+        for split, row in rows.items():
+            _interval_bar(left, accuracies[split][number], row + 0.15 - 0.3 * number, number, None if row else name)
+    for split, difference in differences.items():
+        _interval_bar(right, difference, rows[split], 2)
+    right.axvline(0, color="0.4", linestyle=":")
+    left.set(xlabel="share of the clips that is right", yticks=list(rows.values()), yticklabels=list(rows))
+    left.xaxis.set_major_formatter(PercentFormatter(1.0))
+    right.set(xlabel=f"{names[1]} minus {names[0]} (points)", yticks=list(rows.values()), yticklabels=[])
+    right.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
+    for axes in (left, right):
+        axes.set_ylim(min(rows.values()) - 0.6, 0.6)
+        axes.grid(color="0.92", axis="x")
+    for split in rows.keys() - differences.keys():
+        right.text(0.5, rows[split], "not compared", transform=right.get_yaxis_transform(), ha="center", va="center")
+    figure.legend(frameon=False, loc="outside lower left", ncols=2, fontsize="small")
     return figure
+
+
+def _interval_bar(axes: Axes, figure: Sequence[float], row: float, style: int, label: str | None = None) -> None:
+    """Draws a value and its interval as a horizontal bar."""
+    value, low, high = figure
+    axes.errorbar(
+        [value], [row], xerr=[[value - low], [high - value]], color=COLOURS[style], marker=MARKERS[style], capsize=3,
+        label=label,
+    )  # fmt: skip
 
 
 def conditions_figure(rows: Sequence[Mapping[str, Any]], accuracy: float, synthetic: Synthetic = False) -> Figure:
@@ -360,21 +453,18 @@ def few_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Draws accuracy and rejection of other words over the number of takes a word, with their 95 % intervals.
 
     Args:
-        rows: takes, computed (whether computed voices were heard beside them), accuracy and rejection, and their ends.
+        rows: takes, voices_say (what computed voices say beside them), accuracy and rejection, and their ends.
     """
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     titles = {"accuracy": "the word is the right one", "rejection": "other words are rejected, 5 % false rejection"}
     for axes, (name, title) in zip(figure.subplots(1, 2, sharex=True), titles.items(), strict=True):
-        for kind, (label, colour, marker) in enumerate(
-            (("takes alone", COLOURS[0], "o"), ("with computed voices", COLOURS[6], "s"))
-        ):
-            some = [row for row in rows if row["computed"] == kind]
+        for number, said in enumerate(dict.fromkeys(row["voices_say"] for row in rows)):
+            some = [row for row in rows if row["voices_say"] == said]
             values, low, high = (np.array([row[f"{name}{end}"] for row in some]) for end in ("", "_low", "_high"))
-            if some:
-                axes.errorbar(
-                    [row["takes"] for row in some], values, (values - low, high - values), color=colour,
-                    marker=marker, capsize=3, label=label,
-                )  # fmt: skip
+            axes.errorbar(
+                [row["takes"] for row in some], values, (values - low, high - values), color=COLOURS[number],
+                marker=MARKERS[number], capsize=3, label=f"computed voices say {said}",
+            )  # fmt: skip
         axes.set_xscale("symlog", linthresh=1)
         takes = sorted({row["takes"] for row in rows})
         axes.set_xticks(takes, labels=[str(number) for number in takes])

@@ -7,7 +7,7 @@ import base64
 import html
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from string import Template
@@ -55,7 +55,7 @@ def choose_audible(answers: Answers, people: Sequence[Person]) -> np.ndarray:
 
 
 def read_sounds(
-    source: DataSource, rows: Sequence[Mapping[str, str]], names: Sequence[str], seconds: float
+    source: DataSource, rows: Iterable[Mapping[str, str]], names: Sequence[str], seconds: float
 ) -> dict[str, bytes]:
     """Reads clips and encodes them as MP3, in the order of `names`, until the sounds have AUDIBLE_BYTES.
 

@@ -10,8 +10,10 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
+
+from kws.core.errors import UserError
 
 
 @contextmanager
@@ -26,7 +28,7 @@ def results_of(function: Callable[..., Iterable[Any]], *arguments: Any) -> Itera
 
     Raises:
         Exception: what the function raises. The iterator raises it in place of the next result.
-        RuntimeError: the process ended too early, for instance because memory ran out. The iterator raises it.
+        UserError: the process ended too early, for instance because memory ran out. The iterator raises it.
     """
     warning_options = [f"-W{option}" for option in sys.warnoptions]
     with subprocess.Popen(  # noqa: S603 (Python itself)
@@ -35,22 +37,28 @@ def results_of(function: Callable[..., Iterable[Any]], *arguments: Any) -> Itera
         stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the other one
     ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            pickle.dump((function, arguments), process.stdin)
-            process.stdin.flush()  # and kept open: its end tells the process that this one has died
+            with suppress(BrokenPipeError):  # it was killed: `_received` says so
+                pickle.dump((function, arguments), process.stdin)
+                process.stdin.flush()  # and kept open: its end tells the process that this one has died
             yield _received(process.stdout)
         finally:
             process.kill()
+            with suppress(BrokenPipeError):
+                process.stdin.close()
 
 
 def _received(results: IO[bytes]) -> Iterator[Any]:
     while True:
         try:
             kind, content = pickle.load(results)  # noqa: S301 (from this module)
-        except EOFError:
-            raise RuntimeError("the second process ended before its work was done") from None
+        except (EOFError, pickle.UnpicklingError):  # also in the middle of a result
+            raise UserError(
+                "the process beside this one was killed before its work was done: does the computer lack memory? "
+                "Type dvc repro again"
+            ) from None
         if kind == "end":
             return
         if kind == "error":

@@ -1,4 +1,7 @@
-"""Reads archives of recordings file by file, without unpacking them to disk."""
+"""Reads archives of recordings file by file, without unpacking them to disk.
+
+A data set may also be several archives, its parts, in a folder: they are read one after the other, by name.
+"""
 
 import bz2
 import gzip
@@ -74,7 +77,7 @@ class Contents:
 
 
 def read_contents(path: Path) -> Contents:
-    """Reads an archive to its end, which checks all checksums.
+    """Reads an archive, or all parts of one, to its end, which checks all checksums.
 
     Raises:
         UserError: as in `read_members`, or two files have the same name.
@@ -82,12 +85,12 @@ def read_contents(path: Path) -> Contents:
     recordings: dict[str, str] = {}
     tables: dict[str, str] = {}
     left_out: dict[str, str] = {}
-    names = set()
+    hidden: set[str] = set()
     for name, data in tqdm(read_members(path), desc="checking", unit=" files", disable=None):
-        if name in names:
+        if any(name in names for names in (recordings, tables, left_out, hidden)):
             raise UserError(f"{path.name}: holds {name} twice; each file may be there once")
-        names.add(name)
         if is_hidden(name):
+            hidden.add(name)
             continue
         if data is None or is_sound(name, data[:HEAD_BYTES]):
             recordings[name] = _sound_digest(data or b"")
@@ -95,7 +98,7 @@ def read_contents(path: Path) -> Contents:
             tables[name] = data.decode("utf-8-sig", errors="replace")
         else:
             left_out[name] = NO_SOUND
-    return Contents(recordings, tables, left_out, _remarks_on_names(path))
+    return Contents(recordings, tables, left_out, tuple(line for part in parts_of(path) for line in _remarks(part)))
 
 
 def _sound_digest(data: bytes) -> str:
@@ -128,13 +131,17 @@ def read_members(path: Path, wanted: Container[str] | None = None) -> Iterator[t
     that the archive declares are not trusted.
 
     Args:
-        path: the archive; its format is recognised by its content, not by its name.
+        path: the archive, or the folder of its parts; a format is recognised by its content, not by its name.
         wanted: names to yield; None: all.
 
     Raises:
         UserError: it is cut off, damaged, encrypted or no archive; it unpacks to far more than its size; or it
             contains links, devices, or names that lead out of a folder.
     """
+    if path.is_dir():
+        for part in parts_of(path):
+            yield from read_members(part, wanted)
+        return
     with path.open("rb") as file:
         head = file.read(512)
         file.seek(0)
@@ -153,6 +160,46 @@ def read_members(path: Path, wanted: Container[str] | None = None) -> Iterator[t
             raise _damaged(path, error) from None
         except NotImplementedError as error:
             raise UserError(f"{path.name}: cannot be read ({error}); pack it as tar or zip with deflate") from None
+
+
+def parts_of(path: Path) -> list[Path]:
+    """The files of a data set: the archive itself, or the parts in a folder, by name."""
+    return sorted(part for part in path.iterdir() if not is_hidden(part.name)) if path.is_dir() else [path]
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file begins as a zip or tar archive does, or one that is packed by gzip, bzip2 or xz."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    return head.startswith((b"PK", *_OPENERS)) or is_plain_tar(path)
+
+
+def is_plain_tar(path: Path) -> bool:
+    """Whether a file is a tar that nothing has compressed: then each member is a stretch of it."""
+    with path.open("rb") as file:
+        return file.read(512)[257:262] == b"ustar"
+
+
+def places_in(path: Path) -> Iterator[tuple[str, int, int]]:
+    """Name, first byte and size of each file in a plain tar, in its order; names as in `read_members`, which checks it.
+
+    The content is skipped, so this is much faster.
+    """
+    with tarfile.open(path, "r:", encoding="utf-8", errors="replace") as archive:
+        while (info := archive.next()) is not None:
+            archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them all
+            if info.isreg():
+                yield _safe_name(path, info.name), info.offset_data, info.size
+
+
+def write_plain_tar(path: Path, target: Path) -> None:
+    """Writes the files of an archive into a plain tar, in their order."""
+    with written_whole(target) as partial, tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as archive:
+        for name, content in read_members(path):
+            data = bytes(MAX_MEMBER_BYTES + 1) if content is None else content  # still too large
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
 
 
 def _check_head(path: Path, head: bytes) -> None:
@@ -238,7 +285,7 @@ def _code_page(members: list[zipfile.ZipInfo]) -> str:
     return "utf-8"  # other bytes are hardly ever UTF-8 by chance
 
 
-def _remarks_on_names(path: Path) -> tuple[str, ...]:
+def _remarks(path: Path) -> tuple[str, ...]:
     """A line on the names of a zip archive if their code page was guessed; the archive was read before."""
     with path.open("rb") as file:
         if file.read(2) != b"PK":

@@ -4,7 +4,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -58,7 +58,15 @@ def lot(name: str, salt: str = "") -> bytes:
 
 def read_clips(path: Path) -> list[Clip]:
     """The clips that the download stage wrote into a file."""
-    return [Clip(**row) for row in csv_rows(path)]
+    known: dict[str, str] = {}  # equal words and speakers are one object: there may be millions
+
+    def one(text: str) -> str:
+        return known.setdefault(text, text)
+
+    return [
+        Clip(row["name"], one(row["word"]), one(row["speaker"]), one(row["split"]), row["content"], one(row["said"]))
+        for row in csv_rows(path)
+    ]
 
 
 def write_clips(path: Path, clips: Iterable[Clip]) -> None:
@@ -119,11 +127,11 @@ def _hint(word: str, there: Sequence[str]) -> str:
     return f" (did you mean {alike[0]}?)"
 
 
-def check_unusable(set_aside: Mapping[str, str], clips: int, allowed_share: float, manifest: Path) -> None:
+def check_unusable(set_aside: Iterable[tuple[str, str]], clips: int, allowed_share: float, manifest: Path) -> None:
     """Checks that not too many clips were set aside.
 
     Args:
-        set_aside: the reasons, by name of the recording.
+        set_aside: names of recordings, each with the reason.
         clips: the number of all clips.
         allowed_share: 0 to 1.
         manifest: where all reasons stand.
@@ -131,11 +139,15 @@ def check_unusable(set_aside: Mapping[str, str], clips: int, allowed_share: floa
     Raises:
         UserError: the share is larger; the message gives the most common reasons and the first names.
     """
-    if len(set_aside) > allowed_share * clips:
-        kinds = Counter(reason.partition(": ")[0] for reason in set_aside.values())
+    kinds: Counter[str] = Counter()
+    first: list[str] = []
+    for name, reason in set_aside:
+        kinds[reason.partition(": ")[0]] += 1
+        if len(first) < 10:
+            first.append(name)
+    if kinds.total() > allowed_share * clips:
         commonest = ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common(3))
-        names = ", ".join(list(set_aside)[:10])
         raise UserError(
-            f"{len(set_aside)} of {clips} clips are unusable ({commonest}), more than max_unusable_share allows: "
-            f"{allowed_share:g}; the first are {names}; {manifest} has them all"
+            f"{kinds.total()} of {clips} clips are unusable ({commonest}), more than max_unusable_share allows: "
+            f"{allowed_share:g}; the first are {', '.join(first)}; {manifest} has them all"
         )

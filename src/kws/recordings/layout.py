@@ -1,12 +1,12 @@
 """What a data set's folders say: the word, the speaker and the split of each recording."""
 
+import itertools
 import unicodedata
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
-from kws.core.naming import BACKGROUND, HEARD, SILENCE, UNKNOWN, first_names
+from kws.core.naming import BACKGROUND, HEARD, SILENCE, UNKNOWN, Names, first_names
 from kws.recordings.archive import Contents
 from kws.recordings.clips import HOUSEHOLD, Clip, loosely
 from kws.recordings.speakers import NOHASH, SPLIT_FOLDERS, read_tables, row_of, speaker_in, word_in
@@ -45,89 +45,194 @@ def understand(contents: Contents, words: Collection[str]) -> Layout:
         contents: of the archive.
         words: that the experiment uses; they tell a folder of a word from that of a speaker.
     """
-    whole = _paths_below_common(contents.recordings, words)
-    given = _given_splits(whole, words)
-    paths = {name: path[1:] if name in given else path for name, path in whole.items()}
-    outside = {name: "it is in no folder of a word" for name, path in paths.items() if len(path) < 2}
-    if given:
-        outside |= {
-            name: "not below train, validation or test"
-            for name, path in paths.items()
-            if len(path) > 1 and name not in given and not path[0].startswith("_")
-        }
-    inside = {name: path for name, path in paths.items() if name not in outside}
+    words = set(words)
+    names = _Names(contents.recordings, words)
+    speaker_first = _is_speaker_first(lambda: (one.path for one in names.inside() if one.heard is None), words)
     rows, not_used = read_tables(contents.tables)
-    heard = {name: place for name, path in inside.items() if (place := _word_of_heard(path, words)) is not None}
-    speaker_first = _is_speaker_first([path for name, path in inside.items() if name not in heard], words)
-    places = {name: _place_of_word(path, words, speaker_first) for name, path in inside.items()} | heard
-    named = {name: _speaker(path, places[name]) for name, path in inside.items()}
-    clips = []
-    for name, path in inside.items():
-        speaker, split = rows.get(row_of(path), ("", ""))
-        speaker = HOUSEHOLD if name in heard else speaker or named[name] or "/".join(whole[name])
-        split = "" if name in heard else split or given.get(name, "")
-        word, content = path[places[name]], contents.recordings[name]
-        clips.append(Clip(name, word, speaker, split, content, word_in(path[-1], word)))
+    not_here = dict.fromkeys(rows)
+    known: dict[str, str] = {}  # equal words and speakers are one object: there may be millions
+    clips, seen = [], _Seen()
+    for one in names.inside():
+        path, row = one.path, row_of(one.path)
+        place = _place_of_word(path, words, speaker_first) if one.heard is None else one.heard
+        speaker, split = rows.get(row, ("", ""))
+        not_here.pop(row, None)
+        seen.add(one, place, _speaker(path, place), listed=row in rows, speaker_first=speaker_first)
+        if one.heard is None:
+            speaker, split = speaker or _speaker(path, place) or "/".join(one.whole), split or one.split
+        else:
+            speaker, split = HOUSEHOLD, ""
+        speaker = one.name if speaker == one.name else known.setdefault(speaker, speaker)
+        word, content = known.setdefault(path[place], path[place]), contents.recordings[one.name]
+        clips.append(Clip(one.name, word, speaker, split, content, word_in(path[-1], word)))
 
-    spoken = [clip.name for clip in clips if not (clip.word.startswith("_") or clip.heard)]
-    listed = {name for name in spoken if row_of(inside[name]) in rows}
-    unnamed = [name for name in spoken if not named[name]]
-    if listed:
-        speakers, shown = "table", "<word>/<file> of MSWC, speakers and splits from its CSV files"
-    elif spoken and all(NOHASH in name for name in spoken):
-        speakers, shown = "file names", "<word>/<speaker>_nohash_<number>"
-    elif len(unnamed) < len(spoken):
-        speakers, shown = "folders", "<speaker>/<word>/<file>" if speaker_first else "<word>/<speaker>/<file>"
-    else:
-        speakers, shown = (
-            "one a file",
-            "<word>/<file>: each file counts as another speaker, since no name says who speaks",
-        )
-    remarks = [f"layout {'<split>/' if given else ''}{shown}"]
-    remarks += _remarks_on_splits(whole, given, places)
-    if listed:
-        remarks += _counted([name for name in spoken if name not in listed], spoken, "have no row in the CSV files")
-    else:
-        odd = [name for name in spoken if (places[name] > 0) != speaker_first]
-        other = "<word>/… instead" if speaker_first else "<speaker>/<word>/… instead"
-        remarks += _counted(odd, spoken, f"are read as {other}")
-        if speakers == "folders":
-            remarks += _counted(unnamed, spoken, "name no speaker: each counts as another one")
-    called = {named[name] for name in spoken if named[name].lower() in SPLIT_FOLDERS}
-    if len({SPLIT_FOLDERS[speaker.lower()] for speaker in called}) > 1:
-        remarks.append(f"{first_names(sorted(called))} are taken for speakers; folders of splits stand above the words")
-    here = {row_of(path) for path in inside.values()}
-    remarks += _counted([row for row in rows if row not in here], rows, "in the CSV files are not here")
-    remarks += _one_person_each({named[name] for name in spoken} - {""})
-    unused = {whole[name][0] for name in outside if len(whole[name]) > 1 and name not in given}
-    remarks += _near_misses({clip.word for clip in clips}, unused, words)
+    how, shown = seen.speakers(speaker_first=speaker_first)
+    remarks = [f"layout {'<split>/' if names.split_of_folder else ''}{shown}", *seen.remarks_on_splits()]
+    remarks += seen.remarks_on_speakers(how, speaker_first=speaker_first)
+    remarks += _counted(Names(not_here), len(rows), "in the CSV files are not here")
+    remarks += _one_person_each(seen.named)
+    remarks += _near_misses({clip.word for clip in clips}, names.unused, words)
     remarks += _remarks_on_heard_and_background(clips)
-    return Layout(clips, speakers, outside | not_used, (*remarks, *contents.remarks))
+    return Layout(clips, how, names.outside | not_used, (*remarks, *contents.remarks))
 
 
-def _paths_below_common(names: Iterable[str], words: Collection[str]) -> dict[str, list[str]]:
-    """The parts of each path, by name, without the folders around all of them; these are no words."""
-    paths = {name: [unicodedata.normalize("NFC", part) for part in PurePosixPath(name).parts] for name in sorted(names)}
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """The name of a recording, as folders.
+
+    Attributes:
+        name: in the archive.
+        whole: its parts, without the folders around all recordings.
+        split: that the first folder gives, or "".
+        path: the parts below that.
+        heard: which of these is the word, if `kws listen --keep` has heard it; else None.
+    """
+
+    name: str
+    whole: list[str]
+    split: str
+    path: list[str]
+    heard: int | None
+
+
+class _Names:
+    """The names of all recordings. Their folders are read anew each time: names may be millions.
+
+    Attributes:
+        split_of_folder: the split of each first folder, if these are folders of splits.
+        outside: recordings that belong to no word, with the reason.
+        unused: the first folders of these.
+    """
+
+    def __init__(self, names: Iterable[str], words: Collection[str]) -> None:
+        self._names, self._words = sorted(names), words
+        self._common = _common_folders(self._names, words)
+        self.split_of_folder = _given_splits((_path(name, self._common) for name in self._names), words)
+        self.outside: dict[str, str] = {}
+        self.unused: set[str] = set()
+        for one in self._all():
+            if len(one.path) < 2:
+                self.outside[one.name] = "it is in no folder of a word"
+            elif self.split_of_folder and not (one.split or one.path[0].startswith("_")):
+                self.outside[one.name] = "not below train, validation or test"
+            if one.name in self.outside and len(one.whole) > 1 and not one.split:
+                self.unused.add(one.whole[0])
+
+    def _all(self) -> Iterator[_Name]:
+        for name in self._names:
+            whole = _path(name, self._common)
+            split = self.split_of_folder.get(whole[0], "") if len(whole) > 1 else ""
+            path = whole[1:] if split else whole
+            yield _Name(name, whole, split, path, _word_of_heard(path, self._words))
+
+    def inside(self) -> Iterator[_Name]:
+        """Those that are in the folder of a word."""
+        return (one for one in self._all() if one.name not in self.outside)
+
+
+class _Seen:
+    """What was seen of the recordings of words, name by name."""
+
+    def __init__(self) -> None:
+        self.spoken = 0
+        self.listed = 0
+        self.all_nohash = True
+        self.unlisted, self.unnamed, self.odd = Names(), Names(), Names()
+        self.named: set[str] = set()
+        self.folders_of_splits: set[str] = set()
+        self.folders_called_splits: set[str] = set()
+
+    def add(self, one: _Name, place: int, speaker: str, *, listed: bool, speaker_first: bool) -> None:
+        """Takes a recording: which folder is the word, who speaks, and whether a CSV file has it."""
+        if one.split:
+            self.folders_of_splits.add(f"{one.whole[0]}/ is {one.split}")
+        self.folders_called_splits |= {folder for folder in one.path[:place] if folder.lower() in SPLIT_FOLDERS}
+        if one.path[place].startswith("_") or one.heard is not None:
+            return
+        self.spoken += 1
+        self.listed += listed
+        self.all_nohash = self.all_nohash and NOHASH in one.name
+        if not listed:
+            self.unlisted.add(one.name)
+        if (place > 0) != speaker_first:
+            self.odd.add(one.name)
+        if speaker:
+            self.named.add(speaker)
+        else:
+            self.unnamed.add(one.name)
+
+    def speakers(self, *, speaker_first: bool) -> tuple[str, str]:
+        """How the speakers are known, as in `Layout`, and how the names are read."""
+        if self.listed:
+            return "table", "<word>/<file> of MSWC, speakers and splits from its CSV files"
+        if self.spoken and self.all_nohash:
+            return "file names", "<word>/<speaker>_nohash_<number>"
+        if self.unnamed.count < self.spoken:
+            return "folders", "<speaker>/<word>/<file>" if speaker_first else "<word>/<speaker>/<file>"
+        return "one a file", "<word>/<file>: each file counts as another speaker, since no name says who speaks"
+
+    def remarks_on_splits(self) -> list[str]:
+        """Which folders are taken for splits, and which are not, though they are called so."""
+        folders = ", ".join(sorted(self.folders_of_splits))
+        return ([f"splits as given: {folders}"] if folders else []) + [
+            f"the folder {folder!r} is taken neither for a split, since no other split is beside it, nor for a speaker"
+            for folder in sorted(self.folders_called_splits)
+        ]
+
+    def remarks_on_speakers(self, how: str, *, speaker_first: bool) -> list[str]:
+        """Lines on recordings that lie otherwise than most, and on those of which nobody knows who speaks."""
+        if how == "table":
+            lines = _counted(self.unlisted, self.spoken, "have no row in the CSV files")
+        else:
+            other = "<word>/… instead" if speaker_first else "<speaker>/<word>/… instead"
+            lines = _counted(self.odd, self.spoken, f"are read as {other}")
+        if how == "folders":
+            lines += _counted(self.unnamed, self.spoken, "name no speaker: each counts as another one")
+        called = {speaker for speaker in self.named if speaker.lower() in SPLIT_FOLDERS}
+        if len({SPLIT_FOLDERS[speaker.lower()] for speaker in called}) > 1:
+            lines.append(
+                f"{first_names(sorted(called))} are taken for speakers; folders of splits stand above the words"
+            )
+        return lines
+
+
+def _path(name: str, common: int) -> list[str]:
+    """The parts of a path, without the folders around all of them. Made anew where it is needed: names are many."""
+    parts = unicodedata.normalize("NFC", name).split("/")
+    return parts[min(common, len(parts) - 1) :]
+
+
+def _common_folders(names: Sequence[str], words: Collection[str]) -> int:
+    """How many folders are around all recordings; these are no words."""
     alike = {loosely(word) for word in words}
-    while len(firsts := {path[0] for path in paths.values() if len(path) > 1}) == 1 and not firsts & set(words):
-        below = {path[1] for path in paths.values() if len(path) > 2}
-        flat = any(len(path) == 2 for path in paths.values())
+    for common in itertools.count():
+        firsts, below, flat = set(), set(), False
+        for path in (_path(name, common) for name in names):
+            firsts |= {path[0]} if len(path) > 1 else set()
+            below |= {path[1]} if len(path) > 2 else set()
+            flat = flat or len(path) == 2
+            if len(firsts) > 1:
+                return common
+        if not firsts or firsts & set(words):
+            return common
         if (flat or loosely(*firsts) in alike) and not below & set(words):
-            break  # the folder of the only word
-        paths = {name: path[1:] if len(path) > 1 else path for name, path in paths.items()}
-    return paths
+            return common  # the folder of the only word
+    raise AssertionError
 
 
-def _given_splits(paths: Mapping[str, Sequence[str]], words: Collection[str]) -> dict[str, str]:
-    """The split by name, if the first folders are those of splits."""
-    firsts = {path[0] for path in paths.values() if len(path) > 1}
+def _given_splits(paths: Iterable[Sequence[str]], words: Collection[str]) -> dict[str, str]:
+    """The split of each first folder, if the first folders are those of splits."""
+    firsts: set[str] = set()
+    with_words: set[str] = set()
+    for path in paths:
+        if len(path) > 1:
+            firsts.add(path[0])
+            if any(folder in words for folder in path[1:-1]):
+                with_words.add(path[0])
     splits = {first: SPLIT_FOLDERS[first.lower()] for first in firsts if first.lower() in SPLIT_FOLDERS}
     if firsts & set(words):  # folders of words, some of them called as splits; unless words are below these
-        with_words = {path[0] for path in paths.values() if set(path[1:-1]) & set(words)}
         splits = {first: split for first, split in splits.items() if first in with_words}
-    if len(set(splits.values())) < 2:
-        return {}
-    return {name: splits[path[0]] for name, path in paths.items() if len(path) > 1 and path[0] in splits}
+    return splits if len(set(splits.values())) > 1 else {}
 
 
 def _word_of_heard(path: Sequence[str], words: Collection[str]) -> int | None:
@@ -138,14 +243,18 @@ def _word_of_heard(path: Sequence[str], words: Collection[str]) -> int | None:
     return place if place >= 0 and below and below[0].startswith(HEARD) and below[0] not in words else None
 
 
-def _is_speaker_first(paths: Iterable[Sequence[str]], words: Collection[str]) -> bool:
-    """Whether most of the words, spelled in any way, have another folder above them."""
+def _is_speaker_first(paths: Callable[[], Iterable[Sequence[str]]], words: Collection[str]) -> bool:
+    """Whether most of the words, spelled in any way, have another folder above them; `paths` gives all, each time."""
     alike = {loosely(word) for word in words}
-    paths = [path for path in paths if not path[0].startswith("_")]
-    like_words = {folder for path in paths for folder in path[:-1] if loosely(folder) in alike}
-    places = [[place for place, folder in enumerate(path[:-1]) if folder in like_words] for path in paths]
-    above = [found[0] > 0 for found in places if len(found) == 1]
-    return 2 * sum(above) > len(above)
+    folders = {folder for path in paths() if not path[0].startswith("_") for folder in path[:-1]}
+    like_words = {folder for folder in folders if loosely(folder) in alike}
+    above = known = 0
+    for path in paths():
+        found = [place for place, folder in enumerate(path[:-1]) if folder in like_words]
+        if len(found) == 1 and not path[0].startswith("_"):
+            known += 1
+            above += found[0] > 0
+    return 2 * above > known
 
 
 def _place_of_word(path: Sequence[str], words: Collection[str], speaker_first: bool) -> int:
@@ -173,20 +282,6 @@ def _speaker(path: Sequence[str], place: int) -> str:
     return path[place + 1] if len(path) > place + 2 else ""
 
 
-def _remarks_on_splits(
-    paths: Mapping[str, Sequence[str]], given: Mapping[str, str], places: Mapping[str, int]
-) -> list[str]:
-    """Which folders are taken for splits, and which are not, though they are called so."""
-    folders = sorted({f"{paths[name][0]}/ is {split}" for name, split in given.items()})
-    lines = [f"splits as given: {', '.join(folders)}"] if given else []
-    above = {name: paths[name][name in given :][:place] for name, place in places.items()}
-    called = sorted({folder for path in above.values() for folder in path if folder.lower() in SPLIT_FOLDERS})
-    return lines + [
-        f"the folder {folder!r} is taken neither for a split, since no other split is beside it, nor for a speaker"
-        for folder in called
-    ]
-
-
 def _remarks_on_heard_and_background(clips: Sequence[Clip]) -> list[str]:
     """Lines on what `kws listen --keep` has heard, and on background recordings that are missing."""
     lines = []
@@ -200,9 +295,9 @@ def _remarks_on_heard_and_background(clips: Sequence[Clip]) -> list[str]:
     return lines
 
 
-def _counted(some: Sequence[str], every: Sized, what: str) -> list[str]:
+def _counted(some: Names, every: int, what: str) -> list[str]:
     """A line that says how many, and the first names; none if there are none."""
-    return [f"{len(some):,} of {len(every):,} recordings {what}: {first_names(some)}"] if some else []
+    return [f"{some.count:,} of {every:,} recordings {what}: {some}"] if some.count else []
 
 
 def _one_person_each(speakers: Collection[str]) -> list[str]:

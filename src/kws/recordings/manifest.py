@@ -65,14 +65,14 @@ def read_sounds(
                 yield row, sound.samples, round(float(row["start"]) * sample_rate)
 
 
-def usable_rows(manifest: Path, split: str) -> list[dict[str, str]]:
-    """The rows of the usable clips of a split: train, validation, test, or one of `UNHEARD`."""
-    return [row for row in csv_rows(manifest) if row["split"] == split and row["status"] == "ok"]
+def usable_rows(manifest: Path, split: str) -> Iterator[dict[str, str]]:
+    """The rows of the usable clips of a split, one at a time: train, validation, test, or one of `UNHEARD`."""
+    return (row for row in csv_rows(manifest) if row["split"] == split and row["status"] == "ok")
 
 
-def spoken_rows(manifest: Path, split: str) -> list[dict[str, str]]:
+def spoken_rows(manifest: Path, split: str) -> Iterator[dict[str, str]]:
     """The usable clips of a split in which somebody speaks: all but those of silence."""
-    return [row for row in usable_rows(manifest, split) if row["class"] != SILENCE]
+    return (row for row in usable_rows(manifest, split) if row["class"] != SILENCE)
 
 
 def read_recordings(rows: Iterable[Mapping[str, str]], source: DataSource, front_end: FrontEnd) -> Iterator[Recording]:

@@ -72,18 +72,18 @@ def people_of(clips: Sequence[Clip], options: Mapping[str, tuple[str, ...]], *, 
 
     Args:
         clips: sorted by name.
-        options: the splits that a clip may be in, by its name. Who has a given split stays in it with all clips.
+        options: the splits that a clip may be in, by its given split. Who has a given split stays in it with all clips.
         merge: whether speakers who share a recording count as one.
     """
     given: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for clip in clips:
-        if len(options[clip.name]) == 1:
-            given[clip.speaker][options[clip.name][0]] += 1
+        if len(options[clip.split]) == 1:
+            given[clip.speaker][options[clip.split][0]] += 1
     free = [clip for clip in clips if clip.speaker not in given]
     first_of = _first_names(free) if merge else {}
     together: defaultdict[tuple[str, tuple[str, ...]], list[Clip]] = defaultdict(list)
     for clip in clips:
-        allowed = options[clip.name]
+        allowed = options[clip.split]
         if len(allowed) > 1 and clip.speaker in given:
             allowed = (given[clip.speaker].most_common(1)[0][0],)
         together[first_of.get(clip.speaker, clip.speaker), allowed].append(clip)

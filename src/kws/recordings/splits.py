@@ -91,11 +91,13 @@ def fold_clips(clips: Iterable[Clip], fold: int, folds: int) -> Splits:
     return replace(result, remarks=(*ignored, *result.remarks))
 
 
-def check_splits(there: Iterable[tuple[str, str]], words: Sequence[str], needed: Sequence[str] = SPLITS) -> None:
+def check_splits(
+    there: Iterable[tuple[str, str]] | Counter[tuple[str, str]], words: Sequence[str], needed: Sequence[str] = SPLITS
+) -> None:
     """Checks that every word has a clip in each split.
 
     Args:
-        there: word and split of each clip.
+        there: word and split of each clip, or how many clips there are of each.
         words: each needs a clip in each split.
         needed: these splits.
 
@@ -117,10 +119,9 @@ def check_splits(there: Iterable[tuple[str, str]], words: Sequence[str], needed:
 
 
 def _options(clips: Sequence[Clip], needed: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The splits that a clip may be in, by its name. Given splits that lack one of those needed: training shares."""
+    """The splits that a clip may be in, by its given one. If given splits lack one of those needed, training shares."""
     of_given = {split: (split,) for split in SPLITS} | {"": tuple(needed)}
-    of_given["train"] = ("train", *_not_given(clips, needed))
-    return {clip.name: of_given[clip.split] for clip in clips}
+    return of_given | {"train": ("train", *_not_given(clips, needed))}
 
 
 def _not_given(clips: Sequence[Clip], needed: Sequence[str]) -> list[str]:
@@ -164,14 +165,14 @@ def _lacking(clips: Sequence[Clip], split_of: Mapping[str, str], needed: Sequenc
 
 def _at_random(clips: Sequence[Clip], options: Mapping[str, tuple[str, ...]], seed: int) -> dict[str, str]:
     """Draws validation and test clips of each word, copies together. Given splits stay."""
-    split_of = {name: splits[0] for name, splits in options.items()}
-    free = [clip for clip in clips if len(options[clip.name]) > 1]
+    split_of = {clip.name: options[clip.split][0] for clip in clips}
+    free = [clip for clip in clips if len(options[clip.split]) > 1]
     drawn: dict[str, str] = {}
     for members in _by_word(free).values():
         sizes = Counter(map(_recording, members))
         left = sorted(sizes.keys() - drawn.keys(), key=lambda recording: _lot(recording, seed))
         for split, after in (("test", 2), ("validation", 1)):  # after: splits that also need a recording
-            if split not in options[members[0].name]:
+            if split not in options[members[0].split]:
                 continue
             there = sum(clips for recording, clips in sizes.items() if drawn.get(recording) == split)
             while there < _share(split, len(members)) and len(left) > after:
@@ -188,10 +189,9 @@ def _lent(clips: Sequence[Clip], split_of: Mapping[str, str], needed: Sequence[s
     test either. What is given as validation or test is not lent, nor is a recording that stands under two words.
     """
     lent: dict[str, str] = {}
-    words: defaultdict[str, set[str]] = defaultdict(set)
-    for clip in clips:
-        words[_recording(clip)].add(clip.word)
-    for members in _by_word(clip for clip in clips if len(words[_recording(clip)]) == 1).values():
+    word_of: dict[str, str] = {}
+    several = {recording for clip in clips if word_of.setdefault(recording := _recording(clip), clip.word) != clip.word}
+    for members in _by_word(clip for clip in clips if _recording(clip) not in several).values():
         there: defaultdict[str, set[str]] = defaultdict(set)
         for clip in members:
             there[split_of[clip.name]].add(_recording(clip))
@@ -225,7 +225,8 @@ def _splits(
 ) -> Splits:
     """The result, without the copies, and the remarks on it."""
     clips = [*recorded, *heard]
-    split_of = {**split_of, **dict.fromkeys((clip.name for clip in heard), "train")}
+    if heard:
+        split_of = {**split_of, **dict.fromkeys((clip.name for clip in heard), "train")}
     left_out = _copies_elsewhere(clips, split_of, needed)
     kept = {clip.name: split_of[clip.name] for clip in clips if clip.name not in left_out}
     remarks = [*about_copies(clips, left_out), *_about_given(recorded, split_of, needed)]
@@ -254,9 +255,13 @@ def _copies_elsewhere(clips: Sequence[Clip], split_of: Mapping[str, str], needed
 def about_copies(clips: Sequence[Clip], left_out: Mapping[str, str]) -> list[str]:
     """Lines on recordings that are there twice, and on those that stand under two words."""
     first: dict[str, Clip] = {}
-    pairs = [(clip, first.setdefault(clip.content, clip)) for clip in clips if clip.content]
-    copies = [f"{clip.name} of {other.name}" for clip, other in pairs if clip is not other]
-    mislabelled = [f"{other.name} and {clip.name}" for clip, other in pairs if clip.word != other.word]
+    copies, mislabelled = [], []
+    for clip in clips:
+        other = first.setdefault(clip.content, clip) if clip.content else clip
+        if clip is not other:
+            copies.append(f"{clip.name} of {other.name}")
+        if clip.word != other.word:
+            mislabelled.append(f"{other.name} and {clip.name}")
     remarks = []
     if copies:
         verb = "is a copy" if len(copies) == 1 else "are copies"

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from kws.audio.frontend import FrontEnd
 from kws.core.errors import UserError
 from kws.records.format import parse, read_records
 from kws.records.spec import FeatureSpec
+from kws.records.write import shard_of
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,11 @@ def shards_of(folder: Path, split: str) -> list[Path]:
     return shards
 
 
+def shard_number(path: Path) -> int:
+    """Which of the shards of its split it is, from 0."""
+    return int(path.stem.rpartition("-of-")[0].rpartition("-")[2])
+
+
 def cached_clips(folder: Path, split: str, spec: FeatureSpec) -> Iterator[CachedClip]:
     """The clips of one split, read one at a time.
 
@@ -53,13 +60,32 @@ def cached_clips(folder: Path, split: str, spec: FeatureSpec) -> Iterator[Cached
         UserError: a file is damaged, or clips are missing.
     """
     clips = 0
-    sound, kind = ("features", "<u2") if spec.front_end.kind == "micro" else ("mel_power", "<f4")
     for shard in shards_of(folder, split):
-        for example in read_records(shard):
-            features: dict[str, Any] = parse(example)
-            cached = np.frombuffer(features[sound], kind).reshape(-1, spec.front_end.mel_bins)
-            log_mel = spec.front_end.cached_log_mel(cached)
-            yield CachedClip(features["name"].decode(), features["speaker"].decode(), features["label"], log_mel)
+        for clip in _clips_in(shard, spec.front_end):
+            yield clip
             clips += 1
     if clips != spec.clips[split]:
         raise UserError(f"{folder} holds {clips} {split} clips instead of {spec.clips[split]}: run dvc repro")
+
+
+def cached_clip(folder: Path, split: str, name: str, recording: str, front_end: FrontEnd) -> CachedClip:
+    """One clip; of the shards only the one that has it is read, as far as the clip.
+
+    Args:
+        folder: of the features.
+        split: of the clip.
+        name: of the clip.
+        recording: that it is cut out of.
+        front_end: computed the features.
+    """
+    shards = shards_of(folder, split)
+    return next(clip for clip in _clips_in(shards[shard_of(recording, len(shards))], front_end) if clip.name == name)
+
+
+def _clips_in(shard: Path, front_end: FrontEnd) -> Iterator[CachedClip]:
+    sound, kind = ("features", "<u2") if front_end.kind == "micro" else ("mel_power", "<f4")
+    for example in read_records(shard):
+        features: dict[str, Any] = parse(example)
+        cached = np.frombuffer(features[sound], kind).reshape(-1, front_end.mel_bins)
+        log_mel = front_end.cached_log_mel(cached)
+        yield CachedClip(features["name"].decode(), features["speaker"].decode(), features["label"], log_mel)

@@ -69,7 +69,32 @@ def read_records(path: Path) -> Iterator[bytes]:
                 if checksum == _checksum(example):
                     yield example
                     continue
-            raise UserError(f"{path} is damaged: run dvc repro --force --single-item featurize, which makes it again")
+            raise UserError(damaged(path))
+
+
+def damaged(path: Path) -> str:
+    """What to do about a file of records that is cut off or damaged."""
+    return f"{path} is damaged: run dvc repro --force --single-item featurize, which makes it again"
+
+
+def count_records(path: Path) -> int:
+    """The number of Examples in a file, which are not read.
+
+    Raises:
+        UserError: the file is cut off.
+    """
+    records = 0
+    with path.open("rb") as file:
+        while head := file.read(12):
+            length = head[:8]
+            if head[8:] != _checksum(length):
+                raise UserError(damaged(path))
+            [size] = struct.unpack("<Q", length)
+            file.seek(size + 4, 1)
+            records += 1
+        if file.tell() != path.stat().st_size:
+            raise UserError(damaged(path))
+    return records
 
 
 def _fields(message: memoryview, number: int) -> list[memoryview]:

@@ -25,6 +25,31 @@ WAITING_BYTES = 2**26  # of records that are in memory, of all shards together
 BACKGROUND_FILE = "background.npz"
 
 
+def shards_for(split: str, clips: int) -> list[str]:
+    """The names of the files for so many clips of a split."""
+    shards = -(-clips // CLIPS_A_SHARD)
+    return [f"{split}-{shard:05d}-of-{shards:05d}.tfrecord" for shard in range(shards)]
+
+
+def shard_of(recording: str, shards: int) -> int:
+    """Which of so many shards has the clips of a recording."""
+    return zlib.crc32(recording.encode()) % shards
+
+
+def record_of(  # noqa: PLR0913 (a record has that many fields)
+    split: str, name: str, speaker: str, label: int, mel_power: np.ndarray, *, exact: np.ndarray | None
+) -> bytes:
+    """A clip as a record; the arguments are those of `RecordWriter.write`."""
+    fields: dict[str, bytes | int] = {"label": label, "name": name.encode(), "speaker": speaker.encode()}
+    if exact is None:
+        fields["mel_power"] = mel_power.astype("<f4", copy=False).tobytes()
+    else:
+        fields["features"] = exact.astype("<u2", copy=False).tobytes()
+        if split == "train":
+            fields["magnitude"] = np.sqrt(mel_power).astype("<f2").tobytes()
+    return framed(serialize(fields))
+
+
 class RecordWriter:
     """Writes clips into the shards of their splits; a context manager.
 
@@ -32,13 +57,12 @@ class RecordWriter:
 
     Args:
         folder: where the shards go.
-        expected: number of clips in each split, from which the number of shards follows.
+        expected: number of recordings in each split, from which the number of shards follows.
     """
 
     def __init__(self, folder: Path, expected: Mapping[str, int]) -> None:
         self._shards = {
-            split: [folder / f"{split}-{shard:05d}-of-{shards:05d}.tfrecord" for shard in range(shards)]
-            for split, shards in ((split, -(-clips // CLIPS_A_SHARD)) for split, clips in expected.items())
+            split: [folder / name for name in shards_for(split, clips)] for split, clips in expected.items()
         }
         self._waiting: defaultdict[Path, list[bytes]] = defaultdict(list)
         self._waiting_bytes = 0
@@ -62,6 +86,7 @@ class RecordWriter:
         mel_power: np.ndarray,
         *,
         exact: np.ndarray | None = None,
+        recording: str = "",
     ) -> None:
         """Appends one clip.
 
@@ -72,17 +97,10 @@ class RecordWriter:
             label: index of its class.
             mel_power: as `FrontEnd.with_margins` gives it.
             exact: the features of front end `micro`, uint16 (frames, mel_bins).
+            recording: that the clip is cut out of; empty: it has the clip's name.
         """
-        fields: dict[str, bytes | int] = {"label": label, "name": name.encode(), "speaker": speaker.encode()}
-        if exact is None:
-            fields["mel_power"] = mel_power.astype("<f4", copy=False).tobytes()
-        else:
-            fields["features"] = exact.astype("<u2", copy=False).tobytes()
-            if split == "train":
-                fields["magnitude"] = np.sqrt(mel_power).astype("<f2").tobytes()
-        example = serialize(fields)
-        record, shards = framed(example), self._shards[split]
-        self._waiting[shards[zlib.crc32(name.encode()) % len(shards)]].append(record)
+        record, shards = record_of(split, name, speaker, label, mel_power, exact=exact), self._shards[split]
+        self._waiting[shards[shard_of(recording or name, len(shards))]].append(record)
         self._waiting_bytes += len(record)
         if self._waiting_bytes > WAITING_BYTES:
             self._write_waiting()

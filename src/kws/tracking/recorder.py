@@ -1,6 +1,6 @@
 """Records an experiment in MLflow: one run for all stages, complete also if DVC took stages from its cache.
 
-Only the process of `kws.tracking.worker` imports this module, since importing MLflow takes seconds.
+Only `kws.tracking.worker` and `kws.tracking.from_files` import this module, since importing MLflow takes seconds.
 """
 
 import contextlib
@@ -8,7 +8,7 @@ import math
 import os
 import re
 import sys
-import textwrap
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,6 @@ from typing import Any
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # these must be set before the import
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # a dead server costs seconds, not minutes
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")  # s
 
 import mlflow
 from filelock import FileLock
@@ -30,7 +28,8 @@ from kws.core.address import public_address
 from kws.core.errors import UserError
 from kws.core.files import read_csv, read_json, sha256_of
 from kws.recordings.source import DataSource
-from kws.tracking.run import EXPERIMENT, STAGES
+from kws.tracking.refusal import QUICK, reason_of, status_of
+from kws.tracking.run import EXPERIMENT, LATER, STAGES
 from kws.tracking.store import ARTIFACTS, CODE, DATABASE, LOCK, ORIGIN, follow_project
 
 JUDGES = ("evaluate", "export")  # the stages whose figures say how good a model is
@@ -39,35 +38,56 @@ PRETRAINED = "kws.pretrained"  # the tag with the digest of the network that tra
 REGISTERED = "kws.registered"  # the tag that says what became of the model
 LAST_STAGE = "kws.last_stage"  # the tag that says how far the experiment went
 DIFFERS_FROM = "kws.differs_from"  # the tag that names a run of the same model with other figures
+SAME_AS = "kws.same_as"  # the tag that names the run with the same model and figures, where nobody may delete this one
+PAUSE = 60.0  # s after a failure, until MLflow is tried again while a stage works
 # The errors of a store that cannot be used: OSError for HTTP, ImportError for a database without its driver.
 FAILURES = (MlflowException, SQLAlchemyError, OSError, ImportError, UserError)
 
 
 class Recorder:
-    """Carries out the orders of one stage. If MLflow fails, it prints one warning and ignores later orders."""
+    """Carries out the orders of one stage.
+
+    If MLflow fails, it prints one warning and keeps the orders. It tries them again with the first order that comes
+    after a pause, and with the last one. What is left undone then is logged by the next stage or by `make publish`.
+    """
 
     def __init__(self) -> None:
-        self._works = True
+        self._undone: list[tuple[str, Mapping[str, Any]]] = []
+        self._again: float | None = None  # when to try again, after a failure
+        self._closed = False
         self._recorded = False
         self._registered: str | None = None
         self._machine_figures: dict[str, float] = {}
 
     def carry_out(self, order: str, details: Mapping[str, Any]) -> None:
-        """Calls the method of that name, unless MLflow has failed before."""
-        if not self._works:
+        """Calls the method of that name, and before it those that failed. Nothing comes after `finish` or `end`."""
+        if self._closed:
+            return
+        self._undone.append((order, details))
+        self._closed = order in ("finish", "end")
+        if self._again and not self._closed and time.monotonic() < self._again:
             return
         try:
-            getattr(self, order)(**details)
+            while self._undone:
+                method, arguments = self._undone[0]
+                getattr(self, method)(**arguments)
+                self._undone.pop(0)
         except Exception as error:  # noqa: BLE001 (the stage goes on, whatever it is; the line says what it is)
-            self._works = False
-            reason = textwrap.shorten(str(error) or repr(error), 300)
-            print(f"warning: {self._stage} goes on without MLflow: {reason}", file=sys.stderr)
-            with contextlib.suppress(*FAILURES):
-                self.end("FAILED")
+            if not self._again:
+                reason = reason_of(error)
+                print(f"warning: {self._stage} goes on without MLflow: {reason}{LATER}", file=sys.stderr)
+            self._again = time.monotonic() + PAUSE
+            if self._closed:
+                with contextlib.suppress(*FAILURES):
+                    self.end("FAILED")
+            return
+        if self._again and order != "end":
+            print(f"MLflow answers again: what was missing of {self._stage} is logged", file=sys.stderr)
+        self._again = None
 
     def answer(self) -> dict[str, Any]:
         """Whether the stage is recorded, and what became of the model."""
-        return {"recorded": self._works and self._recorded, "registered": self._registered}
+        return {"recorded": self._recorded, "registered": self._registered}
 
     def begin(self, stage: str, key: str, params: Mapping[str, Any], model: str | None) -> None:
         """Creates the store and the experiment `kws` in it, unless they exist.
@@ -79,18 +99,19 @@ class Recorder:
             model: SHA-256 of the Keras file; None before it is trained.
         """
         self._stage, self._key, self._params, self._model = stage, key, params, model
+        for name, value in QUICK.items():  # a dead server costs seconds, not minutes
+            os.environ.setdefault(name, value)
         root = paths.project_root()  # not the folder of a queued experiment, which DVC deletes
         store = f"sqlite:///{root / DATABASE}"
         local = os.environ.setdefault("MLFLOW_TRACKING_URI", store) == store
         with FileLock(root / LOCK):  # two workers that create the tables at once would damage the store
             experiment = mlflow.get_experiment_by_name(EXPERIMENT)
+            if experiment and local:
+                follow_project(root)
             if experiment:
                 self._experiment = experiment.experiment_id
-                if local:
-                    follow_project(root)
             else:
-                place = (root / ARTIFACTS).as_uri() if local else None
-                self._experiment = mlflow.create_experiment(EXPERIMENT, place)
+                self._experiment = _create_experiment((root / ARTIFACTS).as_uri() if local else None)
 
     def open(self, *, new: bool = False) -> None:
         """Opens the run, and logs earlier stages that are not in it.
@@ -100,9 +121,20 @@ class Recorder:
         """
         self._open(STAGES[: STAGES.index(self._stage)], new=new)
 
-    def log_epoch(self, row: Mapping[str, float]) -> None:
-        """Adds a row of the training curves."""
-        mlflow.log_metrics({name: value for name, value in row.items() if name != "epoch"}, step=int(row["epoch"]))
+    def is_complete(self) -> bool:
+        """Whether a run holds the files of this stage and of all before it, and the model, if this is the last."""
+        runs = _agreeing(self._runs(), STAGES[: STAGES.index(self._stage) + 1])
+        return any(
+            run.info.status == "FINISHED"
+            and STAGES.index(run.data.tags.get(LAST_STAGE, "download")) >= STAGES.index(self._stage)
+            and (self._stage != STAGES[-1] or REGISTERED in run.data.tags)
+            for run in runs
+        )
+
+    def log_epoch(self, row: Mapping[str, float], milliseconds: int | None = None) -> None:
+        """Adds a row of the training curves. The time marks it: a row that is sent again is not logged twice."""
+        figures = {name: value for name, value in row.items() if name != "epoch"}
+        mlflow.log_metrics(figures, step=int(row["epoch"]), timestamp=milliseconds)
 
     def log_figures(self, figures: Mapping[str, float]) -> None:
         """Keeps figures that are in no file until the end of the stage."""
@@ -130,9 +162,10 @@ class Recorder:
         run = mlflow.get_run(mlflow.active_run().info.run_id)
         if self._stage == "train":
             self._model = sha256_of(paths.MODEL)
-        if self._stage == "train" and _agreeing(self._runs(), stages):
+        others = [other for other in self._runs() if other.info.run_id != run.info.run_id]
+        if self._stage == "train" and (same := _agreeing(others, stages)):
             self.end("FINISHED")
-            mlflow.delete_run(run.info.run_id)
+            _remove(run, same[0])
         else:
             if self._stage in JUDGES and not _agreeing([run], stages):  # the old run keeps its figures
                 self.end("FINISHED")
@@ -150,6 +183,7 @@ class Recorder:
         """Resumes the newest run that agrees with the files of these stages, or starts a run; then logs the stages."""
         others = self._runs()
         runs = [run for run in _agreeing(others, stages) if not (new and "train_loss" in run.data.metrics)]
+        runs = runs or self._left_unfinished()
         source = DataSource.read(paths.SOURCE)
         tags = {
             KEY: self._key,
@@ -160,7 +194,7 @@ class Recorder:
             DIFFERS_FROM: others[0].info.run_id if self._model and others and not runs else None,
         }
         name = f"{self._params['model']}-{Path(public_address(self._params['dataset'])).name}-{self._key[:6]}"
-        run = mlflow.start_run(
+        run = mlflow.active_run() or mlflow.start_run(  # it is active if MLflow failed below, at the first try
             run_id=runs[0].info.run_id if runs else None,
             experiment_id=self._experiment,
             run_name=None if runs else tags["dvc.exp"] or name,
@@ -176,13 +210,29 @@ class Recorder:
 
     def _runs(self) -> list[Run]:
         """The runs of the experiment with the present model (None: no model yet), newest first."""
-        runs = mlflow.search_runs(
-            [self._experiment],
-            f"tags.`{KEY}` = '{self._key}'",
-            order_by=["attributes.start_time DESC"],
-            output_format="list",
+        return [run for run in self._all_runs() if run.data.tags.get(MODEL) == self._model]
+
+    def _left_unfinished(self) -> list[Run]:
+        """The run of this very training, if MLflow was away at its end: its curves are the file's, up to an epoch."""
+        if not self._model:
+            return []
+        trained = {int(row["epoch"]): float(row["train_loss"]) for row in read_csv(paths.HISTORY)}
+        for run in self._all_runs():
+            if MODEL not in run.data.tags and "train_loss" in run.data.metrics:
+                points = mlflow.MlflowClient().get_metric_history(run.info.run_id, "train_loss")
+                if all(trained.get(point.step) == point.value for point in points):
+                    return [run]
+        return []
+
+    def _all_runs(self) -> list[Run]:
+        return list(
+            mlflow.search_runs(
+                [self._experiment],
+                f"tags.`{KEY}` = '{self._key}'",
+                order_by=["attributes.start_time DESC"],
+                output_format="list",
+            )
         )
-        return [run for run in runs if run.data.tags.get(MODEL) == self._model]
 
     def _log_stage(self, stage: str) -> None:
         """Logs the files of a stage. Its figures come last, since they mark the stage as logged."""
@@ -224,6 +274,31 @@ class Recorder:
         for row in read_csv(paths.HISTORY):
             if int(row["epoch"]) not in logged:
                 self.log_epoch({name: float(value) for name, value in row.items()})
+
+
+def _create_experiment(place: str | None) -> str:
+    """Creates the experiment `kws` and returns its id, also if somebody else creates it on the server just now.
+
+    Args:
+        place: for its artifacts; None for the server's.
+    """
+    try:
+        return str(mlflow.create_experiment(EXPERIMENT, place))
+    except MlflowException:
+        experiment = mlflow.get_experiment_by_name(EXPERIMENT)
+        if not experiment:
+            raise
+        return str(experiment.experiment_id)
+
+
+def _remove(run: Run, same: Run) -> None:
+    """Removes a run, or says of which other one it is a copy, where the server allows no removal."""
+    try:
+        mlflow.delete_run(run.info.run_id)
+    except MlflowException as error:
+        if status_of(error) != 403:
+            raise
+        mlflow.MlflowClient().set_tag(run.info.run_id, SAME_AS, same.info.run_id)
 
 
 def _shown(value: Any) -> Any:

@@ -7,6 +7,7 @@ test, or to a new export of the champion's network. The test clips decide nothin
 import hashlib
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -37,6 +38,9 @@ VALIDATION_SOUND = "kws.validation_sound"
 SYNTHETIC = "kws.synthetic"  # whether a computer spoke the test clips
 MODEL = "kws.model"  # SHA-256 of the Keras file
 SERVED = "kws.served"  # the hash of what a server gets: see `served_hash`
+REMOVED_NETWORKS = "kws.removed_networks"  # tag of `kws`: how many networks `make clean-runs` has removed
+DECIDED = "kws.decided"  # "no" until it is compared with the champion, then "yes"
+LONGEST_TURN = 60  # s: a comparison takes a few
 LONGEST_DESCRIPTION = 5000  # characters: MLflow's column
 PACKAGE = Path(__file__).parent.parent
 SHIPPED = ("audio", "core", "spotting")  # the packages of kws that a server gets
@@ -55,9 +59,7 @@ def register(card: str) -> str:
         A sentence: the number of the version, which version is the champion, and why.
     """
     client = mlflow.MlflowClient()
-    if not client.search_registered_models(f"name = '{NAME}'"):
-        client.create_registered_model(NAME)
-    aliases = client.get_registered_model(NAME).aliases
+    _create(client)
     source = DataSource.read(paths.SOURCE)
     tags = {
         VALIDATION_SOUND: _validation_sound(source),
@@ -65,13 +67,21 @@ def register(card: str) -> str:
         MODEL: sha256_of(paths.MODEL),
         SERVED: served_hash(),
     }
-    wins, reason = True, "there was none"
-    if ALIAS in aliases:
-        wins, reason = _beats(client.get_model_version(NAME, aliases[ALIAS]), tags)
-    number = _new_version(client, card, tags)
+    # It is there if MLflow failed after it was made
+    number = _registered(mlflow.active_run().info.run_id) or _new_version(client, card, tags | {DECIDED: "no"})
+    _wait_for_earlier(client, number)
+    champion = client.get_registered_model(NAME).aliases.get(ALIAS)
+    if not champion:
+        wins, reason = True, "there was none"
+    elif str(champion) == number:
+        wins, reason = True, "it was that already when MLflow failed"
+    else:
+        wins, reason = _beats(client.get_model_version(NAME, champion), tags)
+    if wins:
+        client.set_registered_model_alias(NAME, ALIAS, number)
+    client.set_model_version_tag(NAME, number, DECIDED, "yes")
     if not wins:
-        return f"registered as {NAME} version {number}; champion stays version {aliases[ALIAS]}: {reason}"
-    client.set_registered_model_alias(NAME, ALIAS, number)
+        return f"registered as {NAME} version {number}; champion stays version {champion}: {reason}"
     chosen = _chosen(_networks(client))
     client.update_registered_model(NAME, _shortened(f"Version {number}: {chosen}.\n\n{card}"))
     return f"registered as {NAME} version {number}, the champion: {reason}; {chosen}"
@@ -83,11 +93,46 @@ def _validation_sound(source: DataSource) -> str:
     return source.sha256 + (f"+{source.computed.sha256}" if source.computed and computed else "")
 
 
+def _create(client: mlflow.MlflowClient) -> None:
+    """Creates the registered model `kws`, unless it is there or somebody else creates it just now."""
+    if not client.search_registered_models(f"name = '{NAME}'"):
+        try:
+            client.create_registered_model(NAME)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+
+def _wait_for_earlier(client: mlflow.MlflowClient, number: str) -> None:
+    """Waits until it is decided of all versions before this one whether they are champion, but not for ever.
+
+    On a server, several people may register at the same time. If two compared with the same champion, the worse of two
+    better models could follow it. The numbers of the versions give the order. Who died in between is not waited for
+    after LONGEST_TURN.
+    """
+    end = time.monotonic() + LONGEST_TURN
+    began = client.get_model_version(NAME, number).creation_timestamp
+    while time.monotonic() < end:
+        if not any(
+            int(version.version) < int(number)
+            and version.tags.get(DECIDED) == "no"
+            and began - version.creation_timestamp < 1000 * LONGEST_TURN
+            for version in client.search_model_versions(f"name = '{NAME}'")
+        ):
+            return
+        time.sleep(1)
+
+
 def is_registered(run_id: str) -> bool:
     """Whether the newest version of a run holds the very files that would be registered now."""
+    return _registered(run_id) is not None
+
+
+def _registered(run_id: str) -> str | None:
+    """The number of the newest version of a run, if it holds the very files that would be registered now."""
     versions = mlflow.MlflowClient().search_model_versions(f"name = '{NAME}' and run_id = '{run_id}'")
     newest = max(versions, key=lambda found: int(found.version), default=None)
-    return newest is not None and newest.tags.get(SERVED) == served_hash()
+    return str(newest.version) if newest and newest.tags.get(SERVED) == served_hash() else None
 
 
 def shipped_files() -> list[Path]:
@@ -179,8 +224,9 @@ def _is_better(champion: ModelVersion) -> tuple[bool, str]:
 
 
 def _networks(client: mlflow.MlflowClient) -> int:
-    """How many networks are registered: one that is exported anew is a version more, and no network more."""
-    return len({found.tags.get(MODEL, found.version) for found in client.search_model_versions(f"name = '{NAME}'")})
+    """How many networks were registered: one that is exported anew is a version more, and no network more."""
+    registered = {found.tags.get(MODEL, found.version) for found in client.search_model_versions(f"name = '{NAME}'")}
+    return len(registered) + int(client.get_registered_model(NAME).tags.get(REMOVED_NETWORKS, 0))
 
 
 def _chosen(networks: int) -> str:

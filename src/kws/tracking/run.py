@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from os import environ
@@ -16,6 +17,8 @@ from kws.core.params import Params
 
 EXPERIMENT = "kws"
 STAGES = ("download", "featurize", "train", "evaluate", "export", "project")
+LONGEST_WAIT = 120  # s that a stage waits at its end for a server that is slow
+LATER = "; what it misses is logged by the next stage, or by make publish"
 
 
 class Worker:
@@ -43,11 +46,16 @@ class Worker:
             self._process.stdin.flush()
 
     def answer(self) -> dict[str, Any]:
-        """Waits until all orders are done, and returns the recorder's `answer`."""
-        answer, _ = self._process.communicate()
-        if not answer:
+        """Waits until all orders are done, or for too long, and returns the recorder's `answer`."""
+        try:
+            answer, _ = self._process.communicate(timeout=LONGEST_WAIT)
             reason = f"its process ended with exit code {self._process.returncode}"
-            print(f"warning: {self._stage} goes on without MLflow: {reason}", file=sys.stderr)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+            answer, reason = "", f"it was not done {LONGEST_WAIT} s after the end of the stage"
+        if not answer:
+            print(f"warning: {self._stage} goes on without MLflow: {reason}{LATER}", file=sys.stderr)
             return {"recorded": False, "registered": None}
         return dict(json.loads(answer))
 
@@ -69,7 +77,7 @@ class Run:
 
         If KWS_CURVE names a file, the row is added there, too, as a line of JSON: a sweep follows the training.
         """
-        self._send("log_epoch", row=dict(row))
+        self._send("log_epoch", row=dict(row), milliseconds=int(time.time() * 1000))
         if curve := environ.get("KWS_CURVE"):
             with Path(curve).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(dict(row)) + "\n")
@@ -96,7 +104,7 @@ class Run:
         """Writes data/tracked.json: which experiment was recorded.
 
         If MLflow failed, it is none. The next `dvc repro` begins with stage watch, which removes such a file. So stage
-        project runs again, and records the experiment.
+        project runs again, and records the experiment. `make publish` records it without running anything.
         """
         write_json(paths.TRACKED, {"experiment": experiment_key(self._params) if self._recorded else None})
 
@@ -118,7 +126,8 @@ def tracked_run(params: Params, stage: str) -> Iterator[Run]:
     All stages of an experiment share a run. It is found by the hash of all parameters and of the data's source. If
     there is none (DVC took the training from its cache), a run is opened and filled from the files of earlier stages.
     The store is `mlflow.db` and `mlartifacts/` in the project's root, unless MLFLOW_TRACKING_URI is set. A store that
-    cannot be reached costs a warning; `KWS_TRACKING=off` turns tracking off.
+    cannot be reached costs a warning; `KWS_TRACKING=off` turns tracking off. Of several
+    workers that train together, the chief alone records.
 
     Call it before importing TensorFlow or UMAP, so that MLflow starts at the same time.
 
@@ -126,7 +135,7 @@ def tracked_run(params: Params, stage: str) -> Iterator[Run]:
         params: all parameters of the experiment.
         stage: train (which must call `start_training`), evaluate, export or project.
     """
-    if environ.get("KWS_TRACKING") == "off":
+    if environ.get("KWS_TRACKING") == "off" or environ.get("KWS_TRAIN_WORKER", "") not in ("", "0"):
         yield Run(None, params)
         return
     key = experiment_key(params)

@@ -9,11 +9,12 @@ from pathlib import Path
 from filelock import FileLock
 
 from kws.core import paths
+from kws.core.address import public_address
 from kws.core.errors import UserError
+from kws.tracking.refusal import ADDRESS, PATIENT, reason_of
 from kws.tracking.store import ARTIFACTS, DATABASE, LOCK, follow_project
 
 HOST = "127.0.0.1"  # MLflow's default: this machine alone
-ADDRESS = "MLFLOW_TRACKING_URI"
 
 
 def check_port(target: str, port: str) -> None:
@@ -46,6 +47,8 @@ def check_champion() -> None:
     try:
         mlflow.MlflowClient().get_model_version_by_alias(NAME, ALIAS)
     except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise UserError(reason_of(error)) from None
         raise UserError(f"no model has the alias {ALIAS} yet: run make, which registers one ({error})") from None
 
 
@@ -68,8 +71,17 @@ def point_store(root: Path) -> None:
         print(f"MLflow's store was made in another folder. Its artifacts are now those in {root / ARTIFACTS}")
 
 
+def serving(port: str) -> list[str]:
+    """The command that serves the champion. -P: the modules beside the file are no packages of the model."""
+    return [sys.executable, "-P", str(Path(__file__).with_name("scoring.py")), "models:/kws@champion", port]
+
+
 def main(target: str, port: str) -> None:
-    """Replaces this process by MLflow's."""
+    """Replaces this process by MLflow's, or says where its pages are, if a server has them."""
+    address = os.environ.get(ADDRESS, "")
+    if target == "ui" and address.startswith(("http://", "https://")):
+        print(f"{ADDRESS} names a server: open {public_address(address)} in a browser")
+        return
     check_port(target, port)
     root = paths.project_root()
     store = f"sqlite:///{root / DATABASE}"
@@ -79,10 +91,11 @@ def main(target: str, port: str) -> None:
     else:
         if ADDRESS not in os.environ and not (root / DATABASE).exists():
             raise UserError("no model is registered yet: run make, which registers one")
-        os.environ.setdefault(ADDRESS, store)
+        for name, value in {ADDRESS: store, **PATIENT}.items():
+            os.environ.setdefault(name, value)
         check_champion()
-        model = "models:/kws@champion"
-        command = ["mlflow", "models", "serve", "-m", model, "--env-manager", "local", "--port", port]
+        print(f"http://{HOST}:{port}/invocations takes clips: docs/serving.md", flush=True)
+        command = serving(port)
     os.execvp(command[0], command)  # noqa: S606 (no shell is what is wanted)
 
 

@@ -5,6 +5,8 @@ import gc
 import json
 import os
 import sys
+from queue import SimpleQueue
+from threading import Thread
 
 
 def main() -> None:
@@ -17,13 +19,22 @@ def main() -> None:
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123
         os.dup2(nowhere.fileno(), sys.stdout.fileno())  # MLflow prints, too
     recorder = Recorder()
-    for line in sys.stdin:
+    orders: SimpleQueue[str] = SimpleQueue()
+    Thread(target=take, args=[orders], daemon=True).start()
+    while line := orders.get():
         order, details = json.loads(line)
         recorder.carry_out(order, details)
     recorder.carry_out("end", {"status": "KILLED"})  # does nothing if the stage has ended the run
     with contextlib.suppress(BrokenPipeError), answer:  # the stage may be dead by now
         json.dump(recorder.answer(), answer)
     gc.freeze()  # the stage waits for the exit, in which freeing every object would take a second
+
+
+def take(orders: "SimpleQueue[str]") -> None:
+    """Takes orders as they come, the empty text at their end: while a server is slow, no pipe is full."""
+    for line in sys.stdin:
+        orders.put(line)
+    orders.put("")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """The last layer alone: with a few clips a word, a network learns the words, and no more how words sound.
 
 The other layers keep the weights of a network that has heard many words (parameter `pretrained`). On what they give,
-the embedding, the last layer is a regularised logistic regression: with few clips it is better than training all layers
-(docs/few-recordings.md has the figures).
+the embedding, the last layer is a regularised logistic regression.
 """
 
 from collections.abc import Callable, Iterable
@@ -101,8 +100,8 @@ def _embedded(embed: Embedding, batches: tf.data.Dataset) -> Embedded:
     """What the embedding gives for batches of {"log_mel", "label", "name", "speaker"}."""
     return Embedded.joined(
         Embedded(
-            names=batch["name"].numpy().astype(str),
-            people=batch["speaker"].numpy().astype(str),
+            names=np.char.decode(batch["name"].numpy().astype(bytes)),
+            people=np.char.decode(batch["speaker"].numpy().astype(bytes)),
             labels=batch["label"].numpy(),
             embeddings=embed(batch["log_mel"])[0],
         )

@@ -7,7 +7,7 @@ import ast
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,7 +22,7 @@ from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, read_json, remove_folder, sha256_of
 from kws.core.naming import UNKNOWN
 from kws.core.params import Params
-from kws.records.read import read_split, training_batches
+from kws.records.read import Part, read_split, training_batches
 from kws.records.spec import FeatureSpec
 from kws.records.write import read_background_power
 from kws.train.augment import Augmentation, Augmenter
@@ -93,10 +93,17 @@ def fingerprint(features: Path, network: str, recipe: Recipe) -> str:
     digest = hashlib.sha256(f"{network} {recipe} {threads} {tf.__version__} {keras.__version__}".encode())
     for path in sorted(features.iterdir()):
         digest.update(sha256_of(path).encode())
+    digest.update(code_digest().encode())
+    return digest.hexdigest()[:16]
+
+
+def code_digest() -> str:
+    """SHA-256 of the code that training runs, in hex digits."""
+    digest = hashlib.sha256()
     package = Path(__file__).parent.parent
     for path in sorted(path for name in PACKAGES for path in (package / name).rglob("*.py")):
         digest.update(_code(path).encode())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
 
 
 def _code(path: Path) -> str:
@@ -141,65 +148,135 @@ def train_model(  # noqa: PLR0913 (a recipe has that many ingredients)
     Returns:
         The model with its best weights, and the curves.
     """
-    steps = -(-spec.clips["train"] // recipe.batch_size)
+    average = prepare(model, spec, recipe)
     normalization = model.get_layer("normalization")
-    model.compile(
-        optimizer=_optimizer(recipe, steps),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    model.optimizer.build(model.trainable_variables)
-    average = _WeightAverage(model, recipe.weight_averaging)
     if kept := interrupted_training(checkpoint):
-        history: list[Epoch] = read_json(kept / "history.json")
-        _restore(kept / "state.npz", [*model.variables, *model.optimizer.variables, *average.variables])
+        history, state = read_epoch(kept)
+        restore(variables_of(model, average), state)
         normalization.finalize_state()
     else:
         history = []
         if not pretrained:
-            normalization.adapt(_unchanged(features, "train", spec, recipe).map(lambda log_mel, _: log_mel))
-    validation = _unchanged(features, "validation", spec, recipe)
+            normalization.adapt(unchanged_clips(features, "train", spec, recipe).map(lambda log_mel, _: log_mel))
+    validation = unchanged_clips(features, "validation", spec, recipe)
     augmenter = augmenter_of(features, spec, recipe.augmentation)
 
-    progress = tqdm(total=recipe.epochs, initial=len(history), desc="train", unit="epoch", disable=None)
-    while kept is None or not _finished(history, recipe):
+    progress = Progress(recipe, history)
+    while kept is None or not is_finished(history, recipe):
         epoch = len(history) + 1
-        _seed_dropout(model, recipe.seed, epoch)
-        clips = _augmented(features, spec, recipe, epoch, augmenter)
+        seed_dropout(model, recipe.seed, epoch)
+        clips = smoothed_clips(features, spec, recipe, epoch, augmenter)
         trained = model.fit(clips, shuffle=False, verbose=0, callbacks=[average]).history
-        newest = checkpoint / f"{epoch:04d}"
-        with folder_written_whole(newest) as partial:
-            variables = [*model.variables, *model.optimizer.variables, *average.variables]
-            np.savez(partial / "state.npz", *(variable.numpy() for variable in variables))
-            with average.in_place():
-                validated = model.evaluate(validation, verbose=0, return_dict=True)
-                history.append(_row(epoch, trained, validated))
-                if kept is None or best_epoch(history, recipe.schedule) is history[-1]:
-                    model.save_weights(partial / "best.weights.h5")
-                else:
-                    shutil.copy(kept / "best.weights.h5", partial)
-            (partial / "history.json").write_text(json.dumps(history))
-        if kept:
-            remove_folder(kept)
-        kept = newest
+        state = [variable.numpy() for variable in variables_of(model, average)]
+        with average.in_place():
+            validated = model.evaluate(validation, verbose=0, return_dict=True)
+            history.append(curves_row(epoch, {name: values[0] for name, values in trained.items()}, validated))
+            kept = write_epoch(checkpoint, kept, model, state=state, history=history, recipe=recipe)
         on_epoch(history[-1])
-        progress.update()
-        progress.set_postfix({name: history[-1][name] for name in ("validation_loss", "validation_accuracy")})
+        progress.show(history[-1])
     progress.close()
+    return best_model(model, kept), history
+
+
+def prepare(model: keras.Model, spec: FeatureSpec, recipe: Recipe) -> "WeightAverage":
+    """Gives the model its loss and its optimizer; returns the average of its weights."""
+    model.compile(
+        optimizer=optimizer_of(recipe, steps_of(spec, recipe)),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    model.optimizer.build(model.trainable_variables)
+    return WeightAverage(model, recipe.weight_averaging)
+
+
+def steps_of(spec: FeatureSpec, recipe: Recipe) -> int:
+    """The steps of an epoch."""
+    return -(-spec.clips["train"] // recipe.batch_size)
+
+
+def variables_of(model: keras.Model, average: "WeightAverage") -> list[Any]:
+    """All that a training must keep to go on."""
+    return [*model.variables, *model.optimizer.variables, *average.variables]
+
+
+def write_epoch(  # noqa: PLR0913 (an epoch leaves that much)
+    checkpoint: Path,
+    kept: Path | None,
+    model: keras.Model,
+    *,
+    state: list[np.ndarray],
+    history: list[Epoch],
+    recipe: Recipe,
+) -> Path:
+    """Keeps what is needed to go on after the newest epoch, and the weights of the best one. Removes the epoch before.
+
+    Args:
+        checkpoint: of this training.
+        kept: folder of the epoch before.
+        model: with the weights that were validated.
+        state: values of the variables as training left them, as `variables_of` has them.
+        history: the curves with this epoch.
+        recipe: of the training.
+
+    Returns:
+        The folder of this epoch.
+    """
+    newest = checkpoint / f"{len(history):04d}"
+    with folder_written_whole(newest) as partial:
+        np.savez(partial / "state.npz", *state)
+        if kept is None or best_epoch(history, recipe.schedule) is history[-1]:
+            model.save_weights(partial / "best.weights.h5")
+        else:
+            shutil.copy(kept / "best.weights.h5", partial)
+        (partial / "history.json").write_text(json.dumps(history))
+    if kept:
+        remove_folder(kept)
+    return newest
+
+
+def read_epoch(kept: Path) -> tuple[list[Epoch], list[np.ndarray]]:
+    """The curves and the state that `write_epoch` was given."""
+    with np.load(kept / "state.npz") as state:
+        return read_json(kept / "history.json"), [state[f"arr_{number}"] for number in range(len(state.files))]
+
+
+def best_model(model: keras.Model, kept: Path) -> keras.Model:
+    """A copy of the model with the weights of the best epoch."""
     best = type(model).from_config(model.get_config())  # without the optimizer, twice as large as the network
     best.load_weights(kept / "best.weights.h5")  # set_weights would leave Normalization as it was
-    return best, history
+    return best
 
 
-def _row(epoch: int, trained: dict[str, list[float]], validated: dict[str, float]) -> Epoch:
+class Progress:
+    """A bar over the epochs, on a terminal."""
+
+    def __init__(self, recipe: Recipe, history: list[Epoch]) -> None:
+        self._bar = tqdm(total=recipe.epochs, initial=len(history), desc="train", unit="epoch", disable=None)
+
+    def show(self, row: Epoch) -> None:
+        """Tells of an epoch."""
+        self._bar.update()
+        self._bar.set_postfix({name: row[name] for name in ("validation_loss", "validation_accuracy")})
+
+    def close(self) -> None:
+        """Ends the line."""
+        self._bar.close()
+
+
+def curves_row(epoch: int, trained: Mapping[str, float], validated: Mapping[str, float]) -> Epoch:
+    """The row of an epoch, from loss and accuracy.
+
+    Raises:
+        UserError: the validation loss is no number.
+    """
     if not np.isfinite(validated["loss"]):
         raise UserError(f"epoch {epoch}: the validation loss is {validated['loss']}; lower learning_rate")
-    figures = {f"train_{name}": trained[name][0] for name in ("loss", "accuracy")}
+    figures = {f"train_{name}": trained[name] for name in ("loss", "accuracy")}
     figures |= {f"validation_{name}": validated[name] for name in ("loss", "accuracy")}
     return {"epoch": epoch} | {name: round(value, 6) for name, value in figures.items()}
 
 
-def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
+def optimizer_of(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
     """AdamW; `steps` are those of an epoch."""
     rate = recipe.learning_rate
     if recipe.schedule == "cosine":
@@ -219,9 +296,11 @@ def _labels(label: tf.Tensor, spec: FeatureSpec) -> tf.Tensor:
     return tf.one_hot(label, len(spec.classes))
 
 
-def _unchanged(features: Path, split: str, spec: FeatureSpec, recipe: Recipe) -> tf.data.Dataset:
-    """(log_mel, labels) of a split as it is."""
-    batches = read_split(features, split, spec, recipe.batch_size)
+def unchanged_clips(
+    features: Path, split: str, spec: FeatureSpec, recipe: Recipe, part: Part | None = None
+) -> tf.data.Dataset:
+    """(log_mel, labels) of a split as it is, or of a worker's part of it."""
+    batches = read_split(features, split, spec, recipe.batch_size, part=part)
     return batches.map(lambda batch: (batch["log_mel"], _labels(batch["label"], spec)))
 
 
@@ -232,32 +311,43 @@ def augmenter_of(features: Path, spec: FeatureSpec, what: Augmentation) -> Augme
 
 
 def augmented_clips(  # noqa: PLR0913 (as `training_batches`)
-    features: Path, spec: FeatureSpec, recipe: Recipe, epoch: int, augmenter: Augmenter, *, split: str = "train"
+    features: Path,
+    spec: FeatureSpec,
+    recipe: Recipe,
+    epoch: int,
+    augmenter: Augmenter,
+    *,
+    split: str = "train",
+    part: Part | None = None,
 ) -> tf.data.Dataset:
     """The training clips in this epoch's order and with its augmentation; of other splits, as `training_batches` says.
 
     {"log_mel", "labels": shares of the classes after augmentation, "label": what is said, "name", "speaker"}
     """
+    first, step = (part.worker, part.workers) if part else (0, 1)  # no two batches are augmented alike
     first_seed = np.random.SeedSequence((recipe.seed, epoch)).generate_state(1)[0] >> 1  # fits into an int32
 
     def augment(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        seed = tf.stack([tf.constant(first_seed, tf.int32), tf.cast(number, tf.int32)])
+        seed = tf.stack([tf.constant(first_seed, tf.int32), tf.cast(first + step * number, tf.int32)])
         log_mel, labels = augmenter(batch.pop("mel_power"), _labels(batch["label"], spec), seed)
         return batch | {"log_mel": log_mel, "labels": labels}
 
-    return training_batches(features, spec, recipe.batch_size, recipe.seed, epoch, split=split).enumerate().map(augment)
+    batches = training_batches(features, spec, recipe.batch_size, recipe.seed, epoch, split=split, part=part)
+    return batches.enumerate().map(augment)
 
 
-def _augmented(features: Path, spec: FeatureSpec, recipe: Recipe, epoch: int, augmenter: Augmenter) -> tf.data.Dataset:
-    """(log_mel, labels) of the training clips, in this epoch's order and with its augmentation."""
+def smoothed_clips(  # noqa: PLR0913 (as `augmented_clips`)
+    features: Path, spec: FeatureSpec, recipe: Recipe, epoch: int, augmenter: Augmenter, *, part: Part | None = None
+) -> tf.data.Dataset:
+    """(log_mel, labels) of what `augmented_clips` gives, with label smoothing."""
     spread = recipe.label_smoothing
-    clips = augmented_clips(features, spec, recipe, epoch, augmenter)
+    clips = augmented_clips(features, spec, recipe, epoch, augmenter, part=part)
     return clips.map(
         lambda batch: (batch["log_mel"], batch["labels"] * (1 - spread) + spread / len(spec.classes))
     ).prefetch(2)
 
 
-class _WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+class WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """An exponential average of the weights over the steps (Polyak and Juditsky, 1992); momentum 0: none."""
 
     def __init__(self, model: keras.Model, momentum: float) -> None:
@@ -269,6 +359,7 @@ class _WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]  # Keras h
         self._steps = model.optimizer.iterations.value
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002 (Keras's)
+        """Takes up the weights after a step."""
         if self.variables:
             self._update()
 
@@ -293,19 +384,28 @@ class _WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]  # Keras h
             average.assign(kept)
 
 
-def _restore(path: Path, variables: list[Any]) -> None:
-    with np.load(path) as state:
-        for number, variable in enumerate(variables):
-            variable.assign(state[f"arr_{number}"])
+def restore(variables: list[Any], state: list[np.ndarray]) -> None:
+    """Gives the variables their values."""
+    for variable, value in zip(variables, state, strict=True):
+        variable.assign(value)
 
 
-def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
+def seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
     """Draws each epoch's dropout from the seed and the epoch alone."""
+    for state, drawn in dropout_seeds(model, seed, epoch):
+        state.assign(drawn)
+
+
+def dropout_seeds(
+    model: keras.Model, seed: int, epoch: int, *replica: int
+) -> Iterator[tuple[keras.Variable, np.ndarray]]:
+    """The states that dropout is drawn from, and their values for an epoch; each of several replicas has its own."""
     for index, layer in enumerate(model.layers):
         if hasattr(layer, "seed_generator") and layer.seed_generator is not None:
-            layer.seed_generator.state.assign(np.random.SeedSequence((seed, epoch, index)).generate_state(2))
+            yield layer.seed_generator.state, np.random.SeedSequence((seed, epoch, index, *replica)).generate_state(2)
 
 
-def _finished(history: list[Epoch], recipe: Recipe) -> bool:
+def is_finished(history: list[Epoch], recipe: Recipe) -> bool:
+    """Whether no epoch follows."""
     best = best_epoch(history, recipe.schedule)["epoch"]
     return len(history) >= recipe.epochs or len(history) - best >= recipe.patience

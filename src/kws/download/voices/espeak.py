@@ -25,6 +25,7 @@ from kws.core.errors import UserError
 
 SAMPLE_RATE = 22_050  # Hz, of all eSpeak NG voices
 USUAL, FASTEST = 125, 450  # words a minute
+ATTEMPTS = 3  # where the process is killed, such as for want of memory
 
 # Constants of speak_lib.h
 _SYNCHRONOUS, _DONT_EXIT, _UTF8 = 2, 0x8000, 1
@@ -138,10 +139,19 @@ def phonemes(texts: Sequence[tuple[str, str]]) -> list[list[str]]:
 
 
 def _ask(task: str, requests: Sequence[tuple[object, ...]]) -> list[str]:
-    """Starts this module as a program. The answers, one line for each request."""
+    """Starts this module as a program. The answers, one line for each request.
+
+    Raises:
+        UserError: it was killed, several times.
+    """
     command = [sys.executable, "-m", "kws.download.voices.espeak", task]
-    done = subprocess.run(command, input=json.dumps(requests), stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 (our own)
-    return done.stdout.splitlines()
+    for _ in range(ATTEMPTS):
+        done = subprocess.run(command, input=json.dumps(requests), stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 (our own)
+        if done.returncode >= 0:
+            done.check_returncode()
+            return done.stdout.splitlines()
+    name = signal.Signals(-done.returncode).name
+    raise UserError(f"the process of eSpeak NG was killed {ATTEMPTS} times ({name}): does the computer lack memory?")
 
 
 def _main() -> None:
@@ -162,6 +172,8 @@ def _main() -> None:
         status = os.waitpid(child, 0)[1]
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) in _CRASHES:
             print(flush=True)
+        elif os.WIFSIGNALED(status):  # somebody has killed it: whoever asked asks again
+            os.kill(os.getpid(), os.WTERMSIG(status))
         elif status != 0:
             sys.exit(f"eSpeak NG broke down at {request}")
 

@@ -1,0 +1,207 @@
+"""Trains with two workers, and compares them with one machine: docs/training-workers.md.
+
+    python benchmarks/training_workers.py                        # from the publisher's address: 2.4 GB
+    python benchmarks/training_workers.py --mirror file:///data  # from an archive in a folder
+    python benchmarks/training_workers.py --tiny                 # computed voices, a few minutes: only to try it
+
+Preset fast on the words *ten*. The workers have folders of their own: worker 1 has its own shards alone. They run in
+two network namespaces, as on two machines, where this is root on Linux with `ip`; else they are two processes, whose
+servers listen on all addresses of this machine. Then each of them is killed in the middle of a training, in its third
+epoch, and both start again.
+
+Writes a row for each training into benchmarks/training_workers.csv (with --tiny into a file of the temporary folder):
+the accuracy on the test clips with its interval, the difference from one machine with its paired interval, the SHA-256
+of the last weights as each worker tells it, that of the network that was kept, and what the worker that was left has
+said.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runs import TEN, add_row, command_of, downloaded, environment_of, parser, preset, run, stage, ten, write_params
+
+from kws.core.errors import UserError
+from kws.core.files import read_json, sha256_of
+from kws.evaluate.pairing import Answered, paired_test, read_answered
+from kws.records.write import BACKGROUND_FILE
+
+TABLE = Path(__file__).with_suffix(".csv")
+PORT = 12345
+KILLED_IN = 3  # the epoch in which a worker is killed
+TINY = {
+    **preset("fast"),
+    "dataset": "synthetic",
+    "words": list(TEN),
+    "synthetic_speakers": 160,
+    "model": "ds_cnn",
+    "width": 0.25,
+    "epochs": 6,
+    "warmup_epochs": 0,
+    "batch_size": 32,
+    "learning_rate": 0.01,
+    "weight_averaging": 0.5,
+    "stream_minutes": 1,
+}
+KEY = ("case",)
+COLUMNS = (
+    *KEY,
+    *("workers", "hosts", "train_clips", "epochs", "validation_accuracy", "test_clips"),
+    *("accuracy", "accuracy_low", "accuracy_high", "difference", "difference_low", "difference_high"),
+    *("weights_0", "weights_1", "network", "left_said"),
+)
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where a worker runs: what its command begins with, and its address."""
+
+    prefix: tuple[str, ...]
+    address: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a worker ended: its exit code, and what it printed."""
+
+    code: int
+    lines: list[str]
+
+    @property
+    def weights(self) -> str:
+        """The beginning of the SHA-256 of its last weights; empty: it did not come so far."""
+        found = [re.search(r"ended with the weights (\w+)", line) for line in self.lines]
+        return next((match[1] for match in found if match), "")
+
+
+def main() -> None:
+    """Trains alone, with two workers, and with two workers of which one is killed."""
+    options = parser(__doc__)
+    options.add_argument("--tiny", action="store_true", help="computed voices and a small network")
+    asked = options.parse_args()
+    changes = TINY if asked.tiny else {**preset("fast"), **ten(asked.mirror)}
+    table = Path(tempfile.gettempdir()) / TABLE.name if asked.tiny else TABLE
+    with downloaded(changes) as project, tempfile.TemporaryDirectory() as folder, two_hosts() as (kind, hosts):
+        run(project, changes)
+        alone = read_answered(project / "data" / "answers.npz")
+        add_row(table, row("one machine", project, [], alone, hosts="this process"), COLUMNS, KEY)
+        workers = [project, other_project(project, Path(folder), changes)]
+        for case, killed in (("two workers", None), ("worker 1 killed", 1), ("worker 0 killed", 0)):
+            for result in ("models", "metrics", "plots"):
+                shutil.rmtree(workers[1] / result, ignore_errors=True)
+            said = ""
+            if killed is not None:
+                left = train(workers, hosts, killed)[1 - killed]
+                if left.code == 0:
+                    raise UserError(f"worker {killed} was killed, and the other one did not notice: {left.lines}")
+                said = left.lines[-1]
+            ended = train(workers, hosts)
+            if any(worker.code for worker in ended):
+                raise UserError(f"a training with two workers failed: {[worker.lines[-3:] for worker in ended]}")
+            if written := [path for path in ("models", "metrics", "plots") if (workers[1] / path).exists()]:
+                raise UserError(f"worker 1 has written {written}")
+            stage("evaluate", project, changes)
+            add_row(table, row(case, project, ended, alone, hosts=kind, said=said), COLUMNS, KEY)
+    print(table.read_text())
+
+
+def other_project(project: Path, folder: Path, changes: Mapping[str, Any]) -> Path:
+    """The folder of worker 1: parameters, and of the features what it needs."""
+    features = folder / "data" / "features"
+    features.mkdir(parents=True)
+    for path in (project / "data" / "features").iterdir():
+        shard = re.fullmatch(r"(?:train|validation)-(\d+)-of-\d+\.tfrecord", path.name)
+        if path.name in ("spec.json", "manifest.csv", BACKGROUND_FILE) or (shard and int(shard[1]) % 2 == 1):
+            shutil.copy(path, features)
+    write_params(folder, changes)
+    return folder
+
+
+def train(workers: list[Path], hosts: list[Host], killed: int | None = None) -> list[Ended]:
+    """Runs stage train on both hosts until both have ended; one is killed in the middle, if asked for."""
+    addresses = ",".join(host.address for host in hosts)
+    running = []
+    for number, (folder, host) in enumerate(zip(workers, hosts, strict=True)):
+        environment = environment_of(folder) | {"KWS_TRAIN_WORKERS": addresses, "KWS_TRAIN_WORKER": str(number)}
+        printed = (folder / "printed.txt").open("w")
+        command = [*host.prefix, *command_of("train")]
+        process = subprocess.Popen(  # noqa: S603 (our own script)
+            command, cwd=folder, env=environment, stdout=printed, stderr=subprocess.STDOUT
+        )
+        running.append(process)
+    if killed is not None:
+        epoch = f"{KILLED_IN - 1:04d}"
+        while not list((workers[0] / ".scratch" / "training").glob(f"*/{epoch}")):
+            time.sleep(0.02)
+            if any(process.poll() is not None for process in running):
+                break
+        running[killed].send_signal(signal.SIGKILL)
+    codes = [process.wait() for process in running]
+    return [
+        Ended(code, (folder / "printed.txt").read_text().splitlines())
+        for code, folder in zip(codes, workers, strict=True)
+    ]
+
+
+def row(  # noqa: PLR0913 (a row has that many origins)
+    case: str, project: Path, ended: list[Ended], alone: Answered, *, hosts: str, said: str = ""
+) -> dict[str, Any]:
+    """The row of a training that was evaluated."""
+    trained, tested = (read_json(project / "metrics" / f"{name}.json") for name in ("train", "evaluate"))
+    weights = {f"weights_{number}": ended[number].weights if ended else "" for number in range(2)}
+    clips = {"train_clips": read_json(project / "metrics" / "featurize.json")["train"]}
+    difference = paired_test(alone, read_answered(project / "data" / "answers.npz"))
+    return {
+        "case": case,
+        "workers": trained.get("workers", 1),
+        "hosts": hosts,
+        **clips,
+        **{name: trained[name] for name in ("epochs", "validation_accuracy")},
+        **{name: tested[name] for name in ("test_clips", "accuracy", "accuracy_low", "accuracy_high")},
+        "difference": round(difference.accuracy, 6),
+        "difference_low": round(difference.interval.low, 6),
+        "difference_high": round(difference.interval.high, 6),
+        **weights,
+        "network": sha256_of(project / "models" / "kws.keras")[:16],
+        "left_said": said,
+    }
+
+
+@contextmanager
+def two_hosts() -> Iterator[tuple[str, list[Host]]]:
+    """Two network namespaces, joined by a cable, and what they are; else two addresses of this machine."""
+    names = [f"kws-{os.getpid()}-{number}" for number in range(2)]
+    if os.geteuid() != 0 or not shutil.which("ip"):
+        yield "two processes", [Host((), f"127.0.0.1:{PORT + number}") for number in range(2)]
+        return
+    try:
+        for name in names:
+            ip("netns", "add", name)
+        ip("link", "add", "kws0", "netns", names[0], "type", "veth", "peer", "name", "kws1", "netns", names[1])
+        for number, name in enumerate(names):
+            ip("-n", name, "addr", "add", f"10.77.0.{1 + number}/24", "dev", f"kws{number}")
+            for device in ("lo", f"kws{number}"):
+                ip("-n", name, "link", "set", device, "up")
+        hosts = [Host(("ip", "netns", "exec", name), f"10.77.0.{1 + n}:{PORT}") for n, name in enumerate(names)]
+        yield "two network namespaces", hosts
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)  # noqa: S603, S607
+
+
+def ip(*arguments: str) -> None:
+    """Calls ip of iproute2."""
+    subprocess.run(["ip", *arguments], check=True)  # noqa: S603, S607 (by root)
+
+
+if __name__ == "__main__":
+    main()

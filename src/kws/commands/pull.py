@@ -1,0 +1,85 @@
+"""`make pull`: what colleagues pushed, and its runs in MLflow. No stage runs.
+
+`dvc pull` brings the outputs of this commit, `dvc exp pull` all experiments of git's remote `origin`. Then the runs of
+both are made from the files, if they are not in MLflow's store yet.
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
+from kws.core import paths
+from kws.core.errors import UserError
+from kws.tracking.from_files import FILES, record
+
+ORIGIN = "origin"  # git's remote that a clone has
+
+
+def experiments(repo: Repo) -> Iterator[tuple[str, str, str]]:
+    """Name, baseline and commit of each experiment, the oldest first: their models are registered in this order."""
+    found = [
+        (name, baseline, commit)
+        for baseline, ones in repo.experiments.ls(all_commits=True).items()
+        for name, commit in ones
+    ]
+    yield from sorted(found, key=lambda one: repo.scm.resolve_commit(one[2]).commit_time)
+
+
+def copy_files(repo: Repo, commit: str, folder: Path) -> None:
+    """Copies what a run is made of from git and DVC's cache, or from DVC's remote, into a folder.
+
+    Raises:
+        UserError: it is in none of them.
+    """
+    with repo.switch(commit):
+        for path in map(Path.as_posix, FILES):
+            try:
+                repo.dvcfs.get(path, str(folder / path), recursive=True)
+            except (DvcException, OSError) as error:
+                raise UserError(f"{path} cannot be had: {error}") from error
+
+
+def record_all() -> str:
+    """Makes the runs of the workspace and of all experiments; returns what became of them, in lines.
+
+    Raises:
+        UserError: MLflow's store cannot be used.
+    """
+    results = {"this workspace": record(paths.project_root())}
+    with Repo() as repo:
+        for name, baseline, commit in experiments(repo):
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    copy_files(repo, commit, Path(folder))
+                except UserError as problem:
+                    results[name] = str(problem)
+                else:
+                    results[name] = record(Path(folder), name, baseline)
+    logged, there = ([name for name, result in results.items() if result == told] for told in ("logged", "there"))
+    lines = [f"MLflow: {len(logged)} runs made from files ({', '.join(logged) or 'none'}); {len(there)} were there"]
+    left_out = {name: result for name, result in results.items() if result not in ("logged", "there")}
+    return "\n".join([*lines, *(f"left out: {name}: {reason}" for name, reason in left_out.items())])
+
+
+def main() -> None:
+    """Pulls, then makes the runs. Ends with the exit code of a command that failed; DVC has said why."""
+    remotes = subprocess.run(["git", "remote"], capture_output=True, text=True, check=True).stdout.split()  # noqa: S607
+    commands = [["dvc", "pull"]]
+    if ORIGIN in remotes:
+        commands.append(["dvc", "exp", "pull", "--all-commits", ORIGIN])
+    for command in commands:
+        if code := subprocess.run(command, check=False).returncode:  # noqa: S603 (ours)
+            sys.exit(code)
+    try:
+        print(record_all())
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

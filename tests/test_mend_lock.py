@@ -1,0 +1,63 @@
+"""A dvc.lock that DVC wrote by half, because it was killed or the disk was full."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from checkout import ROOT
+
+from kws.commands import mend_lock
+
+WHOLE = (ROOT / "dvc.lock").read_bytes()
+
+
+@pytest.fixture(autouse=True)
+def _in_a_checkout(tmp_path, monkeypatch, environment):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "dvc.lock", tmp_path)
+    subprocess.run(["git", "init", "--quiet"], check=True)
+
+
+def commit() -> None:
+    subprocess.run(["git", "add", "dvc.lock"], check=True)
+    subprocess.run(["git", "commit", "--quiet", "--message", "all"], check=True)
+
+
+@pytest.mark.parametrize("length", [0, WHOLE.index(b"deps:") + 3, WHOLE.index(b"md5: ", 2000) + 1])
+def test_git_gives_its_own_and_the_half_is_kept(tmp_path, capsys, length):
+    commit()
+    Path("dvc.lock").write_bytes(WHOLE[:length])
+    mend_lock.main()
+    assert Path("dvc.lock").read_bytes() == WHOLE
+    assert Path(".scratch/damaged/dvc.lock").read_bytes() == WHOLE[:length]
+    told = capsys.readouterr().out
+    assert told.startswith("dvc.lock was written by half, ")
+    assert told.endswith(f": that of the last commit is there now; the half is {tmp_path}/.scratch/damaged/dvc.lock\n")
+
+
+def test_what_was_never_committed_is_put_away(capsys):
+    Path("dvc.lock").write_bytes(b"")
+    mend_lock.main()
+    assert not Path("dvc.lock").exists()
+    assert ": none is there now; " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [WHOLE, WHOLE.replace(b"    cmd:", b"<<<<<<< HEAD\n    cmd:", 1)])
+def test_one_that_is_whole_or_has_marks_of_a_conflict_stays(content, capsys):
+    commit()
+    Path("dvc.lock").write_bytes(content)
+    before = Path("dvc.lock").read_bytes()
+    mend_lock.main()
+    assert Path("dvc.lock").read_bytes() == before
+    assert capsys.readouterr().out == ""
+
+
+def test_a_project_without_one_needs_nothing(capsys):
+    Path("dvc.lock").unlink()
+    mend_lock.main()
+    assert list(Path().glob(".scratch")) == []
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,80 @@
+"""A disk that is full: a file system in memory, with the project, what DVC keeps beside it, and temporary files."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torture import namespace
+from torture.faults import Kind, Outcome, Scene, Skipped, after, clear_line, judge, warnings
+from torture.workspaces import STAGES, Base, outputs
+
+ATTEMPTS = 6  # each with half the room
+ROOM = 2**30  # bytes, where the disk is not full
+
+
+@contextmanager
+def mounted(place: Path) -> Iterator[None]:
+    """A file system in memory at this place."""
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "tmpfs", str(place)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)  # somebody may still look at it
+
+
+def leave(place: Path, free: int) -> None:
+    """Makes the file system so large that so many bytes are free; rounded up to pages."""
+    state = os.statvfs(place)
+    size = (state.f_blocks - state.f_bfree) * state.f_frsize + free
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(place)], check=True)
+
+
+@contextmanager
+def ready(_: Base) -> Iterator[Callable[[Scene], Outcome]]:
+    """Needs a namespace."""
+    if not namespace.entered():
+        raise Skipped("no file system may be mounted here, not even in a namespace")
+    yield fill
+
+
+def fill(scene: Scene) -> Outcome:
+    """Leaves a random part of the room that the stage needs, runs it, makes room, and runs it again."""
+    stage = scene.stage
+    share = scene.draw.random()
+    for attempt in range(ATTEMPTS):
+        disk = scene.folder / f"disk{attempt + 1}"
+        with mounted(disk):
+            project = scene.base.copy(disk / "project", stage, linked=False)
+            (disk / "tmp").mkdir()
+            project.environment |= {"TMPDIR": str(disk / "tmp")}
+            free = round(share * needed(scene.base, stage) / 2**attempt)
+            leave(disk, free)
+            code, printed = project.try_to("dvc", "repro", "--single-item", stage)
+            if not code and not warnings(printed):
+                continue  # there was room enough
+            what = f"{free:,} bytes free"
+            said = clear_line(printed) if code else "; ".join(warnings(printed))
+            if not said or "Traceback" in printed:
+                return Outcome(what, "unexplained", f"exit code {code}: {printed[-3000:]}")
+            subprocess.run(["mount", "-o", f"remount,size={ROOM}", str(disk)], check=True)
+            left = [path.name for path in project.leftovers()]
+            if left and code:
+                said += f" (left: {', '.join(left)})"
+            return judge(scene, project, what, said=said, store=after(stage) if code else None)
+    return Outcome("none", "unexplained", f"the disk was not full in {ATTEMPTS} attempts")
+
+
+def needed(base: Base, stage: str) -> int:
+    """About how many bytes a stage and DVC write: its outputs, and DVC's copy of them."""
+    paths = [path for output in outputs(stage) for path in _below(base.project.root / output)]
+    return 2 * sum(path.stat().st_size for path in paths) + 100_000
+
+
+def _below(path: Path) -> list[Path]:
+    return [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+
+
+KINDS = [Kind("disk full", lambda tries: dict.fromkeys(STAGES, -(-tries // 4)), ready)]

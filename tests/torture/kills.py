@@ -1,0 +1,131 @@
+"""kill -9: of all processes of a stage, of the stage alone, and of its workers alone."""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import psutil
+from checkout import ROOT
+
+from torture.faults import Kind, Outcome, Scene, after, clear_line, judge, unfinished_runs, warnings
+from torture.processes import Moment, Running
+from torture.workspaces import STAGES, Base, Measured
+
+ATTEMPTS = 5  # at a moment that comes before the end
+LONGEST_DELAY = 0.02  # seconds behind a change of a file
+TRACKED = ("train", "evaluate", "export", "project")  # the stages with a process that calls MLflow
+CLUSTER = {"KWS_CLUSTER": "local:2"}  # featurize has workers then
+
+
+def draw_moment(draw: random.Random, measured: Measured, attempt: int) -> Moment:
+    """A moment in a run of a stage: half of them by time, half at a change of a file or a little after one.
+
+    Files are in danger at the changes, which take a small share of the time.
+    """
+    if draw.random() < 0.5:
+        return Moment("time", draw.uniform(0, measured.seconds) / 2**attempt)
+    who = draw.choice([who for who in ("dvc", "stage") if getattr(measured, who)])
+    return Moment(who, draw.randint(1, getattr(measured, who)), draw.choice([0, draw.uniform(0, LONGEST_DELAY)]))
+
+
+@contextmanager
+def kill_ready(_: Base) -> Iterator[Callable[[Scene], Outcome]]:
+    """Nothing is needed."""
+    yield kill
+
+
+def kill(scene: Scene) -> Outcome:
+    """Kills a stage, DVC and all that they have started; or, half the time, the stage alone, and DVC tells of it."""
+    stage = scene.stage
+    everything = scene.draw.random() < 0.5
+    for attempt in range(ATTEMPTS):
+        moment = draw_moment(scene.draw, scene.base.measured[stage], attempt)
+        project = scene.workspace()
+        with Running(project, "dvc", "repro", "--single-item", stage, moment=moment) as running:
+            if not running.reaches():
+                continue
+            process = running.stage(stage)
+            if everything or not process or moment.who == "dvc":
+                running.kill_all()
+                what = "DVC and all killed"
+            else:
+                running.kill([process])
+                running.end()
+                what = "stage killed"
+            if alive := running.outlived():
+                return Outcome(f"{what} {moment}", "unexplained", f"still alive: {', '.join(alive)}")
+        return judge(scene, project, f"{what} {moment}", store=after(stage))
+    return Outcome("none", "unexplained", f"no moment came before the end in {ATTEMPTS} attempts")
+
+
+@contextmanager
+def kill_worker_ready(_: Base) -> Iterator[Callable[[Scene], Outcome]]:
+    """Nothing is needed."""
+    yield kill_worker
+
+
+def kill_worker(scene: Scene) -> Outcome:
+    """Kills one of the processes that a stage has started, drawn by lot."""
+    stage = scene.stage
+    forgotten = dict.fromkeys([stage, "project"] if stage in TRACKED else [stage])  # project records what was lost
+    for attempt in range(ATTEMPTS):
+        moment = Moment("time", scene.draw.uniform(0, scene.base.measured[stage].seconds) / 2**attempt)
+        project = scene.workspace(*forgotten)
+        more = CLUSTER if stage == "featurize" else {}
+        with Running(project, "dvc", "repro", "--single-item", stage, moment=moment, **more) as running:
+            if not running.reaches():
+                continue
+            while not (workers := running.workers(stage)) and running.runs():
+                time.sleep(0.001)  # before the first one there is nothing to kill
+            if not workers:
+                continue
+            victim = scene.draw.choice(sorted(workers, key=lambda worker: worker.pid))
+            what = f"{role(victim)} killed {moment}"
+            running.kill([victim])
+            code, printed = running.end()
+            if alive := running.outlived():
+                return Outcome(what, "unexplained", f"still alive: {', '.join(alive)}")
+        said = clear_line(printed) if code else "; ".join(warnings(printed))
+        if (code and not said) or "Traceback" in printed:
+            return Outcome(what, "unexplained", f"exit code {code}: {printed[-2000:]}")
+        outcome = judge(scene, project, what, said=said, store=after(list(forgotten)[-1]) if stage in TRACKED else None)
+        left = unfinished_runs(project.root)
+        return (
+            outcome if not left else Outcome(what, outcome.ended, f"{outcome.said}; unfinished runs in MLflow: {left}")
+        )
+    return Outcome("none", "unexplained", f"no worker was seen in {ATTEMPTS} attempts")
+
+
+def role(process: psutil.Process) -> str:
+    """What a worker is there for."""
+    try:
+        words = " ".join(process.cmdline())
+    except psutil.Error:
+        return "worker"
+    roles = {
+        "kws.tracking.worker": "MLflow's process",
+        "kws.project.second_process": "the projections' process",
+        "kws.download.voices.espeak": "a voice",
+    }
+    return next((told for module, told in roles.items() if module in words), "a worker of Dask")
+
+
+def with_workers() -> Sequence[str]:
+    """The stages that have workers in this version of kws."""
+    return [stage for stage in ("download", "featurize", *TRACKED) if stage != "featurize" or has_cluster()]
+
+
+def has_cluster() -> bool:
+    """Whether featurize can run on Dask."""
+    return any((ROOT / "src/kws").glob("cluster*"))
+
+
+KINDS = [
+    Kind("killed", lambda tries: dict.fromkeys(STAGES, tries), kill_ready),
+    Kind(
+        "worker killed",
+        lambda tries: {stage: tries if stage == "featurize" else -(-tries // 4) for stage in with_workers()},
+        kill_worker_ready,
+    ),
+]

@@ -1,0 +1,113 @@
+"""Trains a tiny network with several workers, for tests/test_workers.py.
+
+TensorFlow's server listens on all addresses, so the tests run this in a network of its own (`unshare --net`):
+
+    python tests/train_workers.py workers FOLDER KIND WORKERS [KILLED]
+
+runs the workers on 127.0.0.1 until all have ended, with the features in FOLDER/features and the checkpoint in
+FOLDER/checkpoint. KIND is a key of `KINDS`. Worker KILLED kills itself in the second epoch. Prints what became of each
+worker, as JSON.
+
+    python tests/train_workers.py command PROGRAM ...
+
+runs a program there.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1  # of Linux: netdevice(7)
+
+
+def turn_on_127_0_0_1() -> None:
+    """In a new network it is off."""
+    with socket.socket() as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
+
+
+def run_workers(folder: str, kind: str, workers: int, killed: int | None) -> None:
+    """Runs all workers."""
+    addresses = ",".join(f"127.0.0.1:{12300 + number}" for number in range(workers))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, __file__, "worker", folder, kind, "killed" if number == killed else ""],
+            env=os.environ | {"KWS_TRAIN_WORKERS": addresses, "KWS_TRAIN_WORKER": str(number)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(workers)
+    ]
+    told = []
+    for process in processes:
+        printed, errors = process.communicate()
+        told.append({"code": process.returncode, "printed": printed.splitlines(), "errors": errors.splitlines()})
+    print(json.dumps(told))
+
+
+def work(folder: Path, kind: str, *, killed: bool) -> None:
+    """What one of them does. Its last line has the SHA-256 of its weights after each step, the curves and the model."""
+    from kws.core.errors import UserError
+    from kws.train import meeting, models, training, workers
+
+    # isort: split
+    import test_workers as tests
+
+    network, recipe = tests.KINDS[kind]
+    training.make_deterministic(recipe.seed, threads=1)
+    place = meeting.Place.of(os.environ)
+    assert place
+    steps, rows = [], []
+
+    class Watched(training.WeightAverage):
+        def __init__(self, model, momentum):
+            super().__init__(model, momentum)
+            self.trained = model
+
+        def on_train_batch_end(self, batch, logs=None):
+            super().on_train_batch_end(batch, logs)
+            averaged = sha256(variable.numpy().tobytes() for variable in self.variables)
+            steps.append([workers.weights_digest(self.trained), averaged])
+            if killed and len(steps) == 5:  # of 3 an epoch
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    training.WeightAverage = Watched
+    try:
+        meeting.meet(place, {"parameters": str(recipe)}, wait=60)
+        team = workers.Team(place, workers.connect(place))
+        with workers.scope(team):
+            model = network()
+        checkpoint = folder / "checkpoint" if place.is_chief else None
+        best, history = workers.train_model(
+            team, model, folder / "features", tests.SPEC, recipe=recipe, checkpoint=checkpoint, on_epoch=rows.append
+        )
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    assert rows == history[-len(rows) :]
+    saved = folder / f"{place.number}.keras"
+    models.save_model(best, saved, tests.SPEC)
+    print(json.dumps({"steps": steps, "history": history, "saved": sha256([saved.read_bytes()])}))
+
+
+def sha256(parts: Iterable[bytes]) -> str:
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+if __name__ == "__main__":
+    what, *rest = sys.argv[1:]
+    if what == "worker":
+        work(Path(rest[0]), rest[1], killed=bool(rest[2]))
+    else:
+        turn_on_127_0_0_1()
+        if what == "command":
+            os.execvp(rest[0], rest)
+        run_workers(rest[0], rest[1], int(rest[2]), int(rest[3]) if rest[3:] else None)
