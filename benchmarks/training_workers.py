@@ -9,8 +9,7 @@ two network namespaces, as on two machines, where this is root on Linux with `ip
 servers listen on all addresses of this machine. Three seeds. With the first one, each of the workers is killed in the
 middle of a training, in its third epoch, and both start again.
 
-Writes a row for each training into benchmarks/training_workers.csv (with --tiny into a file of the temporary folder):
-the accuracy on the test clips with its interval, the difference from one machine with its paired interval, the SHA-256
+Writes benchmarks/training_workers.csv anew, a row for each training: the accuracy on the test clips with its interval, the difference from one machine with its paired interval, the SHA-256
 of the last weights as each worker tells it, that of the network that was kept, and what the worker that was left has
 said.
 """
@@ -71,7 +70,7 @@ PRINTED = "printed.txt"  # by a worker, in its folder
 KEY = ("case", "seed")
 COLUMNS = (
     *KEY,
-    *("workers", "hosts", "train_clips", "epochs", "validation_accuracy", "test_clips"),
+    *("data", "workers", "hosts", "train_clips", "epochs", "validation_accuracy", "test_clips"),
     *("accuracy", "accuracy_low", "accuracy_high", "difference", "difference_low", "difference_high"),
     *("weights_0", "weights_1", "network", "left_said"),
 )
@@ -105,24 +104,29 @@ def main() -> None:
     options.add_argument("--tiny", action="store_true", help="computed voices and a small network")
     asked = options.parse_args()
     changes = TINY if asked.tiny else {**preset("fast"), **ten(asked.mirror)}
-    table = Path(tempfile.gettempdir()) / TABLE.name if asked.tiny else TABLE
+    data = "Computed voices, with --tiny" if asked.tiny else "Speech Commands, words *ten*"
+    TABLE.unlink(missing_ok=True)  # rows of other data
     with downloaded(changes) as project, tempfile.TemporaryDirectory() as folder, two_hosts() as (kind, hosts):
         for seed in SEEDS:
             choice = {**changes, "seed": seed}
             run(project, choice)
             alone = read_answered(project / "data" / "answers.npz")
-            add_row(table, row("one machine", seed, project, alone), COLUMNS, KEY)
+            add_row(TABLE, {"data": data} | row("one machine", seed, project, alone), COLUMNS, KEY)
             workers = [project, other_project(project, Path(folder) / str(seed), choice)]
             undisturbed = train_to_the_end(workers, hosts)
             stage("evaluate", project, choice)
-            add_row(table, row("two workers", seed, project, alone, undisturbed, hosts=kind), COLUMNS, KEY)
+            add_row(
+                TABLE, {"data": data} | row("two workers", seed, project, alone, undisturbed, hosts=kind), COLUMNS, KEY
+            )
             for killed in (0, 1) if seed == SEEDS[0] else ():
                 said = train_until_killed(workers, hosts, killed)
                 ended = train_to_the_end(workers, hosts)
                 case = f"two workers, worker {killed} killed and back"
                 stage("evaluate", project, choice)
-                add_row(table, row(case, seed, project, alone, ended, hosts=kind, said=said), COLUMNS, KEY)
-    print(table.read_text())
+                add_row(
+                    TABLE, {"data": data} | row(case, seed, project, alone, ended, hosts=kind, said=said), COLUMNS, KEY
+                )
+    print(TABLE.read_text())
 
 
 def other_project(project: Path, folder: Path, changes: Mapping[str, Any]) -> Path:

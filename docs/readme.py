@@ -13,6 +13,7 @@ RECIPES = Path("docs/recipes.md")
 SPEED = Path("docs/speed.md")
 DATA = Path("docs/data.md")
 MACHINES = Path("docs/larger-machines.md")
+WORKERS = Path("docs/training-workers.md")
 EVALUATION = Path("docs/evaluation.md")
 DECISION_RULE = Path("docs/decisions/0009-a-word-is-told-at-once.md")
 STREAMING = Path("docs/streaming.md")
@@ -32,6 +33,7 @@ LEARNING_CURVE = Path("benchmarks/learning_curve.csv")
 LAW = Path("benchmarks/learning_curve_law.csv")
 ABLATION = Path("benchmarks/ablation.csv")
 MEMORY = Path("benchmarks/memory.csv")
+TRAINING_WORKERS = Path("benchmarks/training_workers.csv")
 CLUSTER = Path("benchmarks/cluster.csv")
 CLUSTER_PAGE = Path("docs/cluster.md")
 RATIOS = Path("benchmarks/speed.json")
@@ -98,6 +100,7 @@ def main() -> None:
         SPEED: {"speed": speed()},
         DATA: {"find words": find_words()},
         MACHINES: {"memory": memory()},
+        WORKERS: {"training workers": training_workers()},
         CLUSTER_PAGE: {
             "cluster": cluster(),
             "cluster names": cluster_names(),
@@ -349,6 +352,34 @@ def cluster_extrapolation(clips: int = 23_400_000, machines: int = 100, cores: i
 def _cluster_rows() -> list[dict[str, str]]:
     with CLUSTER.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def training_workers() -> str:
+    """The table of docs/training-workers.md, from benchmarks/training_workers.csv."""
+    with TRAINING_WORKERS.open(newline="", encoding="utf-8") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: (row["seed"], row["case"]))
+    titles = [
+        "",
+        "seed",
+        "validation accuracy",
+        "test accuracy",
+        "difference from one machine",
+        "last weights",
+        "network",
+    ]
+    lines = [titles, ["---"] * len(titles)]
+    for row in rows:
+        more = ""
+        if row["difference"]:
+            points, low, high = (100 * float(row[name]) for name in ("difference", "difference_low", "difference_high"))
+            more = f"{points:+.1f} [{low:+.1f}, {high:+.1f}]"
+        cells = [row["case"], row["seed"], _percent(float(row["validation_accuracy"])), _with_interval(row)]
+        weights = dict.fromkeys((row["weights_0"][:8], row["weights_1"][:8]))
+        lines.append([*cells, more, ", ".join(weights), row["network"][:8]])
+    about = (
+        f"{rows[0]['data']}: {int(rows[0]['train_clips']):,} training clips, {int(rows[0]['test_clips']):,} test clips."
+    )
+    return "\n".join([about, "", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
 def coverage() -> str:
