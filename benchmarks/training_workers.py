@@ -9,9 +9,9 @@ two network namespaces, as on two machines, where this is root on Linux with `ip
 servers listen on all addresses of this machine. Three seeds. With the first one, each of the workers is killed in the
 middle of a training, in its third epoch, and both start again.
 
-Writes benchmarks/training_workers.csv anew, a row for each training: the accuracy on the test clips with its interval, the difference from one machine with its paired interval, the SHA-256
-of the last weights as each worker tells it, that of the network that was kept, and what the worker that was left has
-said.
+Writes benchmarks/training_workers.csv anew, a row for each training: the accuracy on the test clips with its interval,
+the difference from one machine with its paired interval, the SHA-256 of the last weights as each worker tells it, that
+of the network that was kept, and what the worker that was left has said.
 """
 
 import os
