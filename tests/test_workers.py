@@ -41,6 +41,7 @@ def dense() -> keras.Model:
 # All clips in each step: the order does not matter
 ALIKE = replace(PLAIN, batch_size=96, learning_rate=0.01, weight_decay=0.1, weight_averaging=0.6, label_smoothing=0.1)
 KINDS = {"rich": (tiny, RICH), "alike": (dense, ALIKE)}  # for tests/train_workers.py
+CONNECT_SECONDS = 30  # here, where workers are not slow to connect
 ADDRESSES = "127.0.0.1:1234,127.0.0.1:1235,127.0.0.1:1236"
 
 
@@ -331,9 +332,9 @@ def in_own_network(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800, check=False)
 
 
-def train_together(folder: Path, kind: str, count: int, killed: int | str = "") -> list[dict]:
-    """What became of the workers."""
-    done = in_own_network("workers", folder, kind, count, *([] if killed == "" else [killed]))
+def train_together(folder: Path, kind: str, count: int, *killed: object) -> list[dict]:
+    """What became of the workers; `killed`: which one, and when."""
+    done = in_own_network("workers", folder, kind, count, *killed)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -399,7 +400,7 @@ def test_three_workers_do_what_one_machine_does_where_only_the_order_of_sums_dif
 @needs_a_network
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_training_of_which_a_worker_was_killed_goes_on_when_all_start_again(undisturbed, folder, killed):
-    ended = train_together(folder, "rich", 2, killed)
+    ended = train_together(folder, "rich", 2, killed, "second epoch")
     left = 1 - killed
     assert ended[killed]["code"] == -9
     assert ended[left]["code"] == 1
@@ -411,6 +412,13 @@ def test_a_training_of_which_a_worker_was_killed_goes_on_when_all_start_again(un
         assert ours["steps"] == theirs["steps"][3:]
         assert ours["history"] == theirs["history"]
     assert resumed[0]["saved"] == undisturbed[2][0]["saved"]
+
+
+@needs_a_network
+def test_a_worker_that_is_killed_before_tensorflow_has_connected_it_is_a_line(folder):
+    chief, killed = train_together(folder, "rich", 2, 1, "met")
+    line = f"error: TensorFlow did not connect the workers in {CONNECT_SECONDS} s: start all workers again"
+    assert (chief["code"], chief["errors"][-1], killed["code"]) == (-9, line, -9)
 
 
 @needs_a_network

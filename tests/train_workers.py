@@ -2,11 +2,11 @@
 
 TensorFlow's server listens on all addresses, so the tests run this in a network of its own (`unshare --net`):
 
-    python tests/train_workers.py workers FOLDER KIND WORKERS [KILLED]
+    python tests/train_workers.py workers FOLDER KIND WORKERS [KILLED WHEN]
 
 runs the workers on 127.0.0.1 until all have ended, with the features in FOLDER/features and the checkpoint in
-FOLDER/checkpoint. KIND is a key of `KINDS`. Worker KILLED kills itself in the second epoch. Prints what became of each
-worker, as JSON.
+FOLDER/checkpoint. KIND is a key of `KINDS`. Worker KILLED kills itself, in the `second epoch` or when the workers have
+`met`. Prints what became of each worker, as JSON.
 
     python tests/train_workers.py command PROGRAM ...
 
@@ -34,12 +34,12 @@ def turn_on_127_0_0_1() -> None:
         fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
 
 
-def run_workers(folder: str, kind: str, workers: int, killed: int | None) -> None:
+def run_workers(folder: str, kind: str, workers: int, killed: int | None = None, when: str = "") -> None:
     """Runs all workers."""
     addresses = ",".join(f"127.0.0.1:{12300 + number}" for number in range(workers))
     processes = [
         subprocess.Popen(
-            [sys.executable, __file__, "worker", folder, kind, "killed" if number == killed else ""],
+            [sys.executable, __file__, "worker", folder, kind, when if number == killed else ""],
             env=os.environ | {"KWS_TRAIN_WORKERS": addresses, "KWS_TRAIN_WORKER": str(number)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -54,7 +54,7 @@ def run_workers(folder: str, kind: str, workers: int, killed: int | None) -> Non
     print(json.dumps(told))
 
 
-def work(folder: Path, kind: str, *, killed: bool) -> None:
+def work(folder: Path, kind: str, killed: str) -> None:
     """What one of them does. Its last line has the SHA-256 of its weights after each step, the curves and the model."""
     from kws.core.errors import UserError
     from kws.train import meeting, models, training, workers
@@ -77,12 +77,15 @@ def work(folder: Path, kind: str, *, killed: bool) -> None:
             super().on_train_batch_end(batch, logs)
             averaged = sha256(variable.numpy().tobytes() for variable in self.variables)
             steps.append([workers.weights_digest(self.trained), averaged])
-            if killed and len(steps) == 5:  # of 3 an epoch
+            if killed == "second epoch" and len(steps) == 5:  # of 3 an epoch
                 os.kill(os.getpid(), signal.SIGKILL)
 
     training.WeightAverage = Watched
+    workers.CONNECT_SECONDS = tests.CONNECT_SECONDS
     try:
         meeting.meet(place, {"parameters": str(recipe)}, wait=60)
+        if killed == "met":
+            os.kill(os.getpid(), signal.SIGKILL)
         team = workers.Team(place, workers.connect(place))
         with workers.scope(team):
             model = network()
@@ -105,9 +108,10 @@ def sha256(parts: Iterable[bytes]) -> str:
 if __name__ == "__main__":
     what, *rest = sys.argv[1:]
     if what == "worker":
-        work(Path(rest[0]), rest[1], killed=bool(rest[2]))
+        work(Path(rest[0]), *rest[1:])
     else:
         turn_on_127_0_0_1()
         if what == "command":
             os.execvp(rest[0], rest)
-        run_workers(rest[0], rest[1], int(rest[2]), int(rest[3]) if rest[3:] else None)
+        folder, kind, count, *killed = rest
+        run_workers(folder, kind, int(count), *(int(killed[0]), killed[1]) if killed else ())
