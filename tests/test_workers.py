@@ -381,6 +381,20 @@ def test_only_the_chief_keeps_something(undisturbed):
 
 
 @needs_a_network
+def test_a_team_of_one_does_what_a_process_alone_does(features, folder):
+    training.make_deterministic(RICH.seed, threads=2)
+    alone, history = training.train_model(
+        tiny(), features, SPEC, recipe=RICH, checkpoint=folder / "alone", on_epoch=lambda _: None
+    )
+    [team] = results(train_together(folder, "rich", 1))
+    for ours, theirs in zip(team["history"], history, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-4)
+    together, _ = models.load_model(folder / "0.keras")
+    for ours, theirs in zip(together.weights, alone.weights, strict=True):
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-3, atol=1e-4)
+
+
+@needs_a_network
 def test_three_workers_do_what_one_machine_does_where_only_the_order_of_sums_differs(features, folder):
     training.make_deterministic(ALIKE.seed, threads=2)
     alone, history = training.train_model(
