@@ -37,6 +37,11 @@ def test_the_innermost_error_of_a_connection_is_told_without_the_password_of_its
         "(Caused by ResponseError('too many 503 error responses'))"
     )
     assert reason_of(MlflowException(outer)) == ("http://kws.example.org does not answer: too many 503 error responses")
+    tls = (
+        "(Caused by SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: "
+        "self-signed certificate (_ssl.c:1006)')))"
+    )
+    assert reason_of(MlflowException(tls)).endswith("certificate verify failed: self-signed certificate (_ssl.c:1006)")
     assert reason_of(MlflowException("API request to http://ada:secret@kws.example.org/api failed")) == (
         "API request to http://kws.example.org/api failed"
     )

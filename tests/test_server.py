@@ -35,7 +35,7 @@ from kws.tracking.run import EXPERIMENT, tracked_run
 
 DEPLOY = ROOT / "deploy"
 BUCKET = "kws"
-TINY = {"synthetic_speakers": 20, "epochs": 1, "patience": 1, "stream_minutes": 0.2}
+TINY = {"synthetic_speakers": 20, "epochs": 1, "patience": 1, "stream_minutes": 1}
 
 missing = "" if os.environ.get("KWS_NETWORK") == "1" else "installs servers; KWS_NETWORK=1 runs it"
 if not missing and not postgres.program("initdb"):
@@ -54,12 +54,12 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_for(address: str, process: subprocess.Popen[Any], log: Path) -> None:
+def wait_for(address: str, process: subprocess.Popen[Any], log: Path, verify: bool | str = True) -> None:
     """Waits until a server answers; fails with its log if it ends before."""
     while True:
         assert process.poll() is None, log.read_text()
         with contextlib.suppress(requests.ConnectionError):
-            requests.get(address, timeout=60)
+            requests.get(address, timeout=60, verify=verify)
             return
         time.sleep(0.2)
 
@@ -299,6 +299,7 @@ def publish(project: Project) -> str:
     }
     from_files.LOCK.write_text(json.dumps({"stages": stages}))
     paths.PARAMS.write_text(project.params.model_dump_json())
+    paths.CARD.write_text("# Card")
     return from_files.record(project.root)
 
 
@@ -483,9 +484,7 @@ def test_through_tls_a_run_is_logged_and_a_certificate_that_nobody_knows_is_refu
         command = ["caddy", "run", "--config", "Caddyfile", "--adapter", "caddyfile"]
         caddy = subprocess.Popen(command, cwd=tmp_path, env=os.environ | names, stdout=log, stderr=log)
     try:
-        while socket.socket().connect_ex(("127.0.0.1", port)):
-            assert caddy.poll() is None, (tmp_path / "caddy.txt").read_text()
-            time.sleep(0.1)
+        wait_for(f"https://localhost:{port}", caddy, tmp_path / "caddy.txt", verify=str(tmp_path / "cert.pem"))
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"https://localhost:{port}")
         ada.train()
         [line] = lines(capfd)

@@ -593,6 +593,44 @@ def test_somebody_else_may_create_the_experiment_just_now(project: Project, monk
     assert run.data.tags["kws.last_stage"] == "train"
 
 
+def test_stages_whose_files_the_store_does_not_take_leave_one_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow, "log_artifacts", full)
+        patch.setattr(mlflow, "log_artifact", full)
+        project.train()
+        project.evaluate()
+        project.project()
+    assert [run.info.status for run in project.runs()] == ["FAILED"]
+    project.project()
+    [run] = project.runs()
+    assert_complete(run)
+
+
+def test_a_copy_is_not_taken_for_a_run_that_was_left_half(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+    from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
+
+    def deny(_: str) -> None:
+        raise mlflow.exceptions.MlflowException("no", PERMISSION_DENIED)
+
+    project.train()
+    monkeypatch.setattr(mlflow, "delete_run", deny)
+    project.train()
+    first, copy = project.runs()
+    assert copy.data.tags["kws.same_as"] == first.info.run_id
+    mlflow.MlflowClient().set_tag(first.info.run_id, "kws.model", "another network")
+    project.evaluate()
+    assert "accuracy" not in project.runs()[1].data.metrics
+    assert len(project.runs()) == 3
+
+
 def test_a_run_with_other_curves_is_left_alone(project: Project) -> None:
     with pytest.raises(KeyboardInterrupt):
         project.stop_training(KeyboardInterrupt)

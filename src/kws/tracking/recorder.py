@@ -215,14 +215,18 @@ class Recorder:
         return [run for run in self._all_runs() if run.data.tags.get(MODEL) == self._model]
 
     def _left_unfinished(self) -> list[Run]:
-        """The run of this very training, if MLflow was away at its end: its curves are the file's, up to an epoch."""
+        """A run of this very training that MLflow's absence left half: no model, its curves the file's, up to an epoch.
+
+        A run without curves that is RUNNING may be another training's, which has just begun.
+        """
         if not self._model:
             return []
         trained = {int(row["epoch"]): float(row["train_loss"]) for row in read_csv(paths.HISTORY)}
         for run in self._all_runs():
-            if MODEL not in run.data.tags and "train_loss" in run.data.metrics:
+            if not {MODEL, SAME_AS} & run.data.tags.keys():
                 points = mlflow.MlflowClient().get_metric_history(run.info.run_id, "train_loss")
-                if all(trained.get(point.step) == point.value for point in points):
+                agrees = all(trained.get(point.step) == point.value for point in points)
+                if agrees and (points or run.info.status != "RUNNING"):
                     return [run]
         return []
 

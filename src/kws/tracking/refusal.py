@@ -35,6 +35,6 @@ def reason_of(error: BaseException) -> str:
         user = os.environ.get("MLFLOW_TRACKING_USERNAME", "this user")
         return f"{server} does not allow it to {user}: its administrator gives the permission EDIT (docs/server.md)"
     text = str(error) or repr(error)
-    if cause := re.search(r"\(Caused by \w+\((['\"])(.*)\1\)\)", text):  # the innermost error of a connection
+    if cause := re.search(r"\(Caused by [^'\"]*(['\"])(.*)\1\)+", text):  # the innermost error of a connection
         text = f"{server} does not answer: {cause[2]}"
     return textwrap.shorten(text.replace(address, server) if address else text, LONGEST)
