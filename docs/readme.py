@@ -14,6 +14,7 @@ SPEED = Path("docs/speed.md")
 DATA = Path("docs/data.md")
 MACHINES = Path("docs/larger-machines.md")
 EVALUATION = Path("docs/evaluation.md")
+FAULTS = Path("docs/faults.md")
 DECISION_RULE = Path("docs/decisions/0009-a-word-is-told-at-once.md")
 STREAMING = Path("docs/streaming.md")
 ESPHOME = Path("docs/esphome.md")
@@ -32,6 +33,7 @@ LEARNING_CURVE = Path("benchmarks/learning_curve.csv")
 LAW = Path("benchmarks/learning_curve_law.csv")
 ABLATION = Path("benchmarks/ablation.csv")
 MEMORY = Path("benchmarks/memory.csv")
+TORTURE = Path("benchmarks/torture.csv")
 CLUSTER = Path("benchmarks/cluster.csv")
 CLUSTER_PAGE = Path("docs/cluster.md")
 RATIOS = Path("benchmarks/speed.json")
@@ -98,6 +100,7 @@ def main() -> None:
         SPEED: {"speed": speed()},
         DATA: {"find words": find_words()},
         MACHINES: {"memory": memory()},
+        FAULTS: {"torture": torture()},
         CLUSTER_PAGE: {
             "cluster": cluster(),
             "cluster names": cluster_names(),
@@ -349,6 +352,21 @@ def cluster_extrapolation(clips: int = 23_400_000, machines: int = 100, cores: i
 def _cluster_rows() -> list[dict[str, str]]:
     with CLUSTER.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def torture() -> str:
+    """The table of docs/faults.md, from benchmarks/torture.csv: a line a kind, and one for all."""
+    with TORTURE.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    lines = [["kind", "stages", "tried", "ended as undisturbed", "ended in one line", "unexplained"], ["---"] * 6]
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        of_kind = [row for row in rows if row["kind"] == kind]
+        sums = [
+            str(sum(int(row[name]) for row in of_kind)) for name in ("tried", "undisturbed", "one line", "unexplained")
+        ]
+        lines.append([kind, ", ".join(row["stage"] for row in of_kind), *sums])
+    drawn = f"`TRIES={rows[0]['tries']} SEED={rows[0]['seed']}`."
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{drawn}"
 
 
 def coverage() -> str:
