@@ -89,9 +89,32 @@ def test_a_full_disk_is_one_line_and_ends_as_undisturbed(scene):
     assert b"the disk is full" in done.stdout or b"No space left on device" in done.stdout
 
 
-def test_files_of_the_future_change_nothing(scene):
-    outcome = clock.files_of_the_future(scene("download"), "")
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(0, ""), (2, "error: the clock of this computer says ")],
+)
+def test_a_clock_that_is_set_back_changes_nothing(scene, base, number, said):
+    if number and not shutil.which("cc"):
+        pytest.skip("needs a C compiler")
+    with clock.ready(base) as fault:
+        outcome = fault(scene("download", number))
     assert outcome.ended == "undisturbed", outcome
+    assert outcome.said.startswith(said)
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+def test_a_clock_is_set_while_a_program_runs(scene, base):
+    code = "import time; print(time.time(), flush=True); input(); print(time.time()); time.sleep(0.1)"
+    with clock.ready(base):
+        set_back = clock.Clock(scene("download"), base.stores.parent / "clock.so")
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=set_back.environment, text=True
+    ) as program:
+        before = float(program.stdout.readline())
+        set_back.set(-86_400)
+        after = float(program.communicate("\n")[0])
+    assert program.returncode == 0
+    assert -86_400 < after - before < -80_000
 
 
 @pytest.mark.parametrize(
