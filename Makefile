@@ -184,7 +184,7 @@ lock:  ## write requirements/ anew from pyproject.toml; versions stay where they
 upgrade: UPGRADE := --upgrade
 upgrade: lock  ## lock the newest release of everything
 
-clean-runs: in-git $(READY)  ## show what DVC and MLflow hold that no branch, tag or champion needs; YES=1: remove it
+clean-runs: mended  ## show what DVC and MLflow hold that no branch, tag or champion needs; YES=1: remove it
 	@YES='$(YES)' .venv/bin/python -m kws.commands.clean_runs
 
 clean:  ## remove the environment, unfinished trainings and the caches of tools; data, models and MLflow's store stay

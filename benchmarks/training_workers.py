@@ -6,8 +6,8 @@
 
 Preset fast on the words *ten*. The workers have folders of their own: worker 1 has its own shards alone. They run in
 two network namespaces, as on two machines, where this is root on Linux with `ip`; else they are two processes, whose
-servers listen on all addresses of this machine. Then each of them is killed in the middle of a training, in its third
-epoch, and both start again.
+servers listen on all addresses of this machine. Three seeds. With the first one, each of the workers is killed in the
+middle of a training, in its third epoch, and both start again.
 
 Writes a row for each training into benchmarks/training_workers.csv (with --tiny into a file of the temporary folder):
 the accuracy on the test clips with its interval, the difference from one machine with its paired interval, the SHA-256
@@ -18,20 +18,33 @@ said.
 import os
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runs import TEN, add_row, command_of, downloaded, environment_of, parser, preset, run, stage, ten, write_params
+from runs import (
+    SEEDS,
+    TEN,
+    add_row,
+    command_of,
+    downloaded,
+    environment_of,
+    parser,
+    preset,
+    run,
+    stage,
+    ten,
+    write_params,
+)
 
 from kws.core.errors import UserError
 from kws.core.files import read_json, sha256_of
+from kws.evaluate.metrics import rounded
 from kws.evaluate.pairing import Answered, paired_test, read_answered
 from kws.records.write import BACKGROUND_FILE
 
@@ -50,9 +63,12 @@ TINY = {
     "batch_size": 32,
     "learning_rate": 0.01,
     "weight_averaging": 0.5,
+    **dict.fromkeys(("shift_ms", "speed", "frequency_warp", "noise_share", "gain_db"), 0.0),
+    **dict.fromkeys(("time_masks", "frequency_masks"), 0),
     "stream_minutes": 1,
 }
-KEY = ("case",)
+PRINTED = "printed.txt"  # by a worker, in its folder
+KEY = ("case", "seed")
 COLUMNS = (
     *KEY,
     *("workers", "hosts", "train_clips", "epochs", "validation_accuracy", "test_clips"),
@@ -91,26 +107,21 @@ def main() -> None:
     changes = TINY if asked.tiny else {**preset("fast"), **ten(asked.mirror)}
     table = Path(tempfile.gettempdir()) / TABLE.name if asked.tiny else TABLE
     with downloaded(changes) as project, tempfile.TemporaryDirectory() as folder, two_hosts() as (kind, hosts):
-        run(project, changes)
-        alone = read_answered(project / "data" / "answers.npz")
-        add_row(table, row("one machine", project, [], alone, hosts="this process"), COLUMNS, KEY)
-        workers = [project, other_project(project, Path(folder), changes)]
-        for case, killed in (("two workers", None), ("worker 1 killed", 1), ("worker 0 killed", 0)):
-            for result in ("models", "metrics", "plots"):
-                shutil.rmtree(workers[1] / result, ignore_errors=True)
-            said = ""
-            if killed is not None:
-                left = train(workers, hosts, killed)[1 - killed]
-                if left.code == 0:
-                    raise UserError(f"worker {killed} was killed, and the other one did not notice: {left.lines}")
-                said = left.lines[-1]
-            ended = train(workers, hosts)
-            if any(worker.code for worker in ended):
-                raise UserError(f"a training with two workers failed: {[worker.lines[-3:] for worker in ended]}")
-            if written := [path for path in ("models", "metrics", "plots") if (workers[1] / path).exists()]:
-                raise UserError(f"worker 1 has written {written}")
-            stage("evaluate", project, changes)
-            add_row(table, row(case, project, ended, alone, hosts=kind, said=said), COLUMNS, KEY)
+        for seed in SEEDS:
+            choice = {**changes, "seed": seed}
+            run(project, choice)
+            alone = read_answered(project / "data" / "answers.npz")
+            add_row(table, row("one machine", seed, project, alone), COLUMNS, KEY)
+            workers = [project, other_project(project, Path(folder) / str(seed), choice)]
+            undisturbed = train_to_the_end(workers, hosts)
+            stage("evaluate", project, choice)
+            add_row(table, row("two workers", seed, project, alone, undisturbed, hosts=kind), COLUMNS, KEY)
+            for killed in (0, 1) if seed == SEEDS[0] else ():
+                said = train_until_killed(workers, hosts, killed)
+                ended = train_to_the_end(workers, hosts)
+                case = f"two workers, worker {killed} killed and back"
+                stage("evaluate", project, choice)
+                add_row(table, row(case, seed, project, alone, ended, hosts=kind, said=said), COLUMNS, KEY)
     print(table.read_text())
 
 
@@ -126,51 +137,93 @@ def other_project(project: Path, folder: Path, changes: Mapping[str, Any]) -> Pa
     return folder
 
 
-def train(workers: list[Path], hosts: list[Host], killed: int | None = None) -> list[Ended]:
-    """Runs stage train on both hosts until both have ended; one is killed in the middle, if asked for."""
+def train_until_killed(workers: list[Path], hosts: list[Host], killed: int) -> str:
+    """Runs stage train on both hosts, kills one of them in the middle, and returns what the other one says last."""
+    running = start(workers, hosts)
+    epoch = f"{KILLED_IN - 1:04d}"
+    while not list((workers[0] / ".scratch" / "training").glob(f"*/{epoch}")):
+        time.sleep(0.02)
+        if any(process.poll() is not None for process in running):
+            raise UserError("a worker ended before it was killed: see above")
+    running[killed].kill()
+    left = ended(running, workers)[1 - killed]
+    if left.code == 0:
+        raise UserError(f"worker {killed} was killed, and the other one did not notice")
+    return left.lines[-1]
+
+
+def train_to_the_end(workers: list[Path], hosts: list[Host]) -> list[Ended]:
+    """Runs stage train on both hosts. What worker 1 writes is an error."""
+    both = ended(start(workers, hosts), workers)
+    if any(worker.code for worker in both):
+        raise UserError(f"a training with two workers failed: {[worker.lines[-3:] for worker in both]}")
+    if written := [name for name in ("models", "metrics", "plots", ".scratch") if (workers[1] / name).exists()]:
+        raise UserError(f"worker 1 has written {written}")
+    return both
+
+
+def start(workers: list[Path], hosts: list[Host]) -> list[subprocess.Popen[bytes]]:
+    """Starts stage train on both hosts."""
     addresses = ",".join(host.address for host in hosts)
     running = []
     for number, (folder, host) in enumerate(zip(workers, hosts, strict=True)):
         environment = environment_of(folder) | {"KWS_TRAIN_WORKERS": addresses, "KWS_TRAIN_WORKER": str(number)}
-        printed = (folder / "printed.txt").open("w")
-        command = [*host.prefix, *command_of("train")]
-        process = subprocess.Popen(  # noqa: S603 (our own script)
-            command, cwd=folder, env=environment, stdout=printed, stderr=subprocess.STDOUT
-        )
+        with (folder / PRINTED).open("wb") as printed:
+            process = subprocess.Popen(  # noqa: S603 (our own script)
+                [*host.prefix, *command_of("train")],
+                cwd=folder,
+                env=environment,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+            )
         running.append(process)
-    if killed is not None:
-        epoch = f"{KILLED_IN - 1:04d}"
-        while not list((workers[0] / ".scratch" / "training").glob(f"*/{epoch}")):
-            time.sleep(0.02)
-            if any(process.poll() is not None for process in running):
-                break
-        running[killed].send_signal(signal.SIGKILL)
+    return running
+
+
+def ended(running: list[subprocess.Popen[bytes]], workers: list[Path]) -> list[Ended]:
+    """How the workers ended."""
     codes = [process.wait() for process in running]
-    return [
-        Ended(code, (folder / "printed.txt").read_text().splitlines())
-        for code, folder in zip(codes, workers, strict=True)
-    ]
+    printed = [(folder / PRINTED).read_text().splitlines() for folder in workers]
+    return [Ended(code, lines) for code, lines in zip(codes, printed, strict=True)]
 
 
 def row(  # noqa: PLR0913 (a row has that many origins)
-    case: str, project: Path, ended: list[Ended], alone: Answered, *, hosts: str, said: str = ""
+    case: str,
+    seed: int,
+    project: Path,
+    alone: Answered,
+    workers: Sequence[Ended] = (),
+    *,
+    hosts: str = "",
+    said: str = "",
 ) -> dict[str, Any]:
-    """The row of a training that was evaluated."""
-    trained, tested = (read_json(project / "metrics" / f"{name}.json") for name in ("train", "evaluate"))
-    weights = {f"weights_{number}": ended[number].weights if ended else "" for number in range(2)}
-    clips = {"train_clips": read_json(project / "metrics" / "featurize.json")["train"]}
+    """The row of a training that was evaluated.
+
+    Args:
+        case: what was trained.
+        seed: of the training.
+        project: the folder of the chief.
+        alone: the answers of one machine with this seed.
+        workers: how they ended.
+        hosts: what they were.
+        said: by the worker that was left when another one was killed.
+    """
+    featurized, trained, tested = (
+        read_json(project / "metrics" / f"{name}.json") for name in ("featurize", "train", "evaluate")
+    )
     difference = paired_test(alone, read_answered(project / "data" / "answers.npz"))
+    from_alone = rounded({"difference": difference.accuracy} | difference.interval.figures("difference"))
     return {
         "case": case,
+        "seed": seed,
         "workers": trained.get("workers", 1),
         "hosts": hosts,
-        **clips,
+        "train_clips": featurized["train"],
         **{name: trained[name] for name in ("epochs", "validation_accuracy")},
         **{name: tested[name] for name in ("test_clips", "accuracy", "accuracy_low", "accuracy_high")},
-        "difference": round(difference.accuracy, 6),
-        "difference_low": round(difference.interval.low, 6),
-        "difference_high": round(difference.interval.high, 6),
-        **weights,
+        **(from_alone if workers else dict.fromkeys(from_alone, "")),
+        **dict.fromkeys(("weights_0", "weights_1"), ""),
+        **{f"weights_{number}": worker.weights for number, worker in enumerate(workers)},
         "network": sha256_of(project / "models" / "kws.keras")[:16],
         "left_said": said,
     }

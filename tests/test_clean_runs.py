@@ -267,7 +267,10 @@ def test_what_others_may_use_is_left_alone(repository, runs, tmp_path):
     ("environment", "message"),
     [
         ({"YES": "yes"}, "error: YES=yes: give YES=1, or leave it out"),
-        ({"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}, "error: http://127.0.0.1:9: MLflow's store does not tell"),
+        (
+            {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"},
+            "error: http://127.0.0.1:9: MLflow does not tell which model is the champion: http://127.0.0.1:9 does not",
+        ),
     ],
 )
 def test_bad_input_is_a_line_and_removes_nothing(repository, environment, message):

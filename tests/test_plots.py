@@ -70,6 +70,14 @@ FOLDS = [
     for fold, clips, accuracy in (("1", 30, 0.9), ("2", 30, 0.8), ("3", 24, 0.95), ("all", 84, 0.88))
 ]
 
+TRIALS = [
+    {"trial": 1, "state": "whole", "validation_accuracy": 0.92, "width": 1.0, "causal": True},
+    {"trial": 2, "state": "whole", "validation_accuracy": 0.9, "width": 0.5, "causal": False},
+    {"trial": 3, "state": "failed", "validation_accuracy": "", "width": 4.0, "causal": True},
+    {"trial": 4, "state": "stopped", "validation_accuracy": 0.5, "width": 2.0, "causal": False},
+    {"trial": 5, "state": "whole", "validation_accuracy": 0.95, "width": 2.0, "causal": True},
+]
+
 SEEDS = [
     {"seed": seed, "accuracy": accuracy, "accuracy_low": accuracy - 0.02, "accuracy_high": accuracy + 0.01}
     for seed, accuracy in ((1, 0.92), (2, 0.95), (3, 0.93), ("all", 0.933))
@@ -104,6 +112,8 @@ FIGURES = {
     "det": lambda synthetic: figures.det_figure(DET, SCORES, KINDS, SENSITIVITIES, synthetic),
     "folds": lambda synthetic: figures.folds_figure(FOLDS, synthetic),
     "data_curve": lambda synthetic: figures.data_curve_figure(CURVE, law, synthetic),
+    "study": lambda synthetic: figures.study_figure(TRIALS, {"width": "log", "causal": "linear"}, synthetic),
+    "importance": lambda synthetic: figures.importance_figure({"width": 0.75, "causal": 0.25}, synthetic),
     "seeds": lambda synthetic: figures.seeds_figure(SEEDS, {"accuracy": "test accuracy"}, synthetic),
 }
 
@@ -155,6 +165,8 @@ def test_a_matplotlibrc_of_the_users_changes_nothing(tmp_path):
         ("folds", {"fold", "accuracy on its test clips"}),
         ("data_curve", {"training clips of each class", "accuracy on the validation clips"}),
         ("seeds", {"seed"}),
+        ("study", {"trial", "validation accuracy", "width", "causal"}),
+        ("importance", {"share of the variance of validation accuracy"}),
     ],
 )
 def test_axes_are_labelled_with_their_units(name, labels):
@@ -164,11 +176,27 @@ def test_axes_are_labelled_with_their_units(name, labels):
 
 @pytest.mark.parametrize(
     "name",
-    ["clip", "mel_grid", "curves", "confusion", "confusions", "accuracies", "conditions", "noise", "det", "data_curve"],
+    [
+        *("clip", "mel_grid", "curves", "confusion", "confusions", "accuracies"),
+        *("conditions", "noise", "det", "data_curve", "study"),
+    ],
 )
 def test_what_comes_from_synthetic_voices_says_so_in_its_title(name):
     assert "synthetic voices" in texts_of(make_figure(name, synthetic=True))
     assert "synthetic" not in texts_of(make_figure(name, synthetic=False))
+
+
+def test_the_best_trial_so_far_is_a_whole_one_and_trials_that_failed_are_not_drawn():
+    first, width, causal = make_figure("study").axes
+    drawn = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in first.get_lines()}
+    assert drawn == {
+        "trained to the end": ([1, 2, 5], [0.92, 0.9, 0.95]),
+        "best so far": ([1, 2, 5], [0.92, 0.92, 0.95]),
+        "stopped early": ([4], [0.5]),
+    }
+    assert width.get_xscale() == "log"
+    assert [list(line.get_xdata()) for line in width.get_lines()] == [[1.0, 0.5, 2.0], [2.0]]
+    assert {tick.get_text() for tick in causal.get_xticklabels()} == {"True", "False"}
 
 
 def brightest_height(axes):

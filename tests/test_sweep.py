@@ -30,6 +30,7 @@ from kws.core.files import read_csv
 from kws.core.params import Params, load_params, read_yaml
 from kws.sweep import copy, report, space, study
 from kws.sweep.study import SharedStudy, Taken
+from kws.tracking.run import tracked_run
 
 SPACE = """preset: fast
 set: {epochs: 4}
@@ -329,6 +330,20 @@ def test_a_database_of_another_program_is_refused_before_anything_is_written():
 
 
 # A worker
+
+
+@pytest.mark.usefixtures("project")
+def test_a_training_tells_its_epochs_to_a_sweep_whether_or_not_mlflow_records_it(monkeypatch, make_params):
+    monkeypatch.setenv("KWS_TRACKING", "off")
+    monkeypatch.setenv("KWS_CURVE", "the.curve")
+    rows = [{"epoch": 1, "validation_accuracy": 0.5}, {"epoch": 2, "validation_accuracy": 0.75}]
+    with tracked_run(make_params(), "train") as training:
+        for row in rows:
+            training.log_epoch(row)
+    with Path("the.curve").open("a") as half:
+        half.write('{"epoch": 3')  # the training is just writing it
+    followed = copy.ProjectCopy(Path.cwd(), Path("the"), "abc", "")
+    assert followed.epochs() == rows
 
 
 def test_a_sweep_gives_experiments_a_table_pictures_and_a_preset_and_leaves_the_workspace_alone(project, capsys):
@@ -640,6 +655,10 @@ def test_a_trial_of_the_pipeline_is_an_experiment_that_dvc_shows_and_applies(fin
     shown = json.loads(project.run("dvc", "exp", "show", "--json"))
     [experiment] = [one for commit_shown in shown for one in commit_shown["experiments"] or []]
     assert experiment["name"] == "tiny-1"
+    metrics = experiment["revs"][0]["data"]["metrics"]
+    assert {path for path, found in metrics.items() if found.get("data")} == {
+        f"metrics/{stage}.json" for stage in copy.TRAINED
+    }
     project.run("dvc", "exp", "apply", "tiny-1")
     params = load_params(project.root / "params.yaml")
     assert (params.learning_rate, params.batch_size, params.epochs) == (
@@ -649,4 +668,3 @@ def test_a_trial_of_the_pipeline_is_an_experiment_that_dvc_shows_and_applies(fin
     )
     figures = json.loads((project.root / "metrics" / "train.json").read_text())
     assert round(figures["validation_accuracy"], 6) == float(row["validation_accuracy"])
-    assert not (project.root / "metrics" / "evaluate.json").exists()

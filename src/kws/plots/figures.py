@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 
 from kws.audio.frontend import FrontEnd
 from kws.core.stage import Synthetic, voices_title
@@ -567,16 +567,19 @@ def study_figure(
             values = [row[name] for row in some]
             words = any(isinstance(value, str | bool) for value in values)
             axes.plot([str(value) for value in values] if words else values, accuracies, **style)
-    for axes, (name, scale) in zip(panels, searched.items(), strict=True):
-        axes.set_xscale(scale)
+    for number, (axes, (name, scale)) in enumerate(zip(panels, searched.items(), strict=True)):
+        if scale == "log":
+            axes.set_xscale(scale)
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(name)
+        axes.tick_params(labelleft=number % columns == 0)
         axes.grid(color="0.92")
     first.set(xlabel="trial", ylabel="validation accuracy")
     first.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     first.yaxis.set_major_formatter(PercentFormatter(1.0))
     first.grid(color="0.92")
     if first.has_data():
-        first.legend(frameon=False, fontsize="small", loc="lower right")
+        first.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 
 

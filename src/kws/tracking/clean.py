@@ -14,7 +14,6 @@ from urllib.parse import unquote, urlsplit
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # these must be set before the import
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # a dead server costs seconds, not minutes
 
 import mlflow
 from mlflow.entities import LoggedModel, Run, ViewType
@@ -23,6 +22,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from kws.core.errors import UserError
+from kws.tracking.refusal import LONGEST, QUICK, reason_of
 from kws.tracking.registry import MODEL, NAME, REMOVED_NETWORKS
 from kws.tracking.run import EXPERIMENT
 
@@ -82,6 +82,8 @@ def champions(address: str) -> list[Champion]:
     Raises:
         UserError: the store does not answer: what the champion needs is then unknown.
     """
+    for name, value in QUICK.items():  # a dead server costs seconds, not minutes
+        os.environ.setdefault(name, value)
     try:
         client = mlflow.MlflowClient(address)
         found = client.search_registered_models(f"name = '{NAME}'")
@@ -89,10 +91,8 @@ def champions(address: str) -> list[Champion]:
         versions = {number: client.get_model_version(NAME, number) for number in aliases.values()}
         runs = {number: client.get_run(version.run_id) for number, version in versions.items()}
     except FAILURES as error:
-        reason = textwrap.shorten(str(error), 300)
-        raise UserError(
-            f"{without_password(address)}: MLflow's store does not tell which model is the champion: {reason}"
-        ) from None
+        store = without_password(address)
+        raise UserError(f"{store}: MLflow does not tell which model is the champion: {reason_of(error)}") from None
     return [
         Champion(
             title=f"version {number} ({', '.join(sorted(name for name, its in aliases.items() if its == number))})",
@@ -187,7 +187,7 @@ def remove(address: str, unneeded: Unneeded) -> None:
     command = ["mlflow", "gc", "--backend-store-uri", address, "--tracking-uri", address]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (ours)
     if done.returncode:
-        reason = textwrap.shorten(done.stderr, 300)
+        reason = textwrap.shorten(done.stderr, LONGEST)
         raise UserError(f"mlflow gc failed, so what was deleted still takes room: {reason}")
 
 
