@@ -1,7 +1,7 @@
 """Mends what DVC wrote by half when it was killed or the disk was full. `make` comes here first.
 
-Else DVC would refuse to work. It writes in place dvc.lock and .dvc/tmp/rwlock, which says what runs. In the place of dvc.lock comes that of git: what
-the lost half said of finished stages, DVC finds in its cache.
+Else DVC would refuse to work. It writes in place dvc.lock, and .dvc/tmp/rwlock, which says what runs. In the place of
+dvc.lock comes that of git: what the lost half said of finished stages, DVC finds in its cache.
 """
 
 import json

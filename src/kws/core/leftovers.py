@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FOLDERS = ("data", "metrics", "models", "plots")  # of outputs
-HALF = re.compile(r"\.partial-.*|\.[\w-]{22}\.tmp")  # ours, and those of DVC, which copies out of its cache
+HALF = re.compile(r"\.partial-.*|.*\.[\w-]{22}\.tmp")  # ours, and those of DVC
 LOCK = Path(".scratch/stages.lock")  # of the workspace
 
 
@@ -34,6 +34,6 @@ def remove() -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return
-        found = [path for folder in FOLDERS for path in Path(folder).rglob(".*") if HALF.fullmatch(path.name)]
+        found = [path for folder in FOLDERS for path in Path(folder).rglob("*") if HALF.fullmatch(path.name)]
         for path in found:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)  # it was in another one
