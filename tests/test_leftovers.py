@@ -8,7 +8,6 @@ import pytest
 
 from kws.core import leftovers, stage
 
-
 THEIRS = ("metrics/.DNDuXS_xK5S-XodQbW3SuQ.tmp", "metrics/x.json.DNDuXS_xK5S-XodQbW3SuQ.tmp")  # of DVC
 
 
