@@ -15,6 +15,7 @@ DATA = Path("docs/data.md")
 MACHINES = Path("docs/larger-machines.md")
 WORKERS = Path("docs/training-workers.md")
 EVALUATION = Path("docs/evaluation.md")
+FAULTS = Path("docs/faults.md")
 DECISION_RULE = Path("docs/decisions/0009-a-word-is-told-at-once.md")
 STREAMING = Path("docs/streaming.md")
 ESPHOME = Path("docs/esphome.md")
@@ -34,6 +35,7 @@ LAW = Path("benchmarks/learning_curve_law.csv")
 ABLATION = Path("benchmarks/ablation.csv")
 MEMORY = Path("benchmarks/memory.csv")
 TRAINING_WORKERS = Path("benchmarks/training_workers.csv")
+TORTURE = Path("benchmarks/torture.csv")
 CLUSTER = Path("benchmarks/cluster.csv")
 CLUSTER_PAGE = Path("docs/cluster.md")
 RATIOS = Path("benchmarks/speed.json")
@@ -101,6 +103,7 @@ def main() -> None:
         DATA: {"find words": find_words()},
         MACHINES: {"memory": memory()},
         WORKERS: {"training workers": training_workers()},
+        FAULTS: {"torture": torture()},
         CLUSTER_PAGE: {
             "cluster": cluster(),
             "cluster names": cluster_names(),
@@ -380,6 +383,21 @@ def training_workers() -> str:
         f"{rows[0]['data']}: {int(rows[0]['train_clips']):,} training clips, {int(rows[0]['test_clips']):,} test clips."
     )
     return "\n".join([about, "", *(f"| {' | '.join(line)} |" for line in lines)])
+
+
+def torture() -> str:
+    """The table of docs/faults.md, from benchmarks/torture.csv: a line a kind, and one for all."""
+    with TORTURE.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    lines = [["kind", "stages", "tried", "ended as undisturbed", "ended in one line", "unexplained"], ["---"] * 6]
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        of_kind = [row for row in rows if row["kind"] == kind]
+        sums = [
+            str(sum(int(row[name]) for row in of_kind)) for name in ("tried", "undisturbed", "one line", "unexplained")
+        ]
+        lines.append([kind, ", ".join(row["stage"] for row in of_kind), *sums])
+    drawn = f"`TRIES={rows[0]['tries']} SEED={rows[0]['seed']}`."
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{drawn}"
 
 
 def coverage() -> str:

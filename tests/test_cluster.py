@@ -247,6 +247,18 @@ def test_what_is_no_cluster_is_one_line(where):
         run(where, abs, [])
 
 
+def test_a_worker_that_is_killed_while_it_starts_is_one_line(monkeypatch):
+    def killed(**_):
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr("distributed.LocalCluster", killed)
+    with (
+        pytest.raises(UserError, match=r"^KWS_CLUSTER: local:2: the workers did not start \(Nanny failed to start\.\)"),
+        engine.connected("local:2"),
+    ):
+        pytest.fail("there is no cluster")
+
+
 def test_where_no_scheduler_answers_or_no_worker_comes_is_one_line(cluster, monkeypatch):
     monkeypatch.setattr(engine, "CONNECT_SECONDS", 1)
     monkeypatch.setattr(engine, "FIRST_WORKER_SECONDS", 1)

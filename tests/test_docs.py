@@ -120,6 +120,7 @@ def test_the_table_of_the_presets_is_what_the_benchmark_wrote(monkeypatch):
         ("README.md", "verdict"),
         ("docs/larger-machines.md", "memory"),
         ("docs/training-workers.md", "training_workers"),
+        ("docs/faults.md", "torture"),
         ("docs/few-recordings.md", "few_recordings"),
         ("docs/cluster.md", "cluster"),
         ("docs/cluster.md", "cluster_names"),

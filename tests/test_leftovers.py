@@ -8,13 +8,16 @@ import pytest
 
 from kws.core import leftovers, stage
 
+THEIRS = ("metrics/.DNDuXS_xK5S-XodQbW3SuQ.tmp", "metrics/x.json.DNDuXS_xK5S-XodQbW3SuQ.tmp")  # of DVC
+
 
 @pytest.fixture(autouse=True)
 def _killed(tmp_path, monkeypatch):
     """A workspace in which stages were killed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["stage.py"])
-    for name in ("data/features/x.tfrecord", "data/.partial-features/y.tfrecord", "metrics/.partial-train.json"):
+    ours = ("data/.partial-features/y.tfrecord", "metrics/.partial-train.json")
+    for name in ("data/features/x.tfrecord", *ours, *THEIRS, "metrics/.own.tmp"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
 
@@ -25,7 +28,7 @@ def files() -> list[str]:
 
 def test_they_are_removed_and_nothing_else_is():
     leftovers.remove()
-    assert files() == ["data/features/x.tfrecord"]
+    assert files() == ["data/features/x.tfrecord", "metrics/.own.tmp"]
     assert not Path("data/.partial-features").exists()
 
 
@@ -39,10 +42,10 @@ def test_they_stay_while_a_stage_is_at_work_in_another_process():
         assert files() == before
         other.kill()
     leftovers.remove()
-    assert len(files()) == 1
+    assert len(files()) == 2
 
 
-@pytest.mark.parametrize(("started", "left"), [("watch", 1), ("train", 3), (None, 3)])
+@pytest.mark.parametrize(("started", "left"), [("watch", 2), ("train", 6), (None, 6)])
 def test_the_first_stage_removes_them_for_dvc(monkeypatch, started, left):
     monkeypatch.delenv("DVC_STAGE", raising=False)
     if started:

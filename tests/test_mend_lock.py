@@ -56,6 +56,26 @@ def test_one_that_is_whole_or_has_marks_of_a_conflict_stays(content, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(("content", "stays"), [("", False), ('{"data/raw": {"wri', False), ("{}", True)])
+def test_a_half_note_of_what_runs_is_removed(capsys, monkeypatch, content, stays):
+    monkeypatch.setattr(mend_lock, "SECONDS", 0)
+    Path(".dvc/tmp").mkdir(parents=True)
+    Path(".dvc/tmp/rwlock").write_text(content)
+    mend_lock.main()
+    assert Path(".dvc/tmp/rwlock").exists() == stays
+    assert Path("dvc.lock").read_bytes() == WHOLE
+    said = ".dvc/tmp/rwlock was written by half, since DVC was killed or the disk was full: it is removed\n"
+    assert capsys.readouterr().out == ("" if stays else said)
+
+
+def test_a_note_that_is_being_written_stays(monkeypatch):
+    Path(".dvc/tmp").mkdir(parents=True)
+    Path(".dvc/tmp/rwlock").write_text("")
+    monkeypatch.setattr(mend_lock.time, "sleep", lambda _: Path(".dvc/tmp/rwlock").write_text("{}"))
+    mend_lock.main()
+    assert Path(".dvc/tmp/rwlock").read_text() == "{}"
+
+
 def test_a_project_without_one_needs_nothing(capsys):
     Path("dvc.lock").unlink()
     mend_lock.main()

@@ -1,5 +1,6 @@
 """A short test of each kind of fault. `make torture` inflicts hundreds: docs/faults.md."""
 
+import os
 import pickle
 import random
 import shutil
@@ -78,20 +79,71 @@ def test_a_killed_voice_ends_in_one_line_and_then_as_undisturbed(scene):
     assert outcome.moment.startswith("a voice killed after ")
 
 
-@pytest.mark.skipif(not namespace.is_allowed(), reason="no file system may be mounted here, not even in a namespace")
-def test_a_full_disk_is_one_line_and_ends_as_undisturbed(scene):
-    script = "import pickle, sys; from torture import disk; print(disk.fill(pickle.load(sys.stdin.buffer)))"
-    words = [*namespace.COMMAND, sys.executable, "-c", script]
-    given = pickle.dumps(scene("featurize"))
-    folders = ":".join(path for path in sys.path if path)
-    done = subprocess.run(words, input=given, capture_output=True, env={"PYTHONPATH": folders}, check=False)
-    assert b"ended='undisturbed'" in done.stdout, done
-    assert b"the disk is full" in done.stdout or b"No space left on device" in done.stdout
-
-
-def test_files_of_the_future_change_nothing(scene):
-    outcome = clock.files_of_the_future(scene("download"), "")
+def test_a_killed_process_of_dask_ends_as_undisturbed(scene):
+    pytest.importorskip("distributed", reason="needs Dask: pip install 'kws[cluster]'")
+    outcome = kills.kill_worker(scene("featurize"), **kills.CLUSTER)
     assert outcome.ended == "undisturbed", outcome
+    assert outcome.moment.startswith("a process of Dask killed after ")
+
+
+def inflict_in_a_namespace(module: str, scene: Scene) -> str:
+    """Inflicts a fault in a process that may mount file systems; what became of it."""
+    if not namespace.is_allowed():
+        pytest.skip("no file system may be mounted here, and no network made, not even in a namespace")
+    script = f"""if True:
+        import pickle, sys
+        from torture import {module}, namespace
+        namespace.enter()
+        scene = pickle.load(sys.stdin.buffer)
+        with {module}.ready(scene.base) as fault:
+            print(fault(scene))
+    """
+    words = [*namespace.COMMAND, sys.executable, "-c", script]
+    environment = {"PYTHONPATH": ":".join(path for path in sys.path if path), namespace.INSIDE: "1"}
+    environment |= {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
+    done = subprocess.run(words, input=pickle.dumps(scene), capture_output=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+def test_a_full_disk_is_one_line_and_ends_as_undisturbed(scene):
+    printed = inflict_in_a_namespace("disk", scene("featurize"))
+    assert "ended='undisturbed'" in printed
+    assert "the disk is full" in printed or "No space left on device" in printed
+
+
+def test_a_training_worker_that_is_killed_ends_as_undisturbed(scene):
+    printed = inflict_in_a_namespace("team", scene("train", number=1))
+    assert "ended='undisturbed'" in printed
+    assert "the other worker killed after " in printed
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(0, ""), (2, "error: the clock of this computer says ")],
+)
+def test_a_clock_that_is_set_back_changes_nothing(scene, base, number, said):
+    if number and not shutil.which("cc"):
+        pytest.skip("needs a C compiler")
+    with clock.ready(base) as fault:
+        outcome = fault(scene("download", number))
+    assert outcome.ended == "undisturbed", outcome
+    assert outcome.said.startswith(said)
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+def test_a_clock_is_set_while_a_program_runs(scene, base):
+    code = "import time; print(time.time(), flush=True); input(); print(time.time()); time.sleep(0.1)"
+    with clock.ready(base):
+        set_back = clock.Clock(scene("download"), base.stores.parent / "clock.so")
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=set_back.environment, text=True
+    ) as program:
+        before = float(program.stdout.readline())
+        set_back.set(-86_400)
+        after = float(program.communicate("\n")[0])
+    assert program.returncode == 0
+    assert -86_400 < after - before < -80_000
 
 
 @pytest.mark.parametrize(

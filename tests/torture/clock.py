@@ -1,6 +1,9 @@
 """A clock that is set back: files come from the future, or time runs again while a stage works."""
 
 import os
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,30 +15,42 @@ from torture.faults import Kind, Outcome, Scene, after, clear_line, judge, warni
 from torture.processes import Moment, Running
 from torture.workspaces import STAGES, Base
 
-LIBRARIES = (
-    "/usr/lib/*/faketime/libfaketimeMT.so.1",
-    "/usr/local/lib/faketime/libfaketimeMT.so.1",
-)  # Debian: libfaketime
 OFFSETS = {"a second": 1, "an hour": 3600, "a day": 86_400, "ten years": 315_360_000}  # s
-BOOT = "@1970-01-01 00:10:00"  # a computer without a battery for its clock
+BOOT = 600  # s after the beginning of 1970: a computer without a battery for its clock
+SOURCE = Path(__file__).with_suffix(".c")
 
 
 @contextmanager
-def ready(_: Base) -> Iterator[Callable[[Scene], Outcome]]:
-    """Nothing is needed. Without Debian's libfaketime, files alone have other times."""
-    library = find_library()
-    ways = [files_of_the_future, *([clock_jumps, clock_begins] if library else [])]
+def ready(base: Base) -> Iterator[Callable[[Scene], Outcome]]:
+    """A library that sets the clock of a program. Without a C compiler, files alone have other times."""
+    library, compiler = base.stores.parent / "clock.so", shutil.which("cc")
+    ways = [files_of_the_future]
+    if compiler:
+        library.parent.mkdir(exist_ok=True)
+        subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", library, SOURCE], check=True)
+        ways += [clock_jumps, clock_begins]
     yield lambda scene: ways[scene.number % len(ways)](scene, library)
 
 
-def find_library() -> str:
-    """The library that gives programs another time; empty if it is not installed. KWS_FAKETIME names it, too."""
-    if named := os.environ.get("KWS_FAKETIME"):
-        return named
-    return next((str(found) for pattern in LIBRARIES for found in Path("/").glob(pattern[1:])), "")
+class Clock:
+    """The clock of a command.
+
+    Attributes:
+        environment: gives a program this clock.
+    """
+
+    def __init__(self, scene: Scene, library: Path) -> None:
+        self._file = scene.folder / "clock"
+        self._file.write_bytes(bytes(8))
+        self.environment = {"LD_PRELOAD": str(library), "TORTURE_CLOCK": str(self._file)}
+
+    def set(self, ahead: int) -> None:
+        """Sets it so many seconds ahead of the real one, at once, also in programs that run."""
+        with self._file.open("r+b") as file:
+            file.write(ahead.to_bytes(8, sys.byteorder, signed=True))
 
 
-def files_of_the_future(scene: Scene, _: str) -> Outcome:
+def files_of_the_future(scene: Scene, _: Path) -> Outcome:
     """All files were written before the clock was set back, so that their times are still to come."""
     offset, seconds = scene.draw.choice(list(OFFSETS.items()))
     project = scene.workspace(linked=False)
@@ -47,27 +62,24 @@ def files_of_the_future(scene: Scene, _: str) -> Outcome:
     return _judge(scene, project, f"clock set back by {offset} before the stage", code, printed)
 
 
-def clock_jumps(scene: Scene, library: str) -> Outcome:
+def clock_jumps(scene: Scene, library: Path) -> Outcome:
     """The clock is set back while the stage runs."""
     offset, seconds = scene.draw.choice(list(OFFSETS.items()))
     moment = Moment("time", scene.draw.uniform(0, scene.base.measured[scene.stage].seconds))
-    project = scene.workspace()
-    clock = scene.folder / "clock"
-    clock.write_text("+0")
-    fake = {"LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_CACHE_DURATION": "1"}
-    fake |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1"}  # as a real clock, which no timeout goes by
-    with Running(project, "dvc", "repro", "--single-item", scene.stage, moment=moment, **fake) as running:
+    project, clock = scene.workspace(), Clock(scene, library)
+    command = ("dvc", "repro", "--single-item", scene.stage)
+    with Running(project, *command, moment=moment, **clock.environment) as running:
         running.reaches()
-        clock.write_text(f"-{seconds}")
+        clock.set(-seconds)
         code, printed = running.end()
     return _judge(scene, project, f"clock set back by {offset} {moment}", code, printed)
 
 
-def clock_begins(scene: Scene, library: str) -> Outcome:
+def clock_begins(scene: Scene, library: Path) -> Outcome:
     """The clock stands where it does before a computer has asked for the time."""
-    project = scene.workspace()
-    fake = {"LD_PRELOAD": library, "FAKETIME": BOOT, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-    code, printed = project.try_to("dvc", "repro", "--single-item", scene.stage, **fake)
+    project, clock = scene.workspace(), Clock(scene, library)
+    clock.set(BOOT - int(time.time()))
+    code, printed = project.try_to("dvc", "repro", "--single-item", scene.stage, **clock.environment)
     return _judge(scene, project, "clock at the beginning of 1970", code, printed, may_refuse=True)
 
 

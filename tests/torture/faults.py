@@ -17,7 +17,7 @@ from checkout import LATENCIES, Project
 from torture.workspaces import AT_END, STAGES, Base
 
 Ended = Literal["undisturbed", "one line", "unexplained"]
-LOCK_IS_HALF = re.compile(r"dvc\.lock' (validation failed|is invalid)|unable to read: '[^']*dvc\.lock'")
+LOCK_IS_HALF = re.compile(r"dvc\.lock' (validation failed|is invalid)|Unable to read RWLock-file")
 
 
 @dataclass(frozen=True)

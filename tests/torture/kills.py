@@ -94,7 +94,7 @@ def kill_worker(scene: Scene, **environment: str) -> Outcome:
             if alive := running.outlived():
                 return Outcome(what, "unexplained", f"still alive: {', '.join(alive)}")
         said = clear_line(printed) if code else "; ".join(warnings(printed))
-        if (code and not said) or "Traceback" in printed:
+        if (code and not said) or ("Traceback" in printed and not environment):  # Dask tells of it in its own way
             return Outcome(what, "unexplained", f"exit code {code}: {printed[-2000:]}")
         outcome = judge(scene, project, what, said=said, store=after(list(forgotten)[-1]) if stage in TRACKED else None)
         left = unfinished_runs(project.root)

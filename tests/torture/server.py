@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -129,7 +130,7 @@ def ready(base: Base) -> Iterator[Callable[[Scene], Outcome]]:
         yield lambda scene: go_away(scene, proxy, folder, port)
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, 15)
+            os.killpg(process.pid, signal.SIGKILL)  # else it waits for connections that hang
         process.wait()
 
 

@@ -59,7 +59,13 @@ def connected(where: str) -> Iterator["Client"]:
             raise UserError(f"{CLUSTER}: {where} is refused: local, or local:N with N processes from 1")
         workers = int(number or os.cpu_count() or 1)
         settings = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
-        with LocalCluster(n_workers=workers, **settings) as cluster, Client(cluster) as client:
+        try:
+            cluster = LocalCluster(n_workers=workers, **settings)
+        except RuntimeError as error:
+            raise UserError(
+                f"{CLUSTER}: {where}: the workers did not start ({error}): was one killed, for want of memory?"
+            ) from None
+        with cluster, Client(cluster) as client:
             yield client
         return
     if "://" not in where and not Path(where).is_file():

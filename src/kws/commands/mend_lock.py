@@ -1,23 +1,36 @@
-"""Puts git's dvc.lock in the place of one that DVC wrote by half, when it was killed or the disk was full.
+"""Mends what DVC wrote by half when it was killed or the disk was full. `make` comes here first.
 
-DVC writes dvc.lock in place, and then refuses to work. `make` comes here first. What the lost half said of finished
-stages, DVC finds in its cache.
+Else DVC would refuse to work. It writes in place dvc.lock, and .dvc/tmp/rwlock, which says what runs. In the place of
+dvc.lock comes that of git: what the lost half said of finished stages, DVC finds in its cache.
 """
 
+import json
 import subprocess
+import time
+from pathlib import Path
 
 from kws.core import intact, paths
 from kws.core.errors import UserError
 from kws.core.files import written_whole
 from kws.core.params import read_yaml
 
+RUNNING = Path(".dvc/tmp/rwlock")
+SECONDS = 1.0  # in which a program that runs has written it
 CONFLICT = b"<<<<<<< "  # git's mark, for people to solve
 
 
 def main() -> None:
     """Says what it did, if anything."""
-    if not intact.LOCK.exists() or _is_whole():
-        return
+    if intact.LOCK.exists() and not _is_whole():
+        _mend_lock()
+    if not _is_readable(RUNNING):
+        time.sleep(SECONDS)  # somebody may be writing it
+        if not _is_readable(RUNNING):
+            RUNNING.unlink(missing_ok=True)
+            print(f"{RUNNING} was written by half, since DVC was killed or the disk was full: it is removed")
+
+
+def _mend_lock() -> None:
     aside = paths.scratch("damaged") / intact.LOCK.name
     intact.LOCK.replace(aside)
     command = ["git", "show", f"HEAD:./{intact.LOCK}"]
@@ -39,6 +52,16 @@ def _is_whole() -> bool:
     try:
         COMPILED_LOCKFILE_SCHEMA(read_yaml(intact.LOCK))
     except (Invalid, UserError):
+        return False
+    return True
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return True
+    except ValueError:
         return False
     return True
 

@@ -9,6 +9,7 @@ it anew.
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ from kws.core.params import read_yaml
 
 LOCK, PIPELINE = Path("dvc.lock"), Path("dvc.yaml")
 READ = Path(".scratch/intact.json")  # of the workspace, since each has its own files
+CACHED = re.compile(r"[0-9a-f]{30}(\.dir)?")  # a file in DVC's cache; others are being written
 FOLDER = ".dir"  # ends the MD5 of a folder: that of the list of its files
 
 
@@ -99,7 +101,7 @@ def mend_cache() -> tuple[int, list[str], list[str]]:
             digests.of(output.path)
     digests.keep()
     here, replaced, lost = digests.places(), [], []
-    files = sorted(_cache().glob("[0-9a-f][0-9a-f]/*"))
+    files = sorted(place for place in _cache().glob("[0-9a-f][0-9a-f]/*") if CACHED.fullmatch(place.name))
     for place in files:
         md5 = place.parent.name + place.name
         if not _set_aside(place, md5):

@@ -1,16 +1,18 @@
-"""Half-written files of stages that were killed: removed when no stage is at work.
+"""Half-written files of stages and of DVC that were killed: removed when no stage is at work.
 
 A stage removes what it left when it runs again. But DVC may not run it again: a clone with the same cache may have made
 its outputs meanwhile.
 """
 
 import fcntl
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FOLDERS = ("data", "metrics", "models", "plots")  # of outputs
+HALF = re.compile(r"\.partial-.*|.*\.[\w-]{22}\.tmp")  # ours, and those of DVC
 LOCK = Path(".scratch/stages.lock")  # of the workspace
 
 
@@ -32,5 +34,6 @@ def remove() -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return
-        for path in [path for folder in FOLDERS for path in Path(folder).rglob(".partial-*")]:
+        found = [path for folder in FOLDERS for path in Path(folder).rglob("*") if HALF.fullmatch(path.name)]
+        for path in found:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)  # it was in another one
