@@ -1,6 +1,8 @@
 """The benchmark of the cluster measures what it says."""
 
 import importlib
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,9 @@ from conftest import ROOT
 from test_shards import pack, spoken
 
 from kws.audio.decode import decode_recording
+from kws.core.files import read_csv, write_csv
+
+STAGES = ("download", "featurize")
 
 
 @pytest.fixture
@@ -59,3 +64,56 @@ def test_the_digest_is_of_all_that_featurize_writes_and_of_nothing_else(measurin
         (tmp_path / name).write_text("other")
         assert measuring.digest(tmp_path) != before
         before = measuring.digest(tmp_path)
+
+
+def test_rows_of_other_cases_and_of_other_numbers_of_clips_stay_in_the_table(measuring, tmp_path, monkeypatch):
+    monkeypatch.setattr(measuring, "CSV", tmp_path / "cluster.csv")
+    for row in (
+        {"case": "names: download", "clips": 10, "seconds": 1},
+        {"case": "Dask", "clips": 20, "seconds": 2},
+        {"case": "Dask", "clips": 10, "seconds": 3},
+        {"case": "Dask", "clips": 20, "seconds": 4},
+    ):
+        measuring.write_table([row])
+    rows = [(row["case"], row["clips"], row["seconds"]) for row in read_csv(tmp_path / "cluster.csv")]
+    assert rows == [("names: download", "10", "1"), ("Dask", "10", "3"), ("Dask", "20", "4")]
+
+
+@pytest.fixture
+def paper(tmp_path, monkeypatch):
+    """What docs/readme.py says of runs that take 3 s and 0.1 ms a clip in the stage, 2 s and 2 ms in a worker."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    same = {"case": "Dask", "workers": 1, "cores": 1}
+    write_csv(
+        Path("benchmarks/cluster.csv"),
+        [
+            same | {"clips": 1000, "stage_cpu_seconds": 3.1, "cpu_seconds": 7.1, "features_mb": 15},
+            same | {"clips": 101_000, "stage_cpu_seconds": 13.1, "cpu_seconds": 217.1, "features_mb": 2015},
+            *({"case": f"names: {stage}", "clips": 100, "stage_mb": 110, "seconds": 4} for stage in STAGES),
+            *({"case": f"names: {stage}", "clips": 1100, "stage_mb": 210, "seconds": 14} for stage in STAGES),
+        ],
+        ["case", "clips", "workers", "cores", "seconds", "stage_cpu_seconds", "cpu_seconds", "stage_mb", "features_mb"],
+    )
+    return runpy.run_path(str(ROOT / "docs" / "readme.py"))["cluster_extrapolation"]
+
+
+def test_what_is_done_once_is_not_multiplied_on_paper(paper):
+    told = paper(1_000_000, 59_232, cores=10, price=3.6, bytes_a_second=1e9, reads_a_second=10_000)
+    assert told == (
+        "|  | 1 machine | 10 machines | 100 machines |\n"
+        "| --- | --- | --- | --- |\n"
+        "| one process chooses, plans, collects | 1.7 min | 1.7 min | 1.7 min |\n"  # 3 + 100 s
+        "| to find the recordings, it reads the tars once | 1.0 min | 1.0 min | 1.0 min |\n"
+        "| all workers compute: 0.6 h of a core | 3.4 min | 0.4 min | 0.1 min |\n"  # 2 + 200, 20, 2 s
+        "| the file server answers a short read for each recording | 1.7 min | 1.7 min | 1.7 min |\n"
+        "| it moves recordings and features | 1.3 min | 1.3 min | 1.3 min |\n"
+        "| from begin to end: the first two, and the longest of the others | 6.1 min | 4.4 min | 4.4 min |\n"
+        "| cost | 3.65 $ | 26.30 $ | 263.00 $ |\n"
+        "\n"
+        "The recordings take 0.06 TB as tars, the features 0.02 TB in 977 shards. If all cores of 100 machines "
+        "computed at full speed, they would need 250,000 short reads and write 5.0 GB a second.\n"
+        "\n"
+        "By the table of names, so many names and sounds of 50 ms take `download` 100.1 GB of memory and 166.7 min, "
+        "`featurize` 100.1 GB of memory and 166.7 min, alone."
+    )

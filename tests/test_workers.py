@@ -43,7 +43,6 @@ def dense() -> keras.Model:
 ALIKE = replace(PLAIN, batch_size=96, learning_rate=0.01, weight_decay=0.1, weight_averaging=0.6, label_smoothing=0.1)
 KINDS = {"rich": (tiny, RICH), "alike": (dense, ALIKE)}  # for tests/train_workers.py
 CONNECT_SECONDS = 30  # here, where workers are not slow to connect
-HEARTBEAT_SECONDS = 20  # here, where no machine stands still for a while
 ADDRESSES = "127.0.0.1:1234,127.0.0.1:1235,127.0.0.1:1236"
 
 
@@ -489,14 +488,11 @@ def test_a_machine_with_several_replicas_trains_the_same_twice(features, folder)
 
 
 @needs_a_network
-@pytest.mark.parametrize(
-    ("killed", "how", "code"),
-    [(0, "second epoch", -9), (1, "second epoch", -9), (1, "told to stop", -15), (1, "stands still", -9)],
-)
-def test_a_training_of_which_a_worker_was_lost_goes_on_when_all_start_again(undisturbed, folder, killed, how, code):
-    ended = train_together(folder, "rich", 2, killed, how)
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_training_of_which_a_worker_was_killed_goes_on_when_all_start_again(undisturbed, folder, killed):
+    ended = train_together(folder, "rich", 2, killed, "second epoch")
     left = 1 - killed
-    assert ended[killed]["code"] == code
+    assert ended[killed]["code"] == -9
     assert ended[left]["code"] == 1
     said = ended[left]["errors"][-1]
     assert said.startswith(f"error: worker {killed} (127.0.0.1:{12300 + killed}) is gone (")

@@ -6,7 +6,7 @@ TensorFlow's server listens on all addresses, so the tests run this in a network
 
 runs the workers on 127.0.0.1 until all have ended, with the features in FOLDER/features and the checkpoint in
 FOLDER/checkpoint. KIND is a key of `KINDS`. Worker KILLED kills itself, in the `second epoch` or when the workers have
-`met`; or it ends itself there as `told to stop`, or `stands still`. Prints what became of each worker, as JSON.
+`met`. Prints what became of each worker, as JSON.
 
     python tests/train_workers.py command PROGRAM ...
 
@@ -33,7 +33,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kws.train import workers
 
-SIGNALS = {"second epoch": signal.SIGKILL, "told to stop": signal.SIGTERM, "stands still": signal.SIGSTOP}
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1  # of Linux: netdevice(7)
 
 
@@ -56,11 +55,6 @@ def run_workers(folder: str, kind: str, workers: int, killed: int | None = None,
         )
         for number in range(workers)
     ]
-    for number, process in enumerate(processes):
-        if number != killed:
-            process.wait()
-    if killed is not None:
-        processes[killed].kill()  # it may stand still
     told = []
     for process in processes:
         printed, errors = process.communicate()
@@ -91,11 +85,11 @@ def work(folder: Path, kind: str, killed: str) -> None:
             super().on_train_batch_end(batch, logs)
             averaged = sha256(variable.numpy().tobytes() for variable in self.variables)
             steps.append([workers.weights_digest(self.trained), averaged])
-            if killed in SIGNALS and len(steps) == 5:  # of 3 an epoch
-                os.kill(os.getpid(), SIGNALS[killed])
+            if killed == "second epoch" and len(steps) == 5:  # of 3 an epoch
+                os.kill(os.getpid(), signal.SIGKILL)
 
     training.WeightAverage = Watched
-    workers.CONNECT_SECONDS, workers.HEARTBEAT_SECONDS = tests.CONNECT_SECONDS, tests.HEARTBEAT_SECONDS
+    workers.CONNECT_SECONDS = tests.CONNECT_SECONDS
     try:
         meeting.meet(place, {"parameters": str(recipe)}, wait=60)
         if killed == "met":
