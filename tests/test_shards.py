@@ -18,8 +18,8 @@ from kws.core import paths
 from kws.core.arrays import write_arrays
 from kws.core.errors import UserError
 from kws.featurize import shards
+from kws.featurize.chosen import Chosen
 from kws.featurize.shards import Common, Plan, computer, make_shard
-from kws.featurize.splits import Chosen
 from kws.featurize.write import Recipe, write_features
 from kws.recordings.archive import is_plain_tar, places_in, read_members, write_plain_tar
 from kws.recordings.background import NOBODY
@@ -82,7 +82,7 @@ def experiment(tmp_path, monkeypatch):
 def planned(experiment, tmp_path):
     """The plan of the experiment, and its tasks in any order."""
     chosen, source, noises, recipe = experiment
-    plan = Plan(tmp_path, chosen, source)
+    plan = Plan(chosen, source)
     recordings = plan.locate([sorted((paths.RAW / "parts").iterdir()), [paths.RAW / "computed.tar"]])
     assert recordings == len(chosen)
     with (tmp_path / "noises.npz").open("wb") as file:
@@ -200,7 +200,7 @@ def test_what_must_be_equal_holds_versions_the_code_and_the_last_digits():
     assert told["features of a test sound"] != computer(replace(FRONT_END, mel_bins=39))["features of a test sound"]
 
 
-def test_the_plan_takes_no_memory_for_each_recording(tmp_path, monkeypatch):
+def test_the_plan_takes_no_memory_for_each_recording(monkeypatch):
     """What is held at a time is a shard's recordings."""
     import tracemalloc
 
@@ -208,7 +208,7 @@ def test_the_plan_takes_no_memory_for_each_recording(tmp_path, monkeypatch):
         monkeypatch.setattr(shards, "places_in", lambda _: ((f"yes/{n}.wav", n, 1) for n in range(clips)))
         chosen = [Chosen(Clip(f"yes/{n}.wav", "yes", "ann"), "yes", "train") for n in range(clips)]
         tracemalloc.start()  # after the list of the clips
-        plan = Plan(tmp_path, chosen, replace(SOURCE, archive="own.tar"))
+        plan = Plan(chosen, replace(SOURCE, archive="own.tar"))
         assert plan.locate([[Path("own.tar")]]) == clips
         common = Common(Recipe(FRONT_END, {}, {}), plan.archives, (), Path(), {})
         read = sum(len(task.recordings) for task in plan.tasks(Path(), common))

@@ -10,11 +10,9 @@ import json
 import os
 import platform
 import shutil
-import sqlite3
-import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -29,12 +27,12 @@ from tqdm import tqdm
 
 import kws
 from kws.audio.frontend import BLAS_THREADS, FrontEnd
-from kws.core import paths
 from kws.core.arrays import StoredArrays, write_arrays
 from kws.core.errors import UserError
-from kws.featurize.compute import Features, compute_recording, compute_silence
+from kws.core.tables import temporary_database
+from kws.featurize.chosen import Chosen
+from kws.featurize.compute import MADE, Features, compute_recording, compute_silence
 from kws.featurize.report import MANIFEST_COLUMNS, Row, manifest_row
-from kws.featurize.splits import Chosen
 from kws.featurize.write import Recipe
 from kws.recordings.archive import MAX_MEMBER_BYTES, is_plain_tar, parts_of, places_in, write_plain_tar
 from kws.recordings.background import Background, is_nobody
@@ -45,12 +43,9 @@ from kws.records.write import record_of, shard_of, shards_for
 if TYPE_CHECKING:
     from distributed import Client
 
-MADE = -1  # the part that silent clips are in: none
 _COMPUTE = ("audio", "core", "featurize", "recordings", "records")  # the packages that a worker computes with
 _LIBRARIES = ("av", "numpy", "pymicro-features", "scipy", "soundfile", "soxr")
 _TABLES = """
-PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE; PRAGMA temp_store = FILE;
-PRAGMA cache_size = -65536;
 CREATE TABLE chosen (archive INTEGER, name TEXT, word TEXT, speaker TEXT, label TEXT, split TEXT, shard TEXT,
     PRIMARY KEY (archive, name)) WITHOUT ROWID;
 CREATE TABLE found (position INTEGER PRIMARY KEY, archive INTEGER, name TEXT, part INTEGER, first INTEGER,
@@ -130,8 +125,7 @@ class Plan:
     The file has no name, so it is gone when the stage ends, however it ends.
 
     Args:
-        folder: where the file takes room.
-        chosen: the recordings.
+        chosen: the recordings; they are read twice.
         source: says where their archives are.
 
     Attributes:
@@ -141,13 +135,8 @@ class Plan:
         silent: whether clips of silence are to be made.
     """
 
-    def __init__(self, folder: Path, chosen: Sequence[Chosen], source: DataSource) -> None:
-        with tempfile.NamedTemporaryFile(dir=folder) as file:
-            # no locks: network file systems have none that work, and nobody else opens it
-            address = f"{Path(file.name).absolute().as_uri()}?nolock=1"
-            self._database = sqlite3.connect(address, isolation_level=None, uri=True)
-            self._database.executescript(_TABLES)
-        self._database.execute("BEGIN")
+    def __init__(self, chosen: Iterable[Chosen], source: DataSource) -> None:
+        self._database = temporary_database(_TABLES)
         self.shards = {
             split: shards_for(split, number) for split, number in Counter(one.split for one in chosen).items()
         }
@@ -165,8 +154,7 @@ class Plan:
         self._database.executemany("INSERT OR REPLACE INTO chosen VALUES (?, ?, ?, ?, ?, ?, ?)", rows())
         self.archives = tuple(numbers)
         self.parts: list[Path] = []
-        self._made = [one.clip.name for one in chosen if is_nobody(one.clip.speaker)]
-        self.silent = bool(self._made)
+        self.silent = bool(self._database.execute("SELECT 1 FROM chosen WHERE archive = ?", (MADE,)).fetchone())
 
     def close(self) -> None:
         """Closes the file."""
@@ -180,7 +168,8 @@ class Plan:
                 number = len(self.parts)
                 self.parts.append(part)
                 self._database.executemany(add, ((archive, name, number, *at) for name, *at in places_in(part)))
-        self._database.executemany(add, ((MADE, name, MADE, 0, 0) for name in self._made))
+        made = f"SELECT archive, name, {MADE}, 0, 0 FROM chosen WHERE archive = {MADE} ORDER BY name"
+        self._database.execute(f"INSERT INTO found (archive, name, part, first, size) {made}")
         for statement in _JOIN.split(";"):
             self._database.execute(statement)
         [[recordings]] = self._database.execute("SELECT COUNT(*) FROM work")
@@ -207,13 +196,13 @@ class Plan:
 
 
 def write_features(  # noqa: PLR0913 (as in kws.featurize.write, and the cluster)
-    folder: Path, chosen: Sequence[Chosen], source: DataSource, noises: Background, recipe: Recipe, *, where: str
+    folder: Path, chosen: Iterable[Chosen], source: DataSource, noises: Background, recipe: Recipe, *, where: str
 ) -> Iterator[Row]:
     """As `kws.featurize.write.write_features`, by the workers of a cluster: the same files, the same rows.
 
     Args:
         folder: where the shards go.
-        chosen: the recordings.
+        chosen: the recordings; they are read twice.
         source: says where their archives are.
         noises: the background recordings.
         recipe: how recordings become records.
@@ -224,7 +213,7 @@ def write_features(  # noqa: PLR0913 (as in kws.featurize.write, and the cluster
     """
     from kws.cluster.engine import connected, results_of
 
-    plan = Plan(paths.scratch("featurize"), chosen, source)
+    plan = Plan(chosen, source)
     with _shared_folder(folder) as shared, connected(where) as client:
         recordings = plan.locate([_plain_parts(client, archive, shared) for archive in plan.archives])
         stored = shared / "noises.npz"
