@@ -1,5 +1,6 @@
 """A disk that is full: a file system in memory, with the project, what DVC keeps beside it, and temporary files."""
 
+import errno
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -56,7 +57,7 @@ def fill(scene: Scene) -> Outcome:
             if not code and not warnings(printed):
                 continue  # there was room enough
             what = f"{free:,} bytes free"
-            said = clear_line(printed) if code else "; ".join(warnings(printed))
+            said = (clear_line(printed) or dvcs_lines(printed)) if code else "; ".join(warnings(printed))
             if not said or "Traceback" in printed:
                 return Outcome(what, "unexplained", f"exit code {code}: {printed[-3000:]}")
             subprocess.run(["mount", "-o", f"remount,size={ROOM}", str(disk)], check=True)
@@ -65,6 +66,14 @@ def fill(scene: Scene) -> Outcome:
                 said += f" (left: {', '.join(left)})"
             return judge(scene, project, what, said=said, store=after(stage) if code else None)
     return Outcome("none", "unexplained", f"the disk was not full in {ATTEMPTS} attempts")
+
+
+def dvcs_lines(printed: str) -> str:
+    """The first of DVC's lines, one a file, which all say that the disk is full; empty if one of them does not."""
+    lines = [line for line in printed.splitlines() if line.startswith("ERROR: ")]
+    if not lines or not all(os.strerror(errno.ENOSPC) in line for line in lines):
+        return ""
+    return f"{lines[0]} (and {len(lines) - 1} more such lines of DVC)"
 
 
 def needed(base: Base, stage: str) -> int:
