@@ -124,8 +124,8 @@ def torch(archive: Path, folder: Path) -> None:
 def ours(archive: Path, folder: Path) -> dict[str, float]:
     """Seconds of featurize alone, without imports, pictures and manifest, in the project that has the archive."""
     from kws.core import paths
+    from kws.featurize.chosen import Chosen
     from kws.featurize.compute import compute_chosen
-    from kws.featurize.splits import Chosen
     from kws.recordings.clips import read_clips
     from kws.recordings.source import DataSource
     from kws.records.write import RecordWriter

@@ -25,7 +25,8 @@ from kws.core.files import write_csv
 from kws.evaluate import seeds
 from kws.evaluate.answers import Answers
 from kws.evaluate.metrics import rounded
-from kws.featurize.splits import Chosen, share_of_training
+from kws.featurize.chosen import Chosen, ChosenTable
+from kws.featurize.splits import leave_share_of_training
 from kws.recordings.clips import Clip, read_clips, write_clips
 from kws.recordings.people import speaker_split
 
@@ -84,7 +85,7 @@ def best(mirror: str | None, networks: Path | None) -> dict[int, Curve]:
     curves: defaultdict[int, Curve] = defaultdict(dict)
     with downloaded(choice) as project:
         listed = project / "data" / "raw" / "clips.csv"
-        clips = read_clips(listed)
+        clips = list(read_clips(listed))
         for share in SHARES:
             write_clips(listed, thinned(clips, choice["words"], share))
             (project / "features.json").unlink(missing_ok=True)
@@ -97,7 +98,8 @@ def best(mirror: str | None, networks: Path | None) -> dict[int, Curve]:
 def thinned(clips: Sequence[Clip], words: Sequence[str], share: float) -> list[Clip]:
     """A share of the training clips of each word, by lot, and all other clips."""
     training = [clip for clip in clips if clip.word in words and speaker_split(clip.speaker) == "train"]
-    chosen = share_of_training([Chosen(clip, clip.word, "train") for clip in training], share, by_people=False)
+    chosen = ChosenTable(Chosen(clip, clip.word, "train") for clip in training)
+    leave_share_of_training(chosen, share, by_people=False)
     kept = [clip for clip in clips if clip.word not in words or speaker_split(clip.speaker) != "train"]
     return sorted([*kept, *(one.clip for one in chosen)], key=lambda clip: clip.name)
 

@@ -5,19 +5,23 @@ with the test data set, computed.tar and .csv if computed voices speak beside pe
 must say other words in the streams) and metrics/download.json.
 """
 
+import itertools
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from kws.core import paths, stage
 from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, write_csv, write_json
 from kws.core.params import Params, load_params
+from kws.core.tables import Texts
 from kws.download import sources
 from kws.download.report import other_speech_line, report_lines
 from kws.recordings import archive
-from kws.recordings.clips import Clip, choose_words, read_clips, words_of, write_clips
+from kws.recordings.clips import Clip, read_clips, require_words, write_clips
 from kws.recordings.layout import Layout, understand
+from kws.recordings.people import is_named
 from kws.recordings.source import Archive, DataSource
 from kws.recordings.unheard import origins_of
 
@@ -33,22 +37,25 @@ def main() -> None:
         obtained, not_packed = _obtain(folder, params, others)
         layout, left_out = _list(folder / obtained.archive, folder / paths.CLIPS.name, params.words)
         recorded = _recorded(layout, params)
-        clips = [clip for clip in layout.clips if not clip.word.startswith("_")]  # others: noise, silence, mixtures
+        words = {word: number for word, number in sorted(layout.words.items()) if not word.startswith("_")}
+        speakers, given_splits = _speakers(layout.clips)
         left_out = not_packed | left_out
         test, test_layout, test_left_out = _obtain_test(folder / paths.TEST_RAW.name, params, recorded)
-        tests = test_layout.clips if test_layout else []
+        tests = test_layout.clips if test_layout else ()
         origins = origins_of(layout.clips, tests, params)
         computed, computed_lines = _compute_beside(folder, layout.clips, tests, params)
-        other_speech = None
+        other_speech, other_speech_lines = None, []
         if "computed" in origins.values():
-            other_speech = _compute_other_speech(folder, {clip.spoken for clip in (*layout.clips, *tests)}, params)
+            spoken = {clip.spoken for clip in itertools.chain(layout.clips, tests)}
+            other_speech = _compute_other_speech(folder, spoken, params)
+            other_speech_lines = [other_speech_line(origins, layout.clips, tests, params)]
         source = DataSource(
             **vars(obtained),
             synthetic=synthetic,
             speakers=layout.speakers,
-            given_splits=any(clip.split for clip in clips),
-            words=words_of(clips),
-            clips=len(clips),
+            given_splits=given_splits,
+            words=words,
+            clips=sum(words.values()),
             test=test,
             test_synthetic=synthetic and not params.test_dataset,
             computed=computed,
@@ -60,17 +67,15 @@ def main() -> None:
         rows = [{"name": name, "reason": reason} for name, reason in sorted(all_left_out.items())]
         write_csv(folder / paths.LEFT_OUT.name, rows, ("name", "reason"))
 
-    counts = {"clips": len(clips), "words": len(source.words), "speakers": len({clip.speaker for clip in clips})}
+    counts = {"clips": source.clips, "words": len(words), "speakers": speakers}
     figures = counts | {"bytes": source.bytes, "synthetic": int(synthetic), "left_out": len(all_left_out)}
-    figures |= {"computed": len(read_clips(paths.COMPUTED_CLIPS))} if computed else {}
+    figures |= {"computed": sum(1 for _ in read_clips(paths.COMPUTED_CLIPS))} if computed else {}
     write_json(paths.METRICS / "download.json", figures)
     print(f"{source.address}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
     for line in report_lines(source, layout, left_out, params, others):
         print(line)
-    for line in computed_lines:
+    for line in (*computed_lines, *other_speech_lines):
         print(line)
-    if other_speech:
-        print(other_speech_line(origins, layout.clips, tests, params))
     for line in report_lines(test, test_layout, test_left_out, params) if test and test_layout else []:
         print(f"test_dataset: {line}")
 
@@ -80,6 +85,7 @@ def _list(path: Path, target: Path, words: Sequence[str]) -> tuple[Layout, dict[
     contents = archive.read_contents(path)
     layout = understand(contents, set(words))
     write_clips(target, layout.clips)
+    layout = replace(layout, clips=read_clips(target))  # faster than to understand the names anew
     return layout, contents.left_out | layout.left_out
 
 
@@ -89,10 +95,23 @@ def _recorded(layout: Layout, params: Params) -> list[str]:
     Raises:
         UserError: one has none. With computed voices, only if all have none.
     """
-    there = {clip.word for clip in layout.clips}
-    recorded = [word for word in params.words if word in there]
-    choose_words(layout.clips, recorded if recorded and params.computed_voices else params.words)
+    recorded = [word for word in params.words if word in layout.words]
+    require_words(layout.words, recorded if recorded and params.computed_voices else params.words)
     return recorded
+
+
+def _speakers(clips: Iterable[Clip]) -> tuple[int, bool]:
+    """How many people say words, not counting noise, silence and mixtures; and whether a split is given to a clip."""
+    named, unnamed = set[str](), Texts()  # who is unnamed is another person in each file: there may be millions
+    given = False
+    for clip in clips:
+        if not clip.word.startswith("_"):
+            if is_named(clip.speaker):
+                named.add(clip.speaker)
+            else:
+                unnamed.add(clip.speaker, "")
+            given = given or bool(clip.split)
+    return len(named) + len(unnamed), given
 
 
 def _others(params: Params) -> list[str]:
@@ -134,7 +153,7 @@ def _obtain(folder: Path, params: Params, others: list[str]) -> tuple[Archive, d
 
 
 def _compute_beside(
-    folder: Path, recordings: Sequence[Clip], tests: Sequence[Clip], params: Params
+    folder: Path, recordings: Iterable[Clip], tests: Iterable[Clip], params: Params
 ) -> tuple[Archive | None, list[str]]:
     """Has computed voices speak beside people, if they are to; and lines that say what they do."""
     if not params.computed_voices:
@@ -186,7 +205,7 @@ def _obtain_test(
         sources.refuse_same(params.test_dataset, params.dataset)
         obtained, not_packed = sources.obtain(folder, params.test_dataset)
         layout, left_out = _list(folder / obtained.archive, folder / paths.TEST_CLIPS.name, params.words)
-        choose_words(layout.clips, recorded)
+        require_words(layout.words, recorded)
     except UserError as problem:
         raise UserError(f"test_dataset: {str(problem).removeprefix('dataset: ')}") from None
     return obtained, layout, not_packed | left_out

@@ -44,14 +44,17 @@ def main() -> None:
         read_clips(paths.TEST_CLIPS) if source.test else None,
         params,
         source.unheard,
-        (read_clips(paths.COMPUTED_CLIPS) if source.computed else [])
-        + (read_clips(paths.OTHER_SPEECH_CLIPS) if source.other_speech else []),
+        [
+            *(read_clips(paths.COMPUTED_CLIPS) if source.computed else ()),
+            *(read_clips(paths.OTHER_SPEECH_CLIPS) if source.other_speech else ()),
+        ],
     )
-    chosen = selection.clips
     front_end = FrontEnd.from_params(params)
     noises, noise_remarks = background.read_background(archive, recordings, front_end)
     recipe = Recipe(front_end, _cuts(source, params), {name: label for label, name in enumerate(params.classes)})
-    asked_for = sum(_asked_for(choice.split, choice.clip.name) for choice in chosen)
+    asked_for = sum(
+        number for (_, split, computed), number in selection.tally.items() if split in SPLITS and not computed
+    )
     cluster = chosen_cluster()
     write = partial(shards.write_features, where=cluster) if cluster else write_features
     report = Report(params.words, source.unheard)
@@ -60,8 +63,8 @@ def main() -> None:
             csv_writer(folder / paths.MANIFEST.name, MANIFEST_COLUMNS) as manifest,
             csv_writer(folder / UNUSABLE, MANIFEST_COLUMNS) as set_aside,
         ):
-            left_out = (left_out_row(choice, reason) for choice, reason in selection.left_out.items())
-            for row in itertools.chain(write(folder, chosen, source, noises, recipe), left_out):
+            left_out = (left_out_row(choice, reason) for choice, reason in selection.left_out)
+            for row in itertools.chain(write(folder, selection.clips, source, noises, recipe), left_out):
                 manifest.writerow(row)
                 if report.add(row):
                     set_aside.writerow(row)
@@ -121,13 +124,9 @@ def _cuts(source: DataSource, params: Params) -> dict[Path, Cut]:
     }
 
 
-def _asked_for(split: str, recording: str) -> bool:
-    """Whether a recording counts for `max_unusable_share`: computed ones would make the share smaller."""
-    return split in SPLITS and not is_computed(recording)
-
-
 def _check_unusable(unusable: Path, clips: int, share: float) -> None:
-    rows = (row for row in csv_rows(unusable) if _asked_for(row["split"], row["recording"]))
+    """Checks recordings of people: computed ones would make the share smaller."""
+    rows = (row for row in csv_rows(unusable) if row["split"] in SPLITS and not is_computed(row["recording"]))
     check_unusable(((row["recording"], row["reason"]) for row in rows), clips, share, unusable)
 
 

@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from filelock import FileLock
 
 from kws.audio.frontend import FrontEnd
 from kws.core.params import Params, load_params
+from kws.core.tables import Texts
+from kws.recordings.archive import Contents
 from kws.recordings.source import Archive, DataSource
 from kws.records.spec import FeatureSpec
 
@@ -224,6 +226,14 @@ TEST_ARCHIVE = Archive(
     checked=False,
     licence="CC0",
 )
+
+
+def contents_of(
+    digests: Mapping[str, str] | Iterable[str], tables: Mapping[str, str] | None = None, remarks: tuple[str, ...] = ()
+) -> Contents:
+    """Contents with these recordings: digests by name, or names alone; and with these CSV files."""
+    recordings = digests if isinstance(digests, Mapping) else dict.fromkeys(digests, "")
+    return Contents(Texts(recordings), Texts(tables), {}, remarks)
 
 
 def source_of(archive: Path) -> DataSource:

@@ -489,7 +489,7 @@ def test_a_copy_is_known_by_its_sound_whatever_a_program_wrote_into_its_header(t
     digests = read_contents(write(tmp_path / "a.tar", files)).recordings
     copies = [name for name, digest in digests.items() if digest == digests["yes/a.wav"] != ""]
     tagged = ["yes/tagged.wav", "yes/tagged with data.wav", "yes/tagged at its end.wav", "yes/without a size.wav"]
-    assert copies == ["yes/a.wav", "yes/copy.wav", *tagged]
+    assert sorted(copies) == sorted(["yes/a.wav", "yes/copy.wav", *tagged])
     assert digests["yes/a.flac"] == digests["yes/copy.flac"]
     assert len({digest for name, digest in digests.items() if name.startswith("yes/")}) == 3
     assert {name: digests[name] for name in digests if name.startswith("no/")} == {

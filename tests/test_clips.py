@@ -1,22 +1,24 @@
 from pathlib import Path
 
 import pytest
+from conftest import contents_of
 
 from kws.core.errors import UserError
-from kws.recordings.archive import Contents
 from kws.recordings.clips import (
     Clip,
     check_unusable,
-    choose_words,
+    copies_in,
     look_alikes,
     read_clips,
+    require_words,
+    words_of,
     write_clips,
 )
 from kws.recordings.layout import understand
 
 
 def clips_of(*names: str) -> list[Clip]:
-    return understand(Contents(dict.fromkeys(names, ""), {}, {}), ["yes"]).clips
+    return list(understand(contents_of(names), ["yes"]).clips)
 
 
 def test_the_clips_are_read_from_the_list_that_the_download_stage_wrote(tmp_path):
@@ -26,14 +28,15 @@ def test_the_clips_are_read_from_the_list_that_the_download_stage_wrote(tmp_path
     ]
     write_clips(tmp_path / "clips.csv", clips)
     assert (tmp_path / "clips.csv").read_text(encoding="utf-8").startswith("name,word,speaker,split,content,said\n")
-    assert read_clips(tmp_path / "clips.csv") == clips
+    read = read_clips(tmp_path / "clips.csv")
+    assert list(read) == list(read) == clips
 
 
 def test_a_word_the_data_set_lacks_is_an_error_that_lists_those_it_has():
     clips = [Clip(f"{word}/a.wav", word, "a") for word in ("yes", "no", "_background_noise_")]
-    assert {clip.word for clip in choose_words(clips, ["yes"])} == {"yes"}
+    require_words(words_of(clips), ["yes"])
     with pytest.raises(UserError, match=r"no clip of maybe, never; it has no, yes$"):
-        choose_words(clips, ["yes", "maybe", "never"])
+        require_words(words_of(clips), ["yes", "maybe", "never"])
 
 
 @pytest.mark.parametrize(
@@ -51,19 +54,19 @@ def test_a_word_the_data_set_lacks_is_an_error_that_lists_those_it_has():
 )
 def test_a_near_miss_is_told_with_what_was_meant(word, folder, hint):
     with pytest.raises(UserError) as error:
-        choose_words(clips_of(f"{folder}/a.wav", "zebra/b.wav"), [word])
+        require_words(words_of(clips_of(f"{folder}/a.wav", "zebra/b.wav")), [word])
     assert f"no clip of {hint}" in str(error.value)
 
 
 @pytest.mark.parametrize("names", [["Yes/ann/a.wav", "Yes/bob/b.wav"], ["ann/Yes/a.wav", "bob/Yes/b.wav"]])
 def test_a_near_miss_that_is_the_only_word_is_told_wherever_its_folder_stands(names):
     with pytest.raises(UserError, match=r"no clip of yes \(did you mean Yes\?\); it has Yes$"):
-        choose_words(clips_of(*names), ["yes"])
+        require_words(words_of(clips_of(*names)), ["yes"])
 
 
 def test_of_very_many_words_the_first_are_listed():
     with pytest.raises(UserError, match=r"it has w000, .*, w039 and 60 more$"):
-        choose_words(clips_of(*(f"w{number:03d}/a.wav" for number in range(100))), ["computer"])
+        require_words([f"w{number:03d}" for number in range(100)], ["computer"])
 
 
 def test_folders_that_are_written_almost_as_a_chosen_word_are_found():
@@ -93,3 +96,10 @@ def test_more_unusable_clips_than_allowed_are_an_error_that_names_the_reasons_th
 
 def test_what_macos_writes_as_two_characters_is_one_letter():
     assert clips_of("gru\u0308n/a.wav", "rot/a.wav")[0].word == "gr\u00fcn"
+
+
+def test_copies_are_all_clips_of_a_recording_that_is_there_more_than_once():
+    contents = {"a": "1", "b": "2", "c": "", "d": "1", "e": "", "f": "3", "g": "2", "h": "1"}
+    clips = [Clip(f"yes/{name}.wav", "yes", name, content=content) for name, content in contents.items()]
+    assert [clip.speaker for clip in copies_in(clips)] == [*"abdgh"]
+    assert copies_in(clips[:3]) == copies_in([]) == []

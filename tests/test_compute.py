@@ -17,8 +17,8 @@ from kws.audio.frontend import BLAS_THREADS
 from kws.core import paths
 from kws.core.parallel import TASKS_AHEAD
 from kws.featurize import compute
+from kws.featurize.chosen import Chosen
 from kws.featurize.compute import AT_EDGE, RECORDINGS_A_TASK, Features, compute_chosen, compute_recording
-from kws.featurize.splits import Chosen
 from kws.recordings import background
 from kws.recordings.background import NOBODY
 from kws.recordings.clips import UNHEARD, Clip

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import RECORDINGS, ROOT, needs_recordings
+from conftest import RECORDINGS, ROOT, contents_of, needs_recordings
 
 from kws.core import params
 from kws.core.errors import UserError
@@ -22,7 +22,6 @@ from kws.download import sources
 from kws.download.report import report_lines
 from kws.download.voices import beside, synthetic
 from kws.recordings import licences
-from kws.recordings.archive import Contents
 from kws.recordings.clips import UNHEARD, Clip, read_clips
 from kws.recordings.layout import understand
 from kws.recordings.source import Archive
@@ -382,7 +381,7 @@ def test_recordings_of_other_words_are_counted(stage, tmp_path, capsys, unknown,
 def test_the_lines_on_a_test_data_set_are_about_its_own_archive(write_params):
     write_params(words=WORDS, test_dataset="https://example.org/theirs.tar", unknown=1.0)
     theirs = Archive("theirs", "theirs.tar", "theirs.tar", 1, "0a1b", checked=False, licence="not known")
-    layout = understand(Contents(dict.fromkeys(["yes/ann/1.wav", "Yes/ann/1.wav"], ""), {}, {}), WORDS)
+    layout = understand(contents_of(["yes/ann/1.wav", "Yes/ann/1.wav"]), WORDS)
     use = "training does not hear these words; false alarms are measured with them"
     assert report_lines(theirs, layout, {"yes/list.pdf": "no sound"}, params.load_params()) == [
         "Its SHA-256 was not checked. It is 0a1b",

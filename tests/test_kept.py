@@ -17,13 +17,12 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import soundfile
-from conftest import tone
+from conftest import contents_of, tone
 
 from kws.core.errors import UserError
 from kws.kept.folder import Kept, KeptFolder
 from kws.kept.page import _Handler, serve_review, spectrogram
 from kws.kept.recordings import Made, make_recordings, report_lines
-from kws.recordings.archive import Contents
 from kws.recordings.layout import understand
 from kws.spotting import cli
 
@@ -207,7 +206,7 @@ def test_what_is_made_is_what_the_data_set_understands(folder, tmp_path):
         folder.set_answer(file, answer)
     make_recordings(folder, to)
     names = [path.relative_to(to).as_posix() for path in to.rglob("*.flac")]
-    layout = understand(Contents({**dict.fromkeys(names, ""), "stop/ann/1.wav": ""}, {}, {}), ["stop"])
+    layout = understand(contents_of([*names, "stop/ann/1.wav"]), ["stop"])
     assert {(clip.word, clip.heard) for clip in layout.clips} == {
         ("stop", True),
         ("stop", False),

@@ -1,8 +1,9 @@
 import tracemalloc
+from dataclasses import replace
 
 import pytest
+from conftest import contents_of
 
-from kws.recordings.archive import Contents
 from kws.recordings.clips import Clip
 from kws.recordings.layout import Layout, understand
 
@@ -11,7 +12,8 @@ NO_BACKGROUND = "no folder _background_noise_: computed noises stand in for back
 
 
 def layout_of(*names: str, words: tuple[str, ...] = WORDS, tables: dict[str, str] | None = None) -> Layout:
-    return understand(Contents({name: f"digest of {name}" for name in names}, tables or {}, {}), words)
+    layout = understand(contents_of({name: f"digest of {name}" for name in names}, tables), words)
+    return replace(layout, clips=list(layout.clips))
 
 
 def heard(layout: Layout) -> dict[str, tuple[str, str, str]]:
@@ -372,7 +374,7 @@ def test_other_folders_that_are_not_used_are_said():
 
 
 def test_what_was_guessed_of_an_archives_names_is_told():
-    contents = Contents({"yes/1.wav": ""}, {}, {}, ("names in the zip are not UTF-8",))
+    contents = contents_of(["yes/1.wav"], remarks=("names in the zip are not UTF-8",))
     assert understand(contents, ["yes"]).remarks[-1] == "names in the zip are not UTF-8"
 
 
@@ -442,12 +444,21 @@ def test_no_table_says_who_speaks_in_what_was_heard():
     assert [clip.heard for clip in layout.clips] == [False, True]
 
 
-def test_names_take_little_memory_beside_the_contents_since_there_may_be_millions():
-    names = [f"w{n % 20}/{n // 60:08x}_nohash_{n % 60 // 20}.wav" for n in range(6000)]
-    contents = Contents({name: f"{n:016x}" for n, name in enumerate(names)}, {}, {})
+def peak_of(names: int) -> int:
+    """The most memory that it takes to understand so many names, with rows in a CSV file, and to read the clips."""
+    files = [f"w{n % 20}/{n // 60:08x}_nohash_{n % 60 // 20}" for n in range(names)]
+    rows = "".join(f"{file}.opus,{file.split('/')[0]},True,{n % 50},FEMALE\n" for n, file in enumerate(files))
+    contents = contents_of({f"{file}.wav": f"{n:016x}" for n, file in enumerate(files)}, {"en_splits.csv": HEAD + rows})
+    del rows
     tracemalloc.start()
     layout = understand(contents, {f"w{n}" for n in range(20)})
+    assert sum(1 for _ in layout.clips) == sum(layout.words.values()) == names
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(layout.clips) == 6000
-    assert most < 250 * len(names)  # bytes; with the folders of all names in memory it were 550 a name
+    return most
+
+
+def test_no_memory_is_taken_for_each_name_since_there_may_be_millions():
+    """A CSV file is in memory while it is read: some 200 bytes a row. A name that was held would take 500 more."""
+    peak_of(100)
+    assert peak_of(20_000) - peak_of(2000) < 18_000 * 300

@@ -17,8 +17,8 @@ from kws.audio import micro
 from kws.audio.clip import cut_or_pad
 from kws.audio.micro import MicroFeatures, micro_features, sound_before
 from kws.audio.noise import coloured_noise
+from kws.featurize.chosen import Chosen
 from kws.featurize.compute import compute_recording
-from kws.featurize.splits import Chosen
 from kws.recordings.clips import Clip
 from kws.records.clips import cached_clips
 from kws.records.format import parse, read_records

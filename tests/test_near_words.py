@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import contents_of
 
 from kws.core.errors import UserError
 from kws.core.naming import UNKNOWN
@@ -11,7 +12,6 @@ from kws.download.voices import beside, espeak
 from kws.download.voices.near_words import NEAR_EACH, distances, near_words, without_same_sounds
 from kws.download.voices.other_words import ENGLISH, EVERYDAY, UNHEARD, everyday_words
 from kws.download.voices.synthetic import Others
-from kws.recordings.archive import Contents
 from kws.recordings.clips import HOUSEHOLD, Clip
 from kws.recordings.layout import understand
 
@@ -98,7 +98,7 @@ def _few_words(monkeypatch):
 def test_other_words_are_none_of_those_that_a_test_set_calls_unknown(make_params):
     """The companion test set of Speech Commands names its files so: training is to hear none of these words."""
     tests = [f"_unknown_/{word}_0c540988_nohash_{end}" for word, end in (("tree", "0.wav.wav"), ("window", "1.wav"))]
-    layout = understand(Contents(dict.fromkeys(tests, ""), {}, {}), {"no", "go"})
+    layout = understand(contents_of(tests), {"no", "go"})
     params = make_params(words=("no", "go"), dataset="mine", unknown=2.5, computed_voices=20)
     assert beside.others_beside(clips_of("no", "go"), layout.clips, params, ["en-us"]) == Others(
         ["low", "son"], ["paper"], 3

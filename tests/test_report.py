@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 
+from kws.featurize.chosen import Chosen
 from kws.featurize.compute import Features
 from kws.featurize.report import MANIFEST_COLUMNS, Report, left_out_row, manifest_row
-from kws.featurize.splits import Chosen
 from kws.recordings.clips import Clip
 
 CHOICE = Chosen(Clip("bed/ann/1.wav", "bed", "ann"), "_unknown_", "train")

@@ -1,15 +1,18 @@
 import itertools
-import random
 import tracemalloc
 from collections import Counter
 from dataclasses import replace
 
 import pytest
+from conftest import contents_of
 
 from kws.core.errors import UserError
 from kws.core.naming import SILENCE, UNKNOWN
-from kws.featurize.splits import Chosen, Selection, check_classes, check_unheard, choose, tally
-from kws.recordings.archive import Contents
+from kws.core.params import Params
+from kws.core.streams import Repeatable
+from kws.featurize import splits
+from kws.featurize.chosen import Chosen, ChosenTable, Tally
+from kws.featurize.splits import Selection, check_classes, check_unheard
 from kws.recordings.background import is_nobody
 from kws.recordings.clips import HOUSEHOLD, SPLITS, UNHEARD, Clip
 from kws.recordings.layout import understand
@@ -28,6 +31,20 @@ def clips_of(*words: str, speakers=SPEAKERS, folder: str = "") -> list[Clip]:
 
 RECORDINGS = clips_of(*WORDS, *OTHERS) + clips_of("_background_noise_", speakers=["hiss", "tap"])
 TESTED = clips_of(*WORDS, "dog", "wolf", speakers=["t1", "t2", "t3"], folder="test/")
+
+
+def choose(recordings: list[Clip], *more) -> Selection:
+    """A selection that is in memory."""
+    selection = splits.choose(sorted(recordings, key=lambda clip: clip.name), *more)
+    clips = list(selection.clips)
+    assert tally(clips) == selection.tally
+    return replace(selection, clips=clips, left_out=dict(selection.left_out))
+
+
+def tally(chosen: list[Chosen]) -> Tally:
+    return ChosenTable(chosen).tally()
+
+
 PER_WORD = Counter(speaker_split(speaker) for speaker in SPEAKERS)  # clips of each word in each split
 
 
@@ -64,10 +81,11 @@ def of_label(chosen: list[Chosen], label: str, *splits: str) -> set[str]:
 def test_the_words_are_split_and_all_else_is_left_out(select):
     for split in ("speaker", "random"):
         chosen = select(split=split)
-        split_of = split_clips(clips_of(*WORDS), split, 1).split_of
-        assert {one.clip.name: one.split for one in chosen} == split_of
+        clips = clips_of(*sorted(WORDS))
+        split_of = split_clips(clips, split, 1).split_of
+        assert {one.clip.name: one.split for one in chosen} == {clip.name: split_of(clip) for clip in clips}
         assert all(one.label == one.clip.word for one in chosen)
-        assert [one.clip.name for one in chosen] == sorted(split_of)
+        assert [one.clip.name for one in chosen] == [clip.name for clip in clips]
 
 
 @pytest.mark.parametrize("unknown", [0.5, 1.0, 2.5])
@@ -95,7 +113,6 @@ def test_all_other_words_are_unknown_where_there_are_no_more(select):
 
 def test_which_clips_are_unknown_depends_on_their_names_alone(select):
     chosen = select(unknown=1.0)
-    assert select(random.Random(0).sample(RECORDINGS, k=len(RECORDINGS)), unknown=1.0) == chosen
     assert of_label(select(unknown=1.0, seed=9), UNKNOWN) == of_label(chosen, UNKNOWN)
     assert of_label(chosen, UNKNOWN, "train") < of_label(select(unknown=1.5), UNKNOWN, "train")
 
@@ -390,7 +407,7 @@ def test_who_says_another_word_in_the_test_data_set_is_kept_from_training_too(ma
     there = next(speaker for speaker in (f"{n:08x}" for n in range(99)) if speaker_split(speaker) == "train")
     others = ["backward_0c540988_nohash_0.wav.wav", f"bed_{there}_nohash_0.wav.wav", "zero_db24628d_nohash_3.wav.wav"]
     names = [f"{word}/{speaker}_nohash_0.wav" for word in WORDS for speaker in ("0c40e715", "0c5027de")]
-    tests = understand(Contents(dict.fromkeys([*names, *(f"_unknown_/{o}" for o in others)], ""), {}, {}), WORDS).clips
+    tests = understand(contents_of([*names, *(f"_unknown_/{other}" for other in others)]), WORDS).clips
     own = clips_of(*WORDS, *OTHERS, speakers=[*SPEAKERS, there, "0c540988"])
     for unknown in (0.0, 1.0):
         selection = make_selection(own, tests, unknown=unknown)
@@ -493,10 +510,9 @@ def test_the_share_of_the_words_is_kept_and_one_remains_for_training(select):
     assert of_label(chosen, UNKNOWN, "train")
 
 
-def test_which_words_and_clips_are_unheard_depends_on_no_seed_and_no_order(select):
+def test_which_words_and_clips_are_unheard_depends_on_no_seed(select):
     chosen = select(BIG, dataset="mine", unknown=1.0)
-    shuffled = random.Random(0).sample(BIG, k=len(BIG))
-    assert select(shuffled, dataset="mine", unknown=1.0, seed=7) == chosen
+    assert select(BIG, dataset="mine", unknown=1.0, seed=7) == chosen
 
 
 def test_the_words_of_training_and_validation_do_not_depend_on_the_unheard_words(select):
@@ -628,18 +644,37 @@ def test_a_stream_without_other_speech_is_refused_in_one_line(select, make_param
             check_unheard(tally(usable), make_params(unknown=unknown))
 
 
-def test_names_take_little_memory_beside_the_clips_since_there_may_be_millions(make_params):
-    params = make_params(words=tuple(f"w{n}" for n in range(20)))
-    clips = [
-        Clip(f"w{n % 20}/{n // 60:08x}_nohash_{n % 60 // 20}.wav", f"w{n % 20}", f"{n // 60:08x}", "", f"{n:016x}")
-        for n in range(6000)
-    ]
+# Many names
+
+
+def peak_of(names: int, params: Params) -> int:
+    """The most memory that it takes to choose among so many clips, and to read the chosen ones."""
+    clips = Repeatable(
+        lambda: (
+            Clip(
+                f"w{n // (names // 20):02d}/{n:08x}.wav", f"w{n // (names // 20):02d}", f"{n % 50:02d}", "", f"{n:016x}"
+            )
+            for n in range(names)
+        )
+    )
+    origins = origins_of(clips, (), params)
     tracemalloc.start()
-    selection = choose(clips, None, params, dict.fromkeys(UNHEARD.values(), "computed"))
+    selection = splits.choose(clips, None, params, origins)
+    assert sum(1 for _ in selection.clips) == selection.tally.total() > names / 3
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(selection.clips) == 6000
-    assert most < 450 * len(clips)  # bytes; with a set of words for each recording it were 600 a clip
+    return most
+
+
+@pytest.mark.parametrize("split", ["speaker", "random"])
+@pytest.mark.parametrize("changes", [{}, {"train_share": 0.5}, {"unknown": 1.0}, {"fold": "1/5"}])
+def test_no_memory_is_taken_for_each_name_since_there_may_be_millions(make_params, split, changes):
+    """A key of 8 bytes is, and of a random split the lots of a fifth: 20 bytes a name. A name itself would take 60."""
+    if split == "random" and "fold" in changes:
+        pytest.skip("folds are of people")
+    params = make_params(words=tuple(f"w{n:02d}" for n in range(10)), dataset="mine", **{"split": split, **changes})
+    peak_of(100, params)
+    assert peak_of(20_000, params) - peak_of(2000, params) < 18_000 * 60
 
 
 # Computed voices that speak beside people

@@ -21,8 +21,8 @@ from kws.core import paths
 from kws.core.arrays import write_arrays
 from kws.core.errors import UserError
 from kws.featurize import shards
+from kws.featurize.chosen import Chosen
 from kws.featurize.shards import Common, Plan, computer, make_shard
-from kws.featurize.splits import Chosen
 from kws.featurize.write import Recipe, write_features
 from kws.recordings.archive import is_plain_tar, places_in, read_members, write_plain_tar
 from kws.recordings.background import NOBODY
@@ -93,7 +93,7 @@ def experiment(tmp_path, monkeypatch):
 def planned(experiment, tmp_path):
     """The plan of the experiment, and its tasks in any order."""
     chosen, source, noises, recipe = experiment
-    plan = Plan(tmp_path, chosen, source)
+    plan = Plan(chosen, source)
     recordings = plan.locate([sorted((paths.RAW / "parts").iterdir()), [paths.RAW / "computed.tar"]])
     assert recordings == len(chosen)
     with (tmp_path / "noises.npz").open("wb") as file:
@@ -181,15 +181,6 @@ def test_a_shard_that_is_made_does_not_lift_the_limit_under_which_another_thread
         assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {1}
 
 
-def test_a_disk_that_is_too_full_for_the_plan_is_a_full_disk(experiment, tmp_path, monkeypatch):
-    _, *others = experiment
-    monkeypatch.setattr(shards, "_TABLES", f"{shards._TABLES} PRAGMA max_page_count = 8;")
-    chosen = [Chosen(Clip(f"yes/{number}.wav", "yes", "ann"), "yes", "train") for number in range(1000)]
-    with pytest.raises(OSError, match="No space left") as full:
-        list(shards.write_features(tmp_path / "out", chosen, *others, where="local"))
-    assert full.value.filename == "the plan in .scratch/featurize, or what SQLite sorts: SQLITE_TMPDIR"
-
-
 def test_an_archive_that_was_cut_off_meanwhile_is_an_error(planned):
     _, tasks = planned
     for part in (paths.RAW / "parts").iterdir():
@@ -236,7 +227,7 @@ def test_the_test_sound_tells_of_another_decoder_and_another_resampler(monkeypat
     assert {name for name in told if told[name] != other[name]} == {"features of a test sound"}
 
 
-def test_the_plan_takes_no_memory_for_each_recording(tmp_path, monkeypatch):
+def test_the_plan_takes_no_memory_for_each_recording(monkeypatch):
     """What is held at a time is a shard's recordings."""
     import tracemalloc
 
@@ -244,7 +235,7 @@ def test_the_plan_takes_no_memory_for_each_recording(tmp_path, monkeypatch):
         monkeypatch.setattr(shards, "places_in", lambda _: ((f"yes/{n}.wav", n, 1) for n in range(clips)))
         chosen = [Chosen(Clip(f"yes/{n}.wav", "yes", "ann"), "yes", "train") for n in range(clips)]
         tracemalloc.start()  # after the list of the clips
-        plan = Plan(tmp_path, chosen, replace(SOURCE, archive="own.tar"))
+        plan = Plan(chosen, replace(SOURCE, archive="own.tar"))
         assert plan.locate([[Path("own.tar")]]) == clips
         common = Common(Recipe(FRONT_END, {}, {}), plan.archives, (), Path(), {})
         read = sum(len(task.recordings) for task in plan.tasks(Path(), common))

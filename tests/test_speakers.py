@@ -4,10 +4,9 @@ import csv
 from collections import Counter
 
 import pytest
-from conftest import RECORDINGS, needs_recordings
+from conftest import RECORDINGS, contents_of, needs_recordings
 
 from kws.core.naming import UNKNOWN
-from kws.recordings.archive import Contents
 from kws.recordings.clips import Clip
 from kws.recordings.layout import understand
 from kws.recordings.people import speaker_split
@@ -16,7 +15,7 @@ WORDS = ("down", "yes")
 
 
 def clips_of(*names: str, tables: dict[str, str] | None = None) -> dict[str, Clip]:
-    return {clip.name: clip for clip in understand(Contents(dict.fromkeys(names, ""), tables or {}, {}), WORDS).clips}
+    return {clip.name: clip for clip in understand(contents_of(names, tables), WORDS).clips}
 
 
 SPEECH_COMMANDS = {

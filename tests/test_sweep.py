@@ -1,12 +1,14 @@
 """Sweeps. A program in place of `dvc` pretends to train, but for the last test."""
 
 import json
+import math
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -25,10 +27,12 @@ import optuna
 from optuna.trial import TrialState
 
 from kws.commands import sweep
+from kws.commands.exp import overrides
+from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import read_csv
 from kws.core.params import Params, load_params, read_yaml
-from kws.sweep import copy, report, space, study
+from kws.sweep import copy, report, space, study, worker
 from kws.sweep.study import SharedStudy, Taken
 from kws.tracking.run import tracked_run
 
@@ -38,6 +42,7 @@ search:
   label_smoothing: {low: 0.0, high: 0.4}
   batch_size: [16, 32, 64]
 """
+OF_THE_COMMIT = ("metrics/evaluate.json", "models/README.md", "plots/evaluate/confusion.png", "plots/train/curves.png")
 
 
 @pytest.fixture
@@ -55,7 +60,12 @@ def project(tmp_path, monkeypatch) -> Path:
     (root / "presets" / "sweeps" / "tiny.yaml").write_text(SPACE)
     (root / "metrics").mkdir()
     (root / "metrics" / "evaluate.json").write_text('{"accuracy": 0.99}')
+    for name in OF_THE_COMMIT[1:]:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("of another network")
     (root / ".dvc").mkdir()
+    (root / ".dvc" / "config").write_text("[core]\n    remote = team\n['remote \"team\"']\n    url = ../beside\n")
+    (root / ".dvc" / ".gitignore").write_text("/config.local\n")
     (root / ".gitignore").write_text("/.scratch/\n/sweeps.db*\n/data/\n/pretended/\n/trained.txt\n/bin/\n")
     (root / "pretended").mkdir()
     (root / "pretended" / "source.json").write_text(json.dumps(SOURCE.to_json()))
@@ -210,10 +220,14 @@ def test_a_space_that_is_not_allowed_is_one_line(project, text, message):
         (["presets/sweeps/tiny.yaml", "some", "", "", "", ""], "TRIALS=some: give the number of trials, 1 to 10000"),
         (["presets/sweeps/tiny.yaml", "3", "../up", "", "", ""], "STUDY=../up: it names experiments and files"),
         (
-            ["presets/sweeps/tiny.yaml", "3", "", "mysql://u:secret@h/d", "", ""],
+            ["presets/sweeps/tiny.yaml", "3", "", "mysql://u:se/secret@h/d", "", ""],
             "STORAGE=mysql://h/d: give postgresql:",
         ),
-        (["presets/sweeps/tiny.yaml", "3", "", "nonsense", "", ""], "STORAGE=nonsense: this is no address of a datab"),
+        (["presets/sweeps/tiny.yaml", "3", "", "nonsense", "", ""], "STORAGE=nonsense…: this is no address of a data"),
+        (
+            ["presets/sweeps/tiny.yaml", "3", "", "postgresql://u:secret@h:port/d", "", ""],
+            "STORAGE=postgresql…: this is no address of a database; give postgresql://user@host/database",
+        ),
         (
             ["presets/sweeps/tiny.yaml", "3", "", "", "away", ""],
             "git remote get-url away: error: No such remote 'away'",
@@ -248,7 +262,7 @@ def test_workers_take_each_trial_once_and_no_two_take_the_same_values():
 def test_a_trial_whose_worker_was_killed_is_run_again_once():
     one = open_study()
     killed, other = take(one, 2), take(one, 2)
-    one.report(killed, [{"epoch": 1, "validation_accuracy": 0.5}])
+    one.report(killed, [{"epoch": 1, "validation_accuracy": 0.5}], math.inf)
     assert one.take(2, suggest) == (None, 2)  # it is alive
     fall_silent(one, killed)
     again = take(one, 2)
@@ -282,7 +296,7 @@ def test_a_worker_may_be_killed_while_it_takes_up_a_killed_trial(monkeypatch):
     killed = take(one, 1)
     fall_silent(one, killed)
     with monkeypatch.context() as patch:  # after the trial is marked as failed, before it is put back
-        patch.setattr(SharedStudy, "_again", lambda *_: sys.exit("killed"))
+        patch.setattr(study, "RetryHeartbeatStaleTrialCallback", lambda **_: sys.exit("killed"))
         with pytest.raises(SystemExit):
             one.take(1, suggest)
     assert [trial.state for trial in one.trials()] == [TrialState.FAIL]
@@ -296,8 +310,9 @@ def test_a_worker_that_was_silent_for_too_long_changes_nothing_any_more():
     slow = take(one, 1)
     fall_silent(one, slow)
     again = take(one, 1)
-    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
-        one.report(slow, [{"epoch": 1, "validation_accuracy": 0.5}])
+    for epochs in ([{"epoch": 1, "validation_accuracy": 0.5}], []):
+        with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+            one.report(slow, epochs, math.inf)
     assert not one.settle(slow, TrialState.COMPLETE, {}, 0.9)
     assert one.settle(again, TrialState.COMPLETE, {}, 0.4)
     assert [trial.value for trial in one.trials()] == [None, 0.4]
@@ -315,6 +330,54 @@ def test_a_trial_that_was_stopped_by_hand_is_run_again_and_may_still_be_killed_o
     assert one.settle(last, TrialState.COMPLETE, {"cpu_seconds": 4.0}, 0.5)
     [row] = report.trial_rows(one)
     assert (row["state"], row["runs"], row["killed_runs"], row["cpu_seconds"]) == ("whole", 4, 1, 10.0)
+
+
+@pytest.mark.usefixtures("project")
+def test_a_worker_may_be_killed_while_it_puts_its_trial_back():
+    one = open_study()
+    taken = take(one, 1)
+    taken.trial.set_user_attr("reason", study.PUT_BACK)  # and then killed
+    fall_silent(one, taken)
+    again = take(one, 1)
+    assert (again.number, again.values) == (1, taken.values)
+    assert one.settle(again, TrialState.COMPLETE, {}, 0.5)
+
+
+@pytest.mark.usefixtures("project")
+def test_a_worker_may_be_killed_while_it_begins_a_study(monkeypatch):
+    one = open_study()
+    write = type(one.study).set_user_attr
+
+    def killed(self, name, value):
+        if name == "commit":
+            sys.exit("killed")
+        write(self, name, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(one.study), "set_user_attr", killed)
+        with pytest.raises(SystemExit):
+            one.agree({"overrides": ["width=1"], "search": {}}, lambda: "abc")
+    assert one.agree({"overrides": ["width=2"], "search": {}}, lambda: "def") == "def"
+    with pytest.raises(UserError, match="there width=2; here width=1"):
+        one.agree({"overrides": ["width=1"], "search": {}}, lambda: "abc")
+
+
+@pytest.mark.usefixtures("project")
+def test_what_differs_between_workers_is_told_without_passwords():
+    one = open_study()
+    for number, end in ((1, ""), (2, "there dataset=https://h/a.zip; here dataset=https://h/a.zip")):
+        identity = {"overrides": [f"dataset='https://ann:secret{number}@h/a.zip?key=secret'"], "search": {}}
+        if not end:
+            one.agree(identity, lambda: "abc")
+            continue
+        with pytest.raises(UserError, match=re.escape(f"({end})")):
+            one.agree(identity, lambda: "abc")
+
+
+def test_what_a_database_says_is_told_and_not_what_optuna_makes_of_it():
+    error = optuna.exceptions.StorageInternalError("This typically happens due to invalid data in the commit")
+    error.__cause__ = OSError("server closed the connection unexpectedly\n\tThis probably means")
+    assert study.database_reason(error) == "server closed the connection unexpectedly"
 
 
 @pytest.mark.usefixtures("project")
@@ -367,7 +430,9 @@ def test_a_sweep_gives_experiments_a_table_pictures_and_a_preset_and_leaves_the_
         assert json.loads(git("show", f"{ref}:metrics/train.json"))["validation_accuracy"] == float(
             row["validation_accuracy"]
         )
-        assert "metrics/evaluate.json" not in git("ls-tree", "-r", "--name-only", ref)  # it is of the commit
+        files = git("ls-tree", "-r", "--name-only", ref).splitlines()
+        assert {"metrics/train.json", "plots/train/history.csv"} <= set(files)
+        assert not set(OF_THE_COMMIT) & set(files)  # no later stage has run
         assert git("rev-parse", f"{ref}^") == git("rev-parse", "HEAD")
     assert set(git("status", "--porcelain", "--untracked-files=all").split("\n")) == {
         *("?? README.md", "?? presets/found/tiny.yaml", "?? plots/sweep/tiny/importance.png"),
@@ -375,7 +440,8 @@ def test_a_sweep_gives_experiments_a_table_pictures_and_a_preset_and_leaves_the_
     }
     best = max(rows, key=lambda row: float(row["validation_accuracy"]))
     assert f"Best is trial {best['trial']}: validation accuracy" in printed
-    assert sorted(path.name for path in Path(".scratch/sweeps").iterdir()) == ["1.lock"]
+    assert sorted(path.name for path in Path(".scratch/sweeps").iterdir()) == ["1.lock", "1.log"]
+    assert "It is the best of 6 on the same validation clips, with one seed" in printed
 
     text = Path("presets/found/tiny.yaml").read_text()
     found = read_yaml(Path("presets/found/tiny.yaml"))
@@ -385,9 +451,10 @@ def test_a_sweep_gives_experiments_a_table_pictures_and_a_preset_and_leaves_the_
         "batch_size": int(best["batch_size"]),
     }
     Params.model_validate(load_params().model_dump() | found)
-    assert "It cost 6 trials (6 whole, 0 stopped early) and 0." in text
+    assert "It cost 6 trials (6 whole, 0 stopped early, 0 failed) and 0." in text
     assert "Data: speech_commands, SHA-256 abc123, 800 clips in training." in text
     assert f"validation accuracy {float(best['validation_accuracy']):.2%} on 100 clips." in text
+    assert "# It is the best of 6 on the same validation clips, with one seed" in text
     assert git("rev-parse", "HEAD") in text
     assert Path("plots/sweep/tiny/study.png").stat().st_size > 10_000
 
@@ -395,6 +462,18 @@ def test_a_sweep_gives_experiments_a_table_pictures_and_a_preset_and_leaves_the_
     assert len(begun()) == 6
     run(trials=7)
     assert len(begun()) == 7
+
+
+@pytest.mark.usefixtures("project")
+def test_the_preset_that_was_found_gives_the_parameters_of_the_best_trial():
+    run("", "", "", "words=[on,off] dataset='my recordings'", trials=2)
+    best = max(table(), key=lambda row: float(row["validation_accuracy"]))
+    [ref] = git("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{best['experiment']}").split()
+    Path("best.yaml").write_text(git("show", f"{ref}:params.yaml"))
+    shutil.copy("params.yaml", "again.yaml")
+    copy.set_params(Path("again.yaml"), overrides("found/tiny", []))
+    assert load_params(Path("again.yaml")) == load_params(Path("best.yaml"))
+    assert load_params(Path("again.yaml")).words == ("on", "off")
 
 
 @pytest.mark.usefixtures("project")
@@ -437,7 +516,35 @@ def test_a_hopeless_trial_is_stopped_with_its_training_and_leaves_nothing(projec
     assert not checkpoint.parent.exists()
     assert other.exists()
     assert "trial 3: stopped after epoch" in capsys.readouterr().out
-    assert "3 trials (2 whole, 1 stopped early)" in Path("presets/found/tiny.yaml").read_text()
+    assert "3 trials (2 whole, 1 stopped early, 0 failed)" in Path("presets/found/tiny.yaml").read_text()
+
+
+def test_trials_with_other_numbers_of_epochs_are_not_stopped(project, monkeypatch):
+    monkeypatch.setattr(study, "WARMUP", 1)
+    text = SPACE.replace("set: {epochs: 4}\n", "").replace("{low: 0.0, high: 0.4}", "[0.1, 0.9]")
+    (project / "presets" / "sweeps" / "tiny.yaml").write_text(text + "  epochs: [20, 40]\n")
+    monkeypatch.setenv("KWS_PRETEND_SECONDS", "0.02")
+    values = iter([(0.1, 20), (0.1, 40), (0.9, 40)])
+
+    def suggest(*_) -> dict[str, float]:
+        smoothing, epochs = next(values)
+        return {"label_smoothing": smoothing, "batch_size": 16, "epochs": epochs}
+
+    monkeypatch.setattr(space.Space, "suggest", suggest)
+    run(trials=3)
+    assert [(row["state"], row["epochs"]) for row in table()] == [("whole", "20"), ("whole", "40"), ("whole", "40")]
+
+
+@pytest.mark.usefixtures("project")
+def test_a_training_of_another_worker_may_end_an_epoch_while_one_is_forgotten(monkeypatch):
+    mine = paths.scratch("training") / "abc" / "0003" / "history.json"
+    mine.parent.mkdir(parents=True)
+    mine.write_text('[{"epoch": 3}]')
+    gone = mine.parent.parent.parent / "def" / "0001" / "history.json"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "glob", lambda *_: iter([gone, mine]))
+        copy.ProjectCopy(Path.cwd(), Path("the"), "abc", "").forget_training([{"epoch": 3}])
+    assert not mine.parent.parent.exists()
 
 
 def test_trials_that_fail_say_why_and_three_in_a_row_end_the_worker(project, capsys):
@@ -446,7 +553,11 @@ def test_trials_that_fail_say_why_and_three_in_a_row_end_the_worker(project, cap
     with pytest.raises(SystemExit) as ended:
         run()
     reason = "epoch 1: the validation loss is nan; lower learning_rate"
-    assert str(ended.value) == f"error: 3 trials failed one after the other; the last one: {reason}"
+    log = ".scratch/sweeps/1.log"
+    assert str(ended.value) == (
+        f"error: 3 trials failed one after the other; the last one: {reason} (all that it printed: {log})"
+    )
+    assert Path(log).read_text().startswith("a line\nerror: epoch 1")
     assert f"trial 1: failed: {reason}" in capsys.readouterr().out
     rows = report.trial_rows(open_study())
     assert [(row["state"], row["reason"], row["experiment"]) for row in rows] == 3 * [("failed", reason, "")]
@@ -510,6 +621,53 @@ def test_a_worker_with_other_recordings_is_refused_and_its_trial_is_left_to_othe
     assert experiments() == ["tiny-1", "tiny-2"]
 
 
+def test_a_new_study_does_not_replace_the_experiments_of_an_older_one(project):
+    run(trials=2)
+    before = git("for-each-ref", "refs/exps")
+    (project / "sweeps.db").unlink()
+    with pytest.raises(
+        SystemExit, match=r"experiments of an older study have its name \(tiny-1, tiny-2\): give another"
+    ):
+        run(trials=2)
+    assert git("for-each-ref", "refs/exps") == before
+    run("tin", trials=1)  # the name of no experiment
+    assert experiments() == ["tin-1", "tiny-1", "tiny-2"]
+
+
+@pytest.mark.usefixtures("project")
+def test_a_failure_of_git_fails_no_trial(monkeypatch):
+    def fail(*_):
+        raise UserError("git reset: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(copy.ProjectCopy, "prepare", fail)
+        with pytest.raises(SystemExit, match="error: git reset: No space left on device"):
+            run(trials=2)
+    run(trials=2)
+    assert [(row["state"], row["runs"]) for row in table()] == [("whole", "2"), ("whole", "1")]
+
+
+def test_a_copy_has_the_cache_and_the_remotes_of_the_project(project):
+    from dvc.config import Config
+
+    with copy.project_copy(project, git("rev-parse", "HEAD"), "") as made:
+        config = Config(str(made.folder / ".dvc"))
+        assert Path(config["cache"]["dir"]) == project / ".dvc" / "cache"
+        assert Path(config["remote"]["team"]["url"]).resolve() == project / "beside"
+        assert git("-C", str(made.folder), "status", "--porcelain") == ""
+
+
+@pytest.mark.usefixtures("project")
+def test_a_worker_says_that_it_is_alive_while_it_pushes(monkeypatch, tmp_path):
+    monkeypatch.setenv("KWS_PRETEND_PUSHED", str(tmp_path / "pushed.txt"))
+    monkeypatch.setenv("KWS_PRETEND_SECONDS", "1")
+    beats: list[bool] = []
+    made = copy.ProjectCopy(Path.cwd(), Path.cwd(), git("rev-parse", "HEAD"), "team")
+    made.save("tiny-1", lambda: beats.append((tmp_path / "pushed.txt").exists()))
+    assert beats[0] is False  # before anything is pushed
+    assert (tmp_path / "pushed.txt").read_text() == "tiny-1\n"
+
+
 def test_experiments_are_pushed_where_a_remote_is_given(project, monkeypatch, tmp_path):
     pushed = tmp_path / "pushed.txt"
     monkeypatch.setenv("KWS_PRETEND_PUSHED", str(pushed))
@@ -535,6 +693,31 @@ def test_ctrl_c_puts_the_trial_back(monkeypatch, capsys):
 
 
 # Several workers
+
+
+@pytest.mark.usefixtures("project")
+def test_workers_that_end_at_the_same_time_write_one_after_the_other(monkeypatch):
+    search = sweep.read_search(Path("presets/sweeps/tiny.yaml"), "6", [])
+    draw, ended = report.save_figure, []
+
+    def work() -> None:
+        worker.run_worker(search, "tiny", f"sqlite:///{Path.cwd() / 'sweeps.db'}", "")
+        ended.append(threading.current_thread())
+
+    run()
+    other = threading.Thread(target=work)
+
+    def slowly(*arguments) -> None:
+        if not other.ident:
+            other.start()
+            other.join(3)  # it would write the same files meanwhile
+        draw(*arguments)
+
+    monkeypatch.setattr(report, "save_figure", slowly)
+    work()
+    other.join()
+    assert ended == [threading.current_thread(), other]
+    assert len(table()) == 6
 
 
 @contextmanager

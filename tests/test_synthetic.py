@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from conftest import contents_of
 
 from kws.core.errors import UserError
 from kws.core.naming import BACKGROUND
@@ -21,7 +22,6 @@ from kws.core.parallel import TASKS_AHEAD
 from kws.download.voices import acoustics, espeak, pronunciation, synthetic
 from kws.download.voices.other_words import ENGLISH, UNHEARD, other_words, unheard_words
 from kws.download.voices.synthetic import Voices
-from kws.recordings.archive import Contents
 from kws.recordings.clips import SPLITS, Clip, words_of
 from kws.recordings.layout import understand
 from kws.recordings.people import speaker_split
@@ -63,8 +63,8 @@ def clips(archive: Path) -> dict[str, bytes]:
 
 
 def test_every_speaker_says_every_word_once(clips):
-    layout = understand(Contents(dict.fromkeys(clips, ""), {}, {}), WORDS)
-    found = layout.clips
+    layout = understand(contents_of(clips.keys()), WORDS)
+    found = list(layout.clips)
     assert words_of(found) == dict.fromkeys(sorted(WORDS), SPEAKERS)
     assert layout.speakers == "file names"
     speakers = Counter(clip.speaker for clip in found)
@@ -77,7 +77,7 @@ def test_every_speaker_says_some_of_the_other_words_and_together_they_say_all(tm
     target = tmp_path / "others.tar"
     synthetic.write_corpus(target, WORDS, voices(), others, 2)
     made = {name: data for name, data in members(target).items() if not name.startswith(BACKGROUND)}
-    found = understand(Contents(dict.fromkeys(made, ""), {}, {}), WORDS).clips
+    found = understand(contents_of(made.keys()), WORDS).clips
     found = [clip for clip in found if clip.word in others]
     assert set(Counter(clip.speaker for clip in found).values()) == {2}
     assert len({clip.speaker for clip in found}) == SPEAKERS

@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import ROOT
 from test_training import PLAIN, RICH, SPEC, tiny
 
@@ -300,13 +301,35 @@ def test_a_chief_that_does_not_come_is_a_line(addresses):
     assert problem.endswith("): start it, too")
 
 
-def test_a_chief_that_ends_while_another_waits_is_a_line(addresses):
+def test_a_chief_that_does_not_answer_is_asked_again(addresses):
+    pair = addresses[:2]
+    with socket.create_server(("127.0.0.1", int(pair[0].rpartition(":")[2]))) as earlier:  # as TensorFlow of a training
+        ended = []
+        worker = threading.Thread(target=lambda: ended.extend(meet_all((Place(pair, 1), SAME))))
+        worker.start()
+        earlier.accept()[0].close()
+    assert meet_all((Place(pair, 0), SAME)) == [""]
+    worker.join()
+    assert ended == [""]
+
+
+def test_a_chief_that_never_answers_is_a_line(addresses):
     with socket.create_server(("127.0.0.1", int(addresses[0].rpartition(":")[2]))) as chief:
-        ending = threading.Thread(target=lambda: chief.accept()[0].close())  # noqa: PLW0108 (accept blocks)
-        ending.start()
-        told = f"worker 0 ({addresses[0]}) ended before all workers were there"
-        assert meet_all((Place(addresses, 1), SAME)) == [told]
-        ending.join()
+        threading.Thread(target=lambda: [chief.accept()[0].close() for _ in range(3)], daemon=True).start()
+        told = f"worker 0 ({addresses[0]}) cannot be reached in 0.5 s (it did not answer): start it, too"
+        assert meet_all((Place(addresses, 1), SAME), wait=0.5) == [told]
+
+
+def test_a_worker_that_is_lost_while_the_network_is_built_is_a_line():
+    class Strategy:
+        def scope(self):
+            return nullcontext()
+
+    team = workers.Team(Place(("a:1", "b:2"), 0), Strategy())
+    lost = tf.errors.UnavailableError(None, None, "Collective ops is aborted by: reset by peer\n/job:worker/task:1")
+    told = r"^worker 1 \(b:2\) is gone \(reset by peer\): start all workers again"
+    with pytest.raises(UserError, match=told), workers.scope(team):
+        raise lost
 
 
 def test_an_address_that_another_program_uses_or_that_is_of_another_machine_is_a_line(addresses):

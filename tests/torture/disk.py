@@ -1,5 +1,6 @@
 """A disk that is full: a file system in memory, with the project, what DVC keeps beside it, and temporary files."""
 
+import errno
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -8,10 +9,12 @@ from pathlib import Path
 
 from torture import namespace
 from torture.faults import Kind, Outcome, Scene, Skipped, after, clear_line, judge, warnings
+from torture.processes import Running
 from torture.workspaces import STAGES, Base, outputs
 
 ATTEMPTS = 6  # each with half the room
 ROOM = 2**30  # bytes, where the disk is not full
+PATIENCE = 120  # seconds: a DVC that has not ended waits for room
 
 
 @contextmanager
@@ -40,6 +43,11 @@ def ready(_: Base) -> Iterator[Callable[[Scene], Outcome]]:
     yield fill
 
 
+def make_room(place: Path) -> None:
+    """Makes the file system as large as it was."""
+    subprocess.run(["mount", "-o", f"remount,size={ROOM}", str(place)], check=True)
+
+
 def fill(scene: Scene) -> Outcome:
     """Leaves a random part of the room that the stage needs, runs it, makes room, and runs it again."""
     stage = scene.stage
@@ -52,19 +60,32 @@ def fill(scene: Scene) -> Outcome:
             project.environment |= {"TMPDIR": str(disk / "tmp")}
             free = round(share * needed(scene.base, stage) / 2**attempt)
             leave(disk, free)
-            code, printed = project.try_to("dvc", "repro", "--single-item", stage)
+            with Running(project, "dvc", "repro", "--single-item", stage) as running:
+                if waits := not running.ends_within(PATIENCE):
+                    make_room(disk)
+                code, printed = running.end()
+            what = f"{free:,} bytes free"
+            if waits and not code:
+                return judge(scene, project, what, said="DVC computed without a word until there was room")
             if not code and not warnings(printed):
                 continue  # there was room enough
-            what = f"{free:,} bytes free"
-            said = clear_line(printed) if code else "; ".join(warnings(printed))
+            said = (clear_line(printed) or dvcs_lines(printed)) if code else "; ".join(warnings(printed))
             if not said or "Traceback" in printed:
                 return Outcome(what, "unexplained", f"exit code {code}: {printed[-3000:]}")
-            subprocess.run(["mount", "-o", f"remount,size={ROOM}", str(disk)], check=True)
+            make_room(disk)
             left = [path.name for path in project.leftovers()]
             if left and code:
                 said += f" (left: {', '.join(left)})"
             return judge(scene, project, what, said=said, store=after(stage) if code else None)
     return Outcome("none", "unexplained", f"the disk was not full in {ATTEMPTS} attempts")
+
+
+def dvcs_lines(printed: str) -> str:
+    """The first of DVC's lines, one a file, which all say that the disk is full; empty if one of them does not."""
+    lines = [line for line in printed.splitlines() if line.startswith("ERROR: ")]
+    if not lines or not all(os.strerror(errno.ENOSPC) in line for line in lines):
+        return ""
+    return f"{lines[0]} (and {len(lines) - 1} more such lines of DVC)"
 
 
 def needed(base: Base, stage: str) -> int:

@@ -106,6 +106,14 @@ class Running:
         """Whether it has not come to its end."""
         return self._process.poll() is None
 
+    def ends_within(self, seconds: float) -> bool:
+        """Waits so long at most, and says whether it has come to its end."""
+        deadline = time.monotonic() + seconds
+        while self.runs() and time.monotonic() < deadline:
+            self.all()
+            time.sleep(0.05)
+        return not self.runs()
+
     def all(self) -> list[psutil.Process]:
         """The process and all that it has started, directly or not."""
         found = [self._process]

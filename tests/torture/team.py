@@ -18,7 +18,8 @@ STAGE = "train"
 DVC = ("dvc", "repro", "--single-item", STAGE)
 WORKERS = ((*DVC,), ("python", f"stages/{STAGE}.py"))  # the chief, and the other one
 ADDRESSES = "127.0.0.1:12345,127.0.0.1:12346"  # in a network that nobody else is in
-MOST_STARTS = 5  # of a worker
+MOST_STARTS = 40  # of a worker, each SECONDS after its end
+SECONDS = 2.0
 SHARDS = "CLIPS_A_SHARD = 1024", "CLIPS_A_SHARD = 16"  # each worker has shards of its own, of the few clips here
 
 
@@ -95,6 +96,7 @@ def train(project: Project, moment: Moment | None = None, victim: int = 0) -> tu
                 if code > 0:
                     lines.append(line)
                 worker.close()
+                time.sleep(SECONDS)
                 workers[number] = start(number)  # also where it was done: the chief was killed then
                 starts += 1
             time.sleep(0.1)

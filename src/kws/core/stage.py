@@ -4,6 +4,7 @@ import argparse
 import errno
 import gc
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import Callable
@@ -32,6 +33,10 @@ def run(main: Callable[[], None], description: str | None) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         sys.exit(f"error: the disk is full ({error.filename or 'while writing'}): make room, then run it again")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            raise
+        sys.exit("error: the disk is full (a temporary table): make room, then run it again")
     gc.freeze()  # else Python searches the objects of TensorFlow or UMAP for garbage at exit: a second
 
 

@@ -25,37 +25,36 @@ def contents_of(own: Path) -> dict[str, Any]:
     Raises:
         UserError: a file cannot be read.
     """
-    files = {own.name: own} if own.is_file() else _files_below(own)
+    folder, files = (own.parent, [own.name]) if own.is_file() else (own, _files_below(own))
     state = hashlib.sha256()
-    for name, path in files.items():
-        found = path.stat()
+    for name in files:
+        found = (folder / name).stat()
         # ctime, too: `cp -p` and `mv` over a file may leave its size and mtime as they were
         state.update(os.fsencode(name) + f"\0{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}\n".encode())
     memory = paths.scratch("watch") / "known.json"
     with FileLock(memory.with_suffix(".lock")):  # the second worker of a queue waits, then need not read
         known = read_json(memory) if memory.exists() else {}
         if known.get(str(own), {}).get("state") != state.hexdigest():
-            known[str(own)] = {"state": state.hexdigest(), "sha256": _hash(files)}
+            known[str(own)] = {"state": state.hexdigest(), "sha256": _hash(folder, files)}
             write_json(memory, known)
     return {"files": len(files), "sha256": known[str(own)]["sha256"]}
 
 
-def _files_below(folder: Path) -> dict[str, Path]:
-    """All regular files below `folder` that are not hidden, by their name from there, sorted."""
-    found = {}
+def _files_below(folder: Path) -> list[str]:
+    """The names of all regular files below `folder` that are not hidden, from there, sorted."""
+    found = []
     for here, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not is_hidden(name)]
-        for path in (Path(here) / name for name in files if not is_hidden(name)):
-            if path.is_file():
-                found[path.relative_to(folder).as_posix()] = path
-    return dict(sorted(found.items()))
+        paths_here = (Path(here) / name for name in files if not is_hidden(name))
+        found += [path.relative_to(folder).as_posix() for path in paths_here if path.is_file()]
+    return sorted(found)
 
 
-def _hash(files: dict[str, Path]) -> str:
+def _hash(folder: Path, files: list[str]) -> str:
     total = hashlib.sha256()
-    for name, path in files.items():
+    for name in files:
         try:
-            total.update(os.fsencode(name) + f"\0{sha256_of(path)}\n".encode())
+            total.update(os.fsencode(name) + f"\0{sha256_of(folder / name)}\n".encode())
         except PermissionError:
-            raise UserError(f"{path}: cannot be read: permission denied") from None
+            raise UserError(f"{folder / name}: cannot be read: permission denied") from None
     return total.hexdigest()

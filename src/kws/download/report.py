@@ -1,11 +1,11 @@
 """What the download stage says of a data set: what it understood, what it left out, and what looks like a mistake."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from kws.core import paths
 from kws.core.naming import by_kind, first_names
 from kws.core.params import Params
-from kws.recordings.clips import UNHEARD, Clip, look_alikes, words_of
+from kws.recordings.clips import UNHEARD, Clip, look_alikes
 from kws.recordings.layout import Layout
 from kws.recordings.source import Archive, DataSource
 from kws.recordings.unheard import Origin, other_words
@@ -31,7 +31,7 @@ def report_lines(
         lines.append(f"Its SHA-256 was not checked{why}. It is {archive.sha256}")
     lines += layout.remarks
     lines += [f"left out, {line}; {paths.LEFT_OUT} names them all" for line in by_kind(left_out.items())]
-    spoken = words_of(clip for clip in layout.clips if not clip.word.startswith("_"))
+    spoken = {word: count for word, count in sorted(layout.words.items()) if not word.startswith("_")}
     use = "not used, since unknown is 0"
     if params.unknown:
         use = "count as other words, since unknown is on"
@@ -60,7 +60,7 @@ def report_lines(
 
 
 def other_speech_line(
-    origins: Mapping[str, Origin], recordings: Sequence[Clip], tests: Sequence[Clip], params: Params
+    origins: Mapping[str, Origin], recordings: Iterable[Clip], tests: Iterable[Clip], params: Params
 ) -> str:
     """The line that says why computed voices say other words in the streams.
 
@@ -72,10 +72,10 @@ def other_speech_line(
     """
     computed = [split for split, name in UNHEARD.items() if origins[name] == "computed"]
     where = "the streams" if len(computed) > 1 else f"the {computed[0]} stream"
-    others = other_words(recordings, tests, params)
+    others = sum(1 for _ in other_words(recordings, tests, params))
     why = "the data set has no other words"
     if params.dataset == "synthetic":
         why = "the data set is computed, too, by other voices"
     elif others:
-        why = f"the data set has few other words that training need not hear ({len(others)} clips)"
+        why = f"the data set has few other words that training need not hear ({others} clips)"
     return f"other speech of {where} is computed (English words): {why}"

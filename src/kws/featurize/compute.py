@@ -1,11 +1,12 @@
 """From recordings to Mel power, on all cores, in the order of the recordings."""
 
 import os
-from collections import defaultdict
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -18,12 +19,14 @@ from kws.audio.frontend import BLAS_THREADS, FrontEnd
 from kws.audio.mono import UnusableClipError
 from kws.core.naming import SILENCE
 from kws.core.parallel import map_in_order
-from kws.featurize.splits import Chosen
+from kws.core.tables import temporary_database
+from kws.featurize.chosen import COLUMNS, Chosen
 from kws.recordings.archive import MAX_MEMBER_BYTES, read_members
 from kws.recordings.background import Background, is_nobody, silence
 from kws.recordings.source import DataSource
 
 RECORDINGS_A_TASK = 64
+MADE = -1  # the number of the archive, and of its part, that silent clips are in: none
 NO_WORD = "no word stands out of its noise"
 AT_EDGE = "at the edge: the word is cut off, or starts or ends with the clip"
 
@@ -102,21 +105,69 @@ def compute_chosen(
         front_end: computes the features.
         cut_of: how the recordings of an archive become clips.
     """
-    silent: dict[str, Chosen] = {}
-    archives: dict[Path, dict[str, Chosen]] = defaultdict(dict)
-    for choice in chosen:
-        made = is_nobody(choice.clip.speaker)
-        members = silent if made else archives[source.archive_of(choice.split, choice.clip.name)]
-        members[choice.clip.name] = choice
+    members = _Members(chosen, source)
     cores = os.cpu_count() or 1
     with threadpool_limits(BLAS_THREADS):
-        for archive, members in archives.items():
+        for number, archive in enumerate(members.archives):
             compute = partial(_compute_task, front_end=front_end, cut=cut_of[archive])
-            recordings = ((members[name], data) for name, data in read_members(archive, members))
+            wanted = members.of(number)
+            recordings = ((wanted[name], data) for name, data in read_members(archive, wanted))
             for task in map_in_order(compute, recordings, RECORDINGS_A_TASK, cores):
                 yield from task
-        for choice in silent.values():
+        for choice in members.silent():
             yield choice, [compute_silence(choice, noises, front_end)]
+
+
+class _Members:
+    """The chosen recordings of each archive by their names, in a temporary file: there may be millions.
+
+    Attributes:
+        archives: in the order of their first recordings.
+    """
+
+    def __init__(self, chosen: Iterable[Chosen], source: DataSource) -> None:
+        self._database = temporary_database(
+            f"CREATE TABLE members (archive INTEGER, {COLUMNS}, place INTEGER, PRIMARY KEY (archive, name))"
+            "WITHOUT ROWID;"
+        )
+        numbers: dict[Path, int] = {}
+
+        def rows() -> Iterator[tuple[int | str, ...]]:
+            for place, choice in enumerate(chosen):
+                number = MADE
+                if not is_nobody(choice.clip.speaker):
+                    archive = source.archive_of(choice.split, choice.clip.name)
+                    number = numbers.setdefault(archive, len(numbers))
+                yield (number, *choice.row(), place)
+
+        self._database.executemany(f"INSERT OR REPLACE INTO members VALUES (?{', ?' * 9})", rows())
+        self.archives = list(numbers)
+
+    def of(self, archive: int) -> "_OfArchive":
+        """Those of an archive."""
+        return _OfArchive(self._database, archive)
+
+    def silent(self) -> Iterator[Chosen]:
+        """The silence that is to be made."""
+        rows = self._database.execute(f"SELECT {COLUMNS} FROM members WHERE archive = ? ORDER BY place", (MADE,))
+        return map(Chosen.of_row, rows)
+
+
+class _OfArchive:
+    """The chosen recordings of an archive by their names."""
+
+    def __init__(self, database: sqlite3.Connection, archive: int) -> None:
+        self._database, self._archive = database, archive
+
+    def __contains__(self, name: object) -> bool:
+        return self._row(name) is not None
+
+    def __getitem__(self, name: str) -> Chosen:
+        return Chosen.of_row(self._row(name))
+
+    def _row(self, name: object) -> Any:
+        statement = f"SELECT {COLUMNS} FROM members WHERE archive = ? AND name = ?"
+        return self._database.execute(statement, (self._archive, name)).fetchone()
 
 
 def compute_silence(choice: Chosen, noises: Background, front_end: FrontEnd) -> Features:

@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from kws.core.naming import Kinds, is_computed
+from kws.featurize.chosen import Chosen, Tally
 from kws.featurize.compute import Features
-from kws.featurize.splits import Chosen, Tally
 from kws.recordings.clips import SPLITS
 from kws.recordings.unheard import Origin
 

@@ -4,7 +4,6 @@ A plan on disk says which recordings make which shard, and where in the archives
 A worker reads the recordings of its shard, writes it whole, and answers with the rows of the manifest.
 """
 
-import errno
 import hashlib
 import io
 import itertools
@@ -12,11 +11,9 @@ import json
 import os
 import platform
 import shutil
-import sqlite3
-import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -32,12 +29,12 @@ from tqdm import tqdm
 import kws
 from kws.audio.decode import decode_recording
 from kws.audio.frontend import BLAS_THREADS, FrontEnd
-from kws.core import paths
 from kws.core.arrays import StoredArrays, write_arrays
 from kws.core.errors import UserError
-from kws.featurize.compute import Features, compute_recording, compute_silence
+from kws.core.tables import temporary_database
+from kws.featurize.chosen import Chosen
+from kws.featurize.compute import MADE, Features, compute_recording, compute_silence
 from kws.featurize.report import MANIFEST_COLUMNS, Row, manifest_row
-from kws.featurize.splits import Chosen
 from kws.featurize.write import Recipe
 from kws.recordings.archive import MAX_MEMBER_BYTES, is_plain_tar, parts_of, places_in, write_plain_tar
 from kws.recordings.background import Background, is_nobody
@@ -48,13 +45,10 @@ from kws.records.write import record_of, shard_of, shards_for
 if TYPE_CHECKING:
     from distributed import Client
 
-MADE = -1  # the archive and the part that silent clips are in: none
 TEST_RATE = 48_000  # of the sound by which computers are compared, in Hz: that of Opus
 _COMPUTE = ("audio", "core", "featurize", "recordings", "records")  # the packages that a worker computes with
 _LIBRARIES = ("av", "numpy", "pymicro-features", "scipy", "soundfile", "soxr")
 _TABLES = """
-PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE; PRAGMA temp_store = FILE;
-PRAGMA cache_size = -65536;
 CREATE TABLE chosen (archive INTEGER, name TEXT, word TEXT, speaker TEXT, label TEXT, split TEXT, shard TEXT,
     PRIMARY KEY (archive, name)) WITHOUT ROWID;
 CREATE TABLE found (position INTEGER PRIMARY KEY, archive INTEGER, name TEXT, part INTEGER, first INTEGER,
@@ -138,8 +132,7 @@ class Plan:
     The file has no name, so it is gone when the stage ends, however it ends.
 
     Args:
-        folder: where the file takes room.
-        chosen: the recordings.
+        chosen: the recordings; they are read twice.
         source: says where their archives are.
 
     Attributes:
@@ -149,13 +142,8 @@ class Plan:
         silent: whether clips of silence are to be made.
     """
 
-    def __init__(self, folder: Path, chosen: Sequence[Chosen], source: DataSource) -> None:
-        with tempfile.NamedTemporaryFile(dir=folder) as file:
-            # no locks: network file systems have none that work, and nobody else opens it
-            address = f"{Path(file.name).absolute().as_uri()}?nolock=1"
-            self._database = sqlite3.connect(address, isolation_level=None, uri=True)
-            self._database.executescript(_TABLES)
-        self._database.execute("BEGIN")
+    def __init__(self, chosen: Iterable[Chosen], source: DataSource) -> None:
+        self._database = temporary_database(_TABLES)
         self.shards = {
             split: shards_for(split, number) for split, number in Counter(one.split for one in chosen).items()
         }
@@ -170,11 +158,7 @@ class Plan:
                 shard = shards[shard_of(clip.name, len(shards))]
                 yield number, clip.name, clip.spoken, clip.speaker, one.label, one.split, shard
 
-        try:
-            self._database.executemany("INSERT OR REPLACE INTO chosen VALUES (?, ?, ?, ?, ?, ?, ?)", rows())
-        except BaseException:
-            self.close()
-            raise
+        self._database.executemany("INSERT OR REPLACE INTO chosen VALUES (?, ?, ?, ?, ?, ?, ?)", rows())
         self.archives = tuple(numbers)
         self.parts: list[Path] = []
         [[self.silent]] = self._database.execute("SELECT EXISTS (SELECT 1 FROM chosen WHERE archive = ?)", (MADE,))
@@ -218,13 +202,13 @@ class Plan:
 
 
 def write_features(  # noqa: PLR0913 (as in kws.featurize.write, and the cluster)
-    folder: Path, chosen: Sequence[Chosen], source: DataSource, noises: Background, recipe: Recipe, *, where: str
+    folder: Path, chosen: Iterable[Chosen], source: DataSource, noises: Background, recipe: Recipe, *, where: str
 ) -> Iterator[Row]:
     """As `kws.featurize.write.write_features`, by the workers of a cluster: the same files, the same rows.
 
     Args:
         folder: where the shards go.
-        chosen: the recordings.
+        chosen: the recordings; they are read twice.
         source: says where their archives are.
         noises: the background recordings.
         recipe: how recordings become records.
@@ -235,7 +219,7 @@ def write_features(  # noqa: PLR0913 (as in kws.featurize.write, and the cluster
     """
     from kws.cluster.engine import connected, results_of
 
-    with _full_disk_told(), closing(Plan(paths.scratch("featurize"), chosen, source)) as plan:
+    with closing(Plan(chosen, source)) as plan:
         with _shared_folder(folder) as shared, connected(where) as client:
             recordings = plan.locate([_plain_parts(client, archive, shared) for archive in plan.archives])
             stored = shared / "noises.npz"
@@ -253,18 +237,6 @@ def write_features(  # noqa: PLR0913 (as in kws.featurize.write, and the cluster
         for name in itertools.chain(*plan.shards.values()):
             (folder / name).touch()  # a shard of no recording
         yield from plan.rows()
-
-
-@contextmanager
-def _full_disk_told() -> Iterator[None]:
-    """A full disk is the OSError that it is elsewhere, also where SQLite notices it."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
-            raise
-        where = "the plan in .scratch/featurize, or what SQLite sorts: SQLITE_TMPDIR"
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), where) from None
 
 
 @contextmanager

@@ -1,14 +1,17 @@
 """Chooses the clips of an experiment, with class and split of each."""
 
+import itertools
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kws.core.errors import UserError
 from kws.core.naming import SILENCE, UNKNOWN, first_names, is_computed
 from kws.core.params import PUBLISHED, Params
+from kws.core.streams import Repeatable
+from kws.featurize.chosen import Chosen, ChosenTable, Tally
 from kws.recordings.background import NOBODY
-from kws.recordings.clips import SPLITS, UNHEARD, Clip, choose_words, lot
+from kws.recordings.clips import SPLITS, UNHEARD, Clip, copies_in, lot, require_words
 from kws.recordings.people import is_named
 from kws.recordings.splits import Splits, about_copies, check_splits, fold_clips, split_clips
 from kws.recordings.unheard import (
@@ -24,23 +27,9 @@ from kws.recordings.unheard import (
 
 TEST_SPEAKER = "its speaker is in the test data set"
 _NAMED_WORDS = 10  # in a line
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """A clip, the class it belongs to, and its split: of `SPLITS`, or of `UNHEARD`. Unheard words are `_unknown_`."""
-
-    clip: Clip
-    label: str
-    split: str
-
-
-Tally = Counter[tuple[str, str, bool]]  # clips by class, split, and whether computed voices say them beside people
-
-
-def tally(chosen: Iterable[Chosen]) -> Tally:
-    """How many of these clips there are."""
-    return Counter((one.label, one.split, is_computed(one.clip.name)) for one in chosen)
+# Of conditions in SQL
+_OF_WORDS = f"label NOT IN ('{UNKNOWN}', '{SILENCE}')"
+_BY_CLASS = f"ORDER BY label = '{SILENCE}', label = '{UNKNOWN}', place"
 
 
 @dataclass(frozen=True)
@@ -49,18 +38,20 @@ class Selection:
 
     Attributes:
         clips: in the order of their names, but those of computed voices after all others.
+        tally: how many they are.
         left_out: clips that are in no split (it is empty), and why.
         remarks: what people should know about the splits, a line each.
     """
 
-    clips: list[Chosen]
-    left_out: dict[Chosen, str]
+    clips: Iterable[Chosen]
+    tally: Tally
+    left_out: Iterable[tuple[Chosen, str]]
     remarks: list[str]
 
 
 def choose(
-    recordings: Sequence[Clip],
-    test_recordings: Sequence[Clip] | None,
+    recordings: Iterable[Clip],
+    test_recordings: Iterable[Clip] | None,
     params: Params,
     origins: Mapping[str, Origin],
     computed: Sequence[Clip] = (),
@@ -79,9 +70,12 @@ def choose(
     Computed voices that speak beside people are in training. In validation and test they say the words that have no
     recordings there, and other words if people say none.
 
+    There may be millions of recordings. They are read many times, and what is chosen of them is in temporary files. In
+    memory are people, words, copies, and a few bytes a recording.
+
     Args:
-        recordings: of the data set.
-        test_recordings: of the test data set; None: there is none.
+        recordings: of the data set, in the order of their names.
+        test_recordings: of the test data set, likewise; None: there is none.
         params: the parameters.
         origins: where the clips of each unheard split come from.
         computed: the clips of computed voices: those beside people, and those that say other words in the streams.
@@ -90,87 +84,136 @@ def choose(
         UserError: a word has no clip in one of the splits; `unknown` is on, and there are no other words; or the test
             data set has recordings that are also in training or validation.
     """
+    theirs = () if test_recordings is None else test_recordings
     beside = [clip for clip in computed if is_computed(clip.name)]
-    others: list[Clip] = []
-    if "dataset" in origins.values():
-        others = other_words(recordings, test_recordings or (), params)
-        words = set(held_out((clip.spoken for clip in others), params))
-        others = [clip for clip in others if clip.spoken in words]
-    labelled = _labelled(recordings, test_recordings or (), {clip.spoken for clip in others}, beside, params)
-    tests = _tested(test_recordings or (), params)
+    there = Counter(clip.word for clip in recordings)
+    others, unheard_words = _others(recordings, theirs, params) if "dataset" in origins.values() else ((), set[str]())
+    label_of = _labels(there, {clip.word for clip in theirs}, unheard_words, beside, params)
+    tests = _tested(theirs, params)
     speakers = {one.clip.speaker for one in tests if is_named(one.clip.speaker)}
-    left_out = {Chosen(c, label, ""): TEST_SPEAKER for c, label in labelled.items() if c.speaker in speakers}
-    if left_out:
-        labelled = {clip: label for clip, label in labelled.items() if clip.speaker not in speakers}
+    labelled = Repeatable(lambda: ((clip, label) for clip in recordings if (label := label_of(clip))))
+    free = Repeatable(lambda: (pair for pair in labelled if pair[0].speaker not in speakers)) if speakers else labelled
+    of_tested = (
+        ChosenTable(Chosen(c, label, "") for c, label in labelled if c.speaker in speakers) if speakers else None
+    )
 
     needed = SPLITS if test_recordings is None else SPLITS[:2]
-    splits = _split(labelled, needed, params)
+    splits = _split(free, needed, params)
     remarks = list(splits.remarks)
-    chosen = [Chosen(clip, label, splits.split_of.get(clip.name, "")) for clip, label in labelled.items()]
-    left_out |= {one: splits.left_out[one.clip.name] for one in chosen if not one.split}
-    unheard, unheard_remarks = _unheard(others, [*chosen, *tests], origins, computed, params)
-    unused = [one for one in chosen if one.split and one.split not in needed]
-    if unused:
-        remarks.append(f"{len(unused)} clips for the test are not used: test_dataset is the test")
-    chosen = [one for one in chosen if one.split in needed]
-    remarks += _unused(recordings, params)
+    chosen = ChosenTable(Chosen(c, label, splits.split_of(_labelled(c, label))) for c, label in free)
+    every = Repeatable(lambda: itertools.chain(recordings, theirs))
+    unheard, unheard_remarks = _unheard(
+        others, unheard_words, chosen, tests, every=every, origins=origins, computed=computed, params=params
+    )
+    copies = list(chosen.where(f"split = '' {_BY_CLASS}"))
+    chosen.remove("split = ''")
+    if unused := chosen.count("split = 'test'") if "test" not in needed else 0:
+        remarks.append(f"{unused} clips for the test are not used: test_dataset is the test")
+        chosen.remove("split = 'test'")
+    remarks += _unused(there, params)
     words = set(params.words)
-    chosen += [
+    chosen.add(
         Chosen(clip, clip.word if clip.word in words else UNKNOWN, clip.split)
         for clip in beside
         if clip.word in words or (params.unknown and clip.split in needed)
-    ]
+    )
     if params.unknown:
-        chosen, unknown_remarks = _so_many_unknown(chosen, needed, params)
-        remarks += unknown_remarks
-    _refuse_shared(chosen, tests)
-    remarks += [f"test_dataset: {line}" for line in about_copies([one.clip for one in tests], {})]
-    chosen += [one for one in tests if one.split in SPLITS]
+        remarks += _leave_so_many_unknown(chosen, needed, params)
+    if test_recordings is not None:
+        _refuse_shared(chosen, tests)
+        tested = Repeatable(lambda: (one.clip for one in tests))
+        remarks += [f"test_dataset: {line}" for line in about_copies(copies_in(tested), {})]
+        chosen.add(one for one in tests if one.split in SPLITS)
     if params.silence:
-        made = _silences(chosen, params, tested=test_recordings is not None)
-        if own := sum(one.label == SILENCE and one.split in needed for one in chosen):
-            remarks.append(f"{own} recordings of {SILENCE} are used, and {len(made)} more are made of background")
-        chosen += made
-    if heard := sum(one.clip.heard and one.label == UNKNOWN for one in chosen):
+        own = sum(chosen.count(f"label = '{SILENCE}' AND split = ?", split) for split in needed)
+        made = _add_silences(chosen, params, tested=test_recordings is not None)
+        if own:
+            remarks.append(f"{own} recordings of {SILENCE} are used, and {made} more are made of background")
+    if heard := chosen.count(f"heard AND label = '{UNKNOWN}'"):
         unheard_remarks.append(
             f"training hears {heard} clips of other words that kws listen --keep has heard: nobody knows which words, "
             "so some of those that training does not hear may be among them"
         )
-    check_classes(tally(chosen), params)
-    used = share_of_training(chosen, params.train_share, by_people=params.split == "speaker")
-    chosen = sorted([*used, *unheard], key=lambda one: (is_computed(one.clip.name), one.clip.name))
-    return Selection(chosen, left_out, remarks + _about_computed(chosen) + unheard_remarks)
+    check_classes(chosen.tally(), params)
+    if params.train_share < 1:
+        leave_share_of_training(chosen, params.train_share, by_people=params.split == "speaker")
+    chosen.add(unheard)
+    tally = chosen.tally()
+
+    def left_out() -> Iterator[tuple[Chosen, str]]:
+        if of_tested:
+            yield from ((one, TEST_SPEAKER) for one in of_tested.where(f"TRUE {_BY_CLASS}"))
+        yield from ((one, splits.left_out[one.clip.name]) for one in copies)
+
+    return Selection(chosen, tally, Repeatable(left_out), remarks + _about_computed(tally) + unheard_remarks)
 
 
-def _labelled(
-    recordings: Sequence[Clip],
-    tests: Sequence[Clip],
+def _others(recordings: Iterable[Clip], tests: Iterable[Clip], params: Params) -> tuple[Repeatable[Clip], set[str]]:
+    """The clips of words that training does not hear, and these words."""
+    others = other_words(recordings, tests, params)
+    words = set(held_out((clip.spoken for clip in others), params))
+    return Repeatable(lambda: (clip for clip in others if clip.spoken in words)), words
+
+
+def _labels(
+    there: Collection[str],
+    tested: Collection[str],
     unheard_words: Collection[str],
     beside: Sequence[Clip],
     params: Params,
-) -> dict[Clip, str]:
-    """The class of each clip of the data set that belongs to one; clips of unheard words belong to none."""
-    there, made = {clip.word for clip in recordings}, {clip.word for clip in beside}
-    words = [word for word in params.words if word in there or word not in made]
-    labelled = {clip: clip.word for clip in choose_words(recordings, words)}
-    if params.unknown:
-        kept_away = {clip.word for clip in tests}
-        used = {*params.words, *kept_away}
-        others = [c for c in recordings if c.word == UNKNOWN or not (c.word.startswith("_") or c.word in used)]
-        if not others and made <= {*params.words}:
-            raise UserError(
-                "unknown: the data set has no other words to make _unknown_ of; add a folder of recordings for each of "
-                "some, or set it to 0 (one word alone then needs silence above 0)"
-            )
-        labelled |= {clip: UNKNOWN for clip in others if clip.spoken not in unheard_words}
-    if params.silence:
-        labelled |= {clip: SILENCE for clip in recordings if clip.word == SILENCE}
-    return labelled
+) -> Callable[[Clip], str]:
+    """Tells the class of a clip of the data set; "": it belongs to none, as those of unheard words.
+
+    Args:
+        there: the words of the data set, and its folders that begin with `_`.
+        tested: likewise of the test data set.
+        unheard_words: that training does not hear.
+        beside: clips of computed voices that speak beside people.
+        params: the parameters.
+    """
+    made = {clip.word for clip in beside}
+    words = {word for word in params.words if word in there or word not in made}
+    require_words(there, [word for word in params.words if word in words])
+
+    used = {*params.words, *tested}
+    others = {word for word in there if word == UNKNOWN or not (word.startswith("_") or word in used)}
+    if params.unknown and not others and made <= {*params.words}:
+        raise UserError(
+            "unknown: the data set has no other words to make _unknown_ of; add a folder of recordings for each of "
+            "some, or set it to 0 (one word alone then needs silence above 0)"
+        )
+
+    label_of_word = dict.fromkeys(others, UNKNOWN) if params.unknown else {}
+    label_of_word |= {word: word for word in (*words, *([SILENCE] if params.silence else []))}
+
+    def label_of(clip: Clip) -> str:
+        label = label_of_word.get(clip.word, "")
+        return "" if label == UNKNOWN and clip.spoken in unheard_words else label
+
+    return label_of
 
 
-def _unheard(
-    others: Sequence[Clip],
-    chosen: Sequence[Chosen],
+def _labelled(clip: Clip, label: str) -> Clip:
+    """The clip with its class in place of the word: it is the class that is to be in all splits."""
+    return clip if clip.word == label else replace(clip, word=label)
+
+
+def _split(labelled: Iterable[tuple[Clip, str]], needed: Sequence[str], params: Params) -> Splits:
+    """The splits of the data set's clips, which have a label each."""
+    clips = Repeatable(lambda: (_labelled(clip, label) for clip, label in labelled))
+    if params.fold_of_folds:
+        return fold_clips(clips, *params.fold_of_folds)
+    official = params.split == "speaker" and params.dataset in PUBLISHED
+    return split_clips(clips, "published" if official else params.split, params.seed, needed)
+
+
+def _unheard(  # noqa: PLR0913 (they are told apart from all others)
+    others: Iterable[Clip],
+    unheard_words: Collection[str],
+    chosen: ChosenTable,
+    tests: Iterable[Chosen],
+    *,
+    every: Iterable[Clip],
     origins: Mapping[str, Origin],
     computed: Sequence[Clip],
     params: Params,
@@ -179,46 +222,52 @@ def _unheard(
 
     Args:
         others: the data set's clips of words that training does not hear; empty if no split is made of them.
-        chosen: the clips of all other splits, and those of the test data set.
+        unheard_words: these words.
+        chosen: the clips of all other splits, and those that are left out.
+        tests: the chosen clips of the test data set.
+        every: all clips of the data set and of the test data set.
         origins: where the clips of each unheard split come from.
         computed: the clips of computed voices.
         params: the parameters.
     """
-    splits_of: defaultdict[str, set[str]] = defaultdict(set)
-    for one in chosen:
-        if one.split:
-            splits_of[one.clip.speaker].add("test" if one.split == UNHEARD["test"] else one.split)
-    of_data_set = [split for split, name in UNHEARD.items() if origins[name] == "dataset"]
-    words_of = dealt_words((clip.spoken for clip in others), of_data_set)
-    others = without_copies(others, [one.clip for one in chosen])
-    apart, remarks = by_people(others, splits_of, words_of, params)
-    if shared := {*words_of.get("validation", ())} & {*words_of.get("test", ())}:
-        remarks.append(
-            f"other words for validation and test are the same, since training leaves out only {''.join(shared)}: "
-            "thresholds are chosen on the word that they are tested with"
-        )
+    apart: dict[str, Repeatable[Clip]] = {}
+    remarks: list[str] = []
+    if of_data_set := [split for split in UNHEARD if origins[UNHEARD[split]] == "dataset"]:
+        splits_of: defaultdict[str, set[str]] = defaultdict(set)
+        for speaker, split in chosen.database.execute("SELECT DISTINCT speaker, split FROM chosen WHERE split != ''"):
+            splits_of[speaker].add(split)
+        for one in tests:
+            splits_of[one.clip.speaker].add("test")
+        words_of = dealt_words(unheard_words, of_data_set)
+        used = Repeatable(lambda: (one.clip for one in itertools.chain(chosen, tests)))
+        apart, remarks = by_people(without_copies(others, used, copies_in(every)), splits_of, words_of, params)
+        if shared := {*words_of.get("validation", ())} & {*words_of.get("test", ())}:
+            remarks.append(
+                "other words for validation and test are the same, since training leaves out only "
+                f"{''.join(shared)}: thresholds are chosen on the word that they are tested with"
+            )
     unheard: list[Chosen] = []
     for split, name in UNHEARD.items():
+        found: Iterable[Clip]
         if origins[name] == "dataset":
             found = apart[split]
         elif origins[name] == "test_dataset":
-            found = [one.clip for one in chosen if one.split == name]
+            found = Repeatable(lambda: (one.clip for one in tests if one.split == UNHEARD["test"]))
         else:
             found = [clip for clip in computed if clip.split == split and not is_computed(clip.name)]
-        members = some_of_each_word(found)
+        members, there = some_of_each_word(found), sum(1 for _ in found)
         unheard += [Chosen(clip, UNKNOWN, name) for clip in members]
         words = Counter(clip.spoken for clip in members)
         remarks.append(
             f"other words for {split}, which training does not hear: {len(members)} clips"
-            f"{'' if len(members) == len(found) else f' of {len(found)}'} of {len(words)} words "
+            f"{'' if len(members) == there else f' of {there}'} of {len(words)} words "
             f"({first_names(sorted(words), _NAMED_WORDS)})"
         )
     return unheard, remarks
 
 
-def _unused(recordings: Iterable[Clip], params: Params) -> list[str]:
-    """A line for each class that has recordings, but is off."""
-    counts = Counter(clip.word for clip in recordings)
+def _unused(counts: Counter[str], params: Params) -> list[str]:
+    """A line for each class that has recordings, but is off; the counts are those of words and folders."""
     off = {UNKNOWN: "unknown", SILENCE: "silence"}.items()
     return [
         f"{counts[name]} recordings of {name} are not used: {parameter} is 0"
@@ -265,56 +314,53 @@ def check_unheard(usable: Tally, params: Params) -> None:
         )
 
 
-def _split(labelled: Mapping[Clip, str], needed: Sequence[str], params: Params) -> Splits:
-    """The splits of the data set's clips. Each class is to be in all splits, so it takes the place of the word."""
-    clips = [clip if clip.word == label else replace(clip, word=label) for clip, label in labelled.items()]
-    if params.fold_of_folds:
-        return fold_clips(clips, *params.fold_of_folds)
-    official = params.split == "speaker" and params.dataset in PUBLISHED
-    return split_clips(clips, "published" if official else params.split, params.seed, needed)
-
-
-def _so_many_unknown(chosen: Sequence[Chosen], needed: Sequence[str], params: Params) -> tuple[list[Chosen], list[str]]:
-    """All clips of words, all other words that kws took for one of them, and as many others as `unknown` says.
+def _leave_so_many_unknown(chosen: ChosenTable, needed: Sequence[str], params: Params) -> list[str]:
+    """Leaves all other words that kws took for one of the words, and as many others as `unknown` says.
 
     In training, computed voices have the same share of the other words as of the words, if people say enough of both.
     In validation and test they say other words only where people say none.
 
     Returns:
-        The clips. A line for each split that has fewer other words than were wanted.
+        A line for each split that has fewer other words than were wanted.
     """
-    words = [one for one in chosen if one.label != UNKNOWN]
-    kept, remarks = list(words), []
+    remarks = []
     for split in needed:
-        of_words = [is_computed(one.clip.name) for one in words if one.split == split and one.label != SILENCE]
-        wanted = max(1, round(len(of_words) / len(params.words) * (params.unknown if split == "train" else 1)))
-        there = [one for one in chosen if one.label == UNKNOWN and one.split == split]
-        heard = [one for one in there if one.clip.heard]
-        others = sorted((one for one in there if not one.clip.heard), key=lambda one: lot(one.clip.name))
-        people = [one for one in others if not is_computed(one.clip.name)]
-        computed = [one for one in others if is_computed(one.clip.name)]
-        if not there and (split == "train" or not params.fold):
+        words = chosen.count(f"{_OF_WORDS} AND split = ?", split)
+        wanted = max(1, round(words / len(params.words) * (params.unknown if split == "train" else 1)))
+        there = f"label = '{UNKNOWN}' AND split = ?"
+        if not chosen.count(there, split) and (split == "train" or not params.fold):
             raise UserError(f"unknown: no clip of the data set's other words is for {split}; add some, or set it to 0")
+        of_people, of_computed = f"{there} AND NOT heard AND NOT computed", f"{there} AND NOT heard AND computed"
+        people, computed = chosen.count(of_people, split), chosen.count(of_computed, split)
+        useful = computed
         if people:
-            share = sum(of_words) / max(1, len(of_words)) if split == "train" else 0
-            computed = computed[: round(share * wanted)]
-        taken = computed[:wanted] + people[: max(0, wanted - len(computed))]
-        kept += heard + taken
-        if len(taken) < wanted:
-            unused = len(others) - len(taken)
+            share = (
+                chosen.count(f"{_OF_WORDS} AND split = ? AND computed", split) / max(1, words)
+                if split == "train"
+                else 0
+            )
+            useful = min(computed, round(share * wanted))
+        take_computed, take_people = min(useful, wanted), min(people, max(0, wanted - useful))
+        chosen.remove(of_computed, split, keep="lot(name)", first=take_computed)
+        chosen.remove(of_people, split, keep="lot(name)", first=take_people)
+        taken = take_computed + take_people
+        if taken < wanted:
+            unused = people + computed - taken
             why = "to keep their share of the words" if split == "train" else "since people say some"
             beside = f"; {unused} of computed voices are left out, {why}" if unused else ""
-            remarks.append(f"{UNKNOWN}: {split} has {len(taken)} clips of {wanted} that were wanted{beside}")
-    return kept, remarks
+            remarks.append(f"{UNKNOWN}: {split} has {taken} clips of {wanted} that were wanted{beside}")
+    return remarks
 
 
-def _about_computed(chosen: Iterable[Chosen]) -> list[str]:
+def _about_computed(tally: Tally) -> list[str]:
     """A line that tells computed voices that speak beside people apart; none if there are none."""
-    counts = Counter(one.split for one in chosen if is_computed(one.clip.name))
-    if not counts:
+    counts: Counter[str] = Counter()
+    for (_, split, computed), number in tally.items():
+        counts[split] += number * computed
+    if not counts.total():
         return []
     line = "of computed voices: " + ", ".join(f"{counts[split]:,} {split}" for split in SPLITS if counts[split])
-    tested = {one.label for one in chosen if is_computed(one.clip.name) and one.split != "train"}
+    tested = {label for label, split, computed in tally if computed and split != "train"}
     if tested:
         line += (
             f"; in validation or test nobody else says {len(tested)} of the classes ({first_names(sorted(tested))}): "
@@ -324,7 +370,9 @@ def _about_computed(chosen: Iterable[Chosen]) -> list[str]:
 
 
 def _refuse_shared(chosen: Iterable[Chosen], tests: Iterable[Chosen]) -> None:
-    heard = {one.clip.content: one for one in chosen if one.clip.content}
+    copies = copies_in(Repeatable(lambda: (one.clip for one in itertools.chain(chosen, tests))))
+    copied = {clip.content for clip in copies}
+    heard = {one.clip.content: one for one in chosen if one.clip.content in copied}
     shared = [(one.clip, heard[one.clip.content]) for one in tests if one.clip.content in heard]
     if shared:
         shown = ", ".join(f"{clip.name} ({one.clip.name} in {one.split})" for clip, one in shared[:3])
@@ -334,31 +382,40 @@ def _refuse_shared(chosen: Iterable[Chosen], tests: Iterable[Chosen]) -> None:
         )
 
 
-def _silences(chosen: Sequence[Chosen], params: Params, *, tested: bool) -> list[Chosen]:
-    """Clips of silence to be made, so many that each split has what `silence` says; none for a test data set's own."""
-    made: list[Chosen] = []
-    words = set(params.words)
+def _add_silences(chosen: ChosenTable, params: Params, *, tested: bool) -> int:
+    """Adds clips of silence to be made, so many that each split has what `silence` says.
+
+    A test data set that has silence of its own gets none.
+
+    Returns:
+        Their number.
+    """
+    number_of = dict.fromkeys(SPLITS, 0)
     for split in SPLITS:
-        here = [one for one in chosen if one.split == split]
-        own = sum(one.label == SILENCE for one in here)
-        average = sum(one.label in words for one in here) / len(params.words)
-        wanted = max(1, round(average * (params.silence if split == "train" else 1))) - own
-        if split == "test" and tested and own:
-            continue
-        names = [f"{SILENCE}/{split}-{number:05d}" for number in range(wanted)]
-        made += [Chosen(Clip(name, SILENCE, NOBODY + name), SILENCE, split) for name in names]
-    return made
+        own = chosen.count(f"label = '{SILENCE}' AND split = ?", split)
+        words = chosen.count(f"{_OF_WORDS} AND split = ?", split)
+        wanted = max(1, round(words / len(params.words) * (params.silence if split == "train" else 1))) - own
+        if not (split == "test" and tested and own):
+            number_of[split] = max(0, wanted)
+    names = ((split, f"{SILENCE}/{split}-{n:05d}") for split, number in number_of.items() for n in range(number))
+    chosen.add(Chosen(Clip(name, SILENCE, NOBODY + name), SILENCE, split) for split, name in names)
+    return sum(number_of.values())
 
 
-def _tested(recordings: Sequence[Clip], params: Params) -> list[Chosen]:
+def _tested(recordings: Iterable[Clip], params: Params) -> Repeatable[Chosen]:
     """The clips of the test data set that are used: of classes, and of words that training does not hear."""
-    recorded = [clip for clip in recordings if not clip.heard]
-    chosen = [Chosen(clip, clip.word, "test") for clip in recorded if clip.word in params.classes]
-    return chosen + [Chosen(clip, UNKNOWN, UNHEARD["test"]) for clip in of_test_data_set(recorded, params)]
+    recorded = Repeatable(lambda: (clip for clip in recordings if not clip.heard))
+    others = of_test_data_set(recorded, params)
+
+    def chosen() -> Iterator[Chosen]:
+        yield from (Chosen(clip, clip.word, "test") for clip in recorded if clip.word in params.classes)
+        yield from (Chosen(clip, UNKNOWN, UNHEARD["test"]) for clip in others)
+
+    return Repeatable(chosen)
 
 
-def share_of_training(chosen: Sequence[Chosen], share: float, *, by_people: bool) -> list[Chosen]:
-    """The other splits, and a share of the training clips. A larger share contains a smaller one.
+def leave_share_of_training(chosen: ChosenTable, share: float, *, by_people: bool) -> None:
+    """Leaves the other splits, and a share of the training clips. A larger share contains a smaller one.
 
     By people: all clips of a share of the people, drawn by their names. Clips of which no name tells who speaks, and
     silence that kws makes, are drawn one by one, a share of each class. So are all clips, if it is not by people.
@@ -366,24 +423,23 @@ def share_of_training(chosen: Sequence[Chosen], share: float, *, by_people: bool
 
     Args:
         chosen: of all splits.
-        share: above 0 to 1.
+        share: above 0 to below 1.
         by_people: whether people are drawn.
     """
-    kept = [one for one in chosen if one.split != "train" or is_computed(one.clip.name)]
-    classes: defaultdict[str, list[Chosen]] = defaultdict(list)
-    for one in chosen:
-        if one.split == "train" and not is_computed(one.clip.name):
-            classes[one.label].append(one)
-    people = {one.clip.speaker for members in classes.values() for one in members if is_named(one.clip.speaker)}
-    order = {person: place for place, person in enumerate(sorted(people, key=lot))} if by_people else {}
+    database, train = chosen.database, "split = 'train' AND NOT computed"
+    database.execute("CREATE TABLE people (speaker TEXT PRIMARY KEY, turn INTEGER) WITHOUT ROWID")
+    people = [who for (who,) in database.execute(f"SELECT DISTINCT speaker FROM chosen WHERE {train}") if is_named(who)]
+    order = sorted(people, key=lot) if by_people else []
+    database.executemany("INSERT INTO people VALUES (?, ?)", ((who, turn) for turn, who in enumerate(order)))
     drawn = max(1, round(share * len(order)))
-    for members in classes.values():
-        single = sorted((one for one in members if one.clip.speaker not in order), key=lambda one: lot(one.clip.name))
-        kept += single[: max(1, round(share * len(single)))]
-        of_people = sorted(
-            (one for one in members if one.clip.speaker in order),
-            key=lambda one: (order[one.clip.speaker], lot(one.clip.name)),
-        )
-        said = [one for one in of_people if order[one.clip.speaker] < drawn]
-        kept += said or of_people[: 0 if single else 1]
-    return kept
+    turn = "(SELECT turn FROM people WHERE people.speaker = chosen.speaker)"
+    for (label,) in database.execute(f"SELECT DISTINCT label FROM chosen WHERE {train}").fetchall():
+        single = f"{train} AND label = ? AND {turn} IS NULL"
+        of_people = f"{train} AND label = ? AND {turn} IS NOT NULL"
+        one_by_one, said = chosen.count(single, label), chosen.count(f"{of_people} AND {turn} < {drawn}", label)
+        chosen.remove(single, label, keep="lot(name)", first=max(1, round(share * one_by_one)))
+        if said:
+            chosen.remove(f"{of_people} AND {turn} >= {drawn}", label)
+        else:
+            chosen.remove(of_people, label, keep=f"{turn}, lot(name)", first=0 if one_by_one else 1)
+    database.execute("DROP TABLE people")

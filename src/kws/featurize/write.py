@@ -1,7 +1,7 @@
 """Writes the features of all recordings of an experiment into shards: in this process, on all cores."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from tqdm import tqdm
 
 from kws.audio.cut import Cut
 from kws.audio.frontend import FrontEnd
+from kws.featurize.chosen import Chosen
 from kws.featurize.compute import compute_chosen
 from kws.featurize.report import Row, manifest_row
-from kws.featurize.splits import Chosen
 from kws.recordings.background import Background
 from kws.recordings.source import DataSource
 from kws.records.write import RecordWriter
@@ -33,20 +33,21 @@ class Recipe:
 
 
 def write_features(
-    folder: Path, chosen: Sequence[Chosen], source: DataSource, noises: Background, recipe: Recipe
+    folder: Path, chosen: Iterable[Chosen], source: DataSource, noises: Background, recipe: Recipe
 ) -> Iterator[Row]:
     """Writes the shards, and yields the rows of the manifest, in the order of the archives.
 
     Args:
         folder: where the shards go.
-        chosen: the recordings.
+        chosen: the recordings; they are read twice.
         source: says where their archives are.
         noises: the background recordings.
         recipe: how recordings become records.
     """
-    with RecordWriter(folder, Counter(choice.split for choice in chosen)) as records:
+    expected = Counter(choice.split for choice in chosen)
+    with RecordWriter(folder, expected) as records:
         computed = compute_chosen(chosen, source, noises, recipe.front_end, recipe.cut_of)
-        for choice, clips in tqdm(computed, "featurize", len(chosen), unit="recording", disable=None):
+        for choice, clips in tqdm(computed, "featurize", expected.total(), unit="recording", disable=None):
             for features in clips:
                 if features.mel_power is not None:
                     records.write(

@@ -27,6 +27,7 @@ from kws.audio.formats import HEAD_BYTES, is_hidden, is_sound
 from kws.core.errors import UserError
 from kws.core.files import written_whole
 from kws.core.naming import first_names
+from kws.core.tables import Texts
 
 MAX_MEMBER_BYTES = 256 * 2**20  # 25 minutes of a CD's sound: no recording of a word
 NO_SOUND = "no sound"  # a reason
@@ -63,15 +64,15 @@ class Contents:
     """What an archive holds.
 
     Attributes:
-        recordings: a digest of the sound by name, in the archive's order. Equal digests mean equal recordings; sound
-            that is one value all through has the digest "".
+        recordings: a digest of the sound by name. Equal digests mean equal recordings; sound that is one value all
+            through has the digest "".
         tables: CSV files by name, which may say who speaks.
         left_out: the other files, with the reason.
         remarks: on names that had to be guessed, a line each.
     """
 
-    recordings: dict[str, str]
-    tables: dict[str, str]
+    recordings: Texts
+    tables: Texts
     left_out: dict[str, str]
     remarks: tuple[str, ...] = ()
 
@@ -82,21 +83,21 @@ def read_contents(path: Path) -> Contents:
     Raises:
         UserError: as in `read_members`, or two files have the same name.
     """
-    recordings: dict[str, str] = {}
-    tables: dict[str, str] = {}
+    recordings, tables = Texts(), Texts()
     left_out: dict[str, str] = {}
-    hidden: set[str] = set()
+    others: set[str] = set()  # the names of files that are no recordings
     for name, data in tqdm(read_members(path), desc="checking", unit=" files", disable=None):
-        if any(name in names for names in (recordings, tables, left_out, hidden)):
+        hidden = is_hidden(name)
+        sound = not hidden and (data is None or is_sound(name, data[:HEAD_BYTES]))
+        is_new = recordings.add(name, _sound_digest(data or b"")) if sound else name not in recordings
+        if name in others or not is_new:
             raise UserError(f"{path.name}: holds {name} twice; each file may be there once")
-        if is_hidden(name):
-            hidden.add(name)
+        if sound:
             continue
-        if data is None or is_sound(name, data[:HEAD_BYTES]):
-            recordings[name] = _sound_digest(data or b"")
-        elif name.lower().endswith(".csv"):
-            tables[name] = data.decode("utf-8-sig", errors="replace")
-        else:
+        others.add(name)
+        if data is not None and not hidden and name.lower().endswith(".csv"):
+            tables.add(name, data.decode("utf-8-sig", errors="replace"))
+        elif not hidden:
             left_out[name] = NO_SOUND
     return Contents(recordings, tables, left_out, tuple(line for part in parts_of(path) for line in _remarks(part)))
 
@@ -200,6 +201,7 @@ def write_plain_tar(path: Path, target: Path) -> None:
             info = tarfile.TarInfo(name)
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
+            archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them all
 
 
 def _check_head(path: Path, head: bytes) -> None:
@@ -414,6 +416,7 @@ def pack_folder(folder: Path, target: Path) -> dict[str, str]:
             info = tarfile.TarInfo(name)  # its defaults are time 0, user 0, mode 0644
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
+            archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them all
         if not packed:
             raise UserError(f"{folder}: holds no recordings; they belong in <word>/<file> or <word>/<speaker>/<file>")
     return left_out

@@ -2,11 +2,13 @@
 
 import itertools
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from kws.core.naming import BACKGROUND, HEARD, SILENCE, UNKNOWN, Names, first_names
+from kws.core.streams import Repeatable
+from kws.core.tables import Texts
 from kws.recordings.archive import Contents
 from kws.recordings.clips import HOUSEHOLD, Clip, loosely
 from kws.recordings.speakers import NOHASH, SPLIT_FOLDERS, read_tables, row_of, speaker_in, word_in
@@ -19,13 +21,15 @@ class Layout:
     """The recordings of a data set, and how its folders were read.
 
     Attributes:
-        clips: by name.
+        clips: in the order of their names.
+        words: how many clips each word has, and each folder that begins with `_`.
         speakers: how they are known: `file names`, `folders`, `table`, or not at all: `one a file`.
         left_out: recordings that belong to no word, and tables that are not used, with the reason.
         remarks: what was understood and what looks like a mistake, a line each.
     """
 
-    clips: list[Clip]
+    clips: Iterable[Clip]
+    words: dict[str, int]
     speakers: str
     left_out: dict[str, str] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
@@ -49,31 +53,35 @@ def understand(contents: Contents, words: Collection[str]) -> Layout:
     names = _Names(contents.recordings, words)
     speaker_first = _is_speaker_first(lambda: (one.path for one in names.inside() if one.heard is None), words)
     rows, not_used = read_tables(contents.tables)
-    not_here = dict.fromkeys(rows)
-    known: dict[str, str] = {}  # equal words and speakers are one object: there may be millions
-    clips, seen = [], _Seen()
-    for one in names.inside():
-        path, row = one.path, row_of(one.path)
-        place = _place_of_word(path, words, speaker_first) if one.heard is None else one.heard
-        speaker, split = rows.get(row, ("", ""))
-        not_here.pop(row, None)
-        seen.add(one, place, _speaker(path, place), listed=row in rows, speaker_first=speaker_first)
-        if one.heard is None:
-            speaker, split = speaker or _speaker(path, place) or "/".join(one.whole), split or one.split
-        else:
-            speaker, split = HOUSEHOLD, ""
-        speaker = one.name if speaker == one.name else known.setdefault(speaker, speaker)
-        word, content = known.setdefault(path[place], path[place]), contents.recordings[one.name]
-        clips.append(Clip(one.name, word, speaker, split, content, word_in(path[-1], word)))
 
+    def clips() -> Iterator[tuple[_Name, _Read, Clip]]:
+        for one in names.inside():
+            place = _place_of_word(one.path, words, speaker_first) if one.heard is None else one.heard
+            read = _Read(place, _speaker(one.path, place), rows.of(row_of(one.path)))
+            yield one, read, _clip(one, read)
+
+    seen = _Seen()
+    for one, read, clip in clips():
+        seen.add(one, read, clip, speaker_first=speaker_first)
     how, shown = seen.speakers(speaker_first=speaker_first)
     remarks = [f"layout {'<split>/' if names.split_of_folder else ''}{shown}", *seen.remarks_on_splits()]
     remarks += seen.remarks_on_speakers(how, speaker_first=speaker_first)
-    remarks += _counted(Names(not_here), len(rows), "in the CSV files are not here")
+    remarks += _counted(rows.not_here(), len(rows), "in the CSV files are not here")
     remarks += _one_person_each(seen.named)
-    remarks += _near_misses({clip.word for clip in clips}, names.unused, words)
-    remarks += _remarks_on_heard_and_background(clips)
-    return Layout(clips, how, names.outside | not_used, (*remarks, *contents.remarks))
+    remarks += _near_misses(seen.words, names.unused, words)
+    remarks += seen.remarks_on_heard_and_background()
+    made_anew = Repeatable(lambda: (clip for _, _, clip in clips()))
+    return Layout(made_anew, dict(seen.words), how, names.outside | not_used, (*remarks, *contents.remarks))
+
+
+def _clip(one: "_Name", read: "_Read") -> Clip:
+    """The clip of a recording."""
+    word = one.path[read.place]
+    said = word_in(one.path[-1], word)
+    if one.heard is not None:
+        return Clip(one.name, word, HOUSEHOLD, "", one.content, said)
+    speaker, split = read.row or ("", "")
+    return Clip(one.name, word, speaker or read.speaker or "/".join(one.whole), split or one.split, one.content, said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,7 @@ class _Name:
         split: that the first folder gives, or "".
         path: the parts below that.
         heard: which of these is the word, if `kws listen --keep` has heard it; else None.
+        content: a digest of the sound.
     """
 
     name: str
@@ -93,6 +102,22 @@ class _Name:
     split: str
     path: list[str]
     heard: int | None
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """How a name is read.
+
+    Attributes:
+        place: which folder is the word.
+        speaker: as the folders and the file's name say; "": nobody is named.
+        row: speaker and split by a CSV file, if one has the recording.
+    """
+
+    place: int
+    speaker: str
+    row: tuple[str, str] | None
 
 
 class _Names:
@@ -104,10 +129,10 @@ class _Names:
         unused: the first folders of these.
     """
 
-    def __init__(self, names: Iterable[str], words: Collection[str]) -> None:
-        self._names, self._words = sorted(names), words
-        self._common = _common_folders(self._names, words)
-        self.split_of_folder = _given_splits((_path(name, self._common) for name in self._names), words)
+    def __init__(self, recordings: Texts, words: Collection[str]) -> None:
+        self._recordings, self._words = recordings, words
+        self._common = _common_folders(recordings, words)
+        self.split_of_folder = _given_splits((_path(name, self._common) for name in recordings), words)
         self.outside: dict[str, str] = {}
         self.unused: set[str] = set()
         for one in self._all():
@@ -119,11 +144,11 @@ class _Names:
                 self.unused.add(one.whole[0])
 
     def _all(self) -> Iterator[_Name]:
-        for name in self._names:
+        for name, content in self._recordings.rows():
             whole = _path(name, self._common)
             split = self.split_of_folder.get(whole[0], "") if len(whole) > 1 else ""
             path = whole[1:] if split else whole
-            yield _Name(name, whole, split, path, _word_of_heard(path, self._words))
+            yield _Name(name, whole, split, path, _word_of_heard(path, self._words), content)
 
     def inside(self) -> Iterator[_Name]:
         """Those that are in the folder of a word."""
@@ -134,30 +159,33 @@ class _Seen:
     """What was seen of the recordings of words, name by name."""
 
     def __init__(self) -> None:
-        self.spoken = 0
-        self.listed = 0
-        self.all_nohash = True
+        self.words: Counter[str] = Counter()
+        self.spoken = self.listed = self.heard = 0
+        self.all_nohash, self.background = True, False
         self.unlisted, self.unnamed, self.odd = Names(), Names(), Names()
         self.named: set[str] = set()
         self.folders_of_splits: set[str] = set()
         self.folders_called_splits: set[str] = set()
 
-    def add(self, one: _Name, place: int, speaker: str, *, listed: bool, speaker_first: bool) -> None:
-        """Takes a recording: which folder is the word, who speaks, and whether a CSV file has it."""
+    def add(self, one: _Name, read: _Read, clip: Clip, *, speaker_first: bool) -> None:
+        """Takes a recording."""
+        self.words[clip.word] += 1
+        self.heard += clip.heard
+        self.background = self.background or (clip.word == BACKGROUND and not clip.heard)
         if one.split:
             self.folders_of_splits.add(f"{one.whole[0]}/ is {one.split}")
-        self.folders_called_splits |= {folder for folder in one.path[:place] if folder.lower() in SPLIT_FOLDERS}
-        if one.path[place].startswith("_") or one.heard is not None:
+        self.folders_called_splits |= {folder for folder in one.path[: read.place] if folder.lower() in SPLIT_FOLDERS}
+        if clip.word.startswith("_") or one.heard is not None:
             return
         self.spoken += 1
-        self.listed += listed
+        self.listed += read.row is not None
         self.all_nohash = self.all_nohash and NOHASH in one.name
-        if not listed:
+        if read.row is None:
             self.unlisted.add(one.name)
-        if (place > 0) != speaker_first:
+        if (read.place > 0) != speaker_first:
             self.odd.add(one.name)
-        if speaker:
-            self.named.add(speaker)
+        if read.speaker:
+            self.named.add(read.speaker)
         else:
             self.unnamed.add(one.name)
 
@@ -195,6 +223,19 @@ class _Seen:
             )
         return lines
 
+    def remarks_on_heard_and_background(self) -> list[str]:
+        """Lines on what `kws listen --keep` has heard, and on background recordings that are missing."""
+        lines = []
+        if self.heard:
+            lines.append(
+                f"{self.heard} recordings in folders {HEARD}… are what kws listen --keep has heard: for training "
+                "alone. If people of validation or test are among those who spoke, the accuracy there is too high for "
+                "new people"
+            )
+        if not self.background:
+            lines.append(f"no folder {BACKGROUND}: computed noises stand in for background recordings")
+        return lines
+
 
 def _path(name: str, common: int) -> list[str]:
     """The parts of a path, without the folders around all of them. Made anew where it is needed: names are many."""
@@ -202,7 +243,7 @@ def _path(name: str, common: int) -> list[str]:
     return parts[min(common, len(parts) - 1) :]
 
 
-def _common_folders(names: Sequence[str], words: Collection[str]) -> int:
+def _common_folders(names: Iterable[str], words: Collection[str]) -> int:
     """How many folders are around all recordings; these are no words."""
     alike = {loosely(word) for word in words}
     for common in itertools.count():
@@ -280,19 +321,6 @@ def _speaker(path: Sequence[str], place: int) -> str:
     if NOHASH in path[-1]:
         return speaker_in(path[-1], path[place])
     return path[place + 1] if len(path) > place + 2 else ""
-
-
-def _remarks_on_heard_and_background(clips: Sequence[Clip]) -> list[str]:
-    """Lines on what `kws listen --keep` has heard, and on background recordings that are missing."""
-    lines = []
-    if heard := sum(clip.heard for clip in clips):
-        lines.append(
-            f"{heard} recordings in folders {HEARD}… are what kws listen --keep has heard: for training alone. If "
-            "people of validation or test are among those who spoke, the accuracy there is too high for new people"
-        )
-    if not any(clip.word == BACKGROUND and not clip.heard for clip in clips):
-        lines.append(f"no folder {BACKGROUND}: computed noises stand in for background recordings")
-    return lines
 
 
 def _counted(some: Names, every: int, what: str) -> list[str]:

@@ -2,8 +2,8 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from kws.recordings.clips import Clip
@@ -42,23 +42,15 @@ class People:
 
     Attributes:
         first: the first of their names.
-        clips: all that they say.
         options: the splits that they may be in.
+        words: how many clips they have of each word.
+        speakers: their names.
     """
 
     first: str
-    clips: tuple[Clip, ...]
     options: tuple[str, ...]
-
-    @cached_property
-    def words(self) -> Counter[str]:
-        """How many clips they have of each word."""
-        return Counter(clip.word for clip in self.clips)
-
-    @cached_property
-    def speakers(self) -> int:
-        """How many they are."""
-        return len({clip.speaker for clip in self.clips})
+    words: Counter[str] = field(default_factory=Counter)
+    speakers: set[str] = field(default_factory=set)
 
     @cached_property
     def home(self) -> str:
@@ -67,31 +59,51 @@ class People:
         return split if split in self.options else self.options[0]
 
 
-def people_of(clips: Sequence[Clip], options: Mapping[str, tuple[str, ...]], *, merge: bool) -> list[People]:
-    """The people who speak, in the order of their hash.
+@dataclass(frozen=True)
+class Groups:
+    """All people who speak, and which of them say a clip.
+
+    Attributes:
+        people: in the order of their hash.
+        number_of: says which of the people say a clip, from 0.
+    """
+
+    people: list[People]
+    number_of: Callable[[Clip], int]
+
+
+def people_of(clips: Iterable[Clip], options: Mapping[str, tuple[str, ...]], copies: Iterable[Clip] = ()) -> Groups:
+    """The people who speak. The clips are read twice; people and words are in memory, and no clips.
 
     Args:
         clips: sorted by name.
         options: the splits that a clip may be in, by its given split. Who has a given split stays in it with all clips.
-        merge: whether speakers who share a recording count as one.
+        copies: of these clips; speakers who share one of them count as one.
     """
     given: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for clip in clips:
         if len(options[clip.split]) == 1:
             given[clip.speaker][options[clip.split][0]] += 1
-    free = [clip for clip in clips if clip.speaker not in given]
-    first_of = _first_names(free) if merge else {}
-    together: defaultdict[tuple[str, tuple[str, ...]], list[Clip]] = defaultdict(list)
-    for clip in clips:
+    first_of = _first_names(clip for clip in copies if clip.speaker not in given)
+
+    def key_of(clip: Clip) -> tuple[str, tuple[str, ...]]:
         allowed = options[clip.split]
         if len(allowed) > 1 and clip.speaker in given:
             allowed = (given[clip.speaker].most_common(1)[0][0],)
-        together[first_of.get(clip.speaker, clip.speaker), allowed].append(clip)
-    people = [People(first, tuple(members), allowed) for (first, allowed), members in together.items()]
-    return sorted(people, key=lambda one: (_hash_percent(one.first), one.first, one.options))
+        return first_of.get(clip.speaker, clip.speaker), allowed
+
+    together: dict[tuple[str, tuple[str, ...]], People] = {}
+    for clip in clips:
+        key = key_of(clip)
+        one = together.get(key) or together.setdefault(key, People(*key))
+        one.words[clip.word] += 1
+        one.speakers.add(clip.speaker)
+    people = sorted(together.values(), key=lambda one: (_hash_percent(one.first), one.first, one.options))
+    numbers = {(one.first, one.options): number for number, one in enumerate(people)}
+    return Groups(people, lambda clip: numbers[key_of(clip)])
 
 
-def _first_names(clips: Iterable[Clip]) -> dict[str, str]:
+def _first_names(copies: Iterable[Clip]) -> dict[str, str]:
     """For each speaker the first name among those with whom they share a recording, directly or through others."""
     leader: dict[str, str] = {}
     owner: dict[str, str] = {}
@@ -101,27 +113,27 @@ def _first_names(clips: Iterable[Clip]) -> dict[str, str]:
             leader[speaker] = speaker = leader[leader[speaker]]
         return speaker
 
-    for clip in clips:
-        low, high = sorted((first(clip.speaker), first(owner.setdefault(clip.content or clip.name, clip.speaker))))
+    for clip in copies:
+        low, high = sorted((first(clip.speaker), first(owner.setdefault(clip.content, clip.speaker))))
         leader[high] = low
     return {speaker: first(speaker) for speaker in list(leader)}
 
 
-def arrange(people: Sequence[People], needed: Sequence[str]) -> dict[str, str]:
-    """The split of each clip, by its name: the published hash, with as few people moved as bring every word everywhere.
+def arrange(groups: Groups, needed: Sequence[str]) -> Callable[[Clip], str]:
+    """The split of each clip: the published hash, with as few people moved as bring every word everywhere.
 
     Training also gets half of each word's clips, if it can. Where people do not suffice, a word lacks validation rather
     than training or test.
 
     Args:
-        people: in the order of their hash.
+        groups: of the people.
         needed: the splits in which every word should be.
     """
-    places = _Places(people, needed)
+    places = _Places(groups.people, needed)
     while places.improve():
         pass
     places.send_home()
-    return {clip.name: split for one, split in zip(people, places.split_of, strict=True) for clip in one.clips}
+    return lambda clip: places.split_of[groups.number_of(clip)]
 
 
 class _Places:
@@ -186,7 +198,7 @@ class _Places:
             self._clips[word][split] += clips
             changes = zip(self._faults, old, self._faults_of(word), strict=True)
             self._faults = [total - was + now for total, was, now in changes]
-        self._moved += one.speakers * ((split != one.home) - (before != one.home))
+        self._moved += len(one.speakers) * ((split != one.home) - (before != one.home))
         self.split_of[number] = split
 
     def _rank(self) -> tuple[list[int], int, int]:

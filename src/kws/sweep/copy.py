@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,11 @@ from kws.core import paths
 from kws.core.address import public_address
 from kws.core.errors import UserError
 from kws.core.files import folder_written_whole, read_csv, read_json, remove_folder
-from kws.core.params import Params, load_params
+from kws.core.params import Params, load_params, read_yaml
 from kws.recordings.source import DataSource
 from kws.records.spec import FeatureSpec
 from kws.sweep import guard
+from kws.sweep.space import PIPELINE
 
 POLL = 5.0  # s: how often a worker looks at the curve of its training, and says that it is alive
 PATIENCE = 60.0  # s: what a training that is stopped has to end by itself; then it is killed
@@ -56,17 +57,19 @@ class ProjectCopy:
         """The epochs of the newest trial, a line of JSON each."""
         return self.folder.with_suffix(".curve")
 
-    def prepare(self, overrides: Sequence[str]) -> Params:
-        """Goes back to the commit, and sets the parameters of a trial.
+    def prepare(self, overrides: Sequence[str]) -> None:
+        """Goes back to the commit, and sets the parameters of a trial."""
+        git(self.folder, "reset", "--quiet", "--hard", self.commit)
+        self.curve.unlink(missing_ok=True)
+        set_params(self.folder / paths.PARAMS, overrides)
+
+    def params(self) -> Params:
+        """All parameters of the trial.
 
         Raises:
             UserError: they do not fit together.
         """
-        git(self.folder, "reset", "--quiet", "--hard", self.commit)
-        self.curve.unlink(missing_ok=True)
-        params = self.folder / paths.PARAMS
-        set_params(params, overrides)
-        return load_params(params)
+        return load_params(self.folder / paths.PARAMS)
 
     def train(self, experiment: str, follow: Callable[[list[dict[str, float]]], None]) -> int:
         """Runs the pipeline as far as stage train, and returns the exit code.
@@ -127,18 +130,21 @@ class ProjectCopy:
         }
         return figures, history, data
 
-    def save(self, experiment: str) -> None:
+    def save(self, experiment: str, beat: Callable[[], None]) -> None:
         """Makes the workspace of the copy an experiment of the project, in place of one with the same name.
 
         An experiment is a commit under a name that git branches do not show. `dvc exp save` would also put a file with
-        folders of this machine into it. The figures of stages that did not run are left out: they are the commit's.
+        folders of this machine into it. What stages write that did not run is left out: it is of another network.
+
+        Args:
+            experiment: its name.
+            beat: called every few seconds: to push data may take long.
 
         Raises:
             UserError: the experiment cannot be pushed to the remote.
         """
-        for path in (self.folder / paths.METRICS).glob("*.json"):
-            if path.stem not in TRAINED:
-                path.unlink()
+        for path in _outputs_in_git(self.folder / PIPELINE, without=("watch", *TRAINED)):
+            (self.folder / path).unlink(missing_ok=True)
         git(self.folder, "add", "--all")
         tree = git(self.folder, "write-tree")
         saved = git(self.folder, "commit-tree", tree, "-p", self.commit, "-m", f"make sweep: {experiment}")
@@ -146,23 +152,39 @@ class ProjectCopy:
         git(self.folder, "update-ref", ref, saved)
         git(self.root, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(self.folder), f"+{ref}:{ref}")
         if self.remote:
-            self._push(experiment)
+            self._push(experiment, beat)
 
     def forget_training(self, epochs: Sequence[dict[str, float]]) -> None:
         """Removes what a stopped training left to be resumed, given its epochs: nobody will resume it."""
         for path in paths.scratch("training").glob("*/[0-9]*/history.json"):
-            if epochs and epochs[-1] in read_json(path):
+            try:
+                history = json.loads(path.read_text(encoding="utf-8"))
+            except FileNotFoundError:  # the training of another worker, which has just ended its next epoch
+                continue
+            if epochs[-1] in history:
                 remove_folder(path.parent.parent)
 
     def failure(self) -> str:
         """Why the newest trial failed."""
         return _reason(self.log.read_text(encoding="utf-8", errors="replace"))
 
-    def _push(self, experiment: str) -> None:
+    def _push(self, experiment: str, beat: Callable[[], None]) -> None:
         words = ["dvc", "exp", "push", "--force", "--run-cache", "origin", experiment]
-        done = subprocess.run(words, cwd=self.folder, capture_output=True, text=True, check=False)  # noqa: S603 (ours)
-        if done.returncode:
-            raise UserError(f"{' '.join(words)}: {_reason(done.stderr or done.stdout)}")
+        with subprocess.Popen(  # noqa: S603 (ours)
+            words, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            try:
+                while True:
+                    try:
+                        printed, _ = process.communicate(timeout=POLL)
+                        break
+                    except subprocess.TimeoutExpired:
+                        beat()
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode:
+            raise UserError(f"{' '.join(words)}: {_reason(printed)}")
 
 
 @contextmanager
@@ -189,11 +211,10 @@ def project_copy(root: Path, commit: str, remote: str) -> Iterator[ProjectCopy]:
             local = root / ".dvc" / "config.local"
             if local.exists():
                 shutil.copy(local, partial / ".dvc")
-            _share_cache(root, partial)
+            _share_data(root, partial)
         yield ProjectCopy(root, folder, commit, remote)
     finally:
-        for path in (folder.with_suffix(".log"), folder.with_suffix(".curve")):
-            path.unlink(missing_ok=True)
+        folder.with_suffix(".curve").unlink(missing_ok=True)
         if folder.exists():
             remove_folder(folder)
         lock.release()
@@ -247,10 +268,28 @@ def _free_place(folder: Path) -> tuple[Path, FileLock]:
     raise AssertionError
 
 
-def _share_cache(root: Path, copy: Path) -> None:
-    """Has the copy use the project's cache of DVC."""
-    where = subprocess.run(["dvc", "cache", "dir"], cwd=root, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S607
-    subprocess.run(["dvc", "config", "--local", "cache.dir", where], cwd=copy, capture_output=True, check=True)  # noqa: S603, S607
+def _share_data(root: Path, copy: Path) -> None:
+    """Has the copy use the project's cache of DVC, and its remotes, whose folders may be given from the project's."""
+    from dvc.config import Config
+
+    ours = Config(str(root / ".dvc"))
+    with Config(str(copy / ".dvc")).edit("local") as local:
+        local["cache"]["dir"] = ours["cache"].get("dir") or str(root / ".dvc" / "cache")
+        local["remote"] = ours["remote"]
+
+
+def _outputs_in_git(pipeline: Path, without: Collection[str]) -> Iterator[str]:
+    """What stages write that stands in git.
+
+    Args:
+        pipeline: dvc.yaml.
+        without: stages that are left out.
+    """
+    for name, stage in read_yaml(pipeline)["stages"].items():
+        if name not in without:
+            for output in (each for kind in ("outs", "metrics", "plots") for each in stage.get(kind, [])):
+                if isinstance(output, dict):
+                    yield from (path for path, options in output.items() if options.get("cache") is False)
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

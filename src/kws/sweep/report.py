@@ -89,16 +89,21 @@ def report(study: SharedStudy, rows: Sequence[Mapping[str, Any]], shares: Mappin
     if not best:
         return "\n".join([*lines, "No trial is whole, so that nothing is found."])
     lines.append(f"Best is trial {best['trial']}: {_accuracy(study, best)}. It is experiment {best['experiment']}.")
+    lines += _too_good(counts["whole"] + counts["stopped"])
     importance = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
     if not importance:
         importance = f"it needs {IMPORTANCE_TRIALS} whole trials that differ in accuracy"
-    return "\n".join([*lines, *TOO_GOOD, f"Importance of the parameters: {importance}."])
+    return "\n".join([*lines, f"Importance of the parameters: {importance}."])
 
 
-TOO_GOOD = (
-    "It is the best of many on the same validation clips: for other clips and other seeds this accuracy is too good.",
-    "make seeds measures it anew, make compare compares it with another experiment.",
-)
+def _too_good(trials: int) -> list[str]:
+    """What to know of the best of so many trials."""
+    return [
+        f"It is the best of {trials} on the same validation clips, with one seed.",
+        "For other clips and other seeds this accuracy is too good.",
+        "make seeds measures it with other seeds, make compare compares it with another experiment.",
+        "Report the test of what you chose, once.",
+    ]
 
 
 def _public(value: Any) -> Any:
@@ -128,15 +133,15 @@ def preset_text(study: SharedStudy, rows: Sequence[Mapping[str, Any]], file: Pat
     best, data = best_row(rows), study.data()
     assert best
     assert data
-    whole, stopped = (sum(row["state"] == state for row in rows) for state in ("whole", "stopped"))
+    whole, stopped, failed = (sum(row["state"] == state for row in rows) for state in ("whole", "stopped", "failed"))
     killed = sum(row["killed_runs"] for row in rows)
     without = f" (the time of killed runs, {killed}, is not known)" if killed else ""
     cost = f"{sum(row['cpu_seconds'] for row in rows) / 3600:.2g} hours of CPU time{without}"
     head = [
         f"Found by make sweep on {file}: trial {best['trial']} of study {study.name}, {_accuracy(study, best)}.",
-        f"It cost {len(rows)} trials ({whole} whole, {stopped} stopped early) and {cost}.",
+        f"It cost {len(rows)} trials ({whole} whole, {stopped} stopped early, {failed} failed) and {cost}.",
         f"Data: {data['dataset']}, SHA-256 {data['sha256']}, {data['train']} clips in training. Commit {study.commit}.",
-        *TOO_GOOD,
+        *_too_good(whole + stopped),
     ]
     text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
     return "".join(f"# {line}\n" for line in head) + "\n" + text

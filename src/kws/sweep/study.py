@@ -1,6 +1,5 @@
 """A study that workers share through a database: which trial is next, who is alive, what is run again."""
 
-import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,10 +8,10 @@ from typing import Any, Self
 
 import optuna
 from filelock import FileLock
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy import URL, Engine, create_engine, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -23,8 +22,10 @@ from kws.sweep.copy import POLL
 GRACE = 120  # s: a worker that has not said for so long that it is alive is taken to be dead
 RETRIES = 1  # how often a trial is run again whose worker was killed
 LOCK = 5_001_022  # of PostgreSQL's advisory locks: any number that other programs do not use
-WARMUP = 5  # trials that end before any is stopped
+WARMUP = 5  # trials that train to their end before any is stopped
 BEGUN = "begun"  # what a trial keeps of its first sign of life
+QUOTES = "'\""  # that a setting may have around an address
+PUT_BACK = "put back"  # the reason of a trial whose worker ended otherwise than by a kill, such as by Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,23 @@ class SharedStudy:
         """
         try:
             place = make_url(url)
+        except (ArgumentError, ValueError):  # ValueError: the port is no number. The address may hold a password
+            raise UserError(
+                f"STORAGE={url.partition(':')[0]}…: this is no address of a database; give "
+                "postgresql://user@host/database, or leave it out"
+            ) from None
+        shown = URL.create(place.drivername, host=place.host, port=place.port, database=place.database)
+        try:
             if place.drivername in ("postgresql", "postgres"):
                 place = place.set(drivername="postgresql+psycopg")
             if place.get_backend_name() not in ("sqlite", "postgresql"):
-                raise UserError(f"STORAGE={public_address(url)}: give postgresql://user@host/database, or leave it out")
+                raise UserError(f"STORAGE={shown}: give postgresql://user@host/database, or leave it out")
             engine = create_engine(place)
-            with _alone(engine), _quiet():
+            with _holding(engine), _quiet():
                 tables = inspect(engine).get_table_names()
                 if "alembic_version" in tables and "studies" not in tables:
                     raise UserError(
-                        f"STORAGE={public_address(url)}: another program, such as MLflow, has its tables in this "
+                        f"STORAGE={shown}: another program, such as MLflow, has its tables in this "
                         "database; give a database of its own"
                     )
                 storage = RDBStorage(
@@ -84,10 +92,8 @@ class SharedStudy:
                     load_if_exists=True,
                     pruner=optuna.pruners.MedianPruner(n_startup_trials=WARMUP),
                 )
-        except ArgumentError:
-            raise UserError(f"STORAGE={public_address(url)}: this is no address of a database") from None
         except (SQLAlchemyError, RuntimeError) as error:  # RuntimeError: tables of another version of Optuna
-            raise UserError(f"STORAGE={public_address(url)}: {database_reason(error)}") from None
+            raise UserError(f"STORAGE={shown}: {database_reason(error)}") from None
         return cls(study, storage)
 
     @property
@@ -114,11 +120,12 @@ class SharedStudy:
         Raises:
             UserError: the study was begun with something else; or as `commit`.
         """
-        with self._alone():
+        with self.alone():
             known = self.study.user_attrs
-            if "commit" not in known:
-                self.study.set_user_attr("commit", commit())
+            if "commit" not in known:  # it is written last: a worker may be killed before
+                begins = commit()
                 self.study.set_user_attr("identity", dict(identity))
+                self.study.set_user_attr("commit", begins)
                 known = self.study.user_attrs
         if known["identity"] != identity:
             raise UserError(
@@ -133,8 +140,8 @@ class SharedStudy:
         Returns:
             The trial, or None; and how many other ones are running.
         """
-        with self._alone():
-            self._take_up_killed()
+        with self.alone():
+            self._take_up()
             trials = self.trials()
             running = sum(trial.state == TrialState.RUNNING for trial in trials)
             waiting = any(trial.state == TrialState.WAITING for trial in trials)
@@ -155,7 +162,7 @@ class SharedStudy:
         """Says that the worker of a trial is alive."""
         self._storage.record_heartbeat(taken.id)
 
-    def report(self, taken: Taken, epochs: list[dict[str, float]], judged_after: float = math.inf) -> None:
+    def report(self, taken: Taken, epochs: list[dict[str, float]], judged_after: float) -> None:
         """Reports the epochs of a trial that the study does not have.
 
         Args:
@@ -164,13 +171,15 @@ class SharedStudy:
             judged_after: number of epochs after which the trial may be stopped.
 
         Raises:
-            optuna.TrialPruned: its best validation accuracy so far is below the median of other trials at this epoch
-                (the median stopping rule; Golovin et al., 2017, Google Vizier).
+            optuna.TrialPruned: its best validation accuracy so far is below the median, at this epoch, of the trials
+                that have trained to their end (the median stopping rule; Golovin et al., 2017, Google Vizier).
             optuna.exceptions.UpdateFinishedTrialError: another worker has taken this trial over.
         """
-        known = self._storage.get_trial(taken.id).intermediate_values
+        trial = self._storage.get_trial(taken.id)
+        if trial.state != TrialState.RUNNING:
+            raise UpdateFinishedTrialError
         for row in epochs:
-            if row["epoch"] not in known:
+            if row["epoch"] not in trial.intermediate_values:
                 taken.trial.report(row["validation_accuracy"], int(row["epoch"]))
                 if row["epoch"] > judged_after and taken.trial.should_prune():
                     raise optuna.TrialPruned
@@ -181,7 +190,7 @@ class SharedStudy:
         Returns:
             Whether it was still this worker's; if not, nothing is changed.
         """
-        with self._alone():
+        with self.alone():
             if self._storage.get_trial(taken.id).state != TrialState.RUNNING:
                 return False
             for name, content in kept.items():
@@ -190,10 +199,8 @@ class SharedStudy:
         return True
 
     def put_back(self, taken: Taken, kept: Mapping[str, Any]) -> None:
-        """Ends a trial whose worker is stopped by hand, and has it run again."""
-        if self.settle(taken, TrialState.FAIL, {**kept, "reason": "stopped by hand"}):
-            with self._alone():
-                self._again(self._storage.get_trial(taken.id))
+        """Ends a trial that this worker does not finish. The next worker that asks for a trial gets it."""
+        self.settle(taken, TrialState.FAIL, {**kept, "reason": PUT_BACK})
 
     def data(self) -> dict[str, Any] | None:
         """On which data the whole trainings of the study were; None: there are none."""
@@ -205,12 +212,15 @@ class SharedStudy:
         return int(self._storage.get_study_id_from_name(self.name))
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        with _alone(self._storage.engine), _quiet():
+    def alone(self) -> Iterator[None]:
+        """Lets one worker at a time do what stands in the `with` statement."""
+        with _holding(self._storage.engine), _quiet():
             yield
 
-    def _take_up_killed(self) -> None:
-        """Has the trials of killed workers run again, once each. Whoever calls it holds the lock.
+    def _take_up(self) -> None:
+        """Has trials run again: those of killed workers once, those that were put back each time.
+
+        Whoever calls it holds the lock.
 
         A worker may be killed at any moment, also in this method. So each step follows from what is in the database,
         and the next worker does what is left.
@@ -222,14 +232,11 @@ class SharedStudy:
         trials = self.study.get_trials()
         again = {number for trial in trials for number in retry_history(trial)}
         for trial in trials:
-            if was_killed(trial) and trial.number not in again:
-                history = [trials[number] for number in retry_history(trial)]
-                if sum(map(was_killed, history)) < RETRIES:
-                    self._again(trial)
-
-    def _again(self, trial: FrozenTrial) -> None:
-        trial.user_attrs = {}  # they are those of the run that ended
-        RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)(self.study, trial)
+            earlier = [trials[number] for number in retry_history(trial)]
+            killed = was_killed(trial) and sum(map(was_killed, earlier)) < RETRIES
+            if trial.number not in again and (killed or trial.user_attrs.get("reason") == PUT_BACK):
+                trial.user_attrs = {}  # they are those of the run that ended
+                RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)(self.study, trial)
 
 
 def was_killed(trial: FrozenTrial) -> bool:
@@ -257,12 +264,14 @@ def numbered(trials: Sequence[FrozenTrial]) -> dict[int, list[FrozenTrial]]:
 
 def database_reason(error: BaseException) -> str:
     """What a database says, in one line."""
+    if isinstance(error, StorageInternalError) and error.__cause__:  # Optuna's own words guess at the reason
+        error = error.__cause__
     lines = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
     return lines[0]
 
 
 @contextmanager
-def _alone(engine: Engine) -> Iterator[None]:
+def _holding(engine: Engine) -> Iterator[None]:
     """Holds the lock of a database's studies. The lock of a process that dies is free."""
     if engine.dialect.name == "sqlite":
         with FileLock(f"{engine.url.database}.lock"):
@@ -283,11 +292,19 @@ def _quiet() -> Iterator[None]:
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Names what differs between two identities."""
+    """Names what differs between two identities, without the passwords of addresses."""
     before, now = set(old["overrides"]), set(new["overrides"])
-    parts = [f"there {', '.join(sorted(before - now))}"] if before - now else []
-    parts += [f"here {', '.join(sorted(now - before))}"] if now - before else []
+    parts = [
+        f"{where} {', '.join(map(_public, sorted(settings)))}"
+        for where, settings in (("there", before - now), ("here", now - before))
+        if settings
+    ]
     searched = sorted(
         name for name in {*old["search"], *new["search"]} if old["search"].get(name) != new["search"].get(name)
     )
     return "; ".join([*parts, *([f"search: {', '.join(searched)}"] if searched else [])])
+
+
+def _public(setting: str) -> str:
+    name, _, value = setting.partition("=")
+    return f"{name}={public_address(value.strip(QUOTES))}"

@@ -39,7 +39,7 @@ def follow_project(root: Path) -> bool:
         for before, now in ((f"{old.as_uri()}/", f"{root.as_uri()}/"), (f"{old}/", f"{root}/")):
             for table, column in ADDRESSES:
                 store.execute(
-                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",  # noqa: S608 (the names are ours)
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
                     [now, len(before) + 1, len(before), before],
                 )
     return True

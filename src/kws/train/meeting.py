@@ -154,21 +154,27 @@ def _differ(place: Place, described: Mapping[str, str], message: Mapping[str, An
 
 
 def _report(place: Place, described: Mapping[str, str], deadline: float, wait: float) -> None:
-    """The part of a worker that is not the chief: reaches the chief, and waits until all may begin."""
+    """The part of a worker that is not the chief: reaches the chief, and waits until all may begin.
+
+    A chief that does not answer has ended and may come back, or has not yet noticed that an earlier training lost this
+    worker: TensorFlow listens at its address then. So it is asked again.
+    """
     message = {"number": place.number, "addresses": place.addresses, "described": dict(described)}
     while True:
+        reason: object = "it did not answer"
         try:
-            connection = socket.create_connection(_host_and_port(place.addresses[0]), timeout=ANSWER_SECONDS)
-            break
+            with socket.create_connection(_host_and_port(place.addresses[0]), timeout=ANSWER_SECONDS) as connection:
+                _send(connection, message)
+                answer = _receive(connection, max(ANSWER_SECONDS, deadline - time.monotonic() + ANSWER_SECONDS))
         except (OSError, UnicodeError) as error:
-            if time.monotonic() > deadline:
-                raise UserError(f"{place.name(0)} cannot be reached in {wait:g} s ({error}): start it, too") from None
-            time.sleep(min(1.0, wait / 10))
-    with connection:
-        _send(connection, message)
-        answer = _receive(connection, max(ANSWER_SECONDS, deadline - time.monotonic() + ANSWER_SECONDS))
-    if answer.get("problem", "it ended"):
-        raise UserError(answer.get("problem") or f"{place.name(0)} ended before all workers were there")
+            answer, reason = {}, error
+        if answer.get("problem"):
+            raise UserError(answer["problem"])
+        if "problem" in answer:
+            return
+        if time.monotonic() > deadline:
+            raise UserError(f"{place.name(0)} cannot be reached in {wait:g} s ({reason}): start it, too")
+        time.sleep(min(1.0, wait / 10))
 
 
 def _host_and_port(address: str) -> tuple[str, int]:

@@ -167,12 +167,19 @@ def connect(place: meeting.Place) -> tf.distribute.Strategy:
 
 @contextmanager
 def scope(team: Team | None) -> Iterator[None]:
-    """The network of a team is built inside, so that all workers have the chief's weights."""
+    """The network of a team is built inside, so that all workers have the chief's weights.
+
+    Raises:
+        UserError: a worker was lost.
+    """
     if team is None:
         yield
         return
-    with team.strategy.scope():
-        yield
+    try:
+        with team.strategy.scope():
+            yield
+    except LOST as error:
+        raise UserError(_lost(team.place, str(error))) from None
 
 
 def train_model(  # noqa: PLR0913 (as `training.train_model`)

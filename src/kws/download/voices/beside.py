@@ -1,5 +1,6 @@
 """Computed voices that speak beside people: which words they say, for which splits, and what is printed of that."""
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -29,7 +30,7 @@ def words_beside(recordings: Iterable[Clip], tests: Iterable[Clip], params: Para
     return {split: [word for word in params.words if word not in heard[split]] for split in SPLITS}
 
 
-def others_beside(recordings: Sequence[Clip], tests: Iterable[Clip], params: Params, accents: Sequence[str]) -> Others:
+def others_beside(recordings: Iterable[Clip], tests: Iterable[Clip], params: Params, accents: Sequence[str]) -> Others:
     """The words that the voices say for `_unknown_`; none if it is off, or if the language is not English.
 
     None of them sounds like a word that is chosen, or like one of the data sets' or of those for the streams:
@@ -56,7 +57,7 @@ def others_beside(recordings: Sequence[Clip], tests: Iterable[Clip], params: Par
             f"unknown: computed voices say other words in English only, not in {params.language}, and the data set has "
             "none; add a folder of recordings for each of some, or set it to 0"
         )
-    spoken = {clip.spoken for clip in (*recordings, *tests) if not clip.spoken.startswith("_")}
+    spoken = {clip.spoken for clip in itertools.chain(recordings, tests) if not clip.spoken.startswith("_")}
     apart = list(dict.fromkeys([*params.words, *sorted(spoken), *UNHEARD]))
     near = near_words(params.words, everyday_words(apart), accents[0])
     near = without_same_sounds(near, apart, accents)
