@@ -1,6 +1,6 @@
-"""Featurizes many clips without Dask and on 1, 2 and 4 workers, and kills one; writes benchmarks/cluster.csv.
+"""Featurizes few and many clips without Dask and on 1, 2 and 4 workers, and kills one; writes benchmarks/cluster.csv.
 
-    python benchmarks/cluster.py --recordings mini_speech_commands.zip --clips 200000
+    python benchmarks/cluster.py --recordings mini_speech_commands.zip
     python benchmarks/cluster.py --case names --names 2000000
 
 The clips are made of the recordings: each is faster or slower, and noisy, by an amount of its own. They are Opus in
@@ -20,13 +20,12 @@ import hashlib
 import io
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -48,20 +47,9 @@ from kws.recordings.archive import read_members
 
 CSV = ROOT / "benchmarks" / "cluster.csv"
 COLUMNS = (
-    *(
-        "case",
-        "clips",
-        "hosts",
-        "workers",
-        "cores",
-        "seconds",
-        "cpu_seconds",
-        "stage_cpu_seconds",
-        "stage_mb",
-        "worker_mb",
-        "scheduler_mb",
-    ),
-    *("features_mb", "same_bytes", "sha256"),
+    *("case", "clips", "hosts", "workers", "cores", "seconds"),
+    *("cpu_seconds", "stage_cpu_seconds", "scheduler_cpu_seconds"),
+    *("stage_mb", "worker_mb", "scheduler_mb", "features_mb", "same_bytes", "sha256"),
 )
 RATE = 16_000
 SLOWEST, FASTEST = 0.85, 1.15
@@ -207,7 +195,7 @@ def _ip(*arguments: str) -> None:
 
 
 def run(project: Path, workers: int, *, cores: int, kill: bool = False) -> dict[str, Any]:
-    """Featurizes once, and says what it took: a row of the table.
+    """Featurizes once, and says what it took: a row of the table. Scheduler and workers are there when it begins.
 
     Args:
         project: the folder with data/raw.
@@ -221,53 +209,71 @@ def run(project: Path, workers: int, *, cores: int, kill: bool = False) -> dict[
     with hosts(workers) as where, ExitStack() as stack, (project / "printed.txt").open("a") as log:
         keep_to = partial(os.sched_setaffinity, 0, allowed)
         start = partial(subprocess.Popen, cwd=project, env=environment, stdout=log, stderr=log, preexec_fn=keep_to)
-        others: list[subprocess.Popen[bytes]] = []
+        cluster = start_cluster(project, where, start) if workers else []
+        stack.callback(lambda: [process.kill() or process.wait() for process in cluster])
         if workers:
-            program = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard"]
-            listen = "" if where.head.namespace else "127.0.0.1"
-            others.append(start(where.head.command(*program, "--host", f"tcp://{listen}:{PORT}")))
-            for host, scheduler in zip(where.workers, where.schedulers, strict=True):
-                program = [sys.executable, "-m", "distributed.cli.dask_worker", f"tcp://{scheduler}:{PORT}"]
-                program += ["--host", host.address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
-                others.append(start(host.command(*program, "--local-directory", project / "dask")))
-            stack.callback(lambda: [process.kill() or process.wait() for process in others])
             environment["KWS_CLUSTER"] = f"tcp://127.0.0.1:{PORT}"
             client = f"Client('{environment['KWS_CLUSTER']}')"
             wait = f"from distributed import Client; {client}.wait_for_workers({workers}, 300)"
             if start(where.head.command(sys.executable, "-c", wait)).wait():
                 sys.exit(f"the workers did not come:\n{(project / 'printed.txt').read_text()[-3000:]}")
-        begun = [_cpu_seconds(process.pid) for process in others]
-        since = time.perf_counter()
         stage = start(where.head.command(sys.executable, ROOT / "stages" / "featurize.py"))
-        killed = False
-        peak, peaks, used = 0, [0] * len(others), [0.0] * len(others)
-        while not (ended := os.wait4(stage.pid, os.WNOHANG))[0]:
-            peak = max(peak, _peak_bytes(stage.pid))
-            for number, process in enumerate(others):
-                if process.poll() is None:
-                    peaks[number] = max(peaks[number], _peak_bytes(process.pid))
-                    used[number] = _cpu_seconds(process.pid) - begun[number]
-            if kill and not killed and _half_done(project):
-                others[-1].send_signal(signal.SIGKILL)
-                killed = True
-            time.sleep(0.2)
-        seconds = time.perf_counter() - since
-        _, status, usage = ended
-        stage.returncode = os.waitstatus_to_exitcode(status)
-    if stage.returncode or kill != killed:
-        sys.exit(f"featurize failed, or nobody was killed:\n{(project / 'printed.txt').read_text()[-3000:]}")
+        seen = watch(project, stage, cluster, kill=kill)
+    features = (project / "data" / "features").iterdir()
     return {
         "hosts": where.kind if workers else "",
         "workers": workers,
         "cores": len(allowed),
+        **seen,
+        "features_mb": sum(path.stat().st_size for path in features) // 10**6,
+        "sha256": digest(project),
+    }
+
+
+def start_cluster(
+    project: Path, where: Hosts, start: Callable[[list[str]], subprocess.Popen[bytes]]
+) -> list[subprocess.Popen[bytes]]:
+    """Starts a scheduler, and a worker on each host: these processes, in this order."""
+    program = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard"]
+    listen = "" if where.head.namespace else "127.0.0.1"
+    started = [start(where.head.command(*program, "--host", f"tcp://{listen}:{PORT}"))]
+    for host, scheduler in zip(where.workers, where.schedulers, strict=True):
+        program = [sys.executable, "-m", "distributed.cli.dask_worker", f"tcp://{scheduler}:{PORT}"]
+        program += ["--host", host.address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+        started.append(start(host.command(*program, "--local-directory", project / "dask")))
+    return started
+
+
+def watch(
+    project: Path, stage: subprocess.Popen[bytes], cluster: Sequence[subprocess.Popen[bytes]], *, kill: bool
+) -> dict[str, Any]:
+    """Waits for the end of the stage, and says what it and the cluster took; may kill the last worker on the way."""
+    since, begun = time.perf_counter(), [_cpu_seconds(process.pid) for process in cluster]
+    killed = False
+    peak, peaks, used = 0, [0] * len(cluster), [0.0] * len(cluster)
+    while not (ended := os.wait4(stage.pid, os.WNOHANG))[0]:
+        peak = max(peak, _peak_bytes(stage.pid))
+        for number, process in enumerate(cluster):
+            if process.poll() is None:
+                peaks[number] = max(peaks[number], _peak_bytes(process.pid))
+                used[number] = _cpu_seconds(process.pid) - begun[number]
+        if kill and not killed and _half_done(project):
+            cluster[-1].kill()
+            killed = True
+        time.sleep(0.2)
+    seconds = time.perf_counter() - since
+    _, status, usage = ended
+    stage.returncode = os.waitstatus_to_exitcode(status)
+    if stage.returncode or kill != killed:
+        sys.exit(f"featurize failed, or nobody was killed:\n{(project / 'printed.txt').read_text()[-3000:]}")
+    return {
         "seconds": round(seconds, 1),
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime + sum(used), 1),
         "stage_cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+        "scheduler_cpu_seconds": round(used[0], 1) if used else 0,
         "stage_mb": peak // 10**6,
         "worker_mb": max(peaks[1:], default=0) // 10**6,
         "scheduler_mb": peaks[0] // 10**6 if peaks else 0,
-        "features_mb": sum(path.stat().st_size for path in (project / "data" / "features").iterdir()) // 10**6,
-        "sha256": digest(project),
     }
 
 
@@ -303,27 +309,28 @@ def _cpu_seconds(process: int) -> float:
 
 
 def of_clips(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """The clips without Dask, on so many workers, and with one that is killed."""
+    """Each number of clips without Dask, on so many workers, and with one that is killed."""
     cores = len(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory(dir=scratch()) as name:
-        project = Path(name)
-        since = time.perf_counter()
-        make_parts(project / "mine", asked.clips, asked.parts, asked.recordings.absolute())
-        print(f"{asked.clips:,} clips in {asked.parts} parts: made in {time.perf_counter() - since:.0f} s", flush=True)
-        words = sorted({word for word, _, _ in _known(asked.recordings.absolute())})
-        write_project(project, words, dataset="mine", **preset("fast"))
-        measured([sys.executable, ROOT / "stages" / "download.py"], project)
-        shutil.rmtree(project / "mine")  # there is a copy in data/raw
-        cases = [("without Dask", 0, 1, False), ("without Dask", 0, cores, False)]
-        cases += [("Dask", workers, 1 if workers == 1 else cores, False) for workers in asked.workers]
-        cases += [("Dask, a worker killed in the middle", 2, cores, True)]
-        first = ""
-        for case, workers, used, kill in cases:
-            row = {"case": case, "clips": asked.clips} | run(project, workers, cores=used, kill=kill)
-            first = first or row["sha256"]
-            row["same_bytes"] = "yes" if row["sha256"] == first else "NO"
-            print("  " + ", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-            yield row
+    cases = [("without Dask", 0, used, False) for used in sorted({1, cores})]
+    cases += [("Dask", workers, 1 if workers == 1 else cores, False) for workers in asked.workers]
+    cases += [("Dask, a worker killed in the middle", 2, cores, True)]
+    words = sorted({word for word, _, _ in _known(asked.recordings.absolute())})
+    for clips in asked.clips:
+        with tempfile.TemporaryDirectory(dir=scratch()) as name:
+            project = Path(name)
+            since = time.perf_counter()
+            make_parts(project / "mine", clips, asked.parts, asked.recordings.absolute())
+            print(f"{clips:,} clips in {asked.parts} parts: made in {time.perf_counter() - since:.0f} s", flush=True)
+            write_project(project, words, dataset="mine", **preset("fast"))
+            measured([sys.executable, ROOT / "stages" / "download.py"], project)
+            shutil.rmtree(project / "mine")  # there is a copy in data/raw
+            first = ""
+            for case, workers, used, kill in cases:
+                row = {"case": case, "clips": clips} | run(project, workers, cores=used, kill=kill)
+                first = first or row["sha256"]
+                row["same_bytes"] = "yes" if row["sha256"] == first else "NO"
+                print("  " + ", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+                yield row
 
 
 def of_names(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -379,7 +386,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--case", choices=CASES, default="clips")
     options.add_argument("--recordings", type=Path, help="an archive of recordings, or a folder with one for each word")
-    options.add_argument("--clips", type=int, default=200_000)
+    options.add_argument("--clips", type=int, nargs="+", default=[2000, 200_000])
     options.add_argument("--parts", type=int, default=20)
     options.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     options.add_argument("--names", type=int, default=2_000_000)
@@ -393,10 +400,13 @@ def main() -> None:
 
 
 def write_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes the table; rows of the same kind of case are replaced, others stay before these."""
-    names = rows[0]["case"].startswith("names")
+    """Writes the table; rows of the same kind of case with as many clips are replaced, others stay before these."""
+
+    def kind(row: Mapping[str, Any]) -> tuple[bool, int]:
+        return row["case"].startswith("names"), int(row["clips"])
+
     with CSV.open(newline="") if CSV.exists() else io.StringIO() as file:
-        others = [row for row in csv.DictReader(file) if row["case"].startswith("names") != names]
+        others = [row for row in csv.DictReader(file) if kind(row) not in {kind(new) for new in rows}]
     write_csv(CSV, [*others, *rows], COLUMNS)
 
 

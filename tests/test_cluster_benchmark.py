@@ -88,12 +88,39 @@ def paper(tmp_path, monkeypatch):
     write_csv(
         Path("benchmarks/cluster.csv"),
         [
-            same | {"clips": 1000, "stage_cpu_seconds": 3.1, "cpu_seconds": 7.1, "features_mb": 15},
-            same | {"clips": 101_000, "stage_cpu_seconds": 13.1, "cpu_seconds": 217.1, "features_mb": 2015},
+            same
+            | {
+                "clips": 1000,
+                "stage_cpu_seconds": 3.1,
+                "cpu_seconds": 7.1,
+                "features_mb": 15,
+                "stage_mb": 101,
+                "scheduler_mb": 100,
+            },
+            same
+            | {
+                "clips": 101_000,
+                "stage_cpu_seconds": 13.1,
+                "cpu_seconds": 217.1,
+                "features_mb": 2015,
+                "stage_mb": 201,
+                "scheduler_mb": 150,
+            },
             *({"case": f"names: {stage}", "clips": 100, "stage_mb": 110, "seconds": 4} for stage in STAGES),
             *({"case": f"names: {stage}", "clips": 1100, "stage_mb": 210, "seconds": 14} for stage in STAGES),
         ],
-        ["case", "clips", "workers", "cores", "seconds", "stage_cpu_seconds", "cpu_seconds", "stage_mb", "features_mb"],
+        [
+            "case",
+            "clips",
+            "workers",
+            "cores",
+            "seconds",
+            "stage_cpu_seconds",
+            "cpu_seconds",
+            "stage_mb",
+            "scheduler_mb",
+            "features_mb",
+        ],
     )
     return runpy.run_path(str(ROOT / "docs" / "readme.py"))["cluster_extrapolation"]
 
@@ -112,7 +139,8 @@ def test_what_is_done_once_is_not_multiplied_on_paper(paper):
         "| cost | 3.65 $ | 26.30 $ | 263.00 $ |\n"
         "\n"
         "The recordings take 0.06 TB as tars, the features 0.02 TB in 977 shards. If all cores of 100 machines "
-        "computed at full speed, they would need 250,000 short reads and write 5.0 GB a second.\n"
+        "computed at full speed, they would need 250,000 short reads and write 5.0 GB a second. If the scheduler's "
+        "memory grew on as between few and many clips, it would take 0.6 GB.\n"
         "\n"
         "By the table of names, so many names and sounds of 50 ms take `download` 100.1 GB of memory and 166.7 min, "
         "`featurize` 100.1 GB of memory and 166.7 min, alone."
