@@ -165,11 +165,13 @@ def test_a_report_becomes_one_note_on_gitlab_with_its_pictures(pages, report, ht
     for name in ("accuracies", "confusion"):
         answer = {"url": f"/uploads/1a/{name}.png"}
         httpserver.expect_ordered_request(f"{place}/uploads", "POST", headers=header).respond_with_json(answer)
-    others = [{"id": n, "body": "fine"} for n in range(100)]
+    httpserver.expect_ordered_request("/api/v4/user", "GET", headers=header).respond_with_json({"id": 8})
+    others = [{"id": n, "author": {"id": 9}, "body": REPORT} for n in range(100)]
     notes = f"{place}/merge_requests/7/notes"
     found = pages == 2
     for page in range(1, pages + 1):
-        content = others if page < pages else [{"id": 300, "body": REPORT}, {"id": 301, "body": REPORT}][: 2 * found]
+        ours = [{"id": number, "author": {"id": 8}, "body": REPORT} for number in (300, 301)]
+        content = others if page < pages else ours[: 2 * found]
         query = {"per_page": "100", "page": str(page)}
         httpserver.expect_ordered_request(notes, "GET", headers=header, query_string=query).respond_with_json(content)
     if found:
@@ -229,7 +231,7 @@ case "$1" in repro) echo "$(git log -1 --format=%s), here" > results ;; report) 
     assert subprocess.run(command, env=environment, check=False).returncode == 3
     *made, last = log.read_text().splitlines()
     if remote:
-        assert made == [f"{head} setup PYTHON=python3"]
+        assert made == [f"{head} setup PYTHON=python3", f"{head} setup WITH=remotes"]
         assert last == f"{head} report BASE={base} GATE=1"
     else:
         assert made == [f"{head} setup PYTHON=python3", f"{base} repro", f"{head} repro"]
