@@ -2,15 +2,17 @@
 """Adds and removes the server's users: users.py add ada; users.py password ada; users.py remove ada.
 
 The administrator's name and password come from MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, the address from
-MLFLOW_TRACKING_URI. A new password is made and printed once.
+MLFLOW_TRACKING_URI. MLFLOW_TRACKING_SERVER_CERT_PATH is the file of a certificate that nobody else knows. A new
+password is made and printed once.
 """
 
 import base64
 import json
 import os
 import secrets
+import ssl
 import sys
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 
@@ -22,13 +24,14 @@ def ask(method: str, path: str, **content: str) -> None:
     headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
     url = f"{address}/api/2.0/mlflow/users/{path}"
     request = Request(url, json.dumps(content).encode(), headers, method=method)  # noqa: S310 (the user's address)
+    trusted = ssl.create_default_context(cafile=os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH"))
     try:
-        with urlopen(request, timeout=60):  # noqa: S310
+        with urlopen(request, timeout=60, context=trusted):  # noqa: S310
             pass
     except HTTPError as error:
         sys.exit(f"error: {address} refuses: {error.code} {error.read().decode(errors='replace')[:300]}")
-    except URLError as error:
-        sys.exit(f"error: {address} does not answer: {error.reason}")
+    except OSError as error:
+        sys.exit(f"error: {address} does not answer: {getattr(error, 'reason', error)}")
 
 
 def main() -> None:
