@@ -1,5 +1,6 @@
 """Bits that have changed on a disk, in DVC's cache or in the workspace: found, healed or refused."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -140,12 +141,49 @@ def test_make_verify_replaces_what_the_workspace_has_and_names_the_rest(project,
     assert printed.endswith(", 0 of them damaged\n")
 
 
+def test_make_verify_takes_nothing_from_a_workspace_that_is_linked_to_the_damaged_file(project, made):
+    project.run("dvc", "config", "--local", "cache.type", "hardlink")
+    project.run("dvc", "checkout", "--relink")
+    project.run("python", "-m", "kws.commands.verify", PYTHONPATH="src")
+    name = "data/features/manifest.csv"
+    place = cached_file(project, name)
+    flip(place)
+    noted, state = json.loads((project.root / intact.READ).read_text()), place.stat()
+    noted[name][:3] = [state.st_ino, state.st_ctime_ns, state.st_size]  # which no disk changes with a bit
+    (project.root / intact.READ).write_text(json.dumps(noted))
+    code, printed = project.try_to("python", "-m", "kws.commands.verify", PYTHONPATH="src")
+    assert code == 1
+    assert f": {place.parent.name}{place.name}; dvc pull, or dvc repro " in one_line(printed)
+    assert not place.exists()
+    assert ran(project.run("dvc", "repro")) == ["featurize"]
+    assert_as(project, made, "data/features", ".dvc/cache/files")
+
+
+def test_make_pull_refuses_what_the_remote_has_by_half(project, tmp_path):
+    project.run("dvc", "remote", "add", "--default", "storage", str(tmp_path / "store"))
+    project.commit()
+    project.run("dvc", "push")
+    place = cached_file(project, "data/features/manifest.csv")
+    half = tmp_path / "store/files/md5" / place.parent.name / place.name
+    content = half.read_bytes()
+    half.unlink()
+    half.write_bytes(content[: len(content) // 2])
+    half.chmod(0o444)  # DVC does not read what nobody may write to
+    clone = project.clone(tmp_path / "clone")
+    code, printed = clone.try_to("python", "-m", "kws.commands.pull", PYTHONPATH="src")
+    assert code == 1
+    line = one_line(printed)
+    assert line.startswith('error: the remote has damaged files (docs/remotes.md, "A full disk"): data/features: ')
+    assert f"/.scratch/damaged/{place.parent.name}{place.name}; " in line
+    assert "MLflow" not in printed
+
+
 def test_a_file_is_read_once_and_again_when_it_has_changed(project, monkeypatch):
     monkeypatch.chdir(project.root)
     monkeypatch.setenv("DVC_ROOT", str(project.root))
     intact.mend()
     read = []
-    monkeypatch.setattr(intact, "_md5", lambda path: read.append(path) or "other")
+    monkeypatch.setattr(intact, "md5_of", lambda path: read.append(path) or "other")
     intact.require_intact("featurize")
     assert read == []
     Path("data/raw/clips.csv").touch()

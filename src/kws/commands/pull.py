@@ -1,7 +1,7 @@
 """`make pull`: what colleagues pushed, and its runs in MLflow. No stage runs.
 
-`dvc pull` brings the outputs of this commit, `dvc exp pull` all experiments of git's remote `origin`. Then the runs of
-both are made from the files, if they are not in MLflow's store yet.
+`dvc pull` brings the outputs of this commit, `dvc exp pull` all experiments of git's remote `origin`. Damaged outputs are
+refused. Then the runs of both are made from the files, if they are not in MLflow's store yet.
 """
 
 import subprocess
@@ -13,7 +13,7 @@ from pathlib import Path
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from kws.core import paths
+from kws.core import intact, paths
 from kws.core.errors import UserError
 from kws.tracking.from_files import FILES, record
 
@@ -34,14 +34,18 @@ def copy_files(repo: Repo, commit: str, folder: Path) -> None:
     """Copies what a run is made of from git and DVC's cache, or from DVC's remote, into a folder.
 
     Raises:
-        UserError: it is in none of them.
+        UserError: it is in none of them, or a file is not what the experiment wrote.
     """
     with repo.switch(commit):
         for path in map(Path.as_posix, FILES):
+            target = folder / path
             try:
-                repo.dvcfs.get(path, str(folder / path), recursive=True)
+                repo.dvcfs.get(path, str(target), recursive=True)
+                md5 = repo.dvcfs.info(path).get("md5")
             except (DvcException, OSError) as error:
                 raise UserError(f"{path} cannot be had: {error}") from error
+            if md5 and target.is_file() and intact.md5_of(target) != md5:
+                raise UserError(f"{path} is damaged, in DVC's cache or on the remote: make verify tells of the cache")
 
 
 def record_all() -> str:
@@ -75,6 +79,8 @@ def main() -> None:
     for command in commands:
         if code := subprocess.run(command, check=False).returncode:  # noqa: S603 (ours)
             sys.exit(code)
+    if damaged := intact.mend():
+        sys.exit(f'error: the remote has damaged files (docs/remotes.md, "A full disk"): {"; ".join(damaged)}')
     try:
         print(record_all())
     except UserError as error:

@@ -106,11 +106,13 @@ def mend_cache() -> tuple[int, list[str], list[str]]:
         md5 = place.parent.name + place.name
         if not _set_aside(place, md5):
             continue
-        if md5 in here:
+        if md5 in here and md5_of(here[md5]) == md5:  # read anew: it may be a link to the damaged file
             shutil.copyfile(here[md5], place)
             place.chmod(0o444)  # last: DVC reads what may be written to before it uses it
             replaced.append(md5)
         else:
+            if md5 in here:
+                _distrust(here[md5])
             lost.append(md5)
     return len(files), replaced, lost
 
@@ -141,7 +143,7 @@ def set_aside(cache: Path, md5: str) -> list[str]:
 
 def _set_aside(place: Path, md5: str) -> bool:
     """Moves a file of the cache away if it is damaged, and says whether it was."""
-    if not place.is_file() or _md5(place) == md5.removesuffix(FOLDER):
+    if not place.is_file() or md5_of(place) == md5.removesuffix(FOLDER):
         return False
     try:
         shutil.move(place, paths.scratch("damaged") / md5)
@@ -220,11 +222,12 @@ class _Digests:
         name, stat = path.as_posix(), path.stat()
         state = [stat.st_ino, stat.st_ctime_ns, stat.st_size]  # ctime: cp -p and rsync set the other time
         before = self._before.get(name)
-        md5 = str(before[-1]) if before and before[:-1] == state else _md5(path)
+        md5 = str(before[-1]) if before and before[:-1] == state else md5_of(path)
         self._now[name] = [*state, md5]
         return md5
 
 
-def _md5(path: Path) -> str:
+def md5_of(path: Path) -> str:
+    """The MD5 of a file, in hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
