@@ -18,6 +18,7 @@ def _in_a_checkout(tmp_path, monkeypatch, environment):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(mend_lock, "SECONDS", 0)
     shutil.copy(ROOT / "dvc.lock", tmp_path)
     subprocess.run(["git", "init", "--quiet"], check=True)
 
@@ -57,8 +58,7 @@ def test_one_that_is_whole_or_has_marks_of_a_conflict_stays(content, capsys):
 
 
 @pytest.mark.parametrize(("content", "stays"), [("", False), ('{"data/raw": {"wri', False), ("{}", True)])
-def test_a_half_note_of_what_runs_is_removed(capsys, monkeypatch, content, stays):
-    monkeypatch.setattr(mend_lock, "SECONDS", 0)
+def test_a_half_note_of_what_runs_is_removed(capsys, content, stays):
     Path(".dvc/tmp").mkdir(parents=True)
     Path(".dvc/tmp/rwlock").write_text(content)
     mend_lock.main()
@@ -68,12 +68,16 @@ def test_a_half_note_of_what_runs_is_removed(capsys, monkeypatch, content, stays
     assert capsys.readouterr().out == ("" if stays else said)
 
 
-def test_a_note_that_is_being_written_stays(monkeypatch):
-    Path(".dvc/tmp").mkdir(parents=True)
-    Path(".dvc/tmp/rwlock").write_text("")
-    monkeypatch.setattr(mend_lock.time, "sleep", lambda _: Path(".dvc/tmp/rwlock").write_text("{}"))
+@pytest.mark.parametrize(("name", "half", "whole"), [(".dvc/tmp/rwlock", b"", b"{}"), ("dvc.lock", WHOLE[:900], WHOLE)])
+def test_what_is_being_written_stays(monkeypatch, capsys, name, half, whole):
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(half)
+    monkeypatch.setattr(mend_lock.time, "sleep", lambda pause: path.write_bytes(whole) if pause else None)
+    monkeypatch.setattr(mend_lock, "SECONDS", 1)
     mend_lock.main()
-    assert Path(".dvc/tmp/rwlock").read_text() == "{}"
+    assert path.read_bytes() == whole
+    assert capsys.readouterr().out == ""
 
 
 def test_a_project_without_one_needs_nothing(capsys):

@@ -7,6 +7,7 @@ dvc.lock comes that of git: what the lost half said of finished stages, DVC find
 import json
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from kws.core import intact, paths
@@ -21,13 +22,20 @@ CONFLICT = b"<<<<<<< "  # git's mark, for people to solve
 
 def main() -> None:
     """Says what it did, if anything."""
-    if intact.LOCK.exists() and not _is_whole():
+    if _stays_half(intact.LOCK, _is_lock):
         _mend_lock()
-    if not _is_readable(RUNNING):
-        time.sleep(SECONDS)  # somebody may be writing it
-        if not _is_readable(RUNNING):
-            RUNNING.unlink(missing_ok=True)
-            print(f"{RUNNING} was written by half, since DVC was killed or the disk was full: it is removed")
+    if _stays_half(RUNNING, _is_json):
+        RUNNING.unlink(missing_ok=True)
+        print(f"{RUNNING} was written by half, since DVC was killed or the disk was full: it is removed")
+
+
+def _stays_half(path: Path, is_whole: Callable[[Path], bool]) -> bool:
+    """Whether a file is written by half, and stays so: somebody may be writing it just now."""
+    for pause in (0.0, SECONDS):
+        time.sleep(pause)
+        if not path.exists() or is_whole(path):
+            return False
+    return True
 
 
 def _mend_lock() -> None:
@@ -43,24 +51,22 @@ def _mend_lock() -> None:
     print(f"dvc.lock was written by half, since DVC was killed or the disk was full: {instead}; the half is {aside}")
 
 
-def _is_whole() -> bool:
+def _is_lock(path: Path) -> bool:
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from voluptuous import Invalid
 
-    if CONFLICT in intact.LOCK.read_bytes():
+    if CONFLICT in path.read_bytes():
         return True
     try:
-        COMPILED_LOCKFILE_SCHEMA(read_yaml(intact.LOCK))
+        COMPILED_LOCKFILE_SCHEMA(read_yaml(path))
     except (Invalid, UserError):
         return False
     return True
 
 
-def _is_readable(path: Path) -> bool:
+def _is_json(path: Path) -> bool:
     try:
         json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return True
     except ValueError:
         return False
     return True
