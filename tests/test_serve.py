@@ -12,6 +12,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.delenv(serve.ADDRESS, raising=False)
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", "")  # which it sets
     return tmp_path
 
 
@@ -31,8 +32,17 @@ def free_port() -> str:
 def test_the_pages_open_on_the_projects_store(here, started):
     port = free_port()
     serve.main("ui", port)
-    store = f"sqlite:///{here / 'mlflow.db'}"
-    assert started == [("mlflow", ["mlflow", "ui", "--backend-store-uri", store, "--port", port])]
+    assert started == [("mlflow", ["mlflow", "ui", "--port", port])]
+    assert os.environ["MLFLOW_BACKEND_STORE_URI"] == f"sqlite:///{here / 'mlflow.db'}"
+
+
+def test_the_password_of_a_database_is_in_no_argument(here, started, monkeypatch):
+    address = "postgresql://ada:secret@127.0.0.1/mlflow"
+    monkeypatch.setenv(serve.ADDRESS, address)
+    serve.main("ui", free_port())
+    [(_, command)] = started
+    assert "secret" not in " ".join(command)
+    assert os.environ["MLFLOW_BACKEND_STORE_URI"] == address
 
 
 @pytest.mark.usefixtures("here")

@@ -87,7 +87,8 @@ def main(target: str, port: str) -> None:
     store = f"sqlite:///{root / DATABASE}"
     point_store(root)
     if target == "ui":
-        command = ["mlflow", "ui", "--backend-store-uri", os.environ.get(ADDRESS, store), "--port", port]
+        os.environ["MLFLOW_BACKEND_STORE_URI"] = os.environ.get(ADDRESS, store)  # a list of processes would show it
+        command = ["mlflow", "ui", "--port", port]
     else:
         if ADDRESS not in os.environ and not (root / DATABASE).exists():
             raise UserError("no model is registered yet: run make, which registers one")
