@@ -62,7 +62,7 @@ class Remote:
         for block in re.findall(r"^```\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL):
             for line in block.splitlines():
                 words = [self.values.get(word, word) for word in shlex.split(line)]
-                if ("--local" in words) == local:
+                if (not {"--local", ".dvc/config.local"}.isdisjoint(words)) == local:
                     yield words
 
 
@@ -272,7 +272,11 @@ def told(root: Path, key: str) -> dict[str, Any]:
         "params": run.data.params,
         "figures": {name: value for name, value in run.data.metrics.items() if name not in LATENCIES},
         "curves": {name: sorted((point.step, point.value) for point in each) for name, each in points.items()},
-        "tags": {name: value for name, value in run.data.tags.items() if name.startswith(("kws.", "dvc."))},
+        "tags": {
+            name: value
+            for name, value in run.data.tags.items()
+            if name.startswith(("kws.", "dvc.")) and name != "kws.begun_in"
+        },
         "data": [(each.dataset.name, each.dataset.digest) for each in run.inputs.dataset_inputs],
         "files": {
             str(file.relative_to(folder)): sha256(file.read_bytes()).hexdigest()
@@ -311,6 +315,8 @@ def test_a_clone_has_all_that_was_pushed_and_its_run_without_running_anything(fi
         bob.run("dvc", "plots", "show")
         assert "curves.png" in (bob.root / "dvc_plots" / "index.html").read_text()
     assert pull(bob) == ["MLflow: 0 runs made from files (none); 1 were there"]
+    if remote.kind == "WebDAV":
+        assert (bob.root / ".dvc/config.local").stat().st_mode & 0o777 == 0o600
     # and no password is where git has it
     everything = bob.run("git", "log", "--all", "--patch") + bob.run("git", "status", "--porcelain")
     secrets = [remote.values.get("secret", ""), *remote.variables.values(), remote.values.get("~/.ssh/id_kws", "")]
