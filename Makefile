@@ -139,7 +139,7 @@ bench: $(READY)  ## time the pipeline beside others and its limits, 20 minutes: 
 	@.venv/bin/python benchmarks/speed.py --archive '$(ARCHIVE)' $(BENCH)
 
 test: $(DEV)  ## run the tests on up to four cores, with the coverage of src/kws and stages
-	@.venv/bin/python -m pytest --cov -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+	@.venv/bin/python -m pytest -rs --cov -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 torture: in-git $(DEV)  ## strike every stage with kills, full disks, cut networks and more, for hours: make torture TRIES=20 SEED=1 JOBS=1
 	@PYTHONPATH=src:tests .venv/bin/python -m torture --tries '$(or $(TRIES),20)' --seed '$(or $(SEED),1)' --jobs '$(or $(JOBS),1)' --only '$(ONLY)'
