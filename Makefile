@@ -64,7 +64,7 @@ in-git:
 	@reason=$$(git rev-parse --git-dir 2>&1) || { echo "error: DVC needs a git checkout ($$reason): \
 	git clone the project, or type: git init && git add . && git commit -m start" >&2; exit 1; }
 
-setup: $(READY) $(PAGE)  ## create .venv from the lock, and the page of dvc plots; GPU=1: with CUDA; WITH=remotes: for S3, SSH, WebDAV
+setup: $(READY) $(PAGE)  ## create .venv from the lock, and the page of dvc plots; GPU=1: with CUDA; WITH='remotes sweep cluster': what docs/remotes.md, sweeps.md, cluster.md need
 
 # A new virtual environment in $(1), with what installs the rest.
 define bootstrap
@@ -174,6 +174,8 @@ lock:  ## write requirements/ anew from pyproject.toml; versions stay where they
 	$(COMPILE) -c requirements/pipeline.txt --group bootstrap -o requirements/bootstrap.txt
 	$(COMPILE) -c requirements/pipeline.txt --group dev -o requirements/dev.txt
 	$(COMPILE) -c requirements/pipeline.txt pyproject.toml --extra remotes -o requirements/remotes.txt
+	$(COMPILE) -c requirements/pipeline.txt pyproject.toml --extra cluster -o requirements/cluster.txt
+	$(COMPILE) -c requirements/pipeline.txt pyproject.toml --extra sweep -o requirements/sweep.txt
 	$(COMPILE) --group clients -o requirements/clients.txt
 	$(COMPILE) --group esphome -o requirements/esphome.txt
 	$(COMPILE) -c requirements/pipeline.txt --group server -o requirements/server.txt

@@ -34,8 +34,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import av
 import numpy as np
-import soundfile
 import soxr
 import yaml
 from memory import measured, wav
@@ -94,10 +94,20 @@ def made_clip(number: int, recordings: Sequence[tuple[str, str, bytes]]) -> tupl
     changed = soxr.resample(samples, rng.uniform(SLOWEST, FASTEST) * RATE, RATE)[:RATE]
     level = np.sqrt(np.mean(np.square(changed)) + 1e-9) * 10 ** (-rng.uniform(*SNR_DB) / 20)
     noisy = (changed + level * rng.standard_normal(len(changed))).clip(-1, 1)
-    file = io.BytesIO()
-    soundfile.write(file, noisy.astype(np.float32), RATE, format="OGG", subtype="OPUS")
     somebody = hashlib.sha256(f"{speaker} {turn}".encode()).hexdigest()[:8]
-    return f"{word}/{somebody}_nohash_{number}.opus", file.getvalue()
+    return f"{word}/{somebody}_nohash_{number}.opus", opus(noisy)
+
+
+def opus(samples: np.ndarray) -> bytes:
+    """A file of Ogg with Opus, encoded by FFmpeg: it takes a tenth of the time of libsndfile's best quality."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="ogg") as container:
+        stream = container.add_stream("libopus", rate=RATE, layout="mono", options={"compression_level": "5"})
+        frame = av.AudioFrame.from_ndarray(samples.astype(np.float32)[None], format="flt", layout="mono")
+        frame.sample_rate = RATE
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            container.mux(packet)
+    return file.getvalue()
 
 
 def write_part(numbers: range, target: Path, recordings: Path) -> None:

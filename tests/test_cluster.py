@@ -25,7 +25,7 @@ from kws.recordings.clips import SPLITS, UNHEARD, Clip
 from kws.recordings.people import speaker_split
 from kws.records import write
 
-pytest.importorskip("distributed", reason="needs Dask: pip install 'kws[cluster]'")
+pytest.importorskip("distributed", reason="needs Dask (extra cluster)")
 
 from kws.cluster import engine
 
@@ -272,5 +272,5 @@ def test_where_no_scheduler_answers_or_no_worker_comes_is_one_line(cluster, monk
 
 def test_without_dask_what_to_install_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(UserError, match=r"^KWS_CLUSTER: local needs Dask: pip install 'kws\[cluster\]', or unset KWS_"):
+    with pytest.raises(UserError, match=r"^KWS_CLUSTER: local needs Dask: make setup WITH=cluster, or unset KWS_"):
         run("local", abs, [])

@@ -210,6 +210,8 @@ GROUPS = PROJECT["dependency-groups"]
         ("esphome", GROUPS["esphome"]),
         ("servers", GROUPS["servers"]),
         ("remotes", PROJECT["project"]["optional-dependencies"]["remotes"]),
+        ("cluster", PROJECT["project"]["optional-dependencies"]["cluster"]),
+        ("sweep", PROJECT["project"]["optional-dependencies"]["sweep"]),
         ("server", GROUPS["server"]),
         ("gpu", [*(line for line in DIRECT if not line.startswith("tensorflow-cpu")), *GROUPS["gpu"]]),
     ],
@@ -221,7 +223,7 @@ def test_each_direct_dependency_is_locked_at_a_version_that_pyproject_allows(nam
         assert all(requirement.specifier.contains(version, prereleases=True) for version in versions), requirement
 
 
-@pytest.mark.parametrize("name", ["bootstrap", "dev", "gpu", "remotes", "server"])
+@pytest.mark.parametrize("name", ["bootstrap", "dev", "gpu", "remotes", "cluster", "sweep", "server"])
 def test_the_locks_give_a_package_one_version(name):
     pipeline = pins("pipeline")
     other = {each: versions for each, versions in pins(name).items() if not versions <= pipeline.get(each, versions)}
@@ -236,7 +238,7 @@ def test_cuda_takes_the_place_of_the_smaller_tensorflow():
     assert "nvidia-cudnn-cu12" not in pipeline
 
 
-@pytest.mark.parametrize("name", [*LOCKS, "gpu", "clients", "esphome", "remotes", "servers", "server"])
+@pytest.mark.parametrize("name", [*LOCKS, "gpu", "clients", "esphome", "remotes", "cluster", "sweep", "servers", "server"])
 def test_each_package_of_a_lock_is_hashed(name):
     blocks = re.findall(r"(?m)^\w.*\n(?: .*\n)*", (ROOT / "requirements" / f"{name}.txt").read_text())
     assert blocks

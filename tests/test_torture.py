@@ -81,7 +81,7 @@ def test_a_killed_voice_ends_in_one_line_and_then_as_undisturbed(scene):
 
 
 def test_a_killed_process_of_dask_ends_as_undisturbed(scene):
-    pytest.importorskip("distributed", reason="needs Dask: pip install 'kws[cluster]'")
+    pytest.importorskip("distributed", reason="needs Dask (extra cluster)")
     outcome = kills.kill_worker(scene("featurize"), **kills.CLUSTER)
     assert outcome.ended == "undisturbed", outcome
     assert outcome.moment.startswith("a process of Dask killed after ")

@@ -73,7 +73,7 @@ def kill_worker_ready(_: Base) -> Iterator[Callable[[Scene], Outcome]]:
 def kill_dask_ready(_: Base) -> Iterator[Callable[[Scene], Outcome]]:
     """Needs Dask."""
     if not find_spec("distributed"):
-        raise Skipped("Dask is not installed: pip install 'kws[cluster]'")
+        raise Skipped("Dask is not installed: make setup WITH=cluster")
     yield lambda scene: kill_worker(scene, **CLUSTER)
 
 

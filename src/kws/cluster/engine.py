@@ -51,7 +51,7 @@ def connected(where: str) -> Iterator["Client"]:
     try:
         from distributed import Client, LocalCluster
     except ImportError:
-        raise UserError(f"{CLUSTER}: {where} needs Dask: pip install 'kws[cluster]', or unset {CLUSTER}") from None
+        raise UserError(f"{CLUSTER}: {where} needs Dask: make setup WITH=cluster, or unset {CLUSTER}") from None
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a line is said here, where a log has pages
     kind, _, number = where.partition(":")
     if kind == "local":

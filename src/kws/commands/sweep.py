@@ -26,7 +26,7 @@ MOST = 10_000  # trials
 def main() -> None:
     """Runs trials until the study has those that are wanted, then prints and writes what was found."""
     if find_spec("optuna") is None:
-        sys.exit("error: make sweep needs Optuna: .venv/bin/python -m pip install '.[sweep]'")
+        sys.exit("error: make sweep needs Optuna: make setup WITH=sweep")
     from kws.sweep.worker import run_worker
 
     space, trials, study, storage, remote, settings = sys.argv[1:7]
