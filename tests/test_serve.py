@@ -36,7 +36,8 @@ def test_the_pages_open_on_the_projects_store(here, started):
     assert os.environ["MLFLOW_BACKEND_STORE_URI"] == f"sqlite:///{here / 'mlflow.db'}"
 
 
-def test_the_password_of_a_database_is_in_no_argument(here, started, monkeypatch):
+@pytest.mark.usefixtures("here")
+def test_the_password_of_a_database_is_in_no_argument(started, monkeypatch):
     address = "postgresql://ada:secret@127.0.0.1/mlflow"
     monkeypatch.setenv(serve.ADDRESS, address)
     serve.main("ui", free_port())

@@ -209,7 +209,11 @@ LARGE = 10**7  # bytes
 REFUSED = {
     "samples that are no numbers": (b'{"inputs": [[' + b", ".join([b"NaN"] * 400) + b"]]}", JSON, "not numbers"),
     "infinite samples": (b'{"inputs": [[' + b", ".join([b"-1e999"] * 400) + b"]]}", JSON, "infinite"),
-    "a clip of many samples": (b'{"inputs": [[' + b"0," * (LARGE // 2) + b"0]]}", JSON, "does not match expected shape"),
+    "a clip of many samples": (
+        b'{"inputs": [[' + b"0," * (LARGE // 2) + b"0]]}",
+        JSON,
+        "does not match expected shape",
+    ),
     "much that is no JSON": (b"[" + b"x" * LARGE, JSON, "JSON"),
     "much that is no text": (b"\xff" * LARGE, JSON, "JSON"),
     "much that is no table": (b"\xff" * LARGE, "text/csv", "UTF-8"),
@@ -256,7 +260,19 @@ BODIES = (
     | st.text(max_size=50).map(lambda text: text.encode("utf-8", "surrogatepass"))
 )
 TYPES = st.sampled_from(
-    [JSON, JSON, JSON, f"{JSON}; charset=utf-8", f"{JSON}; charset=latin-1", f"{JSON}; a=b", "text/csv", PARQUET, "x", "", None]
+    [
+        JSON,
+        JSON,
+        JSON,
+        f"{JSON}; charset=utf-8",
+        f"{JSON}; charset=latin-1",
+        f"{JSON}; a=b",
+        "text/csv",
+        PARQUET,
+        "x",
+        "",
+        None,
+    ]
 )
 
 
@@ -269,12 +285,16 @@ def test_no_request_is_an_error_of_the_server(served: str, body: bytes, content_
 
 
 METHODS = st.sampled_from(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"])
-ROUTES = st.sampled_from(["", "ping", "health", "version", "invocations", "invocations/", "docs", "openapi.json", "..%2f"])
+ROUTES = st.sampled_from(
+    ["", "ping", "health", "version", "invocations", "invocations/", "docs", "openapi.json", "..%2f"]
+)
 PATHS = st.tuples(ROUTES | st.text(max_size=5), st.text(max_size=5)).map(
     lambda parts: f"/{quote(parts[0], safe='%/.')}{'?' if parts[1] else ''}{quote(parts[1], safe='=&')}"
 )
 HEADERS = st.dictionaries(
-    st.sampled_from(["Accept", "Authorization", "Content-Encoding", "Content-Type", "Cookie", "Range", "X-Forwarded-For"]),
+    st.sampled_from(
+        ["Accept", "Authorization", "Content-Encoding", "Content-Type", "Cookie", "Range", "X-Forwarded-For"]
+    ),
     st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=10),
     max_size=3,
 )

@@ -193,9 +193,7 @@ def compare_runs(undisturbed: Sequence[Record], found: Sequence[Record]) -> Iter
 
 
 def runs(folder: Path) -> list[Record]:
-    """Of all finished runs in a store: the figures, how many epochs have a point in the curves and how many points there
-    are, the SHA-256 of each artifact, and how many versions of the model are registered.
-    """
+    """Of all finished runs in a store: figures, counts of epochs, points and models, SHA-256 of artifacts."""
     if not (folder / "mlflow.db").exists():
         return []
     with closing(sqlite3.connect(folder / "mlflow.db")) as store:

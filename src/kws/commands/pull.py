@@ -1,7 +1,7 @@
 """`make pull`: what colleagues pushed, and its runs in MLflow. No stage runs.
 
-`dvc pull` brings the outputs of this commit, `dvc exp pull` all experiments of git's remote `origin`. Damaged outputs are
-refused. Then the runs of both are made from the files, if they are not in MLflow's store yet.
+`dvc pull` brings the outputs of this commit, `dvc exp pull` all experiments of git's remote `origin`. Damaged outputs
+are refused. Then the runs of both are made from the files, if they are not in MLflow's store yet.
 """
 
 import subprocess
