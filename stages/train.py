@@ -33,7 +33,7 @@ def main() -> None:
         spec = FeatureSpec.read(paths.SPEC)
         recipe = training.Recipe.from_params(params)
         training.make_deterministic(params.seed, params.threads)
-        team = workers.join(spec, params, recipe)  # None: this process trains alone
+        team = workers.join(paths.FEATURES, params, recipe)  # None: this process trains alone
         with workers.scope(team):
             model = networks.NETWORKS[params.model](
                 spec.front_end.frames, spec.front_end.mel_bins, len(spec.classes), params.width, causal=params.causal

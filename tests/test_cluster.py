@@ -42,6 +42,7 @@ class Cluster:
         tell = ["--scheduler-file", str(self.file), "--host", "127.0.0.1", "--no-dashboard"]
         self.scheduler = subprocess.Popen([*self._program("scheduler"), *tell, "--port", "0"], **here)
         while not self.file.exists():
+            assert self.scheduler.poll() is None
             time.sleep(0.05)
         one = [*tell, "--no-nanny", "--nthreads", "1", "--local-directory", str(folder)]
         self.workers = [subprocess.Popen([*self._program("worker"), *one], **here) for _ in range(workers)]

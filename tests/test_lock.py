@@ -238,7 +238,9 @@ def test_cuda_takes_the_place_of_the_smaller_tensorflow():
     assert "nvidia-cudnn-cu12" not in pipeline
 
 
-@pytest.mark.parametrize("name", [*LOCKS, "gpu", "clients", "esphome", "remotes", "cluster", "sweep", "servers", "server"])
+@pytest.mark.parametrize(
+    "name", [*LOCKS, "gpu", "clients", "esphome", "remotes", "cluster", "sweep", "servers", "server"]
+)
 def test_each_package_of_a_lock_is_hashed(name):
     blocks = re.findall(r"(?m)^\w.*\n(?: .*\n)*", (ROOT / "requirements" / f"{name}.txt").read_text())
     assert blocks

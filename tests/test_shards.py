@@ -5,14 +5,17 @@ import io
 import itertools
 import tarfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from conftest import FRONT_END, SOURCE
 from encode import encoded
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from kws.core import paths
 from kws.core.arrays import write_arrays
@@ -53,6 +56,14 @@ def pack(path: Path, files: dict[str, bytes]) -> Path:
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
     return path
+
+
+@pytest.fixture(autouse=True)
+def _limits_of_these_tests() -> Iterator[None]:
+    """What a worker limits for good, a test limits for itself."""
+    shards._limit_blas.cache_clear()
+    with threadpool_limits():
+        yield
 
 
 @pytest.fixture
@@ -163,6 +174,22 @@ def test_who_would_compute_other_bytes_is_refused_and_what_differs_is_told(plann
     assert list(task.target.parent.iterdir()) == []
 
 
+def test_a_shard_that_is_made_does_not_lift_the_limit_under_which_another_thread_makes_one(planned):
+    _, [task, *_] = planned
+    with threadpool_limits(2):
+        make_shard(task)
+        assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {1}
+
+
+def test_a_disk_that_is_too_full_for_the_plan_is_a_full_disk(experiment, tmp_path, monkeypatch):
+    _, *others = experiment
+    monkeypatch.setattr(shards, "_TABLES", f"{shards._TABLES} PRAGMA max_page_count = 8;")
+    chosen = [Chosen(Clip(f"yes/{number}.wav", "yes", "ann"), "yes", "train") for number in range(1000)]
+    with pytest.raises(OSError, match="No space left") as full:
+        list(shards.write_features(tmp_path / "out", chosen, *others, where="local"))
+    assert full.value.filename == "the plan in .scratch/featurize, or what SQLite sorts: SQLITE_TMPDIR"
+
+
 def test_an_archive_that_was_cut_off_meanwhile_is_an_error(planned):
     _, tasks = planned
     for part in (paths.RAW / "parts").iterdir():
@@ -198,6 +225,15 @@ def test_what_must_be_equal_holds_versions_the_code_and_the_last_digits():
     assert told["numpy"] == np.__version__
     assert told["libsndfile"] == soundfile.__libsndfile_version__
     assert told["features of a test sound"] != computer(replace(FRONT_END, mel_bins=39))["features of a test sound"]
+
+
+@pytest.mark.parametrize(("library", "function"), [(soundfile.SoundFile, "read"), (soxr, "resample")])
+def test_the_test_sound_tells_of_another_decoder_and_another_resampler(monkeypatch, library, function):
+    told = computer(FRONT_END)
+    before = getattr(library, function)
+    monkeypatch.setattr(library, function, lambda *given, **named: before(*given, **named) * np.float32(1 + 1e-6))
+    other = computer.__wrapped__(FRONT_END)
+    assert {name for name in told if told[name] != other[name]} == {"features of a test sound"}
 
 
 def test_the_plan_takes_no_memory_for_each_recording(tmp_path, monkeypatch):

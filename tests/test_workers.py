@@ -42,6 +42,7 @@ def dense() -> keras.Model:
 ALIKE = replace(PLAIN, batch_size=96, learning_rate=0.01, weight_decay=0.1, weight_averaging=0.6, label_smoothing=0.1)
 KINDS = {"rich": (tiny, RICH), "alike": (dense, ALIKE)}  # for tests/train_workers.py
 CONNECT_SECONDS = 30  # here, where workers are not slow to connect
+HEARTBEAT_SECONDS = 20  # here, where no machine stands still for a while
 ADDRESSES = "127.0.0.1:1234,127.0.0.1:1235,127.0.0.1:1236"
 
 
@@ -130,10 +131,10 @@ def test_each_replica_draws_dropout_of_its_own_and_the_first_that_of_one_machine
     assert len(set(drawn)) == 3
 
 
-def test_without_the_variables_a_process_trains_alone(make_params, monkeypatch):
+def test_without_the_variables_a_process_trains_alone(make_params, monkeypatch, tmp_path):
     monkeypatch.delenv(meeting.WORKERS, raising=False)
     monkeypatch.delenv(meeting.WORKER, raising=False)
-    assert workers.join(SPEC, make_params(), PLAIN) is None
+    assert workers.join(tmp_path, make_params(), PLAIN) is None
     with workers.scope(None):
         assert type(tiny().weights[0].value).__name__ == "ResourceVariable"
 
@@ -264,6 +265,28 @@ def test_two_workers_of_one_number_are_a_line(addresses):
         ended += meet_all((Place(addresses, 1), SAME))
     chief.join()
     assert ended == [f"two workers say that they are worker 1 ({addresses[1]}): give each its own KWS_TRAIN_WORKER"] * 2
+
+
+def test_a_worker_that_ends_while_it_waits_may_come_back(addresses):
+    ended = []
+    chief = threading.Thread(target=lambda: ended.extend(meet_all((Place(addresses, 0), SAME))))
+    chief.start()
+    message = {"number": 1, "addresses": addresses, "described": SAME}
+    tell_the_chief(addresses, json.dumps(message).encode() + b"\n").close()
+    ended += meet_all((Place(addresses, 1), SAME), (Place(addresses, 2), SAME))
+    chief.join()
+    assert ended == ["", "", ""]
+
+
+def test_a_worker_that_has_ended_while_it_waited_is_missing(addresses):
+    ended = []
+    chief = threading.Thread(target=lambda: ended.extend(meet_all((Place(addresses, 0), SAME), wait=2.0)))
+    chief.start()
+    message = {"number": 1, "addresses": addresses, "described": SAME}
+    tell_the_chief(addresses, json.dumps(message).encode() + b"\n").close()
+    ended += meet_all((Place(addresses, 2), SAME))
+    chief.join()
+    assert ended == [f"worker 1 ({addresses[1]}) did not come in 2 s: start all workers"] * 2
 
 
 def test_a_worker_that_does_not_come_is_a_line(addresses):
@@ -411,12 +434,46 @@ def test_three_workers_do_what_one_machine_does_where_only_the_order_of_sums_dif
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-3, atol=1e-4)
 
 
+def train_replicas(folder: Path, kind: str, replicas: int) -> dict:
+    """What became of one worker with several replicas."""
+    command = [sys.executable, ROOT / "tests" / "train_workers.py", "replicas", folder, kind, str(replicas)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_one_machine_with_several_replicas_does_what_it_does_with_one(features, folder):
+    """As with so many GPUs, of which there are none here."""
+    training.make_deterministic(ALIKE.seed, threads=2)
+    alone, history = training.train_model(
+        dense(), features, SPEC, recipe=ALIKE, checkpoint=folder / "alone", on_epoch=lambda _: None
+    )
+    told = train_replicas(folder, "alike", 2)
+    for ours, theirs in zip(told["history"], history, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-4)
+    together, _ = models.load_model(folder / "0.keras")
+    for ours, theirs in zip(together.weights, alone.weights, strict=True):
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_a_machine_with_several_replicas_trains_the_same_twice(features, folder):
+    """With batch normalisation and dropout."""
+    again = folder / "again"
+    again.mkdir()
+    (again / "features").symlink_to(features)
+    assert train_replicas(again, "rich", 2) == train_replicas(folder, "rich", 2)
+
+
 @needs_a_network
-@pytest.mark.parametrize("killed", [0, 1])
-def test_a_training_of_which_a_worker_was_killed_goes_on_when_all_start_again(undisturbed, folder, killed):
-    ended = train_together(folder, "rich", 2, killed, "second epoch")
+@pytest.mark.parametrize(
+    ("killed", "how", "code"),
+    [(0, "second epoch", -9), (1, "second epoch", -9), (1, "told to stop", -15), (1, "stands still", -9)],
+)
+def test_a_training_of_which_a_worker_was_lost_goes_on_when_all_start_again(undisturbed, folder, killed, how, code):
+    ended = train_together(folder, "rich", 2, killed, how)
     left = 1 - killed
-    assert ended[killed]["code"] == -9
+    assert ended[killed]["code"] == code
     assert ended[left]["code"] == 1
     said = ended[left]["errors"][-1]
     assert said.startswith(f"error: worker {killed} (127.0.0.1:{12300 + killed}) is gone (")

@@ -1,10 +1,12 @@
 """Writes the same features as `kws.featurize.write`, a shard a task, by workers that share no memory.
 
-A plan on disk says which recordings make which shard, and where in the archives they lie; so no memory grows with them.
+A plan on disk says which recordings make which shard, and where in the archives they lie. It takes no memory for each.
 A worker reads the recordings of its shard, writes it whole, and answers with the rows of the manifest.
 """
 
+import errno
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -15,7 +17,7 @@ import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +30,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 import kws
+from kws.audio.decode import decode_recording
 from kws.audio.frontend import BLAS_THREADS, FrontEnd
 from kws.core import paths
 from kws.core.arrays import StoredArrays, write_arrays
@@ -45,7 +48,8 @@ from kws.records.write import record_of, shard_of, shards_for
 if TYPE_CHECKING:
     from distributed import Client
 
-MADE = -1  # the part that silent clips are in: none
+MADE = -1  # the archive and the part that silent clips are in: none
+TEST_RATE = 48_000  # of the sound by which computers are compared, in Hz: that of Opus
 _COMPUTE = ("audio", "core", "featurize", "recordings", "records")  # the packages that a worker computes with
 _LIBRARIES = ("av", "numpy", "pymicro-features", "scipy", "soundfile", "soxr")
 _TABLES = """
@@ -58,6 +62,10 @@ CREATE TABLE found (position INTEGER PRIMARY KEY, archive INTEGER, name TEXT, pa
 CREATE TABLE work (shard TEXT, position INTEGER, name TEXT, word TEXT, speaker TEXT, label TEXT, split TEXT,
     archive INTEGER, part INTEGER, first INTEGER, size INTEGER, PRIMARY KEY (shard, position)) WITHOUT ROWID;
 CREATE TABLE rows (position INTEGER, number INTEGER, row TEXT, PRIMARY KEY (position, number)) WITHOUT ROWID;
+"""
+_FIND_MADE = """
+INSERT INTO found (archive, name, part, first, size) SELECT archive, name, archive, 0, 0 FROM chosen
+    WHERE archive = ? ORDER BY name -- as `choose` sorts them
 """
 _JOIN = """
 INSERT INTO work SELECT shard, position, name, word, speaker, label, split, archive, part, first, size
@@ -162,11 +170,14 @@ class Plan:
                 shard = shards[shard_of(clip.name, len(shards))]
                 yield number, clip.name, clip.spoken, clip.speaker, one.label, one.split, shard
 
-        self._database.executemany("INSERT OR REPLACE INTO chosen VALUES (?, ?, ?, ?, ?, ?, ?)", rows())
+        try:
+            self._database.executemany("INSERT OR REPLACE INTO chosen VALUES (?, ?, ?, ?, ?, ?, ?)", rows())
+        except BaseException:
+            self.close()
+            raise
         self.archives = tuple(numbers)
         self.parts: list[Path] = []
-        self._made = [one.clip.name for one in chosen if is_nobody(one.clip.speaker)]
-        self.silent = bool(self._made)
+        [[self.silent]] = self._database.execute("SELECT EXISTS (SELECT 1 FROM chosen WHERE archive = ?)", (MADE,))
 
     def close(self) -> None:
         """Closes the file."""
@@ -180,7 +191,7 @@ class Plan:
                 number = len(self.parts)
                 self.parts.append(part)
                 self._database.executemany(add, ((archive, name, number, *at) for name, *at in places_in(part)))
-        self._database.executemany(add, ((MADE, name, MADE, 0, 0) for name in self._made))
+        self._database.execute(_FIND_MADE, (MADE,))
         for statement in _JOIN.split(";"):
             self._database.execute(statement)
         [[recordings]] = self._database.execute("SELECT COUNT(*) FROM work")
@@ -224,25 +235,36 @@ def write_features(  # noqa: PLR0913 (as in kws.featurize.write, and the cluster
     """
     from kws.cluster.engine import connected, results_of
 
-    plan = Plan(paths.scratch("featurize"), chosen, source)
-    with _shared_folder(folder) as shared, connected(where) as client:
-        recordings = plan.locate([_plain_parts(client, archive, shared) for archive in plan.archives])
-        stored = shared / "noises.npz"
-        if plan.silent:
-            with stored.open("wb") as file:
-                parts = ((f"{split}/{name}", part) for split, of in noises.items() for name, part in of.items())
-                write_arrays(file, parts)
-        common = Common(recipe, plan.archives, tuple(plan.parts), stored, computer(recipe.front_end))
-        tasks = plan.tasks(shared, common)
-        with tqdm(desc="featurize", total=recordings, unit="recording", disable=None) as progress:
-            for made in results_of(client, make_shard, tasks, lambda shard: shard.target.name):
-                made.target.replace(folder / made.target.name)
-                plan.keep(made)
-                progress.update(made.recordings)
-    for name in itertools.chain(*plan.shards.values()):
-        (folder / name).touch()  # a shard of no recording
-    yield from plan.rows()
-    plan.close()
+    with _full_disk_told(), closing(Plan(paths.scratch("featurize"), chosen, source)) as plan:
+        with _shared_folder(folder) as shared, connected(where) as client:
+            recordings = plan.locate([_plain_parts(client, archive, shared) for archive in plan.archives])
+            stored = shared / "noises.npz"
+            if plan.silent:
+                with stored.open("wb") as file:
+                    parts = ((f"{split}/{name}", part) for split, of in noises.items() for name, part in of.items())
+                    write_arrays(file, parts)
+            common = Common(recipe, plan.archives, tuple(plan.parts), stored, computer(recipe.front_end))
+            tasks = plan.tasks(shared, common)
+            with tqdm(desc="featurize", total=recordings, unit="recording", disable=None) as progress:
+                for made in results_of(client, make_shard, tasks, lambda shard: shard.target.name):
+                    made.target.replace(folder / made.target.name)
+                    plan.keep(made)
+                    progress.update(made.recordings)
+        for name in itertools.chain(*plan.shards.values()):
+            (folder / name).touch()  # a shard of no recording
+        yield from plan.rows()
+
+
+@contextmanager
+def _full_disk_told() -> Iterator[None]:
+    """A full disk is the OSError that it is elsewhere, also where SQLite notices it."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            raise
+        where = "the plan in .scratch/featurize, or what SQLite sorts: SQLITE_TMPDIR"
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), where) from None
 
 
 @contextmanager
@@ -290,6 +312,7 @@ def make_shard(shard: Shard) -> Made:
     Raises:
         UserError: the worker does not reach the archives, or would compute other bytes.
     """
+    _limit_blas()
     common = shard.common
     here = computer(common.recipe.front_end)
     if other := {name: value for name, value in here.items() if common.computer[name] != value}:
@@ -300,7 +323,7 @@ def make_shard(shard: Shard) -> Made:
         )
     rows: list[tuple[int, int, str]] = []
     own = _reached(shard.target.parent) / uuid.uuid4().hex
-    with threadpool_limits(BLAS_THREADS), own.open("wb") as file:
+    with own.open("wb") as file:
         for place, clips in _computed(shard):
             choice = place.choice
             for number, features in enumerate(clips):
@@ -312,6 +335,12 @@ def make_shard(shard: Shard) -> Made:
                 rows.append((place.position, number, json.dumps(list(row.values()))))
     own.replace(shard.target)
     return Made(shard.target, len(shard.recordings), rows)
+
+
+@cache
+def _limit_blas() -> None:
+    """For good: the limit is the process's, and a thread that lifts it would do so for the others of a worker."""
+    threadpool_limits(BLAS_THREADS)
 
 
 def _computed(shard: Shard) -> Iterator[tuple[Placed, list[Features]]]:
@@ -351,11 +380,14 @@ def _reached(path: Path) -> Path:
 def computer(front_end: FrontEnd) -> dict[str, str]:
     """What must be equal on two machines that are to compute the same bytes, by what it is.
 
-    Versions, the code of kws, and the features of a sound: processors may differ in their last digits.
+    Versions, the code of kws, and the features of a sound that is decoded and resampled: the last digits may differ
+    between processors.
     """
-    sound = np.random.default_rng(0).normal(scale=0.1, size=3 * front_end.clip_samples).astype(np.float32)
+    sound = np.random.default_rng(0).normal(scale=0.1, size=TEST_RATE * front_end.clip_samples // front_end.sample_rate)
+    file = io.BytesIO()
+    soundfile.write(file, sound, TEST_RATE, format="OGG", subtype="OPUS")
     with threadpool_limits(BLAS_THREADS):
-        features = front_end.with_margins(sound, front_end.clip_samples)
+        features = front_end.with_margins(decode_recording(file.getvalue(), front_end.sample_rate).samples)
     return {name: _version(name) for name in _LIBRARIES} | {
         "libsndfile": soundfile.__libsndfile_version__,
         "kws's code": _code(),

@@ -1,8 +1,8 @@
 """Features on disk: TFRecords, and `background.npz`, Mel power of the background recordings.
 
 Each record: `mel_power` (bytes: float32, little endian, margin + frames + margin times mel_bins), `label` (int64: index
-into the spec's classes), `name` and `speaker` (bytes). Which shard a clip is in follows from its name and the number of
-shards.
+into the spec's classes), `name` and `speaker` (bytes). Which shard a clip is in follows from the name of its recording
+and the number of shards.
 
 Front end `micro`: in place of `mel_power` a record holds the exact `features` (bytes: uint16, little endian, frames
 times mel_bins). Training needs power, too, to add noise to: its records also hold `magnitude`, the square root of Mel

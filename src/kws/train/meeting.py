@@ -102,32 +102,48 @@ def _listen(place: Place) -> socket.socket:
 
 def _gather(place: Place, described: Mapping[str, str], listener: socket.socket, deadline: float, wait: float) -> None:
     """The chief's part: waits for all, compares, and tells all of them the same."""
-    awaited = set(range(1, len(place.addresses)))
-    problem = ""
+    there: dict[int, socket.socket] = {}
+    asked, problem = [], ""
     with ExitStack() as connections:
-        there = []
-        while awaited and not problem:
+        while not problem:
+            there = {number: each for number, each in there.items() if not _has_ended(each)}  # it may come back
+            awaited = [number for number in range(1, len(place.addresses)) if number not in there]
+            if not awaited:
+                break
             try:
                 listener.settimeout(max(0.01, deadline - time.monotonic()))
                 connection = connections.enter_context(listener.accept()[0])
             except TimeoutError:
-                missing = ", ".join(place.name(number) for number in sorted(awaited))
+                missing = ", ".join(map(place.name, awaited))
                 problem = f"{missing} did not come in {wait:g} s: start all workers"
                 break
             message = _receive(connection)
             number = message.get("number")
             if not isinstance(number, int) or not 0 < number < len(place.addresses):
                 continue  # whoever that is: no worker of this training
-            there.append(connection)
-            if number not in awaited:
+            asked.append(connection)
+            if number in there and not _has_ended(there[number]):
                 problem = f"two workers say that they are {place.name(number)}: give each its own {WORKER}"
             elif differ := _differ(place, described, message):
                 problem = f"{place.name(number)} and worker 0 differ in {differ}: give all workers the same"
-            awaited.discard(number)
-        for connection in there:
+            there[number] = connection
+        for connection in asked:
             _send(connection, {"problem": problem})
     if problem:
         raise UserError(problem)
+
+
+def _has_ended(connection: socket.socket) -> bool:
+    """Whether the worker at the other end is gone."""
+    connection.setblocking(False)
+    try:
+        return not connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    finally:
+        connection.settimeout(ANSWER_SECONDS)
 
 
 def _differ(place: Place, described: Mapping[str, str], message: Mapping[str, Any]) -> str:

@@ -24,14 +24,17 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager import context
 
+from kws.core import paths
 from kws.core.errors import UserError
-from kws.core.files import sha256_of
+from kws.core.files import require_exists, sha256_of
 from kws.core.params import Params, pretrained_path
 from kws.records.read import Part
 from kws.records.spec import FeatureSpec
+from kws.records.write import BACKGROUND_FILE
 from kws.train import meeting, training
 from kws.train.training import Epoch, Recipe
 
+SHARED = (paths.SPEC.name, paths.MANIFEST.name, BACKGROUND_FILE)  # of the features: every worker has them
 CONNECT_SECONDS = 120  # in which TensorFlow connects workers that have met
 HEARTBEAT_SECONDS = 60  # without a sign of life, a worker counts as lost; a machine may stand still for a while
 LOST = (  # what TensorFlow raises on a worker when another one is gone
@@ -76,7 +79,10 @@ class Team:
 
     def total(self, values: np.ndarray) -> np.ndarray:
         """The sum of an array over the workers; float64, the same on all of them."""
-        return self.strategy.reduce("SUM", tf.identity(np.asarray(values, np.float64)), axis=None).numpy()
+        values = np.asarray(values, np.float64)
+        if self.workers == 1:  # with several GPUs, TensorFlow refuses to sum what is no GPU's
+            return values
+        return self.strategy.reduce("SUM", tf.identity(values), axis=None).numpy()
 
     def from_chief(self, values: np.ndarray) -> np.ndarray:
         """The chief's values, float64; those of other workers matter only by their shape."""
@@ -97,10 +103,15 @@ class Team:
         return told.astype(np.uint8).tobytes().decode()
 
 
-def join(spec: FeatureSpec, params: Params, recipe: Recipe) -> Team | None:
+def join(features: Path, params: Params, recipe: Recipe) -> Team | None:
     """Waits for the other workers that the environment names, and connects to them. None: this process trains alone.
 
     To be called before TensorFlow computes anything.
+
+    Args:
+        features: folder of the features.
+        params: of the experiment.
+        recipe: as the parameters describe it.
 
     Raises:
         UserError: the environment is wrong, a worker does not come, or would train something else.
@@ -112,9 +123,10 @@ def join(spec: FeatureSpec, params: Params, recipe: Recipe) -> Team | None:
     described = {
         "parameters": f"{params.model} {params.width} {params.causal} {params.pretrained} {params.threads} {recipe}",
         "pretrained": sha256_of(given) if given and given.exists() else "",
-        "features": json.dumps(spec.to_json(), sort_keys=True),
+        "features": " ".join(sha256_of(require_exists(features / name)) for name in SHARED),
         "code": training.code_digest(),
         "versions": f"TensorFlow {tf.__version__}, Keras {keras.__version__}, NumPy {np.__version__}",
+        "number of GPUs": str(len(tf.config.list_physical_devices("GPU"))),
     }
     meeting.meet(place, described)
     return Team(place, connect(place))
