@@ -30,6 +30,7 @@ import postgres  # noqa: E402
 from checkout import TRACKED  # noqa: E402
 
 from kws.core.files import read_csv, write_json  # noqa: E402
+from kws.core.params import read_yaml  # noqa: E402
 
 RESULT = Path(__file__).with_suffix(".json")
 STUDY = "two_machines"
@@ -89,8 +90,9 @@ def make_machines(folder: Path, *, quick: bool) -> list[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, target)
-    committed = yaml.safe_load(run(ROOT, "git", "show", "HEAD:params.yaml"))
-    (project / "params.yaml").write_text(yaml.safe_dump(committed | PARAMS | (QUICK if quick else {})))
+    params = project / "params.yaml"
+    params.write_text(run(ROOT, "git", "show", "HEAD:params.yaml"))
+    params.write_text(yaml.safe_dump(read_yaml(params) | PARAMS | (QUICK if quick else {})))
     (project / "presets" / "sweeps").mkdir(parents=True)
     (project / "presets" / "small.yaml").write_text("model: ds_cnn\n")
     space = SPACE | (QUICK_SPACE if quick else {})

@@ -15,8 +15,9 @@ class Between(ThreadingHTTPServer):
 
     Attributes:
         status: answers with this status instead, those of `methods`.
-        delay: s before it answers.
-        asked: the method of each request.
+        delay: s before it answers what has `slow` in its path.
+        paths: the path of each request.
+        done: of those that have got their answer, or that nobody waits for any more.
     """
 
     daemon_threads = True
@@ -24,7 +25,8 @@ class Between(ThreadingHTTPServer):
     def __init__(self, port: int) -> None:
         super().__init__((HOST, 0), _Handler)
         self.behind = port
-        self.asked: list[str] = []
+        self.paths: list[str] = []
+        self.done: list[str] = []
         self.pass_on()
 
     @property
@@ -32,7 +34,7 @@ class Between(ThreadingHTTPServer):
         return f"http://{HOST}:{self.server_port}"
 
     def pass_on(self) -> None:
-        self.status, self.methods, self.delay = None, frozenset[str](), 0.0
+        self.status, self.methods, self.delay, self.slow = None, frozenset[str](), 0.0, ""
 
     def say(self, status: int, *methods: str) -> None:
         self.status, self.methods = status, frozenset(methods or ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"))
@@ -46,9 +48,15 @@ class _Handler(BaseHTTPRequestHandler):
     server: Between
 
     def handle_request(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.asked.append(self.command)
-        time.sleep(self.server.delay)
+        self.server.paths.append(self.path)
+        try:
+            self.pass_on(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+        finally:
+            self.server.done.append(self.path)
+
+    def pass_on(self, body: bytes) -> None:
+        if self.server.slow in self.path:
+            time.sleep(self.server.delay)
         if self.server.status and self.command in self.server.methods:
             self.answer(self.server.status, {}, b"<Error><Code>NoSpace</Code><Message>no</Message></Error>")
             return

@@ -272,7 +272,11 @@ def told(root: Path, key: str) -> dict[str, Any]:
         "params": run.data.params,
         "figures": {name: value for name, value in run.data.metrics.items() if name not in LATENCIES},
         "curves": {name: sorted((point.step, point.value) for point in each) for name, each in points.items()},
-        "tags": {name: value for name, value in run.data.tags.items() if name.startswith(("kws.", "dvc."))},
+        "tags": {
+            name: value
+            for name, value in run.data.tags.items()
+            if name.startswith(("kws.", "dvc.")) and name != "kws.begun_in"
+        },
         "data": [(each.dataset.name, each.dataset.digest) for each in run.inputs.dataset_inputs],
         "files": {
             str(file.relative_to(folder)): sha256(file.read_bytes()).hexdigest()

@@ -119,13 +119,12 @@ class Server:
             command, env=self.environment | environment, capture_output=True, text=True, check=False, cwd=self.folder
         )
 
-    def users(self, *words: str, password: str = "") -> subprocess.CompletedProcess[str]:
+    def users(self, *words: str, password: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs users.py as the administrator."""
         password = password or (self.secrets / "admin_password").read_text().strip()
+        login = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": password}
         address = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{self.port}"}
-        return self.run(
-            "users.py", *words, MLFLOW_TRACKING_USERNAME="admin", MLFLOW_TRACKING_PASSWORD=password, **address
-        )
+        return self.run("users.py", *words, **(login | address | environment))
 
     def stored(self) -> str:
         """The keys of objects in the bucket, as S3 lists them."""
@@ -274,6 +273,12 @@ def test_a_wrong_password_is_a_line_that_says_what_to_do(
     assert told.returncode == 1
     assert told.stderr.startswith(f"error: http://127.0.0.1:{server.port} refuses: 401 You are not authenticated")
     assert len(told.stderr.splitlines()) == 1
+    log_in("ada")
+    ada.evaluate()  # logs what the training could not
+    ada.project()
+    [run] = runs_of(ada)
+    assert_complete(run)
+    assert lines(capfd) == []
 
 
 @needs_servers
@@ -347,6 +352,30 @@ def test_a_server_that_says_no_or_nothing_costs_a_line_and_the_next_stage_logs_a
     ada.project()
     [run] = runs_of(ada)
     assert_complete(run)
+
+
+CREATE = "/api/2.0/mlflow/runs/create"
+
+
+@needs_servers
+def test_runs_that_a_slow_server_begins_too_late_are_one_in_the_end(
+    ada: Project, server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
+    server.front.delay, server.front.slow = 9.0, "runs/create"
+    before = server.front.paths.count(CREATE)
+    ada.train()
+    assert "Read timed out" in lines(capfd)[0]
+    assert server.front.paths.count(CREATE) - before > 1
+    while len(server.front.done) < len(server.front.paths):  # the server goes on
+        time.sleep(0.2)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+    server.front.pass_on()
+    ada.evaluate()
+    ada.project()
+    complete, *copies = sorted(runs_of(ada), key=lambda run: "kws.same_as" in run.data.tags)
+    assert_complete(complete)
+    assert {(run.info.status, run.data.tags["kws.same_as"]) for run in copies} <= {("FAILED", complete.info.run_id)}
 
 
 def wait_for_curve(project: Project) -> None:
@@ -424,6 +453,22 @@ def test_artifacts_that_do_not_fit_are_logged_by_make_publish_when_there_is_room
 
 
 @needs_servers
+def test_artifacts_that_do_not_fit_are_logged_by_the_next_stage_when_there_is_room(
+    ada: Project, server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server.store.say(507, "PUT", "POST")
+    ada.train()
+    [line] = lines(capfd)
+    assert line.startswith("warning: train goes on without MLflow: ")
+    server.store.pass_on()
+    ada.evaluate()
+    ada.project()
+    [run] = runs_of(ada)
+    assert_complete(run)
+    assert lines(capfd) == []
+
+
+@needs_servers
 def test_nobody_sees_a_secret_in_the_list_of_processes(server: Server) -> None:
     shown = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert f"--port {server.port}" in shown
@@ -457,7 +502,15 @@ def test_what_was_saved_comes_back_on_an_empty_machine(
     absent = server.run("restore.sh", tmp_path / "nothing.dump")
     assert (absent.returncode, absent.stderr) == (1, f"error: {tmp_path / 'nothing.dump'}: no such backup\n")
     restored = server.run("restore.sh", dump)
-    assert (restored.returncode, restored.stdout) == (0, f"restored: {dump}\n"), restored.stderr
+    assert (restored.returncode, restored.stdout, restored.stderr) == (0, f"restored: {dump}\n", "")
+    newer = "CREATE TABLE newer (run varchar(32) REFERENCES runs (run_uuid))"  # as a newer MLflow may make it
+    subprocess.run([*psql[:-1], newer], env=server.environment | {"PGPASSWORD": password}, check=True)
+    again = server.run("restore.sh", dump)
+    assert (again.returncode, again.stdout, again.stderr) == (0, f"restored: {dump}\n", "")
+    half = tmp_path / "backups" / "half.dump"
+    half.write_bytes(dump.read_bytes()[: dump.stat().st_size // 2])
+    refused = server.run("restore.sh", half)
+    assert refused.returncode != 0  # and what is there stays
     server.start(server.store.address)
     [run] = runs_of(ada)  # as ada, with her password
     assert_complete(run)
@@ -489,6 +542,12 @@ def test_through_tls_a_run_is_logged_and_a_certificate_that_nobody_knows_is_refu
         ada.train()
         [line] = lines(capfd)
         assert "certificate verify failed" in line
+        https = {"MLFLOW_TRACKING_URI": f"https://localhost:{port}"}
+        refused = server.users("password", "ada", **https)
+        assert refused.stderr.startswith(f"error: https://localhost:{port} does not answer: [SSL: CERTIFICATE_VERIFY")
+        assert len(refused.stderr.splitlines()) == 1
+        taken = server.users("add", "dan", **https, MLFLOW_TRACKING_SERVER_CERT_PATH=str(tmp_path / "cert.pem"))
+        assert taken.stdout.startswith("dan: ")
         monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tmp_path / "cert.pem"))
         ada.evaluate()
         ada.project()

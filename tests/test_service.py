@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -203,6 +204,21 @@ BREAKING = {  # MLflow's own server answers these with status 500
     "too deep": (b"[" * 100_000, JSON, 400, "RecursionError"),
     "a number of 5,000 digits": (b'{"inputs": [[' + b"9" * 5000 + b"]]}", JSON, 400, "Exceeds the limit"),
 }
+PARQUET = "application/vnd.apache.parquet"
+LARGE = 10**7  # bytes
+REFUSED = {
+    "samples that are no numbers": (b'{"inputs": [[' + b", ".join([b"NaN"] * 400) + b"]]}", JSON, "not numbers"),
+    "infinite samples": (b'{"inputs": [[' + b", ".join([b"-1e999"] * 400) + b"]]}", JSON, "infinite"),
+    "a clip of many samples": (
+        b'{"inputs": [[' + b"0," * (LARGE // 2) + b"0]]}",
+        JSON,
+        "does not match expected shape",
+    ),
+    "much that is no JSON": (b"[" + b"x" * LARGE, JSON, "JSON"),
+    "much that is no text": (b"\xff" * LARGE, JSON, "JSON"),
+    "much that is no table": (b"\xff" * LARGE, "text/csv", "UTF-8"),
+    "no Parquet": (b"PAR1" + bytes(1000) + b"PAR1", PARQUET, "parquet"),
+}
 
 
 def post(served: str, body: bytes, content_type: str | None) -> requests.Response:
@@ -216,6 +232,17 @@ def test_a_request_on_which_mlflow_fails_gets_a_reason(served: str, case: str) -
     answer = post(served, body, content_type)
     assert answer.status_code == status
     assert reason in answer.json()["message"]
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_sound_is_refused_with_a_reason_and_the_next_request_is_answered(
+    served: str, waveforms: np.ndarray, case: str
+) -> None:
+    body, content_type, reason = REFUSED[case]
+    answer = post(served, body, content_type)
+    assert answer.status_code == 400, answer.text[:1000]
+    assert reason in answer.text
+    assert post(served, json.dumps({"inputs": waveforms.tolist()}).encode(), JSON).status_code == 200
 
 
 KEYS = st.sampled_from(["inputs", "instances", "dataframe_split", "dataframe_records", "params", "prompt", "messages"])
@@ -233,7 +260,19 @@ BODIES = (
     | st.text(max_size=50).map(lambda text: text.encode("utf-8", "surrogatepass"))
 )
 TYPES = st.sampled_from(
-    [JSON, JSON, JSON, f"{JSON}; charset=utf-8", f"{JSON}; charset=latin-1", f"{JSON}; a=b", "text/csv", "x", "", None]
+    [
+        JSON,
+        JSON,
+        JSON,
+        f"{JSON}; charset=utf-8",
+        f"{JSON}; charset=latin-1",
+        f"{JSON}; a=b",
+        "text/csv",
+        PARQUET,
+        "x",
+        "",
+        None,
+    ]
 )
 
 
@@ -243,3 +282,28 @@ def test_no_request_is_an_error_of_the_server(served: str, body: bytes, content_
     answer = post(served, body, content_type)
     assert answer.status_code in (200, 400, 415), (body, content_type, answer.text)
     assert answer.status_code == 200 or answer.text
+
+
+METHODS = st.sampled_from(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"])
+ROUTES = st.sampled_from(
+    ["", "ping", "health", "version", "invocations", "invocations/", "docs", "openapi.json", "..%2f"]
+)
+PATHS = st.tuples(ROUTES | st.text(max_size=5), st.text(max_size=5)).map(
+    lambda parts: f"/{quote(parts[0], safe='%/.')}{'?' if parts[1] else ''}{quote(parts[1], safe='=&')}"
+)
+HEADERS = st.dictionaries(
+    st.sampled_from(
+        ["Accept", "Authorization", "Content-Encoding", "Content-Type", "Cookie", "Range", "X-Forwarded-For"]
+    ),
+    st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=10),
+    max_size=3,
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(method=METHODS, path=PATHS, headers=HEADERS, body=BODIES)
+def test_no_route_and_no_method_is_an_error_of_the_server(
+    served: str, method: str, path: str, headers: dict[str, str], body: bytes
+) -> None:
+    answer = requests.request(method, f"{served}{path}", headers=headers, data=body, timeout=60)
+    assert answer.status_code < 500, (method, path, headers, body, answer.text)

@@ -7,16 +7,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import requests
-from checkout import Project
+from checkout import SMALL, Project
 from torture import __main__ as torture
 from torture import caches, clock, kills, namespace, network, server
-from torture.faults import Scene, clear_line, differences
+from torture.faults import Scene, clear_line, compare_runs, differences, runs
 from torture.processes import Moment, Running
-from torture.workspaces import AT_END, STAGES, Base, Measured, outputs
+from torture.workspaces import AT_END, STAGES, Base, Measured, files, outputs
 
 A_FEW = Measured(seconds=3.0, dvc=5, stage=5)  # each run takes longer, and changes more
 
@@ -135,7 +136,7 @@ def test_a_clock_that_is_set_back_changes_nothing(scene, base, number, said):
 def test_a_clock_is_set_while_a_program_runs(scene, base):
     code = "import time; print(time.time(), flush=True); input(); print(time.time()); time.sleep(0.1)"
     with clock.ready(base):
-        set_back = clock.Clock(scene("download"), base.stores.parent / "clock.so")
+        set_back = clock.Clock(scene("download"))
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=set_back.environment, text=True
     ) as program:
@@ -193,6 +194,49 @@ def test_a_flipped_bit_is_found_and_healed(scene):
     outcome = caches.flip(scene("featurize", number=caches.WAYS.index(caches.CHECKOUT)))
     assert outcome.ended == "undisturbed", outcome
     assert "data/features: DVC's cache had a damaged copy" in outcome.said
+
+
+def test_what_differs_from_the_undisturbed_run_is_found(base, tmp_path):
+    copy = base.copy(tmp_path / "copy", linked=False)
+    assert list(differences(base, copy)) == []
+    (copy.root / "data/features/more.txt").touch()
+    (copy.root / "data/answers.npz").unlink()
+    stored = next((copy.root / ".dvc/cache/files/md5").glob("*/*"))
+    stored.chmod(0o644)
+    stored.write_bytes(b"other")
+    assert list(differences(base, copy)) == [
+        "data/features/more.txt should not be there",
+        "data/answers.npz differs",
+        f"cache: {stored.parent.name}/{stored.name} is not what its name says",
+    ]
+
+
+def test_what_mlflow_lacks_or_has_twice_is_found(base):
+    [record] = runs(base.project.root)
+    assert record["epochs"] == record["points"] == SMALL["epochs"]
+    assert record["versions"] == 1
+    assert list(compare_runs([record], [record | {"points": 9, "plots/train/history.csv": "other"}])) == [
+        f"MLflow: plots/train/history.csv is other, undisturbed {record['plots/train/history.csv']}",
+        "MLflow: points is 9, undisturbed 8",
+    ]
+    assert list(compare_runs([record], [])) == ["MLflow has 0 finished runs, undisturbed 1"]
+
+
+def test_a_change_of_the_undisturbed_run_is_seen(base, tmp_path):
+    base = replace(base, project=base.copy(tmp_path / "copy", linked=False))
+    before = files(base)
+    assert files(base) == before
+    with (base.project.root / "data/answers.npz").open("r+b") as file:
+        file.write(b"x")
+    assert files(base) != before
+
+
+def test_who_has_ended_is_not_struck(base):
+    with Running(base.project, "true", moment=Moment("time", 600)) as running:
+        assert not running.reaches()
+        assert not running.kill_all()
+    with Running(base.project, "sleep", "600") as running:
+        assert running.kill_all()
 
 
 def test_a_clear_line_is_one():

@@ -576,6 +576,28 @@ def logged():
     assert_complete(run)
 
 
+def test_runs_that_began_without_an_answer_are_taken_up_or_removed(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import mlflow
+
+    start, client = mlflow.start_run, mlflow.MlflowClient()
+
+    def start_late(**details: Any) -> Any:
+        for _ in range(2):  # the request was sent twice
+            client.create_run(details["experiment_id"], tags=details["tags"])
+        monkeypatch.setattr(mlflow, "start_run", start)
+        raise OSError("no answer came in time")
+
+    monkeypatch.setattr(mlflow, "start_run", start_late)
+    project.train()
+    assert len(capsys.readouterr().err.splitlines()) == 2  # away, and back again
+    project.evaluate()
+    project.project()
+    [run] = project.runs()
+    assert_complete(run)
+
+
 def test_somebody_else_may_create_the_experiment_just_now(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from torture import caches, clock, disk, kills, namespace, network, server, team
 from torture.faults import Kind, Outcome, Scene, Skipped
-from torture.workspaces import Base, code, make_base
+from torture.workspaces import Base, code, files, make_base
 
 KINDS = [*kills.KINDS, *team.KINDS, *disk.KINDS, *clock.KINDS, *network.KINDS, *server.KINDS, *caches.KINDS]
 FOLDER = ROOT / ".scratch/torture"
@@ -42,6 +42,7 @@ def main() -> None:
     options = parser.parse_args()
     namespace.enter()
     base = make_base(FOLDER / "base", lambda line: print(line, file=sys.stderr, flush=True))
+    undisturbed = files(base)
     # Of all faults: what is done already is not done again after an interruption
     path = FOLDER / ("only.csv" if options.only else f"faults-{options.tries}-{options.seed}-{_version()}.csv")
     rows = _read(path) if path.exists() and not options.only else []
@@ -62,6 +63,9 @@ def main() -> None:
                             bar.write(told(row), file=sys.stderr)
             except Skipped as reason:
                 skipped[kind.name] = str(reason)
+    if files(base) != undisturbed:
+        path.unlink(missing_ok=True)
+        sys.exit("error: a fault has changed the undisturbed run, so that no comparison with it counts: try again")
     table = summary(rows)
     if not options.only:
         _write(TABLE, [row | {"tries": str(options.tries), "seed": str(options.seed)} for row in table])

@@ -43,13 +43,11 @@ def clones(scene: Scene) -> Outcome:
         project.environment |= UNTRACKED
         (project.root / ".dvc/config.local").write_text(f"[cache]\n    dir = {cache}\n")
     moment = draw_moment(scene.draw, scene.base.measured[scene.stage], 0) if scene.number % 2 else None
-    what = f"two clones at once, one killed {moment}" if moment else "two clones at once"
     command = ("dvc", "repro", "--single-item", scene.stage)
     with Running(pair[0], *command, moment=moment) as first, Running(pair[1], *command) as second:
-        if moment:
-            first.reaches()
-            first.kill_all()
-        ends = [second.end()] if moment else [first.end(), second.end()]
+        killed = bool(moment) and first.reaches() and first.kill_all()
+        ends = [second.end()] if killed else [first.end(), second.end()]
+    what = f"two clones at once, one killed {moment}" if killed else "two clones at once"
     for code, printed in ends:
         if code or "Traceback" in printed:
             return Outcome(what, "unexplained", f"exit code {code}: {clear_line(printed) or printed[-2000:]}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torture import namespace
 from torture.faults import Kind, Outcome, Scene, Skipped, after, clear_line, judge, warnings
+from torture.kills import and_who_records
 from torture.processes import Running
 from torture.workspaces import STAGES, Base, outputs
 
@@ -55,7 +56,7 @@ def fill(scene: Scene) -> Outcome:
     for attempt in range(ATTEMPTS):
         disk = scene.folder / f"disk{attempt + 1}"
         with mounted(disk):
-            project = scene.base.copy(disk / "project", stage, linked=False)
+            project = scene.base.copy(disk / "project", *and_who_records(stage), linked=False)
             (disk / "tmp").mkdir()
             project.environment |= {"TMPDIR": str(disk / "tmp")}
             free = round(share * needed(scene.base, stage) / 2**attempt)
@@ -76,7 +77,7 @@ def fill(scene: Scene) -> Outcome:
             left = [path.name for path in project.leftovers()]
             if left and code:
                 said += f" (left: {', '.join(left)})"
-            return judge(scene, project, what, said=said, store=after(stage) if code else None)
+            return judge(scene, project, what, said=said, store=after(and_who_records(stage)[-1]))
     return Outcome("none", "unexplained", f"the disk was not full in {ATTEMPTS} attempts")
 
 

@@ -17,6 +17,7 @@ from checkout import LATENCIES, Project
 from torture.workspaces import AT_END, STAGES, Base
 
 Ended = Literal["undisturbed", "one line", "unexplained"]
+Record = dict[str, float | str]  # what MLflow has of a run
 LOCK_IS_HALF = re.compile(r"dvc\.lock' (validation failed|is invalid)|Unable to read RWLock-file")
 
 
@@ -110,7 +111,7 @@ def judge(  # noqa: PLR0913 (each is optional)
     ended: Ended = "undisturbed"
     if code:
         said = clear_line(printed)
-        if not LOCK_IS_HALF.search(printed):
+        if not (said and LOCK_IS_HALF.search(printed)):
             return Outcome(moment, "unexplained", f"again: {said or printed[-2000:]}")
         said = project.run("python", "-m", "kws.commands.mend_lock", PYTHONPATH="src").strip()  # as `make` does it
         project.run(*again)
@@ -155,6 +156,10 @@ def differences(base: Base, project: Project, cache: Path | None = None) -> Iter
                 there = project.root / path.relative_to(base.project.root)
                 if path.is_file() and not (there.is_file() and filecmp.cmp(path, there, shallow=False)):
                     yield f"{path.relative_to(base.project.root)} differs"
+            for path in (project.root / output["path"]).rglob("*"):
+                name = path.relative_to(project.root)
+                if path.is_file() and not (base.project.root / name).exists():
+                    yield f"{name} should not be there"
     yield from cache_problems(base.project.root / ".dvc/cache", cache or project.root / ".dvc/cache")
 
 
@@ -177,8 +182,8 @@ def lost_records(base: Base, project: Project, store: str) -> Iterator[str]:
     yield from compare_runs(runs(base.stores / store), runs(project.root))
 
 
-def compare_runs(undisturbed: Sequence[dict[str, float]], found: Sequence[dict[str, float]]) -> Iterator[str]:
-    """How finished runs in MLflow, each a table of figures, differ from those of the undisturbed run."""
+def compare_runs(undisturbed: Sequence[Record], found: Sequence[Record]) -> Iterator[str]:
+    """How finished runs in MLflow differ from those of the undisturbed run."""
     if len(found) != len(undisturbed):
         yield f"MLflow has {len(found)} finished runs, undisturbed {len(undisturbed)}"
     for there, before in zip(found, undisturbed, strict=False):
@@ -187,8 +192,8 @@ def compare_runs(undisturbed: Sequence[dict[str, float]], found: Sequence[dict[s
                 yield f"MLflow: {name} is {there.get(name)}, undisturbed {before.get(name)}"
 
 
-def runs(folder: Path) -> list[dict[str, float]]:
-    """The figures of all finished runs in a store, and how many versions of the model are registered."""
+def runs(folder: Path) -> list[Record]:
+    """Of all finished runs in a store: figures, counts of epochs, points and models, SHA-256 of artifacts."""
     if not (folder / "mlflow.db").exists():
         return []
     with closing(sqlite3.connect(folder / "mlflow.db")) as store:
@@ -196,9 +201,19 @@ def runs(folder: Path) -> list[dict[str, float]]:
         found = []
         for (run,) in store.execute(query).fetchall():
             figures = dict(store.execute("SELECT key, value FROM latest_metrics WHERE run_uuid = ?", [run]).fetchall())
+            curve = "SELECT COUNT(DISTINCT step), COUNT(*) FROM metrics WHERE run_uuid = ? AND key = 'train_loss'"
+            epochs, points = store.execute(curve, [run]).fetchone()
             [(versions,)] = store.execute("SELECT COUNT(*) FROM model_versions WHERE run_id = ?", [run]).fetchall()
-            found.append(figures | {"versions": versions})
+            counts = {"epochs": epochs, "points": points, "versions": versions}
+            found.append(figures | counts | _artifacts(folder, run))
     return found
+
+
+def _artifacts(folder: Path, run: str) -> Record:
+    """The SHA-256 of each artifact of a run, in a project's own store or in that of a server."""
+    tops = [*folder.glob(f"mlartifacts/{run}/artifacts"), *folder.glob(f"artifacts/*/{run}/artifacts")]
+    files = [(top, path) for top in tops for path in top.rglob("*") if path.is_file()]
+    return {path.relative_to(top).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for top, path in files}
 
 
 def unfinished_runs(folder: Path) -> int:

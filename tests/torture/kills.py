@@ -51,8 +51,12 @@ def kill(scene: Scene) -> Outcome:
                 what = "DVC and all killed"
             else:
                 running.kill([process])
-                running.end()
                 what = "stage killed"
+            code, printed = running.end()
+            if not code:  # it had done its work just before
+                continue
+            if what == "stage killed" and f"failed to reproduce '{stage}'" not in printed:
+                return Outcome(f"{what} {moment}", "unexplained", f"exit code {code}: {printed[-2000:]}")
             if alive := running.outlived():
                 return Outcome(f"{what} {moment}", "unexplained", f"still alive: {', '.join(alive)}")
         return judge(scene, project, f"{what} {moment}", store=after(stage))
@@ -76,7 +80,7 @@ def kill_dask_ready(_: Base) -> Iterator[Callable[[Scene], Outcome]]:
 def kill_worker(scene: Scene, **environment: str) -> Outcome:
     """Kills one of the processes that a stage has started, drawn by lot."""
     stage = scene.stage
-    forgotten = dict.fromkeys([stage, "project"] if stage in TRACKED else [stage])  # project records what was lost
+    forgotten = and_who_records(stage)
     for attempt in range(ATTEMPTS):
         moment = Moment("time", scene.draw.uniform(0, scene.base.measured[stage].seconds) / 2**attempt)
         project = scene.workspace(*forgotten)
@@ -89,19 +93,25 @@ def kill_worker(scene: Scene, **environment: str) -> Outcome:
                 continue
             victim = scene.draw.choice(sorted(workers, key=lambda worker: worker.pid))
             what = f"{role(victim)} killed {moment}"
-            running.kill([victim])
+            if not running.kill([victim]):  # it had done its work just before
+                continue
             code, printed = running.end()
             if alive := running.outlived():
                 return Outcome(what, "unexplained", f"still alive: {', '.join(alive)}")
         said = clear_line(printed) if code else "; ".join(warnings(printed))
         if (code and not said) or ("Traceback" in printed and not environment):  # Dask tells of it in its own way
             return Outcome(what, "unexplained", f"exit code {code}: {printed[-2000:]}")
-        outcome = judge(scene, project, what, said=said, store=after(list(forgotten)[-1]) if stage in TRACKED else None)
+        outcome = judge(scene, project, what, said=said, store=after(forgotten[-1]))
         left = unfinished_runs(project.root)
         return (
             outcome if not left else Outcome(what, outcome.ended, f"{outcome.said}; unfinished runs in MLflow: {left}")
         )
     return Outcome("none", "unexplained", f"no worker was seen in {ATTEMPTS} attempts")
+
+
+def and_who_records(stage: str) -> list[str]:
+    """The stage; and project, which records in MLflow what an earlier one could not."""
+    return [stage, "project"] if stage in TRACKED[:-1] else [stage]
 
 
 def role(process: psutil.Process) -> str:

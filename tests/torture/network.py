@@ -171,7 +171,9 @@ def cut(scene: Scene, base: Base, server: Server) -> Outcome:
 
     server.lie = answer
     which = "each connection" if each else "the connection"
-    return fault(scene, base, server, f"{which} cut after {most:,} of {size:,} bytes", may_fail=each)
+    what = f"{which} cut after {most:,} of {size:,} bytes"
+    outcome = fault(scene, base, server, what, may_fail=each)
+    return outcome if len(server.asked) > 1 else Outcome(what, "unexplained", "nothing was asked for again")
 
 
 LIES = {

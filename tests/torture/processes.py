@@ -136,23 +136,30 @@ class Running:
             return [worker for worker in workers if _status(worker) not in GONE]
         return []
 
-    def kill(self, processes: Iterable[psutil.Process]) -> None:
-        """Kills processes as kill -9 does. All are stopped first, so that none sees another one die."""
-        processes = list(processes)
-        for number in (signal.SIGSTOP, signal.SIGKILL):
-            for process in processes:
-                with suppress(psutil.NoSuchProcess):
-                    process.send_signal(number)
+    def kill(self, processes: Iterable[psutil.Process]) -> bool:
+        """Kills processes as kill -9 does, and says whether one of them was still at work.
 
-    def kill_all(self) -> None:
-        """Kills the process and all that it has started."""
+        All are stopped first, so that none sees another one die.
+        """
+        processes = list(processes)
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGSTOP)
+        at_work = any(_status(process) not in GONE for process in processes)
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+        return at_work
+
+    def kill_all(self) -> bool:
+        """Kills the process and all that it has started, and says whether one of them was still at work."""
         before: list[psutil.Process] = []
         while len(found := self.all()) > len(before):  # one may have started another meanwhile
             for process in found:
                 with suppress(psutil.NoSuchProcess):
                     process.send_signal(signal.SIGSTOP)
             before = found
-        self.kill(before)
+        return self.kill(before)
 
     def go_on(self) -> None:
         """Lets whoever was stopped at the moment go on."""

@@ -11,6 +11,7 @@ from checkout import ROOT, Project
 from torture import namespace
 from torture.caches import UNTRACKED
 from torture.faults import Kind, Outcome, Scene, Skipped, clear_line, judge
+from torture.kills import ATTEMPTS
 from torture.processes import Moment, Running
 from torture.workspaces import Base, Measured
 
@@ -40,7 +41,7 @@ def ready(base: Base) -> Iterator[Callable[[Scene], Outcome]]:
             path.write_text(text.replace(*SHARDS))
     project.run("dvc", "repro", "--single-item", "featurize")
     start = time.monotonic()
-    lines, problem = train(project)
+    _, lines, problem = train(project)
     if lines or problem:
         raise RuntimeError(f"an undisturbed training by two workers: {lines or problem}")
     measured = {STAGE: Measured(time.monotonic() - start, 0, 0)}
@@ -52,16 +53,19 @@ def ready(base: Base) -> Iterator[Callable[[Scene], Outcome]]:
 def kill(scene: Scene) -> Outcome:
     """Kills the chief with its DVC, or the other worker. Whoever ends is started again."""
     victim = scene.number % len(WORKERS)
-    moment = Moment("time", scene.draw.uniform(0, scene.base.measured[STAGE].seconds))
-    project = scene.workspace()
-    lines, problem = train(project, moment, victim)
-    what = f"{('the chief', 'the other worker')[victim]} killed {moment}"
-    if problem:
-        return Outcome(what, "unexplained", problem)
-    return judge(scene, project, what, said="; ".join(lines), again=DVC)
+    for attempt in range(ATTEMPTS):
+        moment = Moment("time", scene.draw.uniform(0, scene.base.measured[STAGE].seconds) / 2**attempt)
+        project = scene.workspace()
+        struck, lines, problem = train(project, moment, victim)
+        what = f"{('the chief', 'the other worker')[victim]} killed {moment}"
+        if problem:
+            return Outcome(what, "unexplained", problem)
+        if struck:
+            return judge(scene, project, what, said="; ".join(lines), again=DVC)
+    return Outcome("none", "unexplained", f"no moment came before the end in {ATTEMPTS} attempts")
 
 
-def train(project: Project, moment: Moment | None = None, victim: int = 0) -> tuple[list[str], str]:
+def train(project: Project, moment: Moment | None = None, victim: int = 0) -> tuple[bool, list[str], str]:
     """Trains until the chief has done its work.
 
     Args:
@@ -70,7 +74,7 @@ def train(project: Project, moment: Moment | None = None, victim: int = 0) -> tu
         victim: the number of that one.
 
     Returns:
-        The lines with which workers have ended, and what cannot be explained.
+        Whether one was killed, the lines with which workers have ended, and what cannot be explained.
 
     Raises:
         RuntimeError: a worker ended without such a line.
@@ -84,15 +88,14 @@ def train(project: Project, moment: Moment | None = None, victim: int = 0) -> tu
     workers = [start(number, moment if number == victim else None) for number in range(len(WORKERS))]
     starts = len(workers)
     try:
-        if moment and workers[victim].reaches():
-            workers[victim].kill_all()
+        struck = bool(moment) and workers[victim].reaches() and workers[victim].kill_all()
         while starts < MOST_STARTS * len(workers):
             for number, worker in enumerate(workers):
                 if worker.runs():
                     continue
                 code, line = _end(worker)
                 if code == 0 and number == 0:
-                    return lines, ""
+                    return struck, lines, ""
                 if code > 0:
                     lines.append(line)
                 worker.close()
@@ -100,7 +103,7 @@ def train(project: Project, moment: Moment | None = None, victim: int = 0) -> tu
                 workers[number] = start(number)  # also where it was done: the chief was killed then
                 starts += 1
             time.sleep(0.1)
-        return lines, f"not done after {starts} starts of workers: {'; '.join(lines)}"
+        return struck, lines, f"not done after {starts} starts of workers: {'; '.join(lines)}"
     finally:
         for worker in workers:
             worker.close()

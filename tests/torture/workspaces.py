@@ -17,7 +17,7 @@ from torture.processes import counted
 
 STAGES = tuple(PIPELINE["stages"])
 SMALLEST = {"synthetic_speakers": 20, "epochs": 3, "patience": 3}  # beside checkout.SMALL
-NEVER_IN_PLACE = (".dvc/cache/files", "data", "metrics", "mlartifacts", "models", "plots", "src", "stages")
+NEVER_IN_PLACE = (".dvc/cache/files", "data", "metrics", "models", "plots", "src", "stages")
 STORE = ("mlflow.db", "mlartifacts")
 AT_END = "end"  # the store after the last stage
 
@@ -80,11 +80,11 @@ class Base:
         """Gives a project MLflow's store as it was before a stage."""
         if (database := self.stores / before / STORE[0]).exists():
             shutil.copy(database, project.root)
-            shutil.copytree(self.stores / before / STORE[1], project.root / STORE[1], copy_function=_copy)
+            shutil.copytree(self.stores / before / STORE[1], project.root / STORE[1])  # MLflow writes in place
 
 
-def _copy(source: str | Path, target: str | Path, *, link: bool = True) -> None:
-    if link and os.stat(source).st_dev == Path(target).parent.stat().st_dev:  # noqa: PTH116 (it may be a string)
+def _copy(source: Path, target: Path, *, link: bool) -> None:
+    if link and source.stat().st_dev == target.parent.stat().st_dev:
         os.link(source, target)
     else:
         shutil.copy2(source, target)
@@ -139,7 +139,7 @@ def make_base(folder: Path, say: Callable[[str], None]) -> Base:
     project = Project(folder / "project", environment(folder))
     base = Base(project, folder / "stores", {})
     kept, now = folder / "measured.json", code()
-    if kept.exists() and (content := json.loads(kept.read_text()))["code"] == now:
+    if kept.exists() and (content := json.loads(kept.read_text()))["code"] == now and content["files"] == files(base):
         measured = {stage: Measured(**figures) for stage, figures in content["stages"].items()}
         return Base(project, base.stores, measured)
     shutil.rmtree(folder, ignore_errors=True)
@@ -153,8 +153,8 @@ def make_base(folder: Path, say: Callable[[str], None]) -> Base:
         base.measured[stage] = _measure(project, stage, folder)
     _keep_store(base, AT_END)
     project.commit()
-    content = {"code": now, "stages": {stage: asdict(measured) for stage, measured in base.measured.items()}}
-    kept.write_text(json.dumps(content))
+    stages = {stage: asdict(measured) for stage, measured in base.measured.items()}
+    kept.write_text(json.dumps({"code": now, "files": files(base), "stages": stages}))
     return base
 
 
@@ -167,12 +167,22 @@ def code() -> str:
     return digest.hexdigest()
 
 
+def files(base: Base) -> str:
+    """Names the content of all files of the undisturbed run, many of which its copies share."""
+    digest = hashlib.sha256()
+    tmp = base.project.root / ".dvc/tmp"
+    for top in (base.project.root, base.stores):
+        for path in sorted(path for path in top.rglob("*") if path.is_file() and tmp not in path.parents):
+            digest.update(path.relative_to(top).as_posix().encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
 def _keep_store(base: Base, before: str) -> None:
     folder = base.stores / before
     folder.mkdir(parents=True)
     if (database := base.project.root / STORE[0]).exists():
         shutil.copy(database, folder)
-        shutil.copytree(base.project.root / STORE[1], folder / STORE[1], copy_function=os.link)
+        shutil.copytree(base.project.root / STORE[1], folder / STORE[1])
 
 
 def _measure(project: Project, stage: str, folder: Path) -> Measured:

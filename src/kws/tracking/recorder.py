@@ -4,8 +4,10 @@ Only `kws.tracking.worker` and `kws.tracking.from_files` import this module, sin
 """
 
 import contextlib
+import hashlib
 import math
 import os
+import platform
 import re
 import sys
 import time
@@ -39,6 +41,7 @@ REGISTERED = "kws.registered"  # the tag that says what became of the model
 LAST_STAGE = "kws.last_stage"  # the tag that says how far the experiment went
 DIFFERS_FROM = "kws.differs_from"  # the tag that names a run of the same model with other figures
 SAME_AS = "kws.same_as"  # the tag that names the run with the same model and figures, where nobody may delete this one
+BEGUN_IN = "kws.begun_in"  # the tag with a hash of the machine and the folder in which the experiment runs
 PAUSE = 60.0  # s after a failure, until MLflow is tried again while a stage works
 # The errors of a store that cannot be used: OSError for HTTP, ImportError for a database without its driver.
 FAILURES = (MlflowException, SQLAlchemyError, OSError, ImportError, UserError)
@@ -185,7 +188,8 @@ class Recorder:
         """Resumes the newest run that agrees with the files of these stages, or starts a run; then logs the stages."""
         others = self._runs()
         runs = [run for run in _agreeing(others, stages) if not (new and "train_loss" in run.data.metrics)]
-        runs = runs or self._left_unfinished()
+        if not mlflow.active_run():
+            runs = self._without_empty(runs or self._left_unfinished())
         source = DataSource.read(paths.SOURCE)
         tags = {
             KEY: self._key,
@@ -193,6 +197,7 @@ class Recorder:
             "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV"),
             "kws.data": "synthetic voices, for trying the machinery" if source.synthetic else None,
             CODE: None if runs else f"stages/{self._stage}.py",
+            BEGUN_IN: _here(),
             DIFFERS_FROM: others[0].info.run_id if self._model and others and not runs else None,
         }
         name = f"{self._params['model']}-{Path(public_address(self._params['dataset'])).name}-{self._key[:6]}"
@@ -229,6 +234,26 @@ class Recorder:
                 if agrees and (points or run.info.status != "RUNNING"):
                     return [run]
         return []
+
+    def _without_empty(self, runs: list[Run]) -> list[Run]:
+        """The first of these runs; if there is none, one that began in this folder and got nothing. Others are removed.
+
+        Such a run is left where the process was killed, or where the answer that it has begun came too late. MLflow
+        asks again then, so there may be several.
+        """
+        empty = [
+            run
+            for run in self._all_runs()
+            if run.data.tags.get(BEGUN_IN) == _here()
+            and run.info.status == "RUNNING"
+            and not run.data.metrics
+            and not {MODEL, SAME_AS} & run.data.tags.keys()
+        ]
+        found = [*runs[:1], *empty]
+        for other in found[1:]:
+            mlflow.MlflowClient().set_terminated(other.info.run_id, "FAILED")
+            _remove(other, found[0])
+        return found[:1]
 
     def _all_runs(self) -> list[Run]:
         return list(
@@ -311,6 +336,10 @@ def _create_database(path: Path) -> None:
     """Creates MLflow's tables in a file that appears whole: if it is killed, MLflow cannot go on from half of them."""
     with written_whole(path) as partial:
         mlflow.MlflowClient(f"sqlite:///{partial}").search_experiments()
+
+
+def _here() -> str:
+    return hashlib.sha256(f"{platform.node()}:{Path.cwd()}".encode()).hexdigest()[:16]
 
 
 def _shown(value: Any) -> Any:
