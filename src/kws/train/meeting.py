@@ -103,7 +103,8 @@ def _listen(place: Place) -> socket.socket:
 def _gather(place: Place, described: Mapping[str, str], listener: socket.socket, deadline: float, wait: float) -> None:
     """The chief's part: waits for all, compares, and tells all of them the same."""
     there: dict[int, socket.socket] = {}
-    asked, problem = [], ""
+    asked: list[socket.socket] = []
+    problem = ""
     with ExitStack() as connections:
         while not problem:
             there = {number: each for number, each in there.items() if not _has_ended(each)}  # it may come back
