@@ -70,7 +70,7 @@ class Unneeded:
 
 def without_password(address: str) -> str:
     """The address of a store, as it may be shown."""
-    return re.sub(r"//[^/@]*@", "//", address)
+    return re.sub(r"//[^/@:]*(:[^@]*)?@", "//", address)  # a password may hold slashes
 
 
 def champions(address: str) -> list[Champion]:
