@@ -240,14 +240,28 @@ def test_nothing_is_removed_while_something_runs(repository):
     )
     with stage:
         stage.stdout.readline()
-        assert clean_runs.find_running(repository.root) == ["train.py"]
+        assert clean_runs.find_running(repository.root) == [f"train.py (process {stage.pid})"]
         assert clean_runs.find_running(repository.root / "stages") == []
         with pytest.raises(
-            AssertionError, match=r"error: train\.py works here: nothing is removed before it has ended"
+            AssertionError,
+            match=r"error: train\.py \(process \d+\) works here: nothing is removed before it has ended",
         ):
             repository.clean(yes=True)
         stage.communicate(b"\n")
     assert repository.experiments() == {"exp4", "renamed", "exp6"}
+
+
+def test_a_sweep_works_also_between_two_trials_and_its_database_is_not_told(tmp_path):
+    script = tmp_path / "kws" / "commands" / "sweep.py"
+    script.parent.mkdir(parents=True)
+    for folder in (script.parent, script.parent.parent):
+        (folder / "__init__.py").write_text("")
+    script.write_text("print('ready', flush=True)\ninput()\n")
+    command = [sys.executable, "-m", "kws.commands.sweep", "tiny.yaml", "9", "", "postgresql://ann:secret@db/kws"]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as sweep:
+        sweep.stdout.readline()
+        assert clean_runs.find_running(tmp_path) == [f"kws.commands.sweep (process {sweep.pid})"]
+        sweep.communicate(b"\n")
 
 
 def test_what_others_may_use_is_left_alone(repository, runs, tmp_path):
@@ -256,11 +270,59 @@ def test_what_others_may_use_is_left_alone(repository, runs, tmp_path):
     shutil.copy(repository.root / "mlflow.db", tmp_path / "server.db")
     files = {path for path in (tmp_path / "shared").rglob("*") if path.is_file()}
     removed = repository.clean(yes=True, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/server.db")
-    assert f"DVC's cache: nothing, since other projects may use {tmp_path}/shared/files/md5; dvc gc" in removed[2]
+    assert f"DVC's cache: nothing, since others may use {tmp_path}/shared/files/md5; dvc gc" in removed[2]
     assert removed[3] == f"MLflow: nothing, since other people may use sqlite:///{tmp_path}/server.db"
     assert {path for path in (tmp_path / "shared").rglob("*") if path.is_file()} == files
     assert left(repository)[0] == set(runs.values())
     assert repository.experiments() == {"renamed"}  # the champion of the server is known all the same
+
+
+def test_every_stash_is_kept(repository):
+    for x in (7, 8):
+        repository.write(x)
+        repository.run("dvc", "repro", "-q")
+        repository.run("git", "stash", "-q")
+    repository.run("dvc", "checkout", "-q")
+    repository.clean(yes=True)
+    assert repository.cached() == {"1", "2", "3", "7", "8"}
+    repository.run("git", "stash", "pop", "-q", "stash@{1}")
+    repository.run("dvc", "checkout", "-q")
+    assert (repository.root / "models" / "kws.keras").read_text() == "network 7\n"
+
+
+@pytest.mark.usefixtures("runs")
+def test_the_network_of_a_champion_stays_also_of_an_old_commit(repository):
+    repository.run("dvc", "exp", "remove", "exp4")
+    for x in (4, 10):
+        repository.write(x)
+        repository.run("dvc", "repro", "-q")
+        repository.commit()
+    left(repository)[1].set_registered_model_alias("kws", "candidate", "2")  # the network of x=4
+    told = repository.clean(yes=True)[4]
+    assert "version 2 (candidate)" in told
+    assert "version 3 (champion)" in told
+    assert repository.cached() == {"10", "2", "3", "4", "5"}  # 1 was in the branch, too, and has no alias
+
+
+@pytest.mark.parametrize("cache", ["shared", "own", "for a group"])
+def test_other_worktrees_keep_their_experiments_and_the_cache_that_they_use(repository, tmp_path, cache):
+    if cache == "for a group":
+        repository.run("dvc", "config", "--local", "cache.shared", "group")
+    else:
+        repository.run("git", "worktree", "add", "-q", "--detach", str(tmp_path / "an other"), "kept")
+    if cache == "shared":
+        command = ["dvc", "cache", "dir", "--local", str(repository.root / ".dvc" / "cache")]
+        subprocess.run(command, cwd=tmp_path / "an other", check=True, capture_output=True)
+    before = repository.cached()
+    removed = repository.clean(yes=True)
+    if cache == "for a group":
+        assert removed[0].endswith("; 0 of a champion stay")
+        assert repository.experiments() == set()
+    else:
+        assert removed[0] == f"DVC's experiments: 0; 3 stay, since the checkout in {tmp_path}/an other shares them"
+        assert repository.experiments() == {"exp4", "renamed", "exp6"}
+    assert removed[2].startswith("DVC's cache: 0 of " if cache == "own" else "DVC's cache: nothing, since others may")
+    assert repository.cached() == before
 
 
 @pytest.mark.parametrize(
@@ -292,4 +354,5 @@ def test_a_store_is_shown_without_its_password():
     from kws.tracking.clean import without_password
 
     assert without_password("postgresql://ann:secret@db:5432/mlflow") == "postgresql://db:5432/mlflow"
+    assert without_password("postgresql://ann:sec/ret@db:5432/mlflow") == "postgresql://db:5432/mlflow"
     assert without_password("sqlite:////home/ann@work/mlflow.db") == "sqlite:////home/ann@work/mlflow.db"

@@ -184,6 +184,16 @@ def test_other_clips_and_other_recordings_are_not_compared_and_pass(repository, 
     assert "it is better: +30.00 points" in run_report(monkeypatch, capsys, repository.root)[0]
 
 
+def test_the_base_may_be_an_experiment(repository, monkeypatch, capsys):
+    repository.write(answers(2))
+    command = ["git", "rev-parse", "main"]
+    main = subprocess.run(command, cwd=repository.root, capture_output=True, text=True, check=True).stdout.strip()
+    repository.run("git", "update-ref", f"refs/exps/{main[:2]}/{main[2:]}/tried-it", "main")
+    printed, text = run_report(monkeypatch, capsys, repository.root, base="tried-it")
+    assert "it is better: +10.00 points" in printed
+    assert f"A is `{main[:7]} a change`." in text
+
+
 def test_results_of_other_code_or_parameters_are_told_and_stopped(repository, monkeypatch, capsys):
     (repository.root / "params.yaml").write_text(yaml.safe_dump({"mel_bins": 64, "words": WORDS}))
     printed, text = run_report(monkeypatch, capsys, repository.root, gate="1")

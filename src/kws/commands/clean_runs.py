@@ -1,10 +1,9 @@
 """`make clean-runs`: what DVC's cache, its queue and MLflow hold that no branch, tag or champion needs.
 
 It is shown. `make clean-runs YES=1` removes it. Needed are the tips of all branches, also of remotes, tags, all other
-refs of git, the workspace, queued experiments, and every registered model with an alias.
+refs of git, stashes, the workspace, queued experiments, and every registered model with an alias.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from typing import Any
 
 import psutil
 import yaml
+from dvc.config import Config
 from dvc.exceptions import DvcException
 from dvc.repo import Repo, lock_repo
 from dvc.repo.experiments.refs import EXPS_NAMESPACE, ExpRefInfo
@@ -28,6 +28,7 @@ from filelock import FileLock
 from kws.commands.switches import is_on
 from kws.core import paths
 from kws.core.errors import UserError
+from kws.core.files import sha256_of
 from kws.core.naming import first_names
 from kws.tracking import clean
 from kws.tracking.refusal import ADDRESS
@@ -36,6 +37,7 @@ from kws.tracking.store import DATABASE, LOCK
 
 STAGES = ("train", "evaluate")  # by whose figures a run of MLflow is found
 _PLAIN = re.compile(r"[\w .-]+")  # names that MLflow takes as they are
+_WORK = re.compile(r"((^|/)(dvc(/__main__\.py)?|stages/\w+\.py)|kws\.commands\.\w+)$")  # a word of a command line
 
 
 @dataclass(frozen=True)
@@ -56,16 +58,18 @@ class Needed:
     """What must stay.
 
     Attributes:
-        commits: of branches, tags, kept and queued experiments.
+        commits: of branches, tags, stashes, champions, kept and queued experiments.
         champions: the registered models with an alias.
-        experiments: of DVC that stay, since a champion is theirs.
+        experiments: of DVC that stay, since a champion is theirs; all, if there are other checkouts.
         queued: how many experiments wait in the queue, or are taken to run.
+        checkouts: folders of the project in other worktrees of the repository. Git shares the experiments of all.
     """
 
     commits: Sequence[str]
     champions: Sequence[clean.Champion]
     experiments: Sequence[ExpRefInfo]
     queued: int
+    checkouts: Sequence[Path]
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Garbage:
     Attributes:
         experiments: of DVC.
         finished: how many experiments of the queue have ended, well or not.
-        files: in DVC's cache, and their bytes; None if the cache is shared with other projects.
+        files: in DVC's cache, and their bytes; None if others may use the cache.
         cache_files: all of the cache, likewise.
         runs: of MLflow; None if there is no store, or it is not the project's.
     """
@@ -97,38 +101,60 @@ def find_store(root: Path) -> Store | None:
 
 
 def find_running(root: Path) -> list[str]:
-    """Commands of DVC and of stages that work in the project, or in a copy of it for an experiment."""
+    """Commands of DVC, of stages and of make that work in the project, or in a copy of it for an experiment.
+
+    Their arguments are left out: they may hold passwords.
+    """
     found = []
     for process in psutil.process_iter(["cwd", "cmdline"]):
         folder, words = process.info["cwd"], process.info["cmdline"]
         if folder and words and Path(folder).is_relative_to(root) and Path(words[0]).name.startswith("python"):
-            for place, word in enumerate(words[:3]):
-                if re.search(r"(^|/)(dvc(/__main__\.py)?|stages/\w+\.py)$", word):
-                    found.append(" ".join([Path(word).name, *words[place + 1 :]]))
+            works = [Path(word).name for word in words[:3] if _WORK.search(word)]
+            found += [f"{name} (process {process.pid})" for name in works if process.pid != os.getpid()]
     return found
 
 
 def find_needed(repo: Repo, store: Store | None) -> Needed:
     """What must stay; errors as `kws.tracking.clean.champions`."""
     champions = clean.champions(store.address) if store else []
-    kept = [info for info in exp_refs(repo.scm) if _is_champions(repo, info, champions)]
+    checkouts = _other_checkouts()
+    kept = [info for info in exp_refs(repo.scm) if checkouts or _is_champions(repo, info, champions)]
     queue = repo.experiments.celery_queue
     waiting = [*queue.iter_queued(), *queue.iter_active()]
-    commits = [*_refs(), *(str(repo.scm.get_ref(str(info))) for info in kept)]
+    commits = [*_refs(), *_commits_of(repo, champions), *(str(repo.scm.get_ref(str(info))) for info in kept)]
     commits += [commit for entry in waiting for commit in (entry.stash_rev, entry.baseline_rev)]
     for commit, entry in repo.experiments.stash_revs.items():
         commits += [commit, entry.baseline_rev]
-    return Needed(list(dict.fromkeys(commits)), champions, kept, len(waiting))
+    return Needed(list(dict.fromkeys(commits)), champions, kept, len(waiting), checkouts)
 
 
 def _refs() -> Iterator[str]:
-    """The commits of all refs of git but DVC's experiments, and those that are checked out, here and elsewhere."""
+    """The commits of all refs of git but DVC's experiments, of stashes, and those that are checked out anywhere."""
     for line in _git("for-each-ref", "--format=%(refname)").splitlines():
         if not line.startswith(f"{EXPS_NAMESPACE}/") and (commit := _commit(line)):
             yield commit
     for line in _git("worktree", "list", "--porcelain").splitlines():
         if line.startswith("HEAD ") and (commit := _commit(line.removeprefix("HEAD "))):
             yield commit
+    yield from _git("stash", "list", "--format=%H").splitlines()  # the ref is of the newest one
+
+
+def _commits_of(repo: Repo, champions: Sequence[clean.Champion]) -> Iterator[str]:
+    """The commits, also old ones of a branch, whose network is a champion's."""
+    networks = {champion.model for champion in champions if champion.model}
+    if networks:
+        changes = ["--full-history", f"--exclude={EXPS_NAMESPACE}/*", "--all", "--format=%H", "--", "dvc.lock"]
+        for commit in _git("log", *changes).splitlines():
+            if _network(repo, commit) in networks:
+                yield commit
+
+
+def _other_checkouts() -> list[Path]:
+    """Where other worktrees of the repository have the project."""
+    here, inside = _git("rev-parse", "--show-toplevel", "--show-prefix").split("\n")[:2]
+    lines = _git("worktree", "list", "--porcelain").splitlines()
+    tops = [line.removeprefix("worktree ") for line in lines if line.startswith("worktree ")]
+    return [Path(top, inside) for top in tops if top != here and Path(top, inside, ".dvc").is_dir()]
 
 
 def _commit(name: str) -> str:
@@ -145,12 +171,18 @@ def _is_champions(repo: Repo, info: ExpRefInfo, champions: Sequence[clean.Champi
     """Whether a champion came from an experiment: by its name, or by the network, if it was renamed."""
     if info.name in {champion.experiment for champion in champions}:
         return True
-    lock = yaml.safe_load(_show(f"{info}:./dvc.lock") or "") or {"stages": {}}
-    outputs = lock["stages"].get("train", {}).get("outs", [])
-    hashes = [output.get("md5", "") for output in outputs if output["path"] == paths.MODEL.as_posix()]
-    files = [Path(repo.cache.local.oid_to_path(md5)) for md5 in hashes]
-    networks = {hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.exists()}
-    return bool(networks & {champion.model for champion in champions})
+    network = _network(repo, str(info))
+    return network is not None and network in {champion.model for champion in champions}
+
+
+def _network(repo: Repo, revision: str) -> str | None:
+    """SHA-256 of the Keras file of a revision; None if DVC's cache does not have it."""
+    lock = yaml.safe_load(_show(f"{revision}:./dvc.lock") or "") or {"stages": {}}
+    for output in lock["stages"].get("train", {}).get("outs", []):
+        if output["path"] == paths.MODEL.as_posix() and "md5" in output:
+            file = Path(repo.cache.local.oid_to_path(output["md5"]))
+            return sha256_of(file) if file.exists() else None
+    return None
 
 
 def _show(name: str) -> str | None:
@@ -184,7 +216,7 @@ def find_garbage(repo: Repo, root: Path, needed: Needed, store: Store | None) ->
     """What nothing needs."""
     kept = set(needed.experiments)
     queue = repo.experiments.celery_queue
-    shared = not Path(repo.cache.local.path).resolve().is_relative_to(root)
+    shared = _is_shared(repo, root, needed.checkouts)
     used = {one.value for one in _used(repo, needed)}
     sizes = [(size, name in used) for name, size in _cache_files(repo)]
     runs = None
@@ -197,6 +229,15 @@ def find_garbage(repo: Repo, root: Path, needed: Needed, store: Store | None) ->
         cache_files=_count([size for size, _ in sizes]),
         runs=runs,
     )
+
+
+def _is_shared(repo: Repo, root: Path, checkouts: Sequence[Path]) -> bool:
+    """Whether others may use the cache: it is outside of the project, for a group, or that of another checkout."""
+    cache = Path(repo.cache.local.path).resolve()
+    if repo.config["cache"].get("shared") or not cache.is_relative_to(root):
+        return True
+    theirs = [Config(str(checkout / ".dvc"))["cache"].get("dir") for checkout in checkouts]
+    return any(cache.is_relative_to(Path(folder).resolve()) for folder in theirs if folder)
 
 
 def _used(repo: Repo, needed: Needed) -> set[HashInfo]:
@@ -253,13 +294,16 @@ def told(needed: Needed, garbage: Garbage, store: Store | None, cache: str) -> s
     """What is kept and what goes, in lines."""
     names = first_names(info.name for info in garbage.experiments)
     names = f" ({names})" if names else ""
+    stay = f"{len(needed.experiments)} of a champion stay"
+    if needed.checkouts:
+        stay = f"{len(needed.experiments)} stay, since the checkout in {needed.checkouts[0]} shares them"
     lines = [
-        f"DVC's experiments: {len(garbage.experiments)}{names}; {len(needed.experiments)} of a champion stay",
+        f"DVC's experiments: {len(garbage.experiments)}{names}; {stay}",
         f"DVC's queue: {garbage.finished} that have ended; {needed.queued} that wait or run stay",
     ]
     number, size = garbage.cache_files
     if garbage.files is None:
-        lines.append(f"DVC's cache: nothing, since other projects may use {cache}; dvc gc --projects asks them, too")
+        lines.append(f"DVC's cache: nothing, since others may use {cache}; dvc gc --projects asks them, too")
     else:
         lines.append(
             f"DVC's cache: {garbage.files[0]:,} of {number:,} files, {_bytes(garbage.files[1])} of {_bytes(size)}"
@@ -274,7 +318,8 @@ def told(needed: Needed, garbage: Garbage, store: Store | None, cache: str) -> s
         where = f"since other people may use {clean.without_password(store.address)}" if store else "there is no store"
         lines.append(f"MLflow: nothing, {where}")
     champions = ", ".join(champion.title for champion in needed.champions) or "no champion"
-    lines.append(f"Kept: {len(needed.commits)} commits of branches, tags and the queue, the workspace, {champions}.")
+    kept = f"{len(needed.commits)} commits of branches, tags, stashes and the queue"
+    lines.append(f"Kept: {kept}, the workspace, {champions}.")
     return "\n".join(lines)
 
 

@@ -21,6 +21,7 @@ import yaml
 from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
+from dvc.scm import resolve_rev
 from dvc_data.index import DataIndexError
 
 from kws.commands.compare import for_whom
@@ -87,7 +88,7 @@ def read_version(revision: str | None) -> Version:
     """What a commit has, from git, DVC's cache or its remote. The remote is the one that the workspace names.
 
     Args:
-        revision: a branch, tag or commit; None: the workspace.
+        revision: a branch, tag, commit or experiment; None: the workspace.
 
     Raises:
         UserError: there is no such commit, or its answers are in none of these places.
@@ -407,7 +408,7 @@ def main() -> None:
         sys.exit(f"error: {error}")
     repo = Repo()
     about = About(
-        commits=[_subject(commit) for commit in (revision, "HEAD")],
+        commits=[_subject(commit) for commit in (resolve_rev(repo.scm, revision), "HEAD")],
         uncommitted=bool(_git("status", "--porcelain", "--untracked-files=no")),
         parameters=parameter_rows(repo.params.diff(a_rev=revision).get("diff", {})),
         stale=stale_stages(repo.status(), {out.def_path for out in repo.index.outs}),
