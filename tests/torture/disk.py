@@ -15,6 +15,7 @@ from torture.workspaces import STAGES, Base, outputs
 
 ATTEMPTS = 6  # each with half the room
 ROOM = 2**30  # bytes, where the disk is not full
+FULL = (os.strerror(errno.ENOSPC), "database or disk is full")  # as the system says it, and SQLite
 PATIENCE = 120  # seconds: a DVC that has not ended waits for room
 
 
@@ -84,7 +85,7 @@ def fill(scene: Scene) -> Outcome:
 def dvcs_lines(printed: str) -> str:
     """The first of DVC's lines, one a file, which all say that the disk is full; empty if one of them does not."""
     lines = [line for line in printed.splitlines() if line.startswith("ERROR: ")]
-    if not lines or not all(os.strerror(errno.ENOSPC) in line for line in lines):
+    if not lines or not all(any(said in line for said in FULL) for line in lines):
         return ""
     return f"{lines[0]} (and {len(lines) - 1} more such lines of DVC)"
 
