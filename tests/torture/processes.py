@@ -1,5 +1,6 @@
 """Commands that run while they are watched, and are killed at a moment."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -44,12 +45,13 @@ class Moment:
 
 def counted(project: Project, *command: str) -> tuple[list[str], dict[str, str]]:
     """The words and the environment of a dvc command in which changes of files are counted, of DVC and of stages."""
-    folder = Path(tempfile.gettempdir(), f"torture-{os.getuid()}")
+    script = f'#!/bin/sh\nexec "{sys.executable}" "{STOPPING}" "$@"\n'
+    folder = Path(tempfile.gettempdir(), f"torture-{os.getuid()}-{hashlib.sha256(script.encode()).hexdigest()[:12]}")
     python = folder / "python"
     if not python.exists():
         folder.mkdir(exist_ok=True)
         partial = folder / f"python-{os.getpid()}"
-        partial.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{STOPPING}" "$@"\n')
+        partial.write_text(script)
         partial.chmod(0o755)
         partial.replace(python)
     path = f"{folder}{os.pathsep}{project.environment['PATH']}"
