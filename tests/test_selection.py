@@ -2,6 +2,7 @@ import itertools
 import tracemalloc
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from conftest import contents_of
@@ -18,7 +19,7 @@ from kws.recordings.clips import HOUSEHOLD, SPLITS, UNHEARD, Clip
 from kws.recordings.layout import understand
 from kws.recordings.people import speaker_split
 from kws.recordings.splits import split_clips
-from kws.recordings.unheard import dealt_words, origins_of
+from kws.recordings.unheard import dealt_words, origins_of, some_of_each_word
 
 WORDS = ("yes", "no")
 OTHERS = ("bird", "cat", "dog")
@@ -660,7 +661,7 @@ def peak_of(names: int, params: Params) -> int:
     origins = origins_of(clips, (), params)
     tracemalloc.start()
     selection = splits.choose(clips, None, params, origins)
-    assert sum(1 for _ in selection.clips) == selection.tally.total() > names / 3
+    assert sum(1 for _ in selection.clips) == selection.tally.total() > names / 5
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return most
@@ -669,8 +670,12 @@ def peak_of(names: int, params: Params) -> int:
 @pytest.mark.parametrize(
     "changes", [{"unknown": 1.0}, {"split": "random", "train_share": 0.5}, {"fold": "1/5", "silence": 1.0}]
 )
-def test_no_memory_is_taken_for_each_name_since_there_may_be_millions(make_params, changes):
+def test_no_memory_is_taken_for_each_name_since_there_may_be_millions(make_params, monkeypatch, changes):
     """A key of 8 bytes is, and of a random split the lots of a fifth: 20 bytes a name. A name itself would take 60."""
+    # so few that few names have them, too: their number has a limit
+    monkeypatch.setattr(splits, "some_of_each_word", partial(some_of_each_word, most=50))
+    # 2,000 in fact: few names would be below that limit
+    monkeypatch.setattr(splits, "some_of_each_word", partial(some_of_each_word, most=50))
     params = make_params(words=tuple(f"w{n:02d}" for n in range(10)), dataset="mine", **changes)
     peak_of(100, params)
     assert peak_of(10_000, params) - peak_of(1000, params) < 9000 * 60
