@@ -30,7 +30,10 @@ def temporary_database(tables: str) -> sqlite3.Connection:
     with tempfile.NamedTemporaryFile(dir=paths.scratch("tables")) as file:
         # no locks: network file systems have none that work, and nobody else opens it
         address = f"{Path(file.name).absolute().as_uri()}?nolock=1"
-        database = sqlite3.connect(address, isolation_level=None, uri=True, factory=_Connection)
+        # what collects garbage may be another thread
+        database = sqlite3.connect(
+            address, isolation_level=None, uri=True, factory=_Connection, check_same_thread=False
+        )
         database.executescript(_SETTINGS + tables)
     database.execute("BEGIN")
     return database
