@@ -177,7 +177,7 @@ def test_a_proxy_hands_on_what_is_said_until_the_server_goes():
 def test_what_a_server_that_went_has_missed_is_recorded_by_the_next_run(scene, base, finished):
     (base.stores / AT_END).mkdir(parents=True)
     shutil.copy(finished.root / "mlflow.db", base.stores / AT_END)
-    (base.stores / AT_END / "mlartifacts").mkdir()
+    shutil.copytree(finished.root / "mlartifacts", base.stores / AT_END / "mlartifacts")
     del base.project.environment["KWS_TRACKING"]
     with server.ready(base) as fault:
         outcome = fault(scene("export", seed=2))

@@ -591,7 +591,7 @@ def test_runs_that_began_without_an_answer_are_taken_up_or_removed(
 
     monkeypatch.setattr(mlflow, "start_run", start_late)
     project.train()
-    assert len(capsys.readouterr().err.splitlines()) == 2  # away, and back again
+    assert "no answer came in time" in capsys.readouterr().err
     project.evaluate()
     project.project()
     [run] = project.runs()
