@@ -35,7 +35,7 @@ from kws.core.params import read_yaml  # noqa: E402
 RESULT = Path(__file__).with_suffix(".json")
 STUDY = "two_machines"
 WAIT = 4 * 3600  # s: after that a worker is taken to hang
-PARAMS = {"model": "ds_cnn", "synthetic_speakers": 60, "patience": 20}
+PARAMS = {"patience": 20}
 SPACE: dict[str, Any] = {
     "preset": "small",
     "set": {"epochs": 12},
@@ -46,7 +46,7 @@ SPACE: dict[str, Any] = {
         "label_smoothing": {"low": 0.0, "high": 0.2},
     },
 }
-QUICK = {"words": ["no", "yes"], "synthetic_speakers": 20}
+QUICK = {"model": "ds_cnn", "words": ["no", "yes"], "synthetic_speakers": 20}
 QUICK_SPACE = {
     "set": {"epochs": 6, "width": 0.25},
     "search": {"learning_rate": {"low": 0.001, "high": 0.02, "log": True}, "batch_size": [8, 16]},
@@ -94,7 +94,7 @@ def make_machines(folder: Path, *, quick: bool) -> list[Path]:
     params.write_text(run(ROOT, "git", "show", "HEAD:params.yaml"))
     params.write_text(yaml.safe_dump(read_yaml(params) | PARAMS | (QUICK if quick else {})))
     (project / "presets" / "sweeps").mkdir(parents=True)
-    (project / "presets" / "small.yaml").write_text("model: ds_cnn\n")
+    (project / "presets" / "small.yaml").write_text("model: cnn\n")
     space = SPACE | (QUICK_SPACE if quick else {})
     (project / "presets" / "sweeps" / f"{STUDY}.yaml").write_text(yaml.safe_dump(space, sort_keys=False))
     run(project, "git", "init", "--quiet", "--initial-branch=main")
