@@ -46,7 +46,7 @@ SPACE: dict[str, Any] = {
         "label_smoothing": {"low": 0.0, "high": 0.2},
     },
 }
-QUICK = {"model": "ds_cnn", "words": ["no", "yes"], "synthetic_speakers": 20}
+QUICK = {"words": ["no", "yes"], "synthetic_speakers": 20}
 QUICK_SPACE = {
     "set": {"epochs": 6, "width": 0.25},
     "search": {"learning_rate": {"low": 0.001, "high": 0.02, "log": True}, "batch_size": [8, 16]},
