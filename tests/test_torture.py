@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from checkout import SMALL, Project
+from checkout import ROOT, SMALL, Project
 from torture import __main__ as torture
 from torture import caches, clock, kills, namespace, network, server
 from torture.faults import Scene, clear_line, compare_runs, differences, runs
@@ -100,7 +100,7 @@ def inflict_in_a_namespace(module: str, scene: Scene) -> str:
             print(fault(scene))
     """
     words = [*namespace.COMMAND, sys.executable, "-c", script]
-    environment = {"PYTHONPATH": ":".join(path for path in sys.path if path), namespace.INSIDE: "1"}
+    environment = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}", namespace.INSIDE: "1"}
     environment |= {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
     done = subprocess.run(words, input=pickle.dumps(scene), capture_output=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr.decode()

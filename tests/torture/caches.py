@@ -70,9 +70,12 @@ def flip(scene: Scene) -> Outcome:
     places = objects(project, stage)
     if way == A_STAGE:  # what it reads
         read = PIPELINE["stages"][READERS[stage]]["deps"]
+        read = set(read) - {*in_git(stage)}  # what git has, DVC does not take from its cache then
         places = [place for output, place in places if output in read and place.suffix != ".dir"]
-    else:
+    elif way in (REPRO, VERIFY):
         places = [place for _, place in places]
+    else:  # what git has, DVC does not take from its cache then
+        places = [place for output, place in places if output not in in_git(stage)]
     place = scene.draw.choice(sorted(set(places)))
     bit = flip_bit(place, scene.draw.random())
     what = f"bit {bit} of {place.parent.name}{place.name} flipped; {way}"
