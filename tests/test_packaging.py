@@ -50,7 +50,7 @@ def test_the_wheel_needs_what_the_command_needs_and_no_tensorflow(wheel):
     told = message_from_bytes(of_wheel(wheel, "METADATA"))
     required = [line for line in told.get_all("Requires-Dist") if "extra ==" not in line]
     assert {re.match(r"[\w-]+", line)[0] for line in required} == NEEDED
-    extras = {"listen", "media", "micro", "neural", "pipeline", "record", "wyoming"}
+    extras = {"cluster", "listen", "media", "micro", "neural", "pipeline", "record", "remotes", "sweep", "wyoming"}
     assert set(told.get_all("Provides-Extra")) == extras
     assert [line for line in told.get_all("Requires-Dist") if line.startswith("tensorflow") and "pipeline" in line]
 
