@@ -277,13 +277,14 @@ def test_the_pipeline_reads_the_folder_as_it_is(tmp_path):
         assert cli.main(["record", *words, "--speaker", name, *options]) == 0
     assert pack_folder(Path("recordings"), tmp_path / "own.tar") == {}
     layout = understand(read_contents(tmp_path / "own.tar"), words)
+    clips = list(layout.clips)
     assert layout.speakers == "folders"
     assert layout.remarks == ("layout <word>/<speaker>/<file>",)
     assert layout.left_out == {}
-    heard = [(clip.word, clip.speaker) for clip in layout.clips if clip.word in words]
+    heard = [(clip.word, clip.speaker) for clip in clips if clip.word in words]
     assert sorted(heard) == sorted((word, name) for word in words for name in ("ada", "Zoë B") for _ in range(2))
-    assert [clip.word for clip in layout.clips if clip.word.startswith("_")] == ["_background_noise_"]
-    assert len(layout.clips) == 8 + 2 + 1
+    assert [clip.word for clip in clips if clip.word.startswith("_")] == ["_background_noise_"]
+    assert len(clips) == 8 + 2 + 1
 
 
 def test_the_next_command_is_one_that_make_exp_reads(tmp_path):
