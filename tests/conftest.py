@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,14 @@ def _deterministic_tensorflow() -> None:
     from kws.train import training
 
     training.make_deterministic(seed=1, threads=2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _path_of_modules() -> Iterator[None]:
+    """Takes back what MLflow puts before sys.path with a model: a part of kws, which workers of others would take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", sys.path.copy())
+        yield
 
 
 @pytest.fixture(scope="session")

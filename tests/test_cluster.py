@@ -35,9 +35,9 @@ WORDS = ["no", "yes"]
 class Cluster:
     """A scheduler and workers, each a process of its own, that know nothing of the project but its code."""
 
-    def __init__(self, folder: Path, workers: int) -> None:
+    def __init__(self, folder: Path, workers: int, code: Path) -> None:
         self.file = folder / "scheduler.json"
-        environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{Path(__file__).parent}"}
+        environment = os.environ | {"PYTHONPATH": f"{code}{os.pathsep}{Path(__file__).parent}"}
         here = {"env": environment, "cwd": folder, "stderr": subprocess.DEVNULL}
         tell = ["--scheduler-file", str(self.file), "--host", "127.0.0.1", "--no-dashboard"]
         self.scheduler = subprocess.Popen([*self._program("scheduler"), *tell, "--port", "0"], **here)
@@ -62,14 +62,14 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(tmp_path) -> Iterator[Callable[[int], Cluster]]:
-    """Starts a cluster with so many workers."""
+def cluster(tmp_path) -> Iterator[Callable[..., Cluster]]:
+    """Starts a cluster with so many workers, which have this code of kws."""
     started = []
 
-    def start(workers: int) -> Cluster:
+    def start(workers: int, code: Path = ROOT / "src") -> Cluster:
         folder = tmp_path / f"cluster{len(started)}"
         folder.mkdir()
-        started.append(Cluster(folder, workers))
+        started.append(Cluster(folder, workers, code))
         return started[-1]
 
     yield start
@@ -225,7 +225,7 @@ def test_workers_that_are_gone_for_good_are_one_line(cluster, monkeypatch):
         next(results)
         started.workers[0].kill()
         with pytest.raises(
-            UserError, match=r"^KWS_CLUSTER: no worker has been there for 0 s: start some, then run it "
+            UserError, match=r"^KWS_CLUSTER: no worker has been there for 0 s: their logs may say why; start "
         ):
             next(results)
 
@@ -269,6 +269,19 @@ def test_where_no_scheduler_answers_or_no_worker_comes_is_one_line(cluster, monk
         UserError, match=r"^KWS_CLUSTER: no worker has come to tcp://\S+ in 1 s: start some, then run it"
     ):
         run(cluster(0).address, abs, [])
+
+
+def test_workers_that_lack_the_code_of_kws_are_told_of_at_once(cluster, tmp_path):
+    (tmp_path / "other" / "kws").mkdir(parents=True)
+    (tmp_path / "other" / "kws" / "__init__.py").touch()
+    line = (
+        r"^KWS_CLUSTER: 2 of 2 workers cannot import kws as it is here \(tcp://\S+: No module named 'kws.core'\): "
+        "give them the same environment$"
+    )
+    with engine.connected(str(cluster(2, tmp_path / "other").file)) as client:
+        client.wait_for_workers(2)
+        with pytest.raises(UserError, match=line):
+            list(engine.results_of(client, sha256_of, [Path("x")], str))
 
 
 def test_without_dask_what_to_install_is_said(monkeypatch):

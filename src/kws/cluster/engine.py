@@ -13,6 +13,7 @@ A task that a worker takes to its grave is done again by another one; so is one 
 import itertools
 import logging
 import os
+import pkgutil
 import queue
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -100,9 +101,10 @@ def results_of(
         name_of: a name for a task, for the line on one that fails.
 
     Raises:
-        UserError: a task fails for good, or all workers are gone.
+        UserError: a worker cannot import the function, a task fails for good, or all workers are gone.
         OSError: a disk is full.
     """
+    _check_imports(client, work.__module__)
     done: queue.SimpleQueue[Any] = queue.SimpleQueue()
     names: dict[Any, str] = {}
     tasks = iter(tasks)
@@ -116,6 +118,18 @@ def results_of(
             return
         for future in _finished(done, client):
             yield _result(future, names.pop(future))
+
+
+def _check_imports(client: "Client", module: str) -> None:
+    """Asks every worker for the module: one that lacks it would end without a word to the scheduler."""
+    answers = client.run(pkgutil.resolve_name, f"{module}:__name__", on_error="return")
+    lacking = {worker: answer for worker, answer in answers.items() if isinstance(answer, ImportError)}
+    if lacking:
+        worker, error = min(lacking.items())
+        raise UserError(
+            f"{CLUSTER}: {len(lacking)} of {len(answers)} workers cannot import kws as it is here "
+            f"({worker}: {error}): give them the same environment"
+        )
 
 
 def _threads(client: "Client") -> int:
@@ -137,7 +151,8 @@ def _finished(done: queue.SimpleQueue[Any], client: "Client") -> list[Any]:
                 seen = time.monotonic()
             elif time.monotonic() - seen > NO_WORKER_SECONDS:
                 raise UserError(
-                    f"{CLUSTER}: no worker has been there for {NO_WORKER_SECONDS} s: start some, then run it again"
+                    f"{CLUSTER}: no worker has been there for {NO_WORKER_SECONDS} s: their logs may say why; start "
+                    "some, then run it again"
                 ) from None
             continue
         while not done.empty():
