@@ -12,6 +12,7 @@ import pytest
 import yaml
 from checkout import Project, run_queue
 from conftest import ROOT
+from dvc_objects.fs.utils import tmp_fname
 
 from kws.commands import clean_runs
 
@@ -209,6 +210,18 @@ def test_what_nothing_needs_is_shown_first_and_then_removed(repository, runs):
     assert again[0].startswith("DVC's experiments: 0; 1 of")
     assert "DVC's cache: 0 of " in again[2]
     assert "MLflow: 0 of 5 runs, 0 registered versions, 0 that were deleted before; 0.0 kB" in again
+
+
+def test_what_a_killed_dvc_left_in_its_cache_goes(repository):
+    files = [path for path in (repository.root / ".dvc" / "cache").rglob("*") if path.is_file()]
+    [kept] = [path for path in files if path.read_bytes() == b"network 1\n"]
+    half = kept.with_name(tmp_fname())
+    half.write_bytes(b"netw")
+    repository.clean()
+    assert half.exists()
+    repository.clean(yes=True)
+    assert not half.exists()
+    assert kept.exists()
 
 
 def test_tasks_of_the_queue_that_have_ended_go_with_their_experiments(made, environment, tmp_path):

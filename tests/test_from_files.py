@@ -1,10 +1,16 @@
-"""Which stages of an experiment are its own, and which experiments can have no run. The runs: test_remotes."""
+"""Which stages of an experiment are its own, which experiments can have no run, and which a store refuses.
 
+The runs themselves: test_remotes.
+"""
+
+import contextlib
 import copy
 
 import pytest
 import yaml
 
+from kws.commands import pull
+from kws.core.errors import UserError
 from kws.tracking.from_files import last_stage, record
 from kws.tracking.run import STAGES
 
@@ -65,3 +71,42 @@ def test_an_experiment_without_a_training_gets_no_run_but_a_reason(tmp_path, wri
     lock["stages"]["watch"]["outs"] = []
     (tmp_path / "dvc.lock").write_text(yaml.safe_dump(lock))
     assert record(tmp_path) == "dvc.lock has no training with these parameters"
+
+
+@pytest.fixture
+def record_all(tmp_path, monkeypatch):
+    """Runs `record_all` on three experiments; MLflow's store refuses those that are named, with these reasons."""
+    names = ("ada", "bob", "cem")
+
+    def run(refused: dict[str, str]) -> list[str]:
+        asked = []
+
+        def refuse(_folder, name, _baseline):
+            asked.append(name)
+            if name in refused:
+                raise UserError(refused[name])
+            return "logged"
+
+        monkeypatch.setattr(pull, "record", refuse)
+        monkeypatch.setattr(pull, "Repo", contextlib.nullcontext)
+        monkeypatch.setattr(pull, "experiments", lambda _: [(name, "abc", name) for name in names])
+        monkeypatch.setattr(pull, "copy_files", lambda *_: None)
+        monkeypatch.setattr(pull.paths, "project_root", lambda: tmp_path)
+        try:
+            pull.record_all()
+        finally:
+            run.asked = asked
+
+    return run
+
+
+def test_a_store_that_refuses_one_experiment_gets_the_others(record_all, capsys):
+    with pytest.raises(UserError, match=r"^ada: too long$"):
+        record_all({"ada": "too long"})
+    assert capsys.readouterr().out == "MLflow: 3 runs made from files (this workspace, bob, cem); 0 were there\n"
+
+
+def test_a_store_that_gives_the_same_reason_twice_is_not_asked_again(record_all):
+    with pytest.raises(UserError, match=r"^gone$"):
+        record_all(dict.fromkeys(("", "ada", "bob", "cem"), "gone"))
+    assert record_all.asked == ["", "ada"]

@@ -12,7 +12,7 @@ from kws.core.errors import UserError
 def main() -> None:
     """Logs what is missing, and says what that was."""
     try:
-        print(record_all())
+        record_all()
     except UserError as error:
         sys.exit(f"error: {error}; what is logged by now stays: run make publish again")
 

@@ -48,13 +48,27 @@ def copy_files(repo: Repo, commit: str, folder: Path) -> None:
                 raise UserError(f"{path} is damaged, in DVC's cache or on the remote: make verify tells of the cache")
 
 
-def record_all() -> str:
-    """Makes the runs of the workspace and of all experiments; returns what became of them, in lines.
+def record_all() -> None:
+    """Makes the runs of the workspace and of all experiments, and prints what became of them.
+
+    A store that refuses one run may take the others. One that gives the same reason twice refuses all.
 
     Raises:
-        UserError: MLflow's store cannot be used.
+        UserError: MLflow's store refused runs; the others are logged.
     """
-    results = {"this workspace": record(paths.project_root())}
+    results: dict[str, str] = {}
+    refused: dict[str, str] = {}
+
+    def make(folder: Path, name: str, baseline: str = "") -> None:
+        title = name or "this workspace"
+        try:
+            results[title] = record(folder, name, baseline)
+        except UserError as problem:
+            if str(problem) in refused.values():
+                raise
+            refused[title] = str(problem)
+
+    make(paths.project_root(), "")
     with Repo() as repo:
         for name, baseline, commit in experiments(repo):
             with tempfile.TemporaryDirectory() as folder:
@@ -63,11 +77,14 @@ def record_all() -> str:
                 except UserError as problem:
                     results[name] = str(problem)
                 else:
-                    results[name] = record(Path(folder), name, baseline)
+                    make(Path(folder), name, baseline)
     logged, there = ([name for name, result in results.items() if result == told] for told in ("logged", "there"))
-    lines = [f"MLflow: {len(logged)} runs made from files ({', '.join(logged) or 'none'}); {len(there)} were there"]
-    left_out = {name: result for name, result in results.items() if result not in ("logged", "there")}
-    return "\n".join([*lines, *(f"left out: {name}: {reason}" for name, reason in left_out.items())])
+    print(f"MLflow: {len(logged)} runs made from files ({', '.join(logged) or 'none'}); {len(there)} were there")
+    for name, result in results.items():
+        if result not in ("logged", "there"):
+            print(f"left out: {name}: {result}")
+    if refused:
+        raise UserError("; ".join(f"{name}: {reason}" for name, reason in refused.items()))
 
 
 def main() -> None:
@@ -82,7 +99,7 @@ def main() -> None:
     if damaged := intact.mend():
         sys.exit(f'error: the remote has damaged files (docs/remotes.md, "A full disk"): {"; ".join(damaged)}')
     try:
-        print(record_all())
+        record_all()
     except UserError as error:
         sys.exit(f"error: {error}")
 
