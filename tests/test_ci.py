@@ -47,14 +47,18 @@ def test_what_may_write_runs_no_code_of_a_pull_request():
     assert all("${{" not in step.get("run", "") for step in reads["jobs"]["report"]["steps"])
 
 
-@pytest.mark.parametrize(
-    "name", [".ci/run", ".github/workflows/test.yml", ".github/workflows/canary.yml", ".gitlab-ci.yml"]
-)
+@pytest.mark.parametrize("name", [".ci/run", ".github/workflows/canary.yml", ".gitlab-ci.yml"])
 def test_the_same_targets_are_made_everywhere(name):
     text = (ROOT / name).read_text()
     assert "make lint" in text
     assert "make test" in text
     assert "KWS_NETWORK" in text
+
+
+def test_github_and_gitlab_run_what_every_other_server_runs():
+    github = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())["jobs"]["test"]["steps"]
+    gitlab = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())["test"]
+    assert [step["run"] for step in github if "run" in step] == gitlab["script"] == [".ci/run"]
 
 
 def test_the_dev_container_sets_up_what_tests():
