@@ -271,6 +271,14 @@ def test_where_no_scheduler_answers_or_no_worker_comes_is_one_line(cluster, monk
         run(cluster(0).address, abs, [])
 
 
+def test_the_scheduler_keeps_few_of_the_messages_that_hold_tasks():
+    with engine.connected("local:1") as client:
+        assert len(list(engine.results_of(client, len, (["a"] for _ in range(50)), str))) == 50
+        [to_worker] = client.cluster.scheduler.stream_comms.values()
+        for stream in (to_worker, client.scheduler_comm):
+            assert 0 < len(stream.recent_message_log) <= 10
+
+
 def test_workers_that_lack_the_code_of_kws_are_told_of_at_once(cluster, tmp_path):
     (tmp_path / "other" / "kws").mkdir(parents=True)
     (tmp_path / "other" / "kws" / "__init__.py").touch()

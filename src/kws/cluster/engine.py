@@ -32,6 +32,8 @@ FIRST_WORKER_SECONDS = 120  # queues of clusters may take longer: start the work
 NO_WORKER_SECONDS = 900  # in the middle of the work: a cluster may start others
 RETRIES = 2  # of a task that raises an error: a disk may be full or away for a while
 TASKS_AHEAD = 2  # a thread: one to work on, one that waits
+# Scheduler and client keep the last 1,000 messages to each other and to each worker, tasks and all: 0.8 MB a shard
+SHORT_LOG = {"distributed.admin.low-level-log-length": 10}
 
 _GONE = UserError(f"{CLUSTER}: the scheduler is gone, and what was not finished with it: start one, then run it again")
 
@@ -50,9 +52,11 @@ def connected(where: str) -> Iterator["Client"]:
         UserError: there is no such cluster, or no worker comes.
     """
     try:
+        import dask
         from distributed import Client, LocalCluster
     except ImportError:
         raise UserError(f"{CLUSTER}: {where} needs Dask: make setup WITH=cluster, or unset {CLUSTER}") from None
+    dask.config.set(SHORT_LOG)
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a line is said here, where a log has pages
     kind, _, number = where.partition(":")
     if kind == "local":
