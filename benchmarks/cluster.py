@@ -62,7 +62,10 @@ NETWORK = "10.77"  # within namespaces of our own
 
 
 def sources(path: Path) -> list[tuple[str, str, bytes]]:
-    """Word, speaker and file of recordings: of an archive, or a folder of archives that have a word each."""
+    """Word, speaker and file of recordings: of an archive, or a folder of archives that have a word each.
+
+    They are in a random order, so that a few of them are of all words.
+    """
     found = []
     for part in sorted(path.iterdir()) if path.is_dir() else [path]:
         for name, data in read_members(part):
@@ -70,7 +73,7 @@ def sources(path: Path) -> list[tuple[str, str, bytes]]:
             word = file.parent.name or part.stem
             if data and not word.startswith("_"):
                 found.append((word, file.name.partition("_nohash_")[0], data))
-    return found
+    return [found[place] for place in np.random.default_rng(0).permutation(len(found))]
 
 
 def made_clip(number: int, recordings: Sequence[tuple[str, str, bytes]]) -> tuple[str, bytes]:
