@@ -64,7 +64,7 @@ NETWORK = "10.77"  # within namespaces of our own
 def sources(path: Path) -> list[tuple[str, str, bytes]]:
     """Word, speaker and file of recordings: of an archive, or a folder of archives that have a word each.
 
-    They are in a random order, so that a few of them are of all words.
+    They are in a random order, so that the first few hundred have all words.
     """
     found = []
     for part in sorted(path.iterdir()) if path.is_dir() else [path]:
@@ -209,7 +209,7 @@ def run(project: Path, workers: int, *, cores: int, kill: bool = False) -> dict[
     shutil.rmtree(project / "data" / "features", ignore_errors=True)
     allowed = sorted(os.sched_getaffinity(0))[:cores]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "DVC_ROOT": str(project), "KWS_TRACKING": "off"}
-    environment |= {"DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH": "10"}  # as docs/cluster.md has it
+    environment |= {"DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH": "0"}  # as docs/cluster.md has it
     with hosts(workers) as where, ExitStack() as stack, (project / "printed.txt").open("a") as log:
         keep_to = partial(os.sched_setaffinity, 0, allowed)
         start = partial(subprocess.Popen, cwd=project, env=environment, stdout=log, stderr=log, preexec_fn=keep_to)

@@ -9,10 +9,10 @@ two network namespaces, as on two machines, where this is root on Linux with `ip
 servers listen on all addresses of this machine. Three seeds, if --seeds names no others. With seed 1, each of the
 workers is killed in the middle of a training, in its third epoch, and both start again.
 
-Writes benchmarks/training_workers.csv, a row for each training, in the place of an older row of this case and seed.
-With --tiny, it only prints them. A row has the accuracy on the test clips with its interval, the difference from one
-machine with its paired interval, the SHA-256 of the last weights as each worker tells it, that of the network that was
-kept, and what the worker that was left has said.
+Writes benchmarks/training_workers.csv anew when all trainings are done, a row for each; with --tiny, it only prints the
+rows. A row has the accuracy on the test clips with its interval, the difference from one machine with its paired
+interval, the SHA-256 of the last weights as each worker tells it, that of the network that was kept, and what the
+worker that was left has said.
 """
 
 import os
@@ -108,7 +108,7 @@ def main() -> None:
     changes = TINY if asked.tiny else {**preset("fast"), **ten(asked.mirror)}
     data = "Computed voices, with --tiny" if asked.tiny else "Speech Commands, words *ten*"
     with downloaded(changes) as project, tempfile.TemporaryDirectory() as folder, two_hosts() as (kind, hosts):
-        table = Path(folder) / TABLE.name if asked.tiny else TABLE
+        table = Path(folder) / TABLE.name
         for seed in asked.seeds:
             choice = {**changes, "seed": seed}
             run(project, choice)
@@ -129,6 +129,8 @@ def main() -> None:
                     table, {"data": data} | row(case, seed, project, alone, ended, hosts=kind, said=said), COLUMNS, KEY
                 )
         print(table.read_text())
+        if not asked.tiny:
+            shutil.copy(table, TABLE)
 
 
 def other_project(project: Path, folder: Path, changes: Mapping[str, Any]) -> Path:

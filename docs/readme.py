@@ -374,9 +374,7 @@ def cluster_extrapolation(  # noqa: PLR0913 (that much is assumed)
     sizes = (
         f"The recordings take {recordings / 1e12:.2f} TB as tars, the features {features / 1e12:.2f} TB in "
         f"{-(-clips // 1024):,} shards. If all cores of 100 machines computed at full speed, they would need "
-        f"{clips / computing[-1]:,.0f} short reads and write {features / computing[-1] / 1e9:,.1f} GB a second. "
-        f"If the scheduler's memory grew on as between few and many clips, it would take "
-        f"{_memory(few, many, 'scheduler_mb', clips)}."
+        f"{clips / computing[-1]:,.0f} short reads and write {features / computing[-1] / 1e9:,.1f} GB a second."
     )
     return "\n\n".join([table, sizes, *_names_extrapolation(clips)])
 

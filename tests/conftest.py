@@ -56,7 +56,11 @@ def _deterministic_tensorflow() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _path_of_modules() -> Iterator[None]:
-    """Takes back what MLflow puts before sys.path with a model: a part of kws, which workers of others would take."""
+    """Gives sys.path back after each file of tests.
+
+    MLflow puts the folder of a model, with a part of kws, first in it. Processes that later tests start would import
+    that part.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", sys.path.copy())
         yield

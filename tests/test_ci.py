@@ -47,7 +47,7 @@ def test_what_may_write_runs_no_code_of_a_pull_request():
     assert all("${{" not in step.get("run", "") for step in reads["jobs"]["report"]["steps"])
 
 
-@pytest.mark.parametrize("name", [".ci/run", ".github/workflows/canary.yml", ".gitlab-ci.yml"])
+@pytest.mark.parametrize("name", [".ci/run", ".github/workflows/canary.yml"])
 def test_the_same_targets_are_made_everywhere(name):
     text = (ROOT / name).read_text()
     assert "make lint" in text

@@ -12,6 +12,7 @@ import yaml
 from kws.commands import pull
 from kws.core.errors import UserError
 from kws.tracking.from_files import last_stage, record
+from kws.tracking.refusal import RefusedRunError, is_of_run
 from kws.tracking.run import STAGES
 
 
@@ -73,40 +74,50 @@ def test_an_experiment_without_a_training_gets_no_run_but_a_reason(tmp_path, wri
     assert record(tmp_path) == "dvc.lock has no training with these parameters"
 
 
+def refusal(code):
+    """An error of MLflow with this code."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos import databricks_pb2
+
+    return MlflowException("no, thanks", error_code=getattr(databricks_pb2, code))
+
+
+def test_what_mlflow_does_not_take_of_a_run_is_told_from_a_store_that_cannot_be_used():
+    assert is_of_run(refusal("INVALID_PARAMETER_VALUE"))
+    for error in (refusal("INTERNAL_ERROR"), refusal("UNAUTHENTICATED"), refusal("PERMISSION_DENIED"), OSError("gone")):
+        assert not is_of_run(error)
+
+
 @pytest.fixture
-def record_all(tmp_path, monkeypatch):
-    """Runs `record_all` on three experiments; MLflow's store refuses those that are named, with these reasons."""
-    names = ("ada", "bob", "cem")
+def results(tmp_path, monkeypatch) -> dict[str, str | Exception]:
+    """What becomes of the workspace, whose name is empty, and of three experiments: tests change it."""
+    answers: dict[str, str | Exception] = dict.fromkeys(("", "ada", "bob", "cem"), "logged")
 
-    def run(refused: dict[str, str]) -> list[str]:
-        asked = []
+    def answer(_folder, name="", _baseline=""):
+        if isinstance(answers[name], Exception):
+            raise answers[name]
+        return answers[name]
 
-        def refuse(_folder, name, _baseline):
-            asked.append(name)
-            if name in refused:
-                raise UserError(refused[name])
-            return "logged"
-
-        monkeypatch.setattr(pull, "record", refuse)
-        monkeypatch.setattr(pull, "Repo", contextlib.nullcontext)
-        monkeypatch.setattr(pull, "experiments", lambda _: [(name, "abc", name) for name in names])
-        monkeypatch.setattr(pull, "copy_files", lambda *_: None)
-        monkeypatch.setattr(pull.paths, "project_root", lambda: tmp_path)
-        try:
-            pull.record_all()
-        finally:
-            run.asked = asked
-
-    return run
+    monkeypatch.setattr(pull, "record", answer)
+    monkeypatch.setattr(pull, "Repo", contextlib.nullcontext)
+    monkeypatch.setattr(pull, "experiments", lambda _: [(name, "abc", name) for name in answers if name])
+    monkeypatch.setattr(pull, "copy_files", lambda *_: None)
+    monkeypatch.setattr(pull.paths, "project_root", lambda: tmp_path)
+    return answers
 
 
-def test_a_store_that_refuses_one_experiment_gets_the_others(record_all, capsys):
-    with pytest.raises(UserError, match=r"^ada: too long$"):
-        record_all({"ada": "too long"})
-    assert capsys.readouterr().out == "MLflow: 3 runs made from files (this workspace, bob, cem); 0 were there\n"
+def test_a_store_that_refuses_some_runs_gets_the_others(results, capsys):
+    results |= {"": RefusedRunError("too long"), "ada": RefusedRunError("too long"), "bob": "of an older kws"}
+    with pytest.raises(RefusedRunError, match=r"^MLflow refused 2 of 4 runs: see above$"):
+        pull.record_all()
+    assert capsys.readouterr().out.splitlines() == [
+        "MLflow: 1 runs made from files (cem); 0 were there",
+        *("left out: this workspace: too long", "left out: ada: too long", "left out: bob: of an older kws"),
+    ]
 
 
-def test_a_store_that_gives_the_same_reason_twice_is_not_asked_again(record_all):
+def test_a_store_that_cannot_be_used_ends_it(results):
+    results["ada"] = UserError("gone")
+    results["bob"] = AssertionError("it was asked again")
     with pytest.raises(UserError, match=r"^gone$"):
-        record_all(dict.fromkeys(("", "ada", "bob", "cem"), "gone"))
-    assert record_all.asked == ["", "ada"]
+        pull.record_all()

@@ -32,8 +32,9 @@ FIRST_WORKER_SECONDS = 120  # queues of clusters may take longer: start the work
 NO_WORKER_SECONDS = 900  # in the middle of the work: a cluster may start others
 RETRIES = 2  # of a task that raises an error: a disk may be full or away for a while
 TASKS_AHEAD = 2  # a thread: one to work on, one that waits
-# Scheduler and client keep the last 1,000 messages to each other and to each worker, tasks and all: 0.8 MB a shard
-SHORT_LOG = {"distributed.admin.low-level-log-length": 10}
+# Otherwise the scheduler keeps its last 1,000 messages to each worker, and the client those to the scheduler. They hold
+# tasks: 0.8 MB a shard. A scheduler that runs already has its own setting (docs/cluster.md)
+NO_LOG = {"distributed.admin.low-level-log-length": 0}
 
 _GONE = UserError(f"{CLUSTER}: the scheduler is gone, and what was not finished with it: start one, then run it again")
 
@@ -56,7 +57,7 @@ def connected(where: str) -> Iterator["Client"]:
         from distributed import Client, LocalCluster
     except ImportError:
         raise UserError(f"{CLUSTER}: {where} needs Dask: make setup WITH=cluster, or unset {CLUSTER}") from None
-    dask.config.set(SHORT_LOG)
+    dask.config.set(NO_LOG)
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a line is said here, where a log has pages
     kind, _, number = where.partition(":")
     if kind == "local":
@@ -108,7 +109,7 @@ def results_of(
         UserError: a worker cannot import the function, a task fails for good, or all workers are gone.
         OSError: a disk is full.
     """
-    _check_imports(client, work.__module__)
+    _check_imports(client, f"{work.__module__}:{work.__qualname__}")
     done: queue.SimpleQueue[Any] = queue.SimpleQueue()
     names: dict[Any, str] = {}
     tasks = iter(tasks)
@@ -124,12 +125,22 @@ def results_of(
             yield _result(future, names.pop(future))
 
 
-def _check_imports(client: "Client", module: str) -> None:
-    """Asks every worker for the module: one that lacks it would end without a word to the scheduler."""
-    answers = client.run(pkgutil.resolve_name, f"{module}:__name__", on_error="return")
-    lacking = {worker: answer for worker, answer in answers.items() if isinstance(answer, ImportError)}
+def _check_imports(client: "Client", function: str) -> None:
+    """Asks every worker that is there for a function: one that lacks it would end without a word to the scheduler.
+
+    Args:
+        client: of the cluster.
+        function: as `module:name`.
+    """
+    try:
+        answers = client.run(pkgutil.resolve_name, f"{function}.__name__", on_error="return")
+    except OSError:
+        raise _GONE from None
+    unreadable = (ImportError, AttributeError, SyntaxError)
+    lacking = {worker: answer for worker, answer in answers.items() if isinstance(answer, unreadable)}
     if lacking:
-        worker, error = min(lacking.items())
+        worker, answer = min(lacking.items())
+        error = " ".join(str(answer).split())
         raise UserError(
             f"{CLUSTER}: {len(lacking)} of {len(answers)} workers cannot import kws as it is here "
             f"({worker}: {error}): give them the same environment"

@@ -16,6 +16,7 @@ from dvc.repo import Repo
 from kws.core import intact, paths
 from kws.core.errors import UserError
 from kws.tracking.from_files import FILES, record
+from kws.tracking.refusal import RefusedRunError
 
 ORIGIN = "origin"  # git's remote that a clone has
 
@@ -51,24 +52,22 @@ def copy_files(repo: Repo, commit: str, folder: Path) -> None:
 def record_all() -> None:
     """Makes the runs of the workspace and of all experiments, and prints what became of them.
 
-    A store that refuses one run may take the others. One that gives the same reason twice refuses all.
-
     Raises:
-        UserError: MLflow's store refused runs; the others are logged.
+        RefusedRunError: MLflow refused runs; the others are logged.
+        UserError: MLflow's store cannot be used.
     """
     results: dict[str, str] = {}
-    refused: dict[str, str] = {}
+    refused = 0
 
-    def make(folder: Path, name: str, baseline: str = "") -> None:
-        title = name or "this workspace"
+    def make(title: str, folder: Path, name: str = "", baseline: str = "") -> None:
+        nonlocal refused
         try:
             results[title] = record(folder, name, baseline)
-        except UserError as problem:
-            if str(problem) in refused.values():
-                raise
-            refused[title] = str(problem)
+        except RefusedRunError as problem:
+            results[title] = str(problem)
+            refused += 1
 
-    make(paths.project_root(), "")
+    make("this workspace", paths.project_root())
     with Repo() as repo:
         for name, baseline, commit in experiments(repo):
             with tempfile.TemporaryDirectory() as folder:
@@ -77,14 +76,14 @@ def record_all() -> None:
                 except UserError as problem:
                     results[name] = str(problem)
                 else:
-                    make(Path(folder), name, baseline)
+                    make(name, Path(folder), name, baseline)
     logged, there = ([name for name, result in results.items() if result == told] for told in ("logged", "there"))
     print(f"MLflow: {len(logged)} runs made from files ({', '.join(logged) or 'none'}); {len(there)} were there")
     for name, result in results.items():
         if result not in ("logged", "there"):
             print(f"left out: {name}: {result}")
     if refused:
-        raise UserError("; ".join(f"{name}: {reason}" for name, reason in refused.items()))
+        raise RefusedRunError(f"MLflow refused {refused} of {len(results)} runs: see above")
 
 
 def main() -> None:

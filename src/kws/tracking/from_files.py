@@ -14,7 +14,7 @@ from kws.core import paths
 from kws.core.errors import UserError
 from kws.core.files import sha256_of, write_json
 from kws.core.params import load_params, read_yaml
-from kws.tracking.refusal import PATIENT, reason_of
+from kws.tracking.refusal import PATIENT, RefusedRunError, is_of_run, reason_of
 from kws.tracking.run import STAGES, experiment_key
 
 LOCK = Path("dvc.lock")
@@ -66,6 +66,7 @@ def record(folder: Path, name: str = "", baseline: str = "") -> str:
         What became of it: `logged`, `there` (all was), or a line that says why no run can be made.
 
     Raises:
+        RefusedRunError: MLflow refuses this run.
         UserError: MLflow's store cannot be used.
     """
     from kws.tracking.recorder import FAILURES, Recorder
@@ -95,6 +96,8 @@ def record(folder: Path, name: str = "", baseline: str = "") -> str:
         except FAILURES as error:
             with contextlib.suppress(*FAILURES):
                 recorder.end("FAILED")
+            if is_of_run(error):
+                raise RefusedRunError(f"MLflow refuses it: {reason_of(error)}") from error
             raise UserError(f"MLflow's store cannot be used: {reason_of(error)}") from error
         if stage == "project" and folder.resolve() == root:
             write_json(paths.TRACKED, {"experiment": key})

@@ -5,6 +5,7 @@ import re
 import textwrap
 
 from kws.core.address import public_address
+from kws.core.errors import UserError
 
 ADDRESS = "MLFLOW_TRACKING_URI"
 # What MLflow reads: seconds for an answer, and how often a request is sent again. The stages are quick to go on; a
@@ -12,6 +13,15 @@ ADDRESS = "MLFLOW_TRACKING_URI"
 QUICK = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 PATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "60", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
 LONGEST = 300  # characters
+
+
+class RefusedRunError(UserError):
+    """MLflow answers, and does not take this run: it may take others."""
+
+
+def is_of_run(error: BaseException) -> bool:
+    """Whether a server refuses what a run has, such as a name that is too long."""
+    return getattr(error, "error_code", "") in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 
 
 def status_of(error: BaseException) -> int | None:
